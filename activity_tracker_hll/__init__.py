@@ -1,0 +1,44 @@
+"""Daily, weekly, monthly... active users, counted with HyperLogLog in Redis or Valkey."""
+
+from .commands import Collapsed, Entry, Imported
+from .errors import (
+    ActivityTrackerError,
+    ArgumentTypeError,
+    ArgumentValueError,
+    BackendAuthError,
+    BackendConnectionError,
+    BackendError,
+    BackendResponseError,
+    BackendTimeoutError,
+    CollapseError,
+    EmbeddedServerError,
+    LateEventError,
+    MissingExtraError,
+    SettingsMismatchError,
+)
+from .estimates import Estimate
+from .tracker import ActivityTracker
+
+__version__ = "1.0.0.dev0"
+
+__all__ = [
+    "ActivityTracker",
+    "ActivityTrackerError",
+    "ArgumentTypeError",
+    "ArgumentValueError",
+    "BackendAuthError",
+    "BackendConnectionError",
+    "BackendError",
+    "BackendResponseError",
+    "BackendTimeoutError",
+    "CollapseError",
+    "Collapsed",
+    "EmbeddedServerError",
+    "Entry",
+    "Estimate",
+    "Imported",
+    "LateEventError",
+    "MissingExtraError",
+    "SettingsMismatchError",
+    "__version__",
+]

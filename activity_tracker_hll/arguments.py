@@ -1,0 +1,86 @@
+"""Checks of arguments that several calls share: numbers, durations, lists of periods and buckets.
+
+Each returns the value to use, or raises an error that names the argument and what was expected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from .errors import ArgumentTypeError, ArgumentValueError
+from .keys import check_bucket
+from .periods import check_kind
+
+__all__ = ["aggregates", "bucket_list", "duration", "integer", "kinds", "seconds"]
+
+
+def integer(value: object, argument: str, *, minimum: int) -> int:
+    """An int that is at least the minimum."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ArgumentTypeError(f"{argument} must be an int of at least {minimum}, got {value!r}")
+    if value < minimum:
+        raise ArgumentValueError(f"{argument} must be at least {minimum}, got {value!r}")
+    return value
+
+
+def seconds(value: object, argument: str) -> float:
+    """A positive, finite number of seconds."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ArgumentTypeError(f"{argument} must be a number of seconds, got {value!r}")
+    if not 0 < value < float("inf"):
+        raise ArgumentValueError(f"{argument} must be a positive number of seconds, got {value!r}")
+    return float(value)
+
+
+def duration(value: object, argument: str) -> timedelta:
+    """A timedelta that is not negative."""
+    if not isinstance(value, timedelta):
+        raise ArgumentTypeError(f"{argument} must be a timedelta or None, got {value!r}")
+    if value < timedelta():
+        raise ArgumentValueError(f"{argument} must not be negative, got {value!r}")
+    return value
+
+
+def kinds(periods: object, argument: str = "periods") -> tuple[str, ...]:
+    """Distinct kinds of period, in the order given."""
+    return tuple(dict.fromkeys(check_kind(kind, argument) for kind in _items(periods, argument)))
+
+
+def bucket_list(buckets: object, argument: str = "buckets") -> tuple[str | None, ...]:
+    """Distinct buckets, in the order given; None in the list is the unnamed bucket."""
+    return tuple(dict.fromkeys(check_bucket(bucket, argument) for bucket in _items(buckets, argument)))
+
+
+def aggregates(given: object, buckets: tuple[str | None, ...] | None) -> dict[str, tuple[str | None, ...]]:
+    """Aggregate buckets and their sources.
+
+    Args:
+        given: mapping of name to list of bucket names.
+        buckets: the buckets known; None = whatever the aggregates list.
+    """
+    if not isinstance(given, Mapping):
+        raise ArgumentTypeError(f"aggregate_buckets must be a dict of name: [bucket, ...], got {given!r}")
+    checked: dict[str, tuple[str | None, ...]] = {}
+    for name, sources in given.items():
+        argument = f"aggregate_buckets[{name!r}]"
+        if check_bucket(name, "aggregate_buckets") is None:
+            raise ArgumentTypeError("aggregate_buckets: an aggregate needs a name, got None")
+        checked[name] = bucket_list(sources, argument)
+        if not checked[name]:
+            raise ArgumentValueError(f"{argument} lists no buckets")
+    known = set(buckets) if buckets is not None else {s for sources in checked.values() for s in sources}
+    for name, sources in checked.items():
+        if name in known:
+            raise ArgumentValueError(f"aggregate_buckets[{name!r}] bears the name of a bucket")
+        unknown = [source for source in sources if source not in known]
+        if unknown:
+            raise ArgumentValueError(f"aggregate_buckets[{name!r}] lists unknown buckets: {unknown}")
+    return checked
+
+
+def _items(values: Any, argument: str) -> Iterable[object]:
+    if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
+        raise ArgumentTypeError(f"{argument} must be a list, got {values!r}")
+    return values

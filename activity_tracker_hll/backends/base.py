@@ -1,0 +1,83 @@
+"""The contract of a backend: settings, and a way to run commands on a server.
+
+What commands to send is decided in :mod:`activity_tracker_hll.commands`; a backend sends them and
+hands back the replies. This is the only copy of the contract's documentation.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from datetime import timedelta
+
+from ..arguments import duration, integer
+from ..errors import BackendError
+from ..ids import IdEncoder
+from ..keys import DEFAULT_NAMESPACE, Keys
+
+__all__ = ["DEFAULT_RETENTION", "BaseBackend", "Command", "Reply"]
+
+Command = tuple[str | bytes | float, ...]
+"""One server command: its name and arguments. Scripts are sent as EVALSHA."""
+
+Reply = bytes | int | float | bool | None | list[object] | dict[object, object] | set[object] | BackendError
+"""What the server answered, strings as bytes; a BackendError stands where a command failed."""
+
+DEFAULT_RETENTION = timedelta(days=35)
+
+
+class BaseBackend(ABC):
+    """Holds the settings that belong to the data, and runs commands.
+
+    Args:
+        namespace: first part of every key; trackers with different namespaces share nothing.
+        secret: str or bytes; ids are hashed with it (keyed BLAKE2b) before they leave the process.
+        moved_limit: ids the exact side table of one bucket and period holds at most.
+        retention: how long sketches are kept after their period's end, once it is collapsed; None =
+            for ever, zero = until they are collapsed. Not given: 35 days, for longer periods the
+            period's length.
+
+    Raises:
+        ArgumentTypeError, ArgumentValueError: naming the setting and what was expected.
+    """
+
+    def __init__(
+        self,
+        *,
+        namespace: str = DEFAULT_NAMESPACE,
+        secret: str | bytes | None = None,
+        moved_limit: int = 10_000,
+        retention: timedelta | None | str = "default",
+    ) -> None:
+        self.keys = Keys(namespace)
+        self.ids = IdEncoder(secret)
+        self.moved_limit = integer(moved_limit, "moved_limit", minimum=0)
+        self.retention_is_default = retention == "default"
+        self.retention = (
+            DEFAULT_RETENTION
+            if self.retention_is_default
+            else None
+            if retention is None
+            else duration(retention, "retention")
+        )
+
+    @abstractmethod
+    def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
+        """Run commands in their order and return their replies in that order.
+
+        One round trip where possible. A command that the server refuses does not keep the others
+        from running: its place in the list holds a BackendError. Commands may be sent again after a
+        lost reply: every command and script this library sends is idempotent.
+
+        Args:
+            commands: at least one command.
+            shard: the data set, by its place in the `shards` option.
+
+        Raises:
+            ArgumentValueError: no such shard.
+            BackendError: no answer at all; the cause is the client's own exception.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back connections and processes; the backend cannot be used after it."""

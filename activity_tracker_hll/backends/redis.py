@@ -1,0 +1,272 @@
+"""Backend for a Redis or Valkey server reached over TCP or a Unix socket.
+
+Connections, time limits, retries and the translation of client errors live here; what to send does
+not. Batches go straight through a connection of the client's pool: a client's own pipeline costs
+more per command than the server needs to run it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import redis
+from hiredis import pack_command
+from redis.backoff import FullJitterBackoff
+from redis.exceptions import RedisClusterException
+from redis.retry import Retry
+
+from ..arguments import integer, seconds
+from ..errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    BackendAuthError,
+    BackendConnectionError,
+    BackendError,
+    BackendResponseError,
+    BackendTimeoutError,
+)
+from .base import BaseBackend, Command, Reply
+from .scripts import SOURCES
+
+__all__ = ["RedisBackend"]
+
+# While the server works on one chunk the next is packed and sent.
+_CHUNK_COMMANDS = 128
+_CHUNKS_IN_FLIGHT = 4
+_ADDRESS = ("url", "host", "port", "db", "unix_socket_path", "client")
+
+
+class RedisBackend(BaseBackend):
+    """Keeps sketches on a Redis or Valkey server.
+
+    Args:
+        url: ``redis://``, ``rediss://`` or ``unix://`` address; instead of host, port and db.
+        host, port, db: address; localhost, 6379, 0 unless given.
+        client: a redis-py or valkey-py client (standalone or Sentinel's) to use as it is, with its
+            own time limits and retries; instead of any address.
+        socket_timeout: seconds to wait for a connection and for each reply; None = no limit.
+        retries: how often a batch is sent again after a broken connection or a time-out.
+        shards: overrides of the options above per data set, such as ``[{}, {"db": 1}]``; chosen by
+            the `shard` argument of each call.
+        redis_client: what makes a client from connection options, as in activity-tracker.
+
+    namespace, secret, moved_limit, retention: see :class:`~.base.BaseBackend`. Any other option
+    (password, username, ssl...) is handed to the client's constructor.
+
+    Raises:
+        ArgumentTypeError, ArgumentValueError: naming the option and what was expected.
+    """
+
+    def __init__(
+        self,
+        *,
+        shards: Sequence[Mapping[str, Any]] | None = None,
+        redis_client: Callable[..., Any] | None = None,
+        namespace: str = "active",
+        secret: str | bytes | None = None,
+        moved_limit: int = 10_000,
+        retention: timedelta | None | str = "default",
+        **connection: Any,
+    ) -> None:
+        super().__init__(namespace=namespace, secret=secret, moved_limit=moved_limit, retention=retention)
+        self._shards = _check_shards(shards)
+        self._make_client = redis_client
+        self._defaults = connection
+        for shard in range(len(self._shards)):
+            _check_connection(self._options(shard))
+        self._clients: dict[int, Any] = {}
+        self._pools: dict[int, tuple[Any, tuple[str, ...]]] = {}
+
+    def client(self, shard: int = 0) -> Any:
+        """The client of a shard, made when first asked for; nothing connects before it is used.
+
+        Raises:
+            ArgumentValueError: no such shard, or options the client refuses.
+        """
+        client = self._clients.get(shard)
+        if client is None:
+            integer(shard, "shard", minimum=0)
+            if shard >= len(self._shards):
+                raise ArgumentValueError(f"shard must be below {len(self._shards)}, got {shard!r}")
+            client = self._clients[shard] = _connect(self._options(shard), self._make_client)
+        return client
+
+    def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
+        """See :meth:`.base.BaseBackend.execute`."""
+        pool, arguments = self._pools.get(shard) or self._pool(shard)
+        try:
+            connection = pool.get_connection(*arguments)
+            try:
+                replies = _retried(connection, commands)
+                unknown = [
+                    place for place, reply in enumerate(replies) if type(reply).__name__ == "NoScriptError"
+                ]
+                if unknown:
+                    sources = list(_with_sources(commands, unknown))
+                    for place, reply in zip(unknown, _retried(connection, sources), strict=True):
+                        replies[place] = reply
+            finally:
+                pool.release(connection)
+        except _client_errors() as error:
+            raise translated(error) from error
+        for place, reply in enumerate(replies):
+            if isinstance(reply, Exception):
+                replies[place] = translated(reply)
+        return replies
+
+    def close(self) -> None:
+        """Close the connections of every client made here; a client handed in stays open."""
+        for shard, client in self._clients.items():
+            if "client" not in self._options(shard):
+                client.close()
+        self._clients.clear()
+        self._pools.clear()
+
+    def _options(self, shard: int) -> dict[str, Any]:
+        override = self._shards[shard]
+        defaults = self._defaults
+        if not override.keys().isdisjoint(("url", "client")):
+            defaults = {name: value for name, value in defaults.items() if name not in _ADDRESS}
+        return {**defaults, **override}
+
+    def _pool(self, shard: int) -> tuple[Any, tuple[str, ...]]:
+        pool = self.client(shard).connection_pool
+        # redis-py before 5.3 and valkey-py want a command's name, newer ones warn of it.
+        first = next(iter(inspect.signature(pool.get_connection).parameters.values()), None)
+        wanted = first is not None and first.name == "command_name" and first.default is first.empty
+        self._pools[shard] = pool, ("PFADD",) if wanted else ()
+        return self._pools[shard]
+
+
+def translated(error: Exception) -> BackendError:
+    """The BackendError for a client's exception, which becomes its cause.
+
+    By class name: redis-py and valkey-py have the same names in separate trees.
+    """
+    names = {cls.__name__ for cls in type(error).__mro__}
+    kind: type[BackendError]
+    if names & {"AuthenticationError", "AuthorizationError", "NoPermissionError"}:
+        kind = BackendAuthError
+    elif "TimeoutError" in names:
+        kind = BackendTimeoutError
+    elif "ConnectionError" in names or isinstance(error, OSError):
+        kind = BackendConnectionError
+    elif "ResponseError" in names:
+        kind = BackendResponseError
+    else:
+        kind = BackendError
+    result = kind(str(error) or type(error).__name__)
+    result.__cause__ = error
+    return result
+
+
+def _client_errors() -> tuple[type[Exception], ...]:
+    """The roots of what clients raise; valkey-py's if that client is in use at all."""
+    roots: list[type[Exception]] = [redis.RedisError, RedisClusterException, OSError]
+    valkey = sys.modules.get("valkey.exceptions")
+    if valkey is not None:
+        roots.append(valkey.ValkeyError)
+    return tuple(roots)
+
+
+def _retried(connection: Any, commands: Sequence[Command]) -> list[Any]:
+    def broken(_error: Exception) -> None:
+        connection.disconnect()
+
+    try:
+        replies: list[Any] = connection.retry.call_with_retry(lambda: _exchange(connection, commands), broken)
+    except BaseException:
+        # Replies may still be on their way: the next user of the connection would read them.
+        connection.disconnect()
+        raise
+    return replies
+
+
+def _exchange(connection: Any, commands: Sequence[Command]) -> list[Any]:
+    """Send all commands and read all replies; an error reply stands in its place as an exception."""
+    replies: list[Any] = []
+    sent = 0
+    for start in range(0, len(commands), _CHUNK_COMMANDS):
+        chunk = commands[start : start + _CHUNK_COMMANDS]
+        connection.send_packed_command([b"".join([pack_command(command) for command in chunk])])  # type: ignore[arg-type]
+        sent += len(chunk)
+        if sent - len(replies) >= _CHUNKS_IN_FLIGHT * _CHUNK_COMMANDS:
+            _read(connection, replies, sent - (_CHUNKS_IN_FLIGHT - 1) * _CHUNK_COMMANDS)
+    _read(connection, replies, sent)
+    return replies
+
+
+def _read(connection: Any, replies: list[Any], until: int) -> None:
+    while len(replies) < until:
+        try:
+            replies.append(connection.read_response(disable_decoding=True))
+        except Exception as error:
+            if not any(cls.__name__ == "ResponseError" for cls in type(error).__mro__):
+                raise
+            replies.append(error)
+
+
+def _with_sources(commands: Sequence[Command], places: list[int]) -> Iterator[Command]:
+    """Script calls the server did not know: the first of each brings the source along."""
+    brought: set[object] = set()
+    for place in places:
+        command = commands[place]
+        sha = command[1]
+        if sha in brought:
+            yield command
+        else:
+            brought.add(sha)
+            yield ("EVAL", SOURCES[str(sha)], *command[2:])
+
+
+def _check_shards(shards: object) -> list[dict[str, Any]]:
+    if shards is None:
+        return [{}]
+    if isinstance(shards, (str, bytes, Mapping)) or not isinstance(shards, Sequence):
+        raise ArgumentTypeError(f"shards must be a list of dicts of connection options, got {shards!r}")
+    if not shards:
+        raise ArgumentValueError("shards must not be empty")
+    for place, shard in enumerate(shards):
+        if not isinstance(shard, Mapping):
+            raise ArgumentTypeError(f"shards[{place}] must be a dict of connection options, got {shard!r}")
+    return [dict(shard) for shard in shards]
+
+
+def _check_connection(options: Mapping[str, Any]) -> None:
+    if options.get("socket_timeout") is not None:
+        seconds(options["socket_timeout"], "socket_timeout")
+    if "retries" in options:
+        integer(options["retries"], "retries", minimum=0)
+    for sole in ("client", "url"):
+        others = sorted(set(_ADDRESS) & set(options) - {sole})
+        if options.get(sole) is not None and others:
+            raise ArgumentValueError(f"{sole} cannot be combined with {', '.join(others)}")
+    if options.get("client") is not None and not hasattr(options["client"], "connection_pool"):
+        raise ArgumentTypeError(
+            "client must be a standalone or Sentinel client of redis-py or valkey-py,"
+            f" got {options['client']!r}"
+        )
+
+
+def _connect(options: dict[str, Any], make_client: Callable[..., Any] | None) -> Any:
+    client = options.pop("client", None)
+    if client is not None:
+        return client
+    url = options.pop("url", None)
+    # The client's own defaults differ by version: none at all in redis-py 5, a minute in 8.
+    options.setdefault("socket_timeout", 5.0)
+    options.setdefault("socket_connect_timeout", options["socket_timeout"])
+    retry = Retry(FullJitterBackoff(cap=1.0, base=0.05), options.pop("retries", 3))
+    options.setdefault("retry", retry)
+    options.setdefault("retry_on_error", [redis.ConnectionError, redis.TimeoutError])
+    try:
+        if url is not None:
+            return (make_client or redis.Redis).from_url(url, **options)  # type: ignore[union-attr]
+        return (make_client or redis.Redis)(**options)
+    except (TypeError, ValueError, AttributeError) as error:
+        kind = ArgumentTypeError if isinstance(error, TypeError) else ArgumentValueError
+        raise kind(f"connection options: {error}") from error

@@ -1,0 +1,88 @@
+-- Counts the union of several buckets; with a mode other than 'count' also stores it, with its sketch.
+-- KEYS count hll stderr plain gone (temporary), then per source: count hll moved back raw
+-- ARGV mode (count, collapse, recount), expiry, field, and to store an estimate made outside: the union and
+--      gone counts it was made of, count, standard error
+-- Returns {state, ...}: RAW places of sources whose raw sets must be folded in first, DONE, GONE places of
+-- sources whose sketches are gone, NONE (no sketch to count), MOVES union gone plain {tracked moved both}..., CHANGED, COUNTED n.
+local PER_SOURCE, FIRST = 5, 5
+local count, hll, stderr, plain, gone = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local mode, at, field = ARGV[1], ARGV[2], ARGV[3]
+local all, moving, still, raws, missing = {}, {}, {}, {'RAW'}, {'GONE'}
+for i = 0, (#KEYS - FIRST) / PER_SOURCE - 1 do
+  local at_source = FIRST + i * PER_SOURCE
+  local source = {count = KEYS[at_source + 1], hll = KEYS[at_source + 2], moved = KEYS[at_source + 3],
+                  back = KEYS[at_source + 4], raw = KEYS[at_source + 5]}
+  local exists = redis.call('EXISTS', source.hll) == 1
+  local counted = redis.call('GET', source.count)
+  if not exists and counted and counted ~= '0' then
+    missing[#missing + 1] = i
+  elseif redis.call('EXISTS', source.raw) == 1 then
+    raws[#raws + 1] = i
+  end
+  if exists then
+    all[#all + 1] = source.hll
+    local list = redis.call('EXISTS', source.moved) == 1 and moving or still
+    list[#list + 1] = source
+  end
+end
+if #raws > 1 then return raws end
+if mode == 'collapse' and redis.call('EXISTS', count) == 1 then
+  expire({hll}, at)
+  return {'DONE'}
+end
+if #missing > 1 then return missing end
+
+local function merge(target, keys)
+  if #keys > 0 then each_chunk('PFMERGE', target, keys, 1) end
+end
+local function store(n, standard_error)
+  redis.call('DEL', plain) -- PFMERGE would add to what is there: build anew, then replace
+  merge(plain, all)
+  if #all > 0 then redis.call('RENAME', plain, hll) else redis.call('DEL', hll) end
+  if standard_error then redis.call('HSET', stderr, field, standard_error)
+  else redis.call('HDEL', stderr, field) end
+  redis.call('SET', count, n or cardinality(hll))
+  expire({hll}, at)
+end
+
+if mode == 'count' and #all == 0 then return {'NONE'} end
+if #moving == 0 then
+  if mode == 'count' then
+    redis.call('DEL', plain)
+    merge(plain, all)
+    local n = cardinality(plain)
+    redis.call('DEL', plain)
+    return {'COUNTED', n}
+  end
+  store()
+  return {'COUNTED', tonumber(redis.call('GET', count))}
+end
+
+redis.call('DEL', plain, gone)
+local keys = {}
+for _, source in ipairs(still) do keys[#keys + 1] = source.hll end
+merge(plain, keys)
+keys = {}
+for _, source in ipairs(moving) do
+  each_chunk('PFADD', plain, redis.call('SMEMBERS', source.back), 1) -- back again: as good as never moved
+  keys[#keys + 1] = source.moved
+end
+merge(gone, keys)
+merge(gone, {plain})
+local result = {'MOVES', 0, cardinality(gone), cardinality(plain)}
+for _, source in ipairs(moving) do
+  result[#result + 1] = cardinality(source.hll, plain)
+  result[#result + 1] = cardinality(source.moved, plain)
+  result[#result + 1] = cardinality(source.hll, gone)
+end
+redis.call('DEL', gone)
+merge(plain, all)
+result[2] = cardinality(plain)
+redis.call('DEL', plain)
+
+if ARGV[4] and (mode == 'collapse' or mode == 'recount') then
+  if result[2] ~= tonumber(ARGV[4]) or result[3] ~= tonumber(ARGV[5]) then return {'CHANGED'} end
+  store(ARGV[6], ARGV[7])
+  return {'COUNTED', tonumber(ARGV[6])}
+end
+return result

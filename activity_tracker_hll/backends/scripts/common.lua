@@ -1,0 +1,29 @@
+-- Put before every script. Redis and Valkey refuse to unpack many thousand values at once.
+local CHUNK = 4000
+
+-- Calls command key v1 v2 ... for a list of values, some thousand at a time.
+local function each_chunk(command, key, values, first)
+  for i = first, #values, CHUNK do
+    redis.call(command, key, unpack(values, i, math.min(i + CHUNK - 1, #values)))
+  end
+end
+
+-- Gives the keys of a collapsed sketch their expiry: 'keep' none, '0' at once, else at a unix time.
+-- A key that has one keeps it.
+local function expire(keys, at)
+  if at == 'keep' then return end
+  for _, key in ipairs(keys) do
+    if at == '0' then
+      redis.call('UNLINK', key)
+    elseif redis.call('TTL', key) == -1 then
+      redis.call('EXPIREAT', key, at)
+    end
+  end
+end
+
+-- PFCOUNT that does not pass on the negative numbers a manipulated sketch gives.
+local function cardinality(...)
+  local n = redis.call('PFCOUNT', ...)
+  if n < 0 then error('corrupt sketch: negative cardinality') end
+  return n
+end

@@ -1,0 +1,89 @@
+"""What all operations share: the driver, the settings they plan with, the reading of replies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import islice
+from typing import Any, TypeVar
+
+from ..backends.base import Command, Reply
+from ..errors import BackendError, BackendResponseError
+from ..ids import IdEncoder
+from ..keys import Keys
+from ..periods import Calendar, Period
+
+__all__ = ["Aggregates", "Context", "Operation", "batched", "items", "named", "number", "run", "unwrap"]
+
+T = TypeVar("T")
+Operation = Generator[list[Command], list[Reply], T]
+Aggregates = dict[str, tuple[str | None, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What operations are planned with.
+
+    Attributes:
+        keys, calendar, ids: how keys, periods and ids are made.
+        moved_limit: members the side table of a bucket holds at most.
+        retention: period -> how long sketches are kept after its end; None = for ever.
+    """
+
+    keys: Keys
+    calendar: Calendar
+    ids: IdEncoder
+    moved_limit: int
+    retention: Callable[[Period], timedelta | None]
+
+
+def run(operation: Operation[T], execute: Callable[[list[Command]], list[Reply]]) -> T:
+    """Drive an operation to its end."""
+    try:
+        batch = next(operation)
+        while True:
+            batch = operation.send(execute(batch))
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+
+
+def batched(values: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of up to `size` values."""
+    iterator = iter(values)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def unwrap(replies: list[Reply]) -> list[Any]:
+    """The replies, unless one is an error: then that error."""
+    for reply in replies:
+        if isinstance(reply, BackendError):
+            raise reply
+    return replies
+
+
+def items(reply: Any) -> list[Any]:
+    """A list reply; a map's keys and values in turn, as the older protocol sends it."""
+    if isinstance(reply, dict):
+        return [part for pair in reply.items() for part in pair]
+    return list(reply)
+
+
+def number(reply: Any, what: str) -> int:
+    """A count that makes sense, or an error: a manipulated sketch gives negative numbers."""
+    try:
+        value = int(reply)
+    except ValueError as error:
+        raise BackendResponseError(f"{what} holds {reply!r}, not a number") from error
+    if value < 0:
+        raise BackendResponseError(f"{what}: corrupt, a negative cardinality ({value})")
+    return value
+
+
+def named(error: BackendError, period: str, bucket: str | None) -> BackendError:
+    """The same error saying which bucket it is about."""
+    result = type(error)(f"{period} bucket {bucket!r}: {error}")
+    result.__cause__ = error.__cause__ or error
+    return result

@@ -1,0 +1,276 @@
+"""Collapsing: from sketches to stored counts.
+
+A bucket without moves is counted and stored by the server in one step. One with moves is read,
+estimated here (so that any estimator can be used), and stored if it is still as it was read. Either
+way a collapse can be killed anywhere and run again, or run twice at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import ceil
+from typing import Any, NamedTuple
+
+from ..backends.base import Command
+from ..backends.scripts import AGGREGATE, COLLAPSE, STORE
+from ..errors import BackendError, BackendResponseError, CollapseError
+from ..estimates import Estimate
+from ..hll.estimators import difference, union_of_remainders
+from ..keys import BucketKeys
+from ..periods import Period
+from .base import Aggregates, Context, Operation, batched, items
+from .legacy import fold
+
+__all__ = ["Collapsed", "aggregate_call", "collapse", "estimate_bucket", "estimate_union"]
+
+_CALLS_PER_BATCH = 500
+# Only a race changes a bucket while it is collapsed; one that always changes is still in use.
+_ATTEMPTS = 20
+
+
+class Collapsed(NamedTuple):
+    """A count that a collapse stored."""
+
+    period: Period
+    bucket: str | None
+    count: Estimate  # type: ignore[assignment]  # shadows tuple.count, which nobody needs here
+
+
+class _Target(NamedTuple):
+    """A bucket or aggregate of a period, and when its sketch is to end."""
+
+    period: Period
+    bucket: str | None
+    expiry: str
+
+
+class _Again:
+    """Stands for a target that changed while it was collapsed."""
+
+
+_Outcome = Estimate | BackendError | _Again | None
+
+
+def estimate_bucket(tracked: int, moved: int, back: int) -> Estimate:
+    """The count of a bucket with moves; arguments as :func:`.hll.estimators.difference`."""
+    return Estimate(*difference(tracked, moved, back))
+
+
+def estimate_union(numbers: Sequence[int]) -> Estimate:
+    """The count of an aggregate with moves, from the numbers the aggregate script returns."""
+    union, gone, plain, *rest = numbers
+    sources = zip(rest[::3], rest[1::3], rest[2::3], strict=True)
+    return Estimate(*union_of_remainders(union, gone, plain, sources))
+
+
+def collapse(
+    context: Context,
+    periods: Sequence[Period],
+    buckets: Sequence[str | None],
+    aggregates: Aggregates,
+    recount: bool,
+) -> Operation[list[Collapsed]]:
+    """Store the counts of some buckets and aggregates of some periods.
+
+    Aggregates come first: they need the sketches of their sources, which may end with the sources'
+    own collapse.
+
+    Raises:
+        CollapseError: after all that could be collapsed was.
+    """
+    collapser = _Collapser(context, aggregates, recount)
+    wanted = [collapser.target(period, name) for period in periods for name in aggregates]
+    yield from collapser.attempt(wanted, collapser.aggregates_once)
+    # What an aggregate still needs is kept until that can be mended.
+    held = {
+        (target.period, source) for target in collapser.failed for source in aggregates[str(target.bucket)]
+    }
+    wanted = [collapser.target(period, bucket) for period in periods for bucket in buckets]
+    wanted = [target._replace(expiry="keep") if target[:2] in held else target for target in wanted]
+    yield from collapser.attempt(wanted, collapser.buckets_once)
+    if collapser.failed:
+        failures = collapser.failed.items()
+        raise CollapseError([(target.period.name, target.bucket, error) for target, error in failures])
+    return collapser.done
+
+
+class _Collapser:
+    """One run of a collapse."""
+
+    def __init__(self, context: Context, aggregates: Aggregates, recount: bool) -> None:
+        self._context = context
+        self._aggregates = aggregates
+        self._recount = recount
+        self.done: list[Collapsed] = []
+        self.failed: dict[_Target, BackendError] = {}
+
+    def target(self, period: Period, bucket: str | None) -> _Target:
+        """With the expiry as the scripts take it: 'keep', '0' for at once, or a unix time."""
+        retention = self._context.retention(period)
+        if retention is None:
+            return _Target(period, bucket, "keep")
+        if not retention:
+            return _Target(period, bucket, "0")
+        end = self._context.calendar.timestamp(period.next().start)
+        return _Target(period, bucket, str(ceil(end + retention.total_seconds())))
+
+    def attempt(
+        self,
+        targets: Sequence[_Target],
+        once: Callable[[Sequence[_Target]], Operation[dict[_Target, _Outcome]]],
+    ) -> Operation[None]:
+        """Collapse targets batch by batch; those that change meanwhile again."""
+        for batch in batched(targets, _CALLS_PER_BATCH):
+            left = batch
+            for _ in range(_ATTEMPTS):
+                outcome = yield from once(left)
+                self._record(outcome)
+                left = [target for target, result in outcome.items() if isinstance(result, _Again)]
+                if not left:
+                    break
+            self.failed |= {target: BackendError("is still being written to") for target in left}
+
+    def _record(self, outcome: dict[_Target, _Outcome]) -> None:
+        for target, result in outcome.items():
+            if isinstance(result, BackendError):
+                self.failed[target] = result
+            elif isinstance(result, Estimate):
+                self.done.append(Collapsed(target.period, target.bucket, result))
+
+    def buckets_once(self, targets: Sequence[_Target]) -> Operation[dict[_Target, _Outcome]]:
+        """One attempt at buckets; None where there was nothing to do."""
+        return self._once(targets, self._collapse_call, self._bucket_estimate, self._store_call)
+
+    def aggregates_once(self, targets: Sequence[_Target]) -> Operation[dict[_Target, _Outcome]]:
+        """One attempt at aggregates; as :meth:`buckets_once`."""
+        call = self._aggregate_call
+        return self._once(targets, call, estimate_union, call)
+
+    def _once(
+        self,
+        targets: Sequence[_Target],
+        call: Callable[[_Target], Command],
+        estimate: Callable[[Sequence[int]], Estimate],
+        store: Callable[[_Target, Sequence[int], Estimate], Command],
+    ) -> Operation[dict[_Target, _Outcome]]:
+        """Let the server count and store; what has moves is estimated here and stored after."""
+        outcome: dict[_Target, _Outcome] = {}
+        read: dict[_Target, tuple[list[int], Estimate]] = {}
+        replies = yield [call(target) for target in targets]
+        for target, reply in zip(targets, replies, strict=True):
+            state, numbers = _state(reply)
+            outcome[target] = None
+            if isinstance(reply, BackendError):
+                outcome[target] = reply
+            elif state == b"COUNTED":
+                outcome[target] = Estimate(numbers[0])
+            elif state == b"MOVES":
+                read[target] = numbers, estimate(numbers)
+            elif state == b"RAW":
+                outcome[target] = yield from self._folded(target, numbers)
+            elif state == b"GONE" and numbers:
+                outcome[target] = self._sources_gone(target, numbers)
+        if read:
+            replies = yield [store(target, *found) for target, found in read.items()]
+            for (target, (_, made)), reply in zip(read.items(), replies, strict=True):
+                outcome[target] = _stored(reply, made)
+        return outcome
+
+    def _folded(self, target: _Target, places: Sequence[int]) -> Operation[_Outcome]:
+        """Fold raw sets: the bucket's own, or those of an aggregate's sources at these places."""
+        own = self._keys(target)
+        folds = (
+            [own]
+            if not places
+            else [
+                self._context.keys.bucket(target.period.name, self._sources(target)[place])
+                for place in places
+            ]
+        )
+        try:
+            for keys in folds:
+                yield from fold(self._context, keys, keys.counted, own.counted)
+        except BackendError as error:
+            return error
+        return _Again()
+
+    def _sources(self, target: _Target) -> tuple[str | None, ...]:
+        return self._aggregates[str(target.bucket)]
+
+    def _sources_gone(self, target: _Target, places: Sequence[int]) -> BackendError:
+        gone = [self._sources(target)[place] for place in places]
+        return BackendResponseError(f"the sketches of {gone} are gone, a union would be too small")
+
+    @staticmethod
+    def _bucket_estimate(numbers: Sequence[int]) -> Estimate:
+        return estimate_bucket(*numbers)
+
+    def _keys(self, target: _Target) -> BucketKeys:
+        return self._context.keys.bucket(target.period.name, target.bucket)
+
+    def _collapse_call(self, target: _Target) -> Command:
+        return COLLAPSE.call(
+            (*self._keys(target), self._context.keys.stderr(target.period.name)),
+            int(self._recount),
+            target.expiry,
+            self._context.keys.field(target.bucket),
+        )
+
+    def _store_call(self, target: _Target, seen: Sequence[int], estimate: Estimate) -> Command:
+        *sketch, _raw = self._keys(target)
+        return STORE.call(
+            (*sketch, self._context.keys.stderr(target.period.name)),
+            *seen,
+            int(estimate),
+            repr(estimate.stderr),
+            target.expiry,
+            self._context.keys.field(target.bucket),
+        )
+
+    def _aggregate_call(
+        self, target: _Target, seen: Sequence[int] = (), estimate: Estimate | None = None
+    ) -> Command:
+        name = target.period.name
+        sources = [self._context.keys.bucket(name, source) for source in self._sources(target)]
+        mode = "recount" if self._recount else "collapse"
+        made: tuple[str | int, ...] = (
+            () if estimate is None else (*seen[:2], int(estimate), repr(estimate.stderr))
+        )
+        return aggregate_call(self._context, name, target.bucket, sources, mode, target.expiry, *made)
+
+
+def aggregate_call(
+    context: Context,
+    period: str,
+    aggregate: str | None,
+    sources: Sequence[BucketKeys],
+    mode: str,
+    expiry: str = "keep",
+    *made: str | int,
+) -> Command:
+    """A call of the aggregate script, which says what its modes are."""
+    own = context.keys.bucket(period, aggregate)
+    temporary = [context.keys.temporary(period, aggregate, purpose) for purpose in ("plain", "gone")]
+    return AGGREGATE.call(
+        (
+            *(own.counted, own.hll, context.keys.stderr(period), *temporary),
+            *(key for of in sources for key in (of.counted, of.hll, of.moved, of.back, of.raw)),
+        ),
+        *(mode, expiry, context.keys.field(aggregate), *made),
+    )
+
+
+def _state(reply: Any) -> tuple[bytes, list[int]]:
+    """What a script says of a bucket, and its numbers."""
+    if isinstance(reply, BackendError):
+        return b"", []
+    if isinstance(reply, bytes):
+        return reply, []
+    state, *numbers = items(reply)
+    return state, numbers
+
+
+def _stored(reply: Any, estimate: Estimate) -> _Outcome:
+    if isinstance(reply, BackendError):
+        return reply
+    return _Again() if _state(reply)[0] == b"CHANGED" else estimate

@@ -1,0 +1,45 @@
+"""Finding out what a namespace holds, by SCAN."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..periods import Period
+from .base import Context, Operation, items, unwrap
+
+__all__ = ["Entry", "inventory"]
+
+_KEYS_PER_SCAN = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the server holds of one bucket in one period.
+
+    Attributes:
+        period, bucket: which.
+        parts: of ``count`` (collapsed), ``hll`` (sketch), ``moved``, ``out``, ``back`` (moves) and
+            ``raw`` (a set of activity-tracker).
+    """
+
+    period: Period
+    bucket: str | None
+    parts: frozenset[str]
+
+
+def inventory(context: Context) -> Operation[list[Entry]]:
+    """Everything there is, by kind, start and bucket."""
+    found: dict[tuple[Period, str | None], set[str]] = {}
+    cursor: bytes | int = 0
+    while True:
+        command = ("SCAN", cursor, "MATCH", context.keys.pattern(), "COUNT", _KEYS_PER_SCAN)
+        cursor, keys = items(unwrap((yield [command]))[0])
+        for key in keys:
+            about = context.keys.parse(key.decode("utf-8", "replace"))
+            period = context.calendar.parse(about.period) if about else None
+            if about and period and about.part != "stderr":
+                found.setdefault((period, about.bucket), set()).add(about.part)
+        if int(cursor) == 0:
+            break
+    entries = [Entry(period, bucket, frozenset(parts)) for (period, bucket), parts in found.items()]
+    return sorted(entries, key=lambda entry: (entry.period.kind, entry.period.start, entry.bucket or ""))

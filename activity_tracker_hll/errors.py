@@ -1,0 +1,104 @@
+"""Every error this package raises on purpose, under one root.
+
+Only exception classes live here. Messages name the argument and the value they are about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = [
+    "ActivityTrackerError",
+    "ArgumentTypeError",
+    "ArgumentValueError",
+    "BackendAuthError",
+    "BackendConnectionError",
+    "BackendError",
+    "BackendResponseError",
+    "BackendTimeoutError",
+    "CollapseError",
+    "EmbeddedServerError",
+    "LateEventError",
+    "MissingExtraError",
+    "SettingsMismatchError",
+]
+
+
+class ActivityTrackerError(Exception):
+    """Root of every error raised by activity_tracker_hll."""
+
+
+class ArgumentTypeError(ActivityTrackerError, TypeError):
+    """An argument is of a type that is not accepted."""
+
+
+class ArgumentValueError(ActivityTrackerError, ValueError):
+    """An argument is of the right type but its value is not accepted."""
+
+
+class MissingExtraError(ActivityTrackerError, ImportError):
+    """An optional dependency is not installed; the message names the pip extra."""
+
+
+class LateEventError(ActivityTrackerError):
+    """Events for a period that was collapsed and whose sketches are gone were refused.
+
+    Attributes:
+        periods: names of the periods that refused the events.
+    """
+
+    def __init__(self, periods: Sequence[str]) -> None:
+        self.periods = tuple(periods)
+        super().__init__(
+            f"refused as late: {', '.join(self.periods)} already collapsed and the sketches are gone"
+        )
+
+    def __reduce__(self) -> tuple[type[LateEventError], tuple[tuple[str, ...]]]:
+        return type(self), (self.periods,)
+
+
+class BackendError(ActivityTrackerError):
+    """The server or the way to it failed; the client's own exception is the cause."""
+
+
+class BackendConnectionError(BackendError):
+    """The server cannot be reached, or the connection broke and every retry failed."""
+
+
+class BackendTimeoutError(BackendError):
+    """The server did not answer within the socket timeout, retries included."""
+
+
+class BackendAuthError(BackendError):
+    """Wrong password, unknown user, or a user without the permission needed."""
+
+
+class BackendResponseError(BackendError):
+    """The server answered a command with an error (wrong type, corrupt sketch, out of memory...)."""
+
+
+class EmbeddedServerError(BackendError):
+    """The embedded server cannot be started, shared or reached."""
+
+
+class SettingsMismatchError(BackendError):
+    """The data on the server were written with other settings than this tracker's."""
+
+
+class CollapseError(BackendError):
+    """Some buckets could not be collapsed; all others were.
+
+    Attributes:
+        failures: (period name, bucket, error) of each bucket that failed.
+    """
+
+    def __init__(self, failures: Sequence[tuple[str, str | None, Exception]]) -> None:
+        self.failures = tuple(failures)
+        shown = "; ".join(f"{name} bucket {bucket!r}: {error}" for name, bucket, error in failures[:10])
+        more = f"; and {len(failures) - 10} more" if len(failures) > 10 else ""
+        super().__init__(f"{len(failures)} not collapsed (all others were): {shown}{more}")
+
+    def __reduce__(
+        self,
+    ) -> tuple[type[CollapseError], tuple[tuple[tuple[str, str | None, Exception], ...]]]:
+        return type(self), (self.failures,)

@@ -1,0 +1,75 @@
+"""Estimate: an approximate count that knows its own error.
+
+Only the value type lives here; the formulas are in :mod:`activity_tracker_hll.hll.estimators`.
+"""
+
+from __future__ import annotations
+
+from math import ceil, floor
+from statistics import NormalDist
+from typing import Self
+
+from .errors import ArgumentTypeError, ArgumentValueError
+from .hll.estimators import standard_error
+
+__all__ = ["Estimate"]
+
+# Below this an estimate moves in whole ids, so its rounding is no longer small beside its error.
+_ROUNDING_SHOWS_BELOW = 100
+
+
+class Estimate(int):
+    """A count of distinct ids, with its standard error.
+
+    It is an ``int``: it prints, compares, adds and JSON-encodes as one; the result of arithmetic is
+    a plain ``int``.
+
+    Args:
+        value: the estimated number of distinct ids, not negative.
+        stderr: standard error in ids; None stands for the plain HyperLogLog formula
+            (:func:`activity_tracker_hll.hll.estimators.standard_error`).
+
+    Raises:
+        ArgumentValueError: a negative value or standard error.
+    """
+
+    _stderr: float | None = None
+
+    def __new__(cls, value: int = 0, stderr: float | None = None) -> Self:  # noqa: D102 (the class says)
+        self = super().__new__(cls, value)
+        if self < 0:
+            raise ArgumentValueError(f"value must not be negative, got {value!r}")
+        if stderr is not None:
+            if not stderr >= 0:
+                raise ArgumentValueError(f"stderr must not be negative, got {stderr!r}")
+            self._stderr = float(stderr)
+        return self
+
+    @property
+    def stderr(self) -> float:
+        """Standard error of the count, in ids."""
+        return standard_error(int(self)) if self._stderr is None else self._stderr
+
+    @property
+    def relative_error(self) -> float:
+        """Standard error as a share of the count; 0 where the error is 0, infinite for a count of 0."""
+        if self.stderr == 0:
+            return 0.0
+        return self.stderr / self if self else float("inf")
+
+    def interval(self, confidence: float = 0.95) -> tuple[int, int]:
+        """Whole numbers (low, high) between which the true count lies with this confidence.
+
+        Normal approximation; widened by half an id below 100, where rounding shows.
+
+        Raises:
+            ArgumentTypeError, ArgumentValueError: confidence is not a number between 0 and 1.
+        """
+        if isinstance(confidence, bool) or not isinstance(confidence, (int, float)):
+            raise ArgumentTypeError(f"confidence must be a number between 0 and 1, got {confidence!r}")
+        if not 0 < confidence < 1:
+            raise ArgumentValueError(f"confidence must lie between 0 and 1, got {confidence!r}")
+        half = NormalDist().inv_cdf((1 + confidence) / 2) * self.stderr
+        if self.stderr and self < _ROUNDING_SHOWS_BELOW:
+            half += 0.5
+        return max(0, floor(self - half)), ceil(self + half)

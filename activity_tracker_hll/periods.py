@@ -1,0 +1,232 @@
+"""Periods of time as values: their names, neighbours, and the calendar that finds them.
+
+Pure: nothing here reads a clock. A period starts at a naive wall-clock moment in the tracker's
+time zone; only :class:`Calendar` knows that zone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from .errors import ArgumentTypeError, ArgumentValueError
+
+__all__ = ["LONGEST", "PERIODS", "Calendar", "Period", "check_kind"]
+
+PERIODS = ("hourly", "daily", "weekly", "monthly", "quarterly", "yearly")
+
+LONGEST = {  # the longest a period of each kind can be
+    "hourly": timedelta(hours=1),
+    "daily": timedelta(days=1),
+    "weekly": timedelta(days=7),
+    "monthly": timedelta(days=31),
+    "quarterly": timedelta(days=92),
+    "yearly": timedelta(days=366),
+}
+_MONTHS = {"monthly": 1, "quarterly": 3, "yearly": 12}
+_NAME = re.compile(
+    r"(?:hourly-(?P<hourly>\d{10})|daily-(?P<daily>\d{8})|weekly-(?P<weekly>\d{8})"
+    r"|monthly-(?P<monthly>\d{6})|quarterly-(?P<quarterly>\d{4}Q[1-4])|yearly-(?P<yearly>\d{4}))\Z"
+)
+# Names hold four digits for the year, and a period's end must be a date too.
+_FIRST_YEAR, _LAST_YEAR = 1000, 9998
+
+
+def check_kind(kind: object, argument: str = "period") -> str:
+    """One of :data:`PERIODS`, or an error that lists them."""
+    if not isinstance(kind, str):
+        raise ArgumentTypeError(f"{argument} must be one of {', '.join(PERIODS)}, got {kind!r}")
+    if kind not in PERIODS:
+        raise ArgumentValueError(f"{argument} must be one of {', '.join(PERIODS)}, got {kind!r}")
+    return kind
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """One hour, day, week, month, quarter or year.
+
+    Attributes:
+        kind: one of :data:`PERIODS`.
+        start: naive datetime at which it begins.
+    """
+
+    kind: str
+    start: datetime
+
+    @property
+    def name(self) -> str:
+        """The name used in keys, such as ``daily-20261123`` or ``quarterly-2026Q4``."""
+        start = self.start
+        match self.kind:
+            case "hourly":
+                return f"hourly-{start.year:04}{start.month:02}{start.day:02}{start.hour:02}"
+            case "daily" | "weekly":
+                return f"{self.kind}-{start.year:04}{start.month:02}{start.day:02}"
+            case "monthly":
+                return f"monthly-{start.year:04}{start.month:02}"
+            case "quarterly":
+                return f"quarterly-{start.year:04}Q{(start.month + 2) // 3}"
+            case _:
+                return f"yearly-{start.year:04}"
+
+    @property
+    def date(self) -> date:
+        """What a lookup reports: the first day; for an hour the datetime it begins."""
+        return self.start if self.kind == "hourly" else self.start.date()
+
+    def next(self) -> Period:
+        """The period that begins where this one ends."""
+        return Period(self.kind, self._shifted(+1))
+
+    def previous(self) -> Period:
+        """The period that ends where this one begins."""
+        return Period(self.kind, self._shifted(-1))
+
+    def _shifted(self, steps: int) -> datetime:
+        if self.kind in _MONTHS:
+            months = self.start.year * 12 + self.start.month - 1 + steps * _MONTHS[self.kind]
+            return self.start.replace(year=months // 12, month=months % 12 + 1)
+        return self.start + steps * LONGEST[self.kind]
+
+
+class Calendar:
+    """Finds periods in one time zone with one first day of the week.
+
+    Args:
+        zone: IANA name, tzinfo, or None for the machine's local time.
+        week_start: 0 = Monday ... 6 = Sunday.
+
+    Raises:
+        ArgumentTypeError, ArgumentValueError: an unknown zone or day.
+    """
+
+    def __init__(self, zone: str | tzinfo | None = None, week_start: int = 0) -> None:
+        self.zone = _check_zone(zone)
+        if isinstance(week_start, bool) or not isinstance(week_start, int):
+            raise ArgumentTypeError(f"week_start must be an int from 0 (Monday) to 6, got {week_start!r}")
+        if not 0 <= week_start <= 6:
+            raise ArgumentValueError(f"week_start must lie from 0 (Monday) to 6, got {week_start!r}")
+        self.week_start = week_start
+
+    @property
+    def zone_name(self) -> str:
+        """How the zone was named, for messages."""
+        return "local time" if self.zone is None else str(self.zone)
+
+    def zone_fingerprint(self) -> str:
+        """Digest of the zone's offsets from UTC, each week of 2015-2024.
+
+        Equal for zones that behave alike whatever they are called ("UTC" and "Etc/UTC", a name and
+        local time); only past years, so that a tzdata update on one host changes nothing.
+        """
+        first = datetime(2015, 1, 1, tzinfo=UTC)
+        offsets = ((first + timedelta(weeks=week)).astimezone(self.zone).utcoffset() for week in range(522))
+        return hashlib.blake2b(repr(list(offsets)).encode(), digest_size=8).hexdigest()
+
+    def local(self, timestamp: float) -> datetime:
+        """Naive wall-clock time of a POSIX timestamp."""
+        return datetime.fromtimestamp(timestamp, self.zone).replace(tzinfo=None)
+
+    def timestamp(self, moment: datetime) -> float:
+        """POSIX timestamp of a naive wall-clock time."""
+        return moment.replace(tzinfo=self.zone).timestamp()
+
+    def moment(self, value: object, argument: str, *, needs_hour: bool = False) -> datetime:
+        """The naive wall-clock moment a caller's date or datetime stands for.
+
+        Aware datetimes are converted to the zone, naive ones are taken to be in it, a date is its
+        midnight.
+
+        Raises:
+            ArgumentTypeError: not a date or datetime, or a date where the hour is needed.
+            ArgumentValueError: outside the years 1000-9998.
+        """
+        if isinstance(value, datetime):
+            if value.tzinfo is not None:
+                value = self._converted(value, argument)
+            moment = value
+        elif isinstance(value, date):
+            if needs_hour:
+                raise ArgumentTypeError(
+                    f"{argument} must be a datetime for hourly periods, got the date {value!r}"
+                )
+            moment = datetime(value.year, value.month, value.day)
+        else:
+            raise ArgumentTypeError(f"{argument} must be a date or a datetime, got {value!r}")
+        if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+            raise ArgumentValueError(
+                f"{argument} must lie in the years {_FIRST_YEAR}-{_LAST_YEAR}, got {value!r}"
+            )
+        return moment
+
+    def _converted(self, value: datetime, argument: str) -> datetime:
+        try:
+            return value.astimezone(self.zone).replace(tzinfo=None)
+        except (OverflowError, ValueError) as error:
+            raise ArgumentValueError(f"{argument} is out of range: {value!r}") from error
+
+    def containing(self, kind: str, moment: datetime) -> Period:
+        """The period of this kind that contains a naive moment."""
+        start = datetime(moment.year, moment.month, moment.day)
+        if kind == "hourly":
+            start = start.replace(hour=moment.hour)
+        elif kind == "weekly":
+            start -= timedelta(days=(start.weekday() - self.week_start) % 7)
+        elif kind in _MONTHS:
+            months = _MONTHS[kind]
+            start = start.replace(month=(start.month - 1) // months * months + 1, day=1)
+        return Period(kind, start)
+
+    def before(self, kind: str, moment: datetime, count: int) -> Iterator[Period]:
+        """Up to `count` periods before the one that contains the moment, newest first."""
+        period = self.containing(kind, moment)
+        for _ in range(count):
+            if period.start.year <= _FIRST_YEAR:
+                return
+            period = period.previous()
+            yield period
+
+    def between(self, kind: str, start: datetime, end: datetime) -> Iterator[Period]:
+        """Periods that begin at or after start, oldest first; the one that contains end is left out."""
+        period = self.containing(kind, start)
+        if period.start < start:
+            period = period.next()
+        last = self.containing(kind, end)
+        while period.start < last.start:
+            yield period
+            period = period.next()
+
+    def parse(self, name: str) -> Period | None:
+        """The period of a name, None if it is no period's name."""
+        match = _NAME.match(name)
+        if match is None or match.lastgroup is None:
+            return None
+        kind, digits = match.lastgroup, match[match.lastgroup]
+        try:
+            if kind == "quarterly":
+                start = datetime(int(digits[:4]), int(digits[5]) * 3 - 2, 1)
+            else:
+                start = datetime(
+                    int(digits[:4]), int(digits[4:6] or 1), int(digits[6:8] or 1), int(digits[8:] or 0)
+                )
+        except ValueError:
+            return None
+        return Period(kind, start)
+
+
+def _check_zone(zone: object) -> tzinfo | None:
+    if zone is None or isinstance(zone, tzinfo):
+        return zone
+    if not isinstance(zone, str):
+        raise ArgumentTypeError(f"timezone must be an IANA name, a tzinfo or None, got {zone!r}")
+    try:
+        return ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ArgumentValueError(
+            f"timezone must be an IANA name such as 'Europe/Berlin', got {zone!r}"
+            " (on a system without time zone data: pip install tzdata)"
+        ) from error

@@ -1,0 +1,424 @@
+"""ActivityTracker: the public calls. Each checks its arguments, plans, executes and hands on the result."""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta, tzinfo
+from functools import partialmethod
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from . import arguments
+from .backends.base import DEFAULT_RETENTION, BaseBackend
+from .commands import (
+    Collapsed,
+    Context,
+    Entry,
+    Imported,
+    Operation,
+    Row,
+    Tracking,
+    check_settings,
+    collapse,
+    inventory,
+    lookup,
+    run,
+)
+from .commands.base import Aggregates
+from .errors import ArgumentTypeError, ArgumentValueError, MissingExtraError
+from .keys import check_bucket
+from .periods import LONGEST, PERIODS, Calendar, check_kind
+
+__all__ = ["ActivityTracker"]
+
+T = TypeVar("T")
+_BUILTIN_BACKENDS = {
+    "redis": "activity_tracker_hll.backends.redis.RedisBackend",
+    "embedded": "activity_tracker_hll.backends.embedded.EmbeddedBackend",
+}
+_LOOKUP_SPAN = timedelta(days=365)
+
+
+class ActivityTracker:
+    """Counts the distinct ids that were active in each period, a bucket at a time.
+
+    Args:
+        periods: kinds of period to count by, such as ``["daily", "monthly"]``; the default of
+            track() and collapse().
+        backend: ``"redis"``, ``"embedded"``, ``"package.module.Class"``, or a backend instance.
+        buckets: default buckets of collapse() and lookup(); None = the one unnamed bucket.
+        aggregate_buckets: default aggregates of collapse(), such as
+            ``{"total": ["site1", "site2"]}``.
+        timezone: IANA name or tzinfo; None = the machine's local time.
+        week_start: 0 = Monday ... 6 = Sunday.
+        clock: seconds since the epoch; for tests.
+
+    Any other keyword argument is passed to the backend's constructor.
+
+    Raises:
+        ArgumentTypeError, ArgumentValueError: naming the argument and what was expected.
+        MissingExtraError: the backend needs an extra that is not installed.
+    """
+
+    PERIOD_HOURLY = "hourly"
+    PERIOD_DAILY = "daily"
+    PERIOD_WEEKLY = "weekly"
+    PERIOD_MONTHLY = "monthly"
+    PERIOD_QUARTERLY = "quarterly"
+    PERIOD_YEARLY = "yearly"
+
+    def __init__(
+        self,
+        periods: Iterable[str] | None = None,
+        backend: str | BaseBackend = "redis",
+        *,
+        buckets: Iterable[str | None] | None = None,
+        aggregate_buckets: Mapping[str, Sequence[str | None]] | None = None,
+        timezone: str | tzinfo | None = None,
+        week_start: int = 0,
+        clock: Callable[[], float] = time.time,
+        **backend_options: Any,
+    ) -> None:
+        self._periods = None if periods is None else arguments.kinds(periods)
+        self._buckets = None if buckets is None else arguments.bucket_list(buckets)
+        self._aggregates: Aggregates = (
+            {} if aggregate_buckets is None else arguments.aggregates(aggregate_buckets, self._buckets)
+        )
+        self._calendar = Calendar(timezone, week_start)
+        self._clock = clock
+        self._backend = _backend(backend, backend_options)
+        for kind in self._periods or ():
+            self._retention_of(kind)
+        self._context = Context(
+            self._backend.keys,
+            self._calendar,
+            self._backend.ids,
+            self._backend.moved_limit,
+            lambda period: self._retention_of(period.kind),
+        )
+        self._tracking = Tracking(self._context)
+        self._agreed: set[int] = set()
+
+    @property
+    def backend(self) -> BaseBackend:
+        """The backend in use."""
+        return self._backend
+
+    def close(self) -> None:
+        """Give back the backend's connections and processes."""
+        self._backend.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # Track
+
+    def track(
+        self,
+        periods: Iterable[str] | None = None,
+        *,
+        id: object = None,
+        bucket: str | None = None,
+        old_id: object = None,
+        old_bucket: str | None = None,
+        date: dt.date | None = None,
+        shard: int = 0,
+    ) -> None:
+        """Record that an id was active, in one round trip however many periods.
+
+        Args:
+            periods: kinds of period; None = the tracker's.
+            id: str, bytes, int or UUID; 7, "7" and b"7" are one id.
+            bucket: the bucket the id is in; None = the unnamed bucket.
+            old_id, old_bucket: the id was these until now: it is moved. With id=None it is only
+                removed.
+            date: date or datetime of the event; None = now. Hourly periods need a datetime.
+            shard: the data set, see the redis backend.
+
+        Raises:
+            ArgumentTypeError, ArgumentValueError: before anything is sent.
+            LateEventError: a period was collapsed and its sketch is gone.
+            BackendError: the server or the way to it failed.
+        """
+        kinds = self._kinds(periods)
+        now, moment = self._clock(), self._moment(date, kinds)
+        bucket, old_bucket = check_bucket(bucket), check_bucket(old_bucket, "old_bucket")
+        self._run(self._tracking.track(kinds, now, moment, id, bucket, old_id, old_bucket), shard)
+
+    def track_many(
+        self,
+        ids: Iterable[object],
+        periods: Iterable[str] | None = None,
+        *,
+        bucket: str | None = None,
+        date: dt.date | None = None,
+        shard: int = 0,
+    ) -> None:
+        """Record that many ids were active in one bucket at one moment.
+
+        Args:
+            ids: list, tuple, set, iterator or one-dimensional numpy array (S, U, integer); all are
+                checked before the first is sent.
+
+        Other arguments and errors: see :meth:`track`.
+        """
+        kinds = self._kinds(periods)
+        now, moment = self._clock(), self._moment(date, kinds)
+        self._run(self._tracking.track_many(kinds, now, moment, ids, check_bucket(bucket)), shard)
+
+    def import_events(
+        self,
+        events: Iterable[tuple[object, str | None, dt.date]],
+        periods: Iterable[str] | None = None,
+        *,
+        progress: Callable[[int], object] | None = None,
+        shard: int = 0,
+    ) -> Imported:
+        """Record events of any bucket and moment, in any order: logs, streams, back-fills.
+
+        Importing the same events again changes nothing, so an import that was cut short is simply
+        run again.
+
+        Args:
+            events: (id, bucket, date or datetime) tuples, consumed once.
+            progress: called with the number of events sent so far.
+
+        Raises:
+            ArgumentTypeError, ArgumentValueError: a bad event, by its place; those before it count.
+            BackendError: the server or the way to it failed.
+        """
+        if isinstance(events, (str, bytes, Mapping)) or not isinstance(events, Iterable):
+            raise ArgumentTypeError(
+                f"events must be an iterable of (id, bucket, datetime), got {type(events).__name__}"
+            )
+        kinds = self._kinds(periods)
+        return self._run(self._tracking.import_events(kinds, events, progress), shard)
+
+    # Collapse
+
+    def collapse(
+        self,
+        periods: Iterable[str] | None = None,
+        *,
+        date: dt.date | None = None,
+        max_periods: int = 1,
+        buckets: Iterable[str | None] | None = None,
+        aggregate_buckets: Mapping[str, Sequence[str | None]] | None = None,
+        recount: bool = False,
+        shard: int = 0,
+    ) -> list[Collapsed]:
+        """Turn the sketches of past periods into stored counts.
+
+        Can be killed and run again, or run twice at once: a period that is counted already is left
+        alone.
+
+        Args:
+            date: the periods *before* the one that contains it are collapsed; None = now.
+            max_periods: how many of them, of each kind.
+            buckets: None = the tracker's; without any, the unnamed bucket, or the sources of the
+                aggregates.
+            aggregate_buckets: {name: buckets to unite}; None = the tracker's.
+            recount: count again what was counted already, where sketches are still kept.
+
+        Returns:
+            What was stored: (period, bucket, count) each.
+
+        Raises:
+            CollapseError: some buckets failed, all others are collapsed.
+            ArgumentTypeError, ArgumentValueError, BackendError: as :meth:`track`.
+        """
+        kinds = self._kinds(periods)
+        moment = self._moment(date, kinds) or self._now()
+        arguments.integer(max_periods, "max_periods", minimum=1)
+        chosen, aggregates = self._chosen(buckets, aggregate_buckets)
+        past = [period for kind in kinds for period in self._calendar.before(kind, moment, max_periods)]
+        return self._run(collapse(self._context, past, chosen, aggregates, bool(recount)), shard)
+
+    # Lookup
+
+    def lookup(
+        self,
+        period: str | None = None,
+        *,
+        start: dt.date | None = None,
+        end: dt.date | None = None,
+        buckets: Iterable[str | None] | None = None,
+        live: bool = False,
+        missing: int | None = 0,
+        shard: int = 0,
+    ) -> list[Row]:
+        """Counts of the periods that begin in [start, end), oldest first.
+
+        Args:
+            period: kind of period; None = the tracker's, if it has only one.
+            start: None = 365 days before end.
+            end: the period that contains it is left out. None = now; with live=True the running
+                period is the last row.
+            buckets: None = the tracker's; aggregates are looked up by their name.
+            live: also count what is not collapsed yet.
+            missing: stands for absent data.
+
+        Returns:
+            (date, {bucket: :class:`~.estimates.Estimate`}) for each period; the date is its first
+            day, for hours a datetime.
+
+        Raises:
+            ArgumentTypeError, ArgumentValueError: among them a start after the end.
+            BackendError: the server failed, or what it holds makes no sense.
+        """
+        kind = self._kind(period)
+        first, last = self._range(kind, start, end, running=live)
+        wanted = (None,) if buckets is None and not self._buckets else self._chosen(buckets, {})[0]
+        if missing is not None:
+            arguments.integer(missing, "missing", minimum=0)
+        rows = list(self._calendar.between(kind, first, last))
+        operation = lookup(self._context, rows, wanted, missing, bool(live), self._aggregates)
+        return self._run(operation, shard, write=False)
+
+    def inventory(self, *, shard: int = 0) -> list[Entry]:
+        """What the server holds of each bucket and period, found by SCAN: slow on a large server."""
+        return self._run(inventory(self._context), shard, write=False)
+
+    # Shorthands: track_daily(id=1) is track(["daily"], id=1)
+
+    track_hourly = partialmethod(track, (PERIOD_HOURLY,))
+    track_daily = partialmethod(track, (PERIOD_DAILY,))
+    track_weekly = partialmethod(track, (PERIOD_WEEKLY,))
+    track_monthly = partialmethod(track, (PERIOD_MONTHLY,))
+    track_quarterly = partialmethod(track, (PERIOD_QUARTERLY,))
+    track_yearly = partialmethod(track, (PERIOD_YEARLY,))
+    collapse_hourly = partialmethod(collapse, (PERIOD_HOURLY,))
+    collapse_daily = partialmethod(collapse, (PERIOD_DAILY,))
+    collapse_weekly = partialmethod(collapse, (PERIOD_WEEKLY,))
+    collapse_monthly = partialmethod(collapse, (PERIOD_MONTHLY,))
+    collapse_quarterly = partialmethod(collapse, (PERIOD_QUARTERLY,))
+    collapse_yearly = partialmethod(collapse, (PERIOD_YEARLY,))
+    lookup_hourly = partialmethod(lookup, PERIOD_HOURLY)
+    lookup_daily = partialmethod(lookup, PERIOD_DAILY)
+    lookup_weekly = partialmethod(lookup, PERIOD_WEEKLY)
+    lookup_monthly = partialmethod(lookup, PERIOD_MONTHLY)
+    lookup_quarterly = partialmethod(lookup, PERIOD_QUARTERLY)
+    lookup_yearly = partialmethod(lookup, PERIOD_YEARLY)
+
+    # Shared
+
+    def _run(self, operation: Operation[T], shard: int, *, write: bool = True) -> T:
+        def execute(commands: list[Any]) -> list[Any]:
+            if shard not in self._agreed:
+                # Not before the first batch: bad arguments are reported before the server is.
+                agreement = check_settings(self._context, write)
+                if run(agreement, lambda batch: self._backend.execute(batch, shard)):
+                    self._agreed.add(shard)
+            return self._backend.execute(commands, shard)
+
+        return run(operation, execute)
+
+    def _kinds(self, periods: Iterable[str] | None) -> tuple[str, ...]:
+        kinds = self._periods if periods is None else arguments.kinds(periods)
+        if not kinds:
+            raise ArgumentValueError("periods must be given, here or to the constructor")
+        if kinds is not self._periods:
+            for kind in kinds:
+                self._retention_of(kind)
+        return kinds
+
+    def _kind(self, period: str | None) -> str:
+        if period is not None:
+            return check_kind(period)
+        if self._periods is None or len(self._periods) != 1:
+            raise ArgumentValueError(f"period must be given: one of {', '.join(self._periods or PERIODS)}")
+        return self._periods[0]
+
+    def _moment(self, date: dt.date | None, kinds: Sequence[str]) -> datetime | None:
+        if date is None:
+            return None
+        return self._calendar.moment(date, "date", needs_hour="hourly" in kinds)
+
+    def _now(self) -> datetime:
+        return self._calendar.local(self._clock())
+
+    def _range(
+        self, kind: str, start: dt.date | None, end: dt.date | None, *, running: bool
+    ) -> tuple[datetime, datetime]:
+        if end is not None:
+            last = self._calendar.moment(end, "end")
+        else:
+            last = self._now() if kind == "hourly" else datetime.combine(self._now(), datetime.min.time())
+        first = last - _LOOKUP_SPAN if start is None else self._calendar.moment(start, "start")
+        if first > last:
+            raise ArgumentValueError(f"start must not be after end, got {start!r} and {end or last!r}")
+        if end is None and running:
+            last = self._calendar.containing(kind, last).next().start
+        return first, last
+
+    def _chosen(
+        self,
+        buckets: Iterable[str | None] | None,
+        aggregate_buckets: Mapping[str, Sequence[str | None]] | None,
+    ) -> tuple[tuple[str | None, ...], Aggregates]:
+        """The buckets and aggregates a call is about: its own, else the tracker's."""
+        chosen = (arguments.bucket_list(buckets) if buckets else None) or self._buckets
+        if aggregate_buckets is not None:
+            aggregates = arguments.aggregates(aggregate_buckets, chosen)
+        elif buckets is None:
+            aggregates = self._aggregates
+        else:
+            # The tracker's aggregates, where the call's own buckets make them whole.
+            own = set(chosen or ())
+            aggregates = {name: of for name, of in self._aggregates.items() if own.issuperset(of)}
+        if chosen is None:
+            chosen = tuple(dict.fromkeys(source for of in aggregates.values() for source in of)) or (None,)
+        return chosen, aggregates
+
+    def _retention_of(self, kind: str) -> timedelta | None:
+        retention = self._backend.retention
+        length = LONGEST[kind]
+        if self._backend.retention_is_default:
+            return max(DEFAULT_RETENTION, length)
+        if retention and retention < length:
+            raise ArgumentValueError(
+                f"retention must be at least {length} with {kind} periods (or zero, or None), got {retention}"
+            )
+        return retention
+
+
+def _backend(backend: object, options: dict[str, Any]) -> BaseBackend:
+    if isinstance(backend, BaseBackend):
+        if options:
+            raise ArgumentValueError(
+                f"backend is an instance, so it cannot be given options: {', '.join(options)}"
+            )
+        return backend
+    if not isinstance(backend, str):
+        raise ArgumentTypeError(
+            "backend must be 'redis', 'embedded', 'package.module.Class' or a BaseBackend instance,"
+            f" got {backend!r}"
+        )
+    module_name, _, class_name = _BUILTIN_BACKENDS.get(backend, backend).rpartition(".")
+    try:
+        cls = getattr(importlib.import_module(module_name), class_name)
+    except MissingExtraError:
+        raise
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ArgumentValueError(
+            f"backend must be 'redis', 'embedded' or 'package.module.Class', got {backend!r} ({error})"
+        ) from error
+    if not (isinstance(cls, type) and issubclass(cls, BaseBackend)):
+        raise ArgumentTypeError(f"backend {backend!r} is not a subclass of BaseBackend")
+    try:
+        return cls(**options)
+    except TypeError as error:
+        if isinstance(error, ArgumentTypeError):
+            raise
+        raise ArgumentTypeError(f"backend {backend!r}: {error}") from error
