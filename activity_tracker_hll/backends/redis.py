@@ -74,26 +74,22 @@ class RedisBackend(BaseBackend):
     ) -> None:
         super().__init__(namespace=namespace, secret=secret, moved_limit=moved_limit, retention=retention)
         self._shards = _check_shards(shards)
-        self._make_client = redis_client
         self._defaults = connection
         for shard in range(len(self._shards)):
             _check_connection(self._options(shard))
-        self._clients: dict[int, Any] = {}
+        # Clients connect when they are first used; made now, bad options are reported now.
+        self._clients = [_connect(self._options(shard), redis_client) for shard in range(len(self._shards))]
         self._pools: dict[int, tuple[Any, tuple[str, ...]]] = {}
 
     def client(self, shard: int = 0) -> Any:
-        """The client of a shard, made when first asked for; nothing connects before it is used.
+        """The client of a shard.
 
         Raises:
-            ArgumentValueError: no such shard, or options the client refuses.
+            ArgumentTypeError, ArgumentValueError: no such shard.
         """
-        client = self._clients.get(shard)
-        if client is None:
-            integer(shard, "shard", minimum=0)
-            if shard >= len(self._shards):
-                raise ArgumentValueError(f"shard must be below {len(self._shards)}, got {shard!r}")
-            client = self._clients[shard] = _connect(self._options(shard), self._make_client)
-        return client
+        if integer(shard, "shard", minimum=0) >= len(self._clients):
+            raise ArgumentValueError(f"shard must be below {len(self._clients)}, got {shard!r}")
+        return self._clients[shard]
 
     def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
         """See :meth:`.base.BaseBackend.execute`."""
@@ -120,11 +116,9 @@ class RedisBackend(BaseBackend):
 
     def close(self) -> None:
         """Close the connections of every client made here; a client handed in stays open."""
-        for shard, client in self._clients.items():
-            if "client" not in self._options(shard):
+        for shard, client in enumerate(self._clients):
+            if self._options(shard).get("client") is None:
                 client.close()
-        self._clients.clear()
-        self._pools.clear()
 
     def _options(self, shard: int) -> dict[str, Any]:
         override = self._shards[shard]

@@ -18,6 +18,8 @@ __all__ = ["Aggregates", "Context", "Operation", "batched", "items", "named", "n
 
 T = TypeVar("T")
 Operation = Generator[list[Command], list[Reply], T]
+# As in the scripts, whose numbers are exact only below this.
+_IMPOSSIBLE = 2**53
 Aggregates = dict[str, tuple[str | None, ...]]
 
 
@@ -72,13 +74,13 @@ def items(reply: Any) -> list[Any]:
 
 
 def number(reply: Any, what: str) -> int:
-    """A count that makes sense, or an error: a manipulated sketch gives negative numbers."""
+    """A count that makes sense, or an error: a manipulated sketch gives absurd ones."""
     try:
         value = int(reply)
     except ValueError as error:
         raise BackendResponseError(f"{what} holds {reply!r}, not a number") from error
-    if value < 0:
-        raise BackendResponseError(f"{what}: corrupt, a negative cardinality ({value})")
+    if not 0 <= value < _IMPOSSIBLE:
+        raise BackendResponseError(f"{what} is corrupt: impossible cardinality {value}")
     return value
 
 

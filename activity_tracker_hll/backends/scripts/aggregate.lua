@@ -32,8 +32,11 @@ if mode == 'collapse' and redis.call('EXISTS', count) == 1 then
 end
 if #missing > 1 then return missing end
 
+-- The target is a source too; servers imply that, fakeredis wants to be told.
 local function merge(target, keys)
-  if #keys > 0 then each_chunk('PFMERGE', target, keys, 1) end
+  for i = 1, #keys, CHUNK do
+    redis.call('PFMERGE', target, target, unpack(keys, i, math.min(i + CHUNK - 1, #keys)))
+  end
 end
 local function store(n, standard_error)
   redis.call('DEL', plain) -- PFMERGE would add to what is there: build anew, then replace

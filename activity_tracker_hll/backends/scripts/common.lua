@@ -21,9 +21,10 @@ local function expire(keys, at)
   end
 end
 
--- PFCOUNT that does not pass on the negative numbers a manipulated sketch gives.
+-- PFCOUNT that does not pass on what only a manipulated sketch gives: negative or absurd numbers.
+-- Numbers are exact here up to 2^53.
 local function cardinality(...)
   local n = redis.call('PFCOUNT', ...)
-  if n < 0 then error('corrupt sketch: negative cardinality') end
+  if n < 0 or n >= 2 ^ 53 then error('corrupt sketch: impossible cardinality') end
   return n
 end

@@ -1,0 +1,130 @@
+from datetime import UTC, date, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from activity_tracker_hll.periods import LONGEST, PERIODS, Calendar, Period
+
+moments = st.datetimes(datetime(1001, 1, 1), datetime(9997, 12, 31))
+kinds = st.sampled_from(PERIODS)
+weeks = st.integers(0, 6)
+
+
+@given(kinds, moments, weeks)
+def test_a_moment_lies_in_its_period_and_nowhere_else(kind, moment, week_start):
+    calendar = Calendar("UTC", week_start)
+    period = calendar.containing(kind, moment)
+    assert period.start <= moment < period.next().start
+    assert period.next().start - period.start <= LONGEST[kind]
+    assert calendar.containing(kind, period.start) == period
+    assert calendar.containing(kind, period.next().start) == period.next()
+
+
+@given(kinds, moments, weeks)
+def test_next_and_previous_are_inverse_and_names_are_parsed_back(kind, moment, week_start):
+    calendar = Calendar("UTC", week_start)
+    period = calendar.containing(kind, moment)
+    assert period.next().previous() == period == period.previous().next()
+    assert calendar.parse(period.name) == period
+    assert period.name != period.next().name
+
+
+@given(moments, weeks)
+def test_weeks_begin_on_the_chosen_day(moment, week_start):
+    period = Calendar("UTC", week_start).containing("weekly", moment)
+    assert period.start.weekday() == week_start
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("hourly", "hourly-2026112315"),
+        ("daily", "daily-20261123"),
+        ("weekly", "weekly-20261123"),
+        ("monthly", "monthly-202611"),
+        ("quarterly", "quarterly-2026Q4"),
+        ("yearly", "yearly-2026"),
+    ],
+)
+def test_names(kind, name):
+    assert Calendar().containing(kind, datetime(2026, 11, 23, 15, 59)).name == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["daily-20261301", "daily-2026", "monthly-202600", "quarterly-2026Q5", "x", "", "daily-20261123x"],
+)
+def test_what_is_no_name_is_not_parsed(name):
+    assert Calendar().parse(name) is None
+
+
+def test_week_across_the_new_year_has_the_name_of_its_first_day():
+    assert Calendar().containing("weekly", datetime(2027, 1, 1)).name == "weekly-20261228"
+
+
+def test_aware_datetimes_are_converted_naive_ones_are_not():
+    calendar = Calendar("Asia/Tokyo")
+    aware = datetime(2026, 1, 31, 20, tzinfo=UTC)
+    assert calendar.moment(aware, "date") == datetime(2026, 2, 1, 5)
+    assert calendar.moment(aware.replace(tzinfo=None), "date") == datetime(2026, 1, 31, 20)
+    assert calendar.moment(date(2026, 1, 31), "date") == datetime(2026, 1, 31)
+
+
+def test_daylight_saving_days_are_23_and_25_hours_long():
+    calendar = Calendar("Europe/Berlin")
+
+    def hours(day):
+        period = Period("daily", day)
+        return (calendar.timestamp(period.next().start) - calendar.timestamp(period.start)) / 3600
+
+    assert [hours(datetime(2026, 3, 29)), hours(datetime(2026, 10, 25)), hours(datetime(2026, 7, 1))] == [
+        23,
+        25,
+        24,
+    ]
+
+
+@given(st.floats(0, 4e9))
+def test_local_time_and_timestamps_are_inverse_where_unambiguous(timestamp):
+    calendar = Calendar("UTC")
+    assert abs(calendar.timestamp(calendar.local(timestamp)) - timestamp) < 1e-3
+
+
+def test_zones_that_behave_alike_have_one_fingerprint():
+    fingerprints = {
+        zone: Calendar(zone).zone_fingerprint()
+        for zone in ("UTC", "Etc/UTC", UTC, "Europe/Berlin", "America/New_York", timezone(timedelta(hours=1)))
+    }
+    assert fingerprints["UTC"] == fingerprints["Etc/UTC"] == fingerprints[UTC]
+    assert len(set(fingerprints.values())) == 4
+    assert Calendar("Europe/Berlin").zone_fingerprint() == Calendar("Europe/Rome").zone_fingerprint()
+
+
+def test_local_time_follows_the_machine(monkeypatch):
+    import time
+
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert Calendar().zone_fingerprint() == Calendar("Asia/Tokyo").zone_fingerprint()
+        assert Calendar().local(0) == datetime(1970, 1, 1, 9)
+        assert Calendar().timestamp(datetime(1970, 1, 1, 9)) == 0
+        assert Calendar().moment(datetime(2026, 1, 1, tzinfo=UTC), "date") == datetime(2026, 1, 1, 9)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_before_and_between():
+    calendar = Calendar("UTC")
+    moment = datetime(2026, 3, 15)
+    assert [p.name for p in calendar.before("monthly", moment, 3)] == [
+        "monthly-202602",
+        "monthly-202601",
+        "monthly-202512",
+    ]
+    rows = calendar.between("monthly", datetime(2025, 12, 2), moment)
+    assert [p.name for p in rows] == ["monthly-202601", "monthly-202602"]
+    assert list(calendar.between("daily", moment, moment)) == []
+    assert len(list(calendar.before("yearly", datetime(1002, 1, 1), 50))) == 2

@@ -1,0 +1,227 @@
+"""track, track_many, import_events and live lookups, on every server."""
+
+import uuid
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import pytest
+from conftest import NOON, TODAY, YESTERDAY, day, raises
+
+from activity_tracker_hll import ActivityTracker, LateEventError
+from activity_tracker_hll.periods import PERIODS
+
+NOW = datetime.fromtimestamp(NOON, UTC).replace(tzinfo=None)
+
+
+def live(tracker, period="daily", bucket=None, **options):
+    """The count of the running period."""
+    return tracker.lookup(period, buckets=[bucket], live=True, **options)[-1][1][bucket]
+
+
+def test_one_id_counts_once_whatever_its_type(server):
+    tracker = server.tracker()
+    for id in (7, "7", b"7", np.int64(7), 7):
+        tracker.track(id=id)
+    assert live(tracker) == 1
+    for id in (8, uuid.UUID(int=8), "日本", "a\r\nb", b"\x00"):
+        tracker.track(id=id)
+    assert live(tracker) == 6
+
+
+def test_all_periods_in_one_call(server):
+    tracker = server.tracker(PERIODS)
+    tracker.track(id=1)
+    tracker.track(id=2, periods=["yearly"])
+    assert [live(tracker, kind) for kind in PERIODS] == [1, 1, 1, 1, 1, 2]
+
+
+def test_shorthands(server):
+    tracker = server.tracker(None)
+    for kind in PERIODS:
+        getattr(tracker, f"track_{kind}")(id=kind, bucket="b")
+        rows = getattr(tracker, f"lookup_{kind}")(buckets=["b"], live=True)
+        assert rows[-1][1] == {"b": 1}
+        assert getattr(tracker, f"collapse_{kind}")(buckets=["b"], date=NOW + timedelta(days=366))
+    assert ActivityTracker.PERIOD_MONTHLY == "monthly"
+
+
+def test_buckets_are_apart(server):
+    tracker = server.tracker()
+    tracker.track(id=1)
+    tracker.track(id=1, bucket="a")
+    tracker.track(id=2, bucket="a:b")
+    tracker.track_many([1, 2, 3], bucket="日本")
+    names = [None, "a", "a:b", "日本", "unheard of"]
+    assert tracker.lookup(buckets=names, live=True)[-1] == (
+        TODAY,
+        dict(zip(names, [1, 1, 1, 3, 0], strict=True)),
+    )
+
+
+def test_dates(server):
+    tracker = server.tracker(["daily", "monthly"], timezone="Asia/Tokyo")
+    tracker.track(id=1, date=date(2026, 1, 31))
+    tracker.track(id=2, date=datetime(2026, 1, 31, 23, 59))
+    tracker.track(id=3, date=datetime(2026, 1, 31, 23, 59, tzinfo=UTC))  # 1 February there
+    rows = tracker.lookup("daily", start=date(2026, 1, 30), end=date(2026, 2, 3), live=True)
+    assert rows == [
+        (date(2026, 1, 30), {None: 0}),
+        (date(2026, 1, 31), {None: 2}),
+        (date(2026, 2, 1), {None: 1}),
+        (date(2026, 2, 2), {None: 0}),
+    ]
+    rows = tracker.lookup("monthly", start=date(2026, 1, 1), end=date(2026, 3, 1), live=True)
+    assert rows == [(date(2026, 1, 1), {None: 2}), (date(2026, 2, 1), {None: 1})]
+
+
+def test_the_day_changes_while_running(server):
+    now = [NOON]
+    tracker = server.tracker(["hourly", "daily"], clock=lambda: now[0])
+    for hours in (0, 11, 12, 36):
+        now[0] = NOON + hours * 3600 + 1799
+        tracker.track(id=hours)
+    rows = tracker.lookup("daily", start=TODAY, live=True)
+    assert [count[None] for _, count in rows] == [2, 1, 1]
+    assert sum(count[None] for _, count in tracker.lookup("hourly", start=NOW, live=True)) == 4
+    assert tracker.lookup("hourly", start=NOW, live=True)[0] == (NOW, {None: 1})
+
+
+def test_track_many_is_track_of_each(server):
+    tracker = server.tracker(["daily", "monthly"])
+    ids = [f"user{n}" for n in range(2500)]
+    for form in (ids, set(ids), iter(ids), np.array(ids), np.array(ids, dtype="S")):
+        tracker.track_many(form, bucket="many")
+    before = live(tracker, bucket="many")
+    for id in ids[:200]:
+        tracker.track(id=id, bucket="many")
+    assert live(tracker, bucket="many") == before == pytest.approx(2500, rel=0.03)
+    tracker.track_many([], bucket="none")
+    assert live(tracker, bucket="none", missing=None) is None
+
+
+def test_import_in_any_order(server):
+    tracker = server.tracker(["daily", "monthly"])
+    events = [(n % 100, f"b{n % 3}", day(1 + n % 5)) for n in range(3000)]
+    seen = []
+    result = tracker.import_events(iter(events[::-1]), progress=seen.append)
+    assert (result.events, result.late) == (3000, 0)
+    assert seen[-1] == 3000
+    expected = {
+        (when, bucket): len({id for id, b, d in events if (b, d) == (bucket, when)})
+        for _, bucket, when in events
+    }
+    buckets = ["b0", "b1", "b2"]
+    rows = tracker.lookup("daily", start=day(5), buckets=buckets, live=True)[:-1]
+    found = {(when, bucket): count for when, counts in rows for bucket, count in counts.items()}
+    assert found == expected
+    tracker.import_events(events)
+    assert tracker.lookup("daily", start=day(5), buckets=buckets, live=True)[:-1] == rows
+
+
+def test_import_of_nothing_and_of_more_than_a_batch(server):
+    tracker = server.tracker()
+    assert tracker.import_events([]).events == 0
+    seen = []
+    events = ((n % 50, None, TODAY) for n in range(45_000))
+    assert tracker.import_events(events, progress=seen.append).events == 45_000
+    assert seen == [20_000, 40_000, 45_000]
+    assert live(tracker) == 50
+
+
+def test_what_was_never_collapsed_never_expires(server):
+    tracker = server.tracker(["daily"])
+    tracker.track(id=1, date=date(2015, 5, 17))
+    tracker.track(id=2)
+    tracker.track(id=2, old_id=2, bucket="x")
+    for key in server.names():
+        assert server.client.ttl(key) == -1
+
+
+@pytest.mark.parametrize("how", ["track", "track_many", "move"])
+def test_a_write_to_a_period_whose_sketch_is_gone_is_refused(server, how):
+    tracker = server.tracker(["daily", "monthly"], retention=timedelta(0))
+    old = date(2020, 2, 29)
+    tracker.track_many(range(5), date=old)
+    tracker.collapse(date=date(2020, 3, 1))
+    write = {
+        "track": lambda: tracker.track(id=9, date=old),
+        "track_many": lambda: tracker.track_many([9, 10], date=old),
+        "move": lambda: tracker.track(id=9, bucket="new", old_id=3, date=old),
+    }[how]
+    with raises(LateEventError, "daily-20200229", "monthly-202002") as caught:
+        write()
+    assert caught.value.periods == ("daily-20200229", "monthly-202002")
+    rows = tracker.lookup("daily", start=old, end=date(2020, 3, 1), live=True)
+    assert rows == [(old, {None: 5})]
+    assert not [key for key in server.names() if key.endswith("20200229}:hll")]
+    result = tracker.import_events([(9, None, old), (9, None, TODAY)])
+    assert (result.events, result.late) == (2, 2)
+    assert live(tracker, "daily") == 1
+
+
+def test_a_late_write_to_a_kept_sketch_counts_at_the_next_recount_and_expires_with_it(server):
+    tracker = server.tracker()
+    tracker.track(id=1, date=YESTERDAY)
+    tracker.collapse()
+    ttl = server.client.ttl(f"active:{{daily-{YESTERDAY:%Y%m%d}}}:hll")
+    tracker.track(id=2, date=YESTERDAY)
+    tracker.track(id=3, old_id=1, date=YESTERDAY)
+    assert tracker.lookup(start=YESTERDAY) == [(YESTERDAY, {None: 1})]
+    tracker.collapse(recount=True)
+    assert tracker.lookup(start=YESTERDAY) == [(YESTERDAY, {None: 2})]
+    for key in server.names():
+        if "{" in key and "stderr" not in key:
+            assert ttl - 60 <= server.client.ttl(key) <= ttl
+
+
+def test_a_late_write_to_a_period_counted_as_empty_opens_it_again(server):
+    tracker = server.tracker()
+    tracker.collapse(max_periods=3)
+    assert tracker.lookup(start=day(3), missing=None) == [(day(n), {None: 0}) for n in (3, 2, 1)]
+    tracker.track(id=1, date=day(2))
+    assert server.client.ttl(f"active:{{daily-{day(2):%Y%m%d}}}:hll") == -1
+    tracker.collapse(max_periods=3)
+    assert [count[None] for _, count in tracker.lookup(start=day(3))] == [0, 1, 0]
+
+
+def test_just_before_its_end_a_period_is_written_to_with_care(server):
+    """Another host's clock may be ahead: it may have collapsed the period already."""
+    midnight = NOON + 12 * 3600
+    tracker = server.tracker(clock=lambda: midnight - 1)
+    tracker.track(id=1)
+    ahead = server.tracker(clock=lambda: midnight + 1, retention=timedelta(0))
+    assert [done.count for done in ahead.collapse()] == [1]
+    with raises(LateEventError, f"daily-{TODAY:%Y%m%d}"):
+        tracker.track(id=2)
+    assert f"active:{{daily-{TODAY:%Y%m%d}}}:hll" not in server.names()
+
+
+def test_an_error_at_one_bucket_names_it_and_the_others_are_written(server):
+    from activity_tracker_hll import BackendResponseError
+
+    tracker = server.tracker()
+    server.raise_on("bad")
+    with raises(BackendResponseError, f"daily-{YESTERDAY:%Y%m%d}", "'bad'"):
+        tracker.import_events([(1, "bad", YESTERDAY), (1, "good", YESTERDAY)])
+    assert tracker.lookup(start=YESTERDAY, buckets=["good"], live=True)[0][1] == {"good": 1}
+
+
+def test_a_secret_keeps_ids_off_the_server(server):
+    tracker = server.tracker(secret="pepper")
+    tracker.track(id="alice@example.com", bucket="a")
+    tracker.track(id="alice@example.com", bucket="b", old_id="alice@example.com", old_bucket="a")
+    tracker.track(id="alice@example.com", bucket="a", old_id="alice@example.com", old_bucket="b")
+    tracker.track_many(["alice@example.com", "bob"], bucket="b")
+    tracker.import_events([("alice@example.com", "b", TODAY)])
+    assert live(tracker, bucket="a") == 1
+    assert live(tracker, bucket="b") == 2
+    members = [m for key in server.names() if key.endswith((":out", ":back")) for m in server.client.smembers(key)]
+    assert members
+    assert all(len(member) == 16 and b"alice" not in member for member in members)
+
+
+def test_namespaces_are_apart(server):
+    one, other = server.tracker(namespace="one"), server.tracker(namespace="other", week_start=6)
+    one.track(id=1)
+    assert (live(one), live(other)) == (1, 0)
+    assert not [name for name in server.names() if not name.startswith("one:")]
