@@ -52,7 +52,9 @@ class Server:
 
     def names(self) -> list[str]:
         """All keys, sorted, without the settings."""
-        return sorted(key.decode() for key in self.client.keys() if not key.endswith(b"{meta}"))
+        return sorted(
+            key.decode() for key in self.client.scan_iter(count=10_000) if not key.endswith(b"{meta}")
+        )
 
     def raise_on(self, bucket: str, when: date = YESTERDAY) -> None:
         """Put a list where a bucket's sketch should be."""
@@ -134,4 +136,4 @@ def real_server(request: pytest.FixtureRequest, started: Callable[[str], Embedde
 
 def raises(expected: type[ActivityTrackerError], *words: str) -> Any:
     """pytest.raises that also wants each of the words in the message."""
-    return pytest.raises(expected, match="(?s)" + "".join(f"(?=.*{word})" for word in words))
+    return pytest.raises(expected, match="(?is)" + "".join(f"(?=.*{word})" for word in words))

@@ -2,6 +2,7 @@
 
 import threading
 from datetime import date, datetime, timedelta
+from itertools import islice
 
 import pytest
 from conftest import NOON, TODAY, YESTERDAY, Server, day, raises
@@ -187,7 +188,13 @@ def test_one_bad_bucket_is_named_and_the_others_are_collapsed(server):
 
 
 @pytest.mark.parametrize(
-    "bad", [b"HYLL", b"not a sketch at all", b"HYLL\x07\x00\x00\x00" + bytes(8), b"HYLL\x00\x00\x00\x00" + bytes(100)]
+    "bad",
+    [
+        b"HYLL",
+        b"not a sketch at all",
+        b"HYLL\x07\x00\x00\x00" + bytes(8),
+        b"HYLL\x00\x00\x00\x00" + bytes(100),
+    ],
 )
 def test_corrupt_sketches_are_named(real_server, bad):
     tracker = real_server.tracker(buckets=["good", "bad"])
@@ -262,7 +269,9 @@ def test_a_bucket_that_never_comes_to_rest_is_reported(server, monkeypatch):
 
 def scenario(server: Server):
     """Days with plain, moved, empty and legacy buckets, aggregates, and a gap."""
-    tracker = server.tracker(buckets=["a", "b", "c"], aggregate_buckets={"ab": ["a", "b"], "abc": ["a", "b", "c"]})
+    tracker = server.tracker(
+        buckets=["a", "b", "c"], aggregate_buckets={"ab": ["a", "b"], "abc": ["a", "b", "c"]}
+    )
     for n in (1, 2, 3):
         tracker.track_many(range(10 * n), bucket="a", date=day(n))
         tracker.track(id=1, bucket="b", old_id=1, old_bucket="a", date=day(n))
@@ -294,14 +303,15 @@ def restore(server: Server, snapshot):
 
 def snapshot(server: Server):
     return [
-        (key, max(0, server.client.pexpiretime(key)), server.client.dump(key)) for key in server.client.keys()
+        (key, max(0, server.client.pexpiretime(key)), server.client.dump(key))
+        for key in server.client.scan_iter()
     ]
 
 
 def operation(tracker):
     moment = datetime(TODAY.year, TODAY.month, TODAY.day)
     past = list(tracker._calendar.before("daily", moment, 4))
-    return collapse_operation(tracker._context, past, tracker._buckets, tracker._aggregates, False)
+    return collapse_operation(tracker._context, past, tracker._buckets, tracker._aggregates, recount=False)
 
 
 def steps(tracker):
@@ -340,21 +350,16 @@ def test_the_scenario_is_counted_right(server):
 
 def test_a_collapse_that_ends_after_any_command_is_completed_by_the_next(real_server, undisturbed):
     tracker, before, expected = undisturbed
-    stop_after = 0
-    while True:
+    for commands in range(200):
         restore(real_server, before)
-        running, taken = steps(tracker), 0
-        for _ in running:
-            if taken > stop_after:
-                break
-            taken += 1
-        else:
-            break
+        running = steps(tracker)
+        begun = sum(1 for _ in islice(running, commands + 1))
         running.close()
         tracker.collapse(max_periods=4)
-        assert state(real_server) == expected, stop_after
-        stop_after += 1
-    assert stop_after > 20
+        assert state(real_server) == expected, f"ended after {commands} commands"
+        if begun <= commands:  # it came to its own end
+            break
+    assert 20 < commands < 199
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -416,7 +421,10 @@ def test_counts_are_stored_as_activity_tracker_does(server):
     assert server.client.get("active:daily-20140101:b") == b"7"
     assert server.client.get("active:monthly-201401:b") == b"7"
     assert server.client.get("active:monthly-201401") == b"0"
-    assert isinstance(tracker.lookup("daily", start=date(2014, 1, 1), end=date(2014, 1, 2), buckets=["b"])[0][1]["b"], Estimate)
+    assert isinstance(
+        tracker.lookup("daily", start=date(2014, 1, 1), end=date(2014, 1, 2), buckets=["b"])[0][1]["b"],
+        Estimate,
+    )
 
 
 def test_noon_is_a_time_of_today():

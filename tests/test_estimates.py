@@ -31,7 +31,9 @@ def test_copies_keep_the_error(value, stderr):
         assert (other, other.stderr) == (estimate, estimate.stderr)
 
 
-@pytest.mark.parametrize(("n", "percent"), [(100, 0.55308), (10_000, 0.604), (10**6, 0.80162), (10**9, 0.8119)])
+@pytest.mark.parametrize(
+    ("n", "percent"), [(100, 0.55308), (10_000, 0.604), (10**6, 0.80162), (10**9, 0.8119)]
+)
 def test_standard_error_of_a_plain_count(n, percent):
     assert standard_error(n) / n * 100 == pytest.approx(percent, rel=1e-3)
     assert Estimate(n).stderr == standard_error(n)

@@ -1,5 +1,5 @@
 import uuid
-from enum import Enum, IntEnum
+from enum import IntEnum, StrEnum
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from activity_tracker_hll.ids import IdEncoder
 plain = IdEncoder()
 
 
-class Name(str, Enum):
+class Name(StrEnum):
     ANN = "ann"
 
 
@@ -100,7 +100,17 @@ def test_empty_collections():
 
 @pytest.mark.parametrize(
     "values",
-    ["abc", b"abc", bytearray(b"abc"), 7, None, {"a": 1}, np.array([1.5]), np.array([True]), np.zeros((2, 2))],
+    [
+        "abc",
+        b"abc",
+        bytearray(b"abc"),
+        7,
+        None,
+        {"a": 1},
+        np.array([1.5]),
+        np.array([True]),
+        np.zeros((2, 2)),
+    ],
 )
 def test_what_is_no_collection_of_ids(values):
     with pytest.raises(ArgumentTypeError, match="ids must be"):
@@ -116,7 +126,9 @@ def test_a_secret_hides_ids_and_keeps_them_distinct():
     assert plain.fingerprint == ""
 
 
-@pytest.mark.parametrize(("secret", "error"), [("", ArgumentValueError), (b"", ArgumentValueError), (7, ArgumentTypeError)])
+@pytest.mark.parametrize(
+    ("secret", "error"), [("", ArgumentValueError), (b"", ArgumentValueError), (7, ArgumentTypeError)]
+)
 def test_bad_secrets(secret, error):
     with pytest.raises(error, match="secret"):
         IdEncoder(secret)

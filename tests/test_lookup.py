@@ -55,7 +55,14 @@ def test_estimates_carry_the_plain_error_or_the_stored_one(server):
 
 
 def test_live_is_stored_where_collapsed_and_counted_where_not(server):
-    tracker = server.tracker(buckets=["a"], aggregate_buckets={"t": ["a", ]})
+    tracker = server.tracker(
+        buckets=["a"],
+        aggregate_buckets={
+            "t": [
+                "a",
+            ]
+        },
+    )
     for n in (0, 1, 2):
         tracker.track_many(range(n + 1), bucket="a", date=day(n))
     tracker.collapse(date=day(1))

@@ -129,7 +129,9 @@ def test_moves_of_all_periods_in_one_round_trip(server, monkeypatch):
     batches = []
     execute = tracker.backend.execute
     monkeypatch.setattr(
-        tracker.backend, "execute", lambda commands, shard=0: batches.append(commands) or execute(commands, shard)
+        tracker.backend,
+        "execute",
+        lambda commands, shard=0: batches.append(commands) or execute(commands, shard),
     )
     tracker.track(id=2, bucket="b", old_id=1, old_bucket="a")
     assert len(batches) == 1
@@ -178,7 +180,9 @@ def test_any_sequence_of_moves_is_exact_when_small(server, steps):
 @given(steps=steps)
 def test_any_sequence_of_moves_between_two_buckets_makes_an_exact_aggregate_when_small(server, steps):
     server.client.flushall()
-    tracker = server.tracker(buckets=list("abc"), aggregate_buckets={"ab": ["a", "b"], "all": ["a", "b", "c"]})
+    tracker = server.tracker(
+        buckets=list("abc"), aggregate_buckets={"ab": ["a", "b"], "all": ["a", "b", "c"]}
+    )
     exact = {bucket: set() for bucket in "abc"}
     for id, bucket, old_id, old_bucket in steps:
         if "c" in (bucket, old_bucket):
@@ -241,7 +245,9 @@ def test_error_of_the_remainder_is_that_of_the_design(real_server, share):
     seeds = 30
     errors, claimed = remainder_errors(real_server, 100_000, share, seeds)
     expected = SIMULATED[share] or 100 * rms(claimed)
-    print(f"\n{real_server.name} {share:.0%} moved: RMS error {100 * rms(errors):.2f} %, design {expected:.2f} %")
+    print(
+        f"\n{real_server.name} {share:.0%} moved: RMS error {100 * rms(errors):.2f} %, design {expected:.2f}"
+    )
     assert 100 * rms(errors) < expected * (1 + 3 / sqrt(2 * seeds))
     assert 100 * rms(claimed) == pytest.approx(expected, rel=0.11)
 

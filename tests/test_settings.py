@@ -74,7 +74,9 @@ def test_the_check_costs_one_round_trip_once(server, monkeypatch):
     tracker = server.tracker()
     batches, execute = [], tracker.backend.execute
     monkeypatch.setattr(
-        tracker.backend, "execute", lambda commands, shard=0: batches.append(commands) or execute(commands, shard)
+        tracker.backend,
+        "execute",
+        lambda commands, shard=0: batches.append(commands) or execute(commands, shard),
     )
     for _ in range(3):
         tracker.track(id=1)

@@ -1,11 +1,11 @@
 """Switching from activity-tracker 0.0.5: the real library writes, this one goes on."""
 
 import importlib
-from datetime import date, timedelta
+from datetime import timedelta
 
 import pytest
 from activity_tracker.tracker import ActivityTracker as ExactTracker
-from conftest import NOON, TODAY, YESTERDAY, day
+from conftest import TODAY, YESTERDAY, day
 
 import activity_tracker_hll.tracker
 
@@ -42,7 +42,10 @@ def test_only_the_import_changes(real_server, monkeypatch):
     service("activity_tracker_hll.tracker", evening)
     service("activity_tracker_hll.tracker", lambda tracker: tracker.collapse(buckets=["site"], date=TODAY))
     found = [
-        service(f"activity_tracker{suffix}.tracker", lambda t: t.lookup_daily(start=YESTERDAY, buckets=["site"], end=TODAY))
+        service(
+            f"activity_tracker{suffix}.tracker",
+            lambda t: t.lookup_daily(start=YESTERDAY, buckets=["site"], end=TODAY),
+        )
         for suffix in ("", "_hll")
     ]
     assert found[0] == found[1] == [(YESTERDAY, {"site": pytest.approx(100, abs=2)})]
@@ -62,7 +65,9 @@ def test_a_day_and_a_month_that_began_with_the_other_library(server, exact, secr
     tracker.collapse(["monthly"], buckets=["a"], date=(MONTH + timedelta(days=32)))
     for rows in (
         tracker.lookup("daily", start=YESTERDAY, buckets=["a"]),
-        tracker.lookup("monthly", start=YESTERDAY.replace(day=1), end=MONTH + timedelta(days=40), buckets=["a"])[:1],
+        tracker.lookup(
+            "monthly", start=YESTERDAY.replace(day=1), end=MONTH + timedelta(days=40), buckets=["a"]
+        )[:1],
     ):
         count = rows[0][1]["a"]
         assert abs(count - 4000) < 4 * count.stderr
@@ -83,7 +88,10 @@ def test_history_reads_the_same_in_both(server, exact):
     ours = tracker.lookup("daily", start=day(5), buckets=["a"])
     # counted exactly by the other library, and within the error by this one
     assert [counts["a"] for _, counts in ours[2:]] == [30, 20, 10]
-    assert all(abs(counts["a"] - n) < 4 * counts["a"].stderr for n, (_, counts) in zip((50, 40), ours[:2], strict=True))
+    assert all(
+        abs(counts["a"] - n) < 4 * counts["a"].stderr
+        for n, (_, counts) in zip((50, 40), ours[:2], strict=True)
+    )
     year = {"start": day(365), "end": TODAY}
     for period in ("daily", "monthly"):
         assert exact.lookup(period, **year) == tracker.lookup(period, **year)
@@ -96,7 +104,9 @@ def test_aggregates_over_raw_sets(server, exact):
             exact.track(["daily"], id=id, bucket=bucket, date=YESTERDAY)
     tracker.track_many(range(50, 70), bucket="b", date=YESTERDAY)
     lazy = server.tracker(["daily"], buckets=["a", "b"], aggregate_buckets={"total": ["a", "b"]})
-    assert lazy.lookup(start=YESTERDAY, buckets=["total"], live=True)[0][1]["total"] == pytest.approx(70, abs=2)
+    assert lazy.lookup(start=YESTERDAY, buckets=["total"], live=True)[0][1]["total"] == pytest.approx(
+        70, abs=2
+    )
     tracker.collapse(aggregate_buckets={"total": ["a", "b"]})
     row = tracker.lookup(start=YESTERDAY, buckets=["a", "b", "total"])[0][1]
     assert row == pytest.approx({"a": 30, "b": 50, "total": 70}, abs=2)
@@ -169,9 +179,14 @@ def test_a_raw_key_that_is_no_set_is_reported(server):
 
 def test_the_constructor_takes_what_activity_tracker_takes():
     tracker = activity_tracker_hll.tracker.ActivityTracker(
-        periods=["daily"], backend="redis", host="localhost", port=1, db=2, socket_timeout=3, shards=[{}, {"db": 1}]
+        periods=["daily"],
+        backend="redis",
+        host="localhost",
+        port=1,
+        db=2,
+        socket_timeout=3,
+        shards=[{}, {"db": 1}],
     )
     assert tracker.PERIOD_DAILY == ExactTracker.PERIOD_DAILY
     options = tracker.backend.client(1).connection_pool.connection_kwargs
     assert (options["port"], options["db"], options["socket_timeout"]) == (1, 1, 3)
-    assert date.fromtimestamp(NOON)

@@ -215,7 +215,9 @@ def test_a_secret_keeps_ids_off_the_server(server):
     tracker.import_events([("alice@example.com", "b", TODAY)])
     assert live(tracker, bucket="a") == 1
     assert live(tracker, bucket="b") == 2
-    members = [m for key in server.names() if key.endswith((":out", ":back")) for m in server.client.smembers(key)]
+    members = [
+        m for key in server.names() if key.endswith((":out", ":back")) for m in server.client.smembers(key)
+    ]
     assert members
     assert all(len(member) == 16 and b"alice" not in member for member in members)
 

@@ -147,7 +147,10 @@ class EmbeddedServer:
 
     def _is_free(self) -> bool:
         """Whether no server holds the directory, answering or not."""
-        lock = os.open(self.directory / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            lock = os.open(self.directory / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except FileNotFoundError:  # a temporary directory goes with its server
+            return True
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
