@@ -6,6 +6,7 @@ Only exception classes live here. Messages name the argument and the value they 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 __all__ = [
     "ActivityTrackerError",
@@ -90,15 +91,17 @@ class CollapseError(BackendError):
 
     Attributes:
         failures: (period name, bucket, error) of each bucket that failed.
+        collapsed: what was stored all the same, as :meth:`.ActivityTracker.collapse` returns it.
     """
 
-    def __init__(self, failures: Sequence[tuple[str, str | None, Exception]]) -> None:
+    def __init__(
+        self, failures: Sequence[tuple[str, str | None, Exception]], collapsed: Sequence[Any] = ()
+    ) -> None:
         self.failures = tuple(failures)
+        self.collapsed = list(collapsed)
         shown = "; ".join(f"{name} bucket {bucket!r}: {error}" for name, bucket, error in failures[:10])
         more = f"; and {len(failures) - 10} more" if len(failures) > 10 else ""
         super().__init__(f"{len(failures)} not collapsed (all others were): {shown}{more}")
 
-    def __reduce__(
-        self,
-    ) -> tuple[type[CollapseError], tuple[tuple[tuple[str, str | None, Exception], ...]]]:
-        return type(self), (self.failures,)
+    def __reduce__(self) -> tuple[type[CollapseError], tuple[Any, ...]]:
+        return type(self), (self.failures, self.collapsed)

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from . import arguments
-from .backends.base import DEFAULT_RETENTION, BaseBackend
+from .backends.base import BaseBackend
 from .commands import (
     Collapsed,
     Context,
@@ -30,7 +30,7 @@ from .commands import (
 from .commands.base import Aggregates
 from .errors import ArgumentTypeError, ArgumentValueError, MissingExtraError
 from .keys import check_bucket
-from .periods import LONGEST, PERIODS, Calendar, check_kind
+from .periods import PERIODS, Calendar, check_kind
 
 __all__ = ["ActivityTracker"]
 
@@ -91,13 +91,13 @@ class ActivityTracker:
         self._clock = clock
         self._backend = _backend(backend, backend_options)
         for kind in self._periods or ():
-            self._retention_of(kind)
+            self._backend.retention_of(kind)
         self._context = Context(
             self._backend.keys,
             self._calendar,
             self._backend.ids,
             self._backend.moved_limit,
-            lambda period: self._retention_of(period.kind),
+            lambda period: self._backend.retention_of(period.kind),
         )
         self._tracking = Tracking(self._context)
         self._agreed: set[int] = set()
@@ -106,6 +106,11 @@ class ActivityTracker:
     def backend(self) -> BaseBackend:
         """The backend in use."""
         return self._backend
+
+    @property
+    def calendar(self) -> Calendar:
+        """Finds periods in the tracker's time zone."""
+        return self._calendar
 
     def close(self) -> None:
         """Give back the backend's connections and processes."""
@@ -290,7 +295,7 @@ class ActivityTracker:
         """What the server holds of each bucket and period, found by SCAN: slow on a large server."""
         return self._run(inventory(self._context), shard, write=False)
 
-    # Shorthands: track_daily(id=1) is track(["daily"], id=1)
+    # Shorthands: one period instead of a list of them
 
     track_hourly = partialmethod(track, (PERIOD_HOURLY,))
     track_daily = partialmethod(track, (PERIOD_DAILY,))
@@ -330,7 +335,7 @@ class ActivityTracker:
             raise ArgumentValueError("periods must be given, here or to the constructor")
         if kinds is not self._periods:
             for kind in kinds:
-                self._retention_of(kind)
+                self._backend.retention_of(kind)
         return kinds
 
     def _kind(self, period: str | None) -> str:
@@ -380,17 +385,6 @@ class ActivityTracker:
         if chosen is None:
             chosen = tuple(dict.fromkeys(source for of in aggregates.values() for source in of)) or (None,)
         return chosen, aggregates
-
-    def _retention_of(self, kind: str) -> timedelta | None:
-        retention = self._backend.retention
-        length = LONGEST[kind]
-        if self._backend.retention_is_default:
-            return max(DEFAULT_RETENTION, length)
-        if retention and retention < length:
-            raise ArgumentValueError(
-                f"retention must be at least {length} with {kind} periods (or zero, or None), got {retention}"
-            )
-        return retention
 
 
 def _backend(backend: object, options: dict[str, Any]) -> BaseBackend:

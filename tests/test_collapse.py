@@ -1,5 +1,6 @@
 """collapse: what it stores, what it leaves, what it survives."""
 
+import pickle
 import threading
 from datetime import date, datetime, timedelta
 from itertools import islice
@@ -180,6 +181,9 @@ def test_one_bad_bucket_is_named_and_the_others_are_collapsed(server):
     with raises(CollapseError, "'bad'", "'worse'", "2 not collapsed") as caught:
         tracker.collapse()
     assert {bucket for _, bucket, _ in caught.value.failures} == {"bad", "worse"}
+    assert {done.bucket: done.count for done in caught.value.collapsed} == {"good": 1, "fine": 1, "sum": 2}
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert (str(copy), copy.collapsed) == (str(caught.value), caught.value.collapsed)
     assert all(isinstance(error, BackendResponseError) for _, _, error in caught.value.failures)
     assert rows(tracker, YESTERDAY, "good", "fine", "sum") == [{"good": 1, "fine": 1, "sum": 2}]
     server.client.delete(f"active:{{{YNAME}:bad}}:hll")

@@ -123,7 +123,7 @@ def test_inventory(server):
     tracker.track(id=1, bucket="a:b")
     tracker.track(id=1, old_id=2, date=YESTERDAY)
     server.client.sadd(f"active:daily-{YESTERDAY:%Y%m%d}:raw:old", 1)
-    server.client.set("active:unrelated", 1)
+    server.client.mset({"active:unrelated": 1, "active:daily-20200101:a{b": 1, "active:daily-20209999": 1})
     server.client.set("activex:daily-20200101", 1)
     found = {(e.period.name, e.bucket): set(e.parts) for e in tracker.inventory()}
     month = {f"monthly-{YESTERDAY:%Y%m}", f"monthly-{TODAY:%Y%m}"}

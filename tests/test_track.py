@@ -1,5 +1,6 @@
 """track, track_many, import_events and live lookups, on every server."""
 
+import pickle
 import uuid
 from datetime import UTC, date, datetime, timedelta
 
@@ -151,6 +152,7 @@ def test_a_write_to_a_period_whose_sketch_is_gone_is_refused(server, how):
     with raises(LateEventError, "daily-20200229", "monthly-202002") as caught:
         write()
     assert caught.value.periods == ("daily-20200229", "monthly-202002")
+    assert pickle.loads(pickle.dumps(caught.value)).periods == caught.value.periods
     rows = tracker.lookup("daily", start=old, end=date(2020, 3, 1), live=True)
     assert rows == [(old, {None: 5})]
     assert not [key for key in server.names() if key.endswith("20200229}:hll")]

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from ..arguments import duration, integer
-from ..errors import BackendError
+from ..errors import ArgumentValueError, BackendError
 from ..ids import IdEncoder
 from ..keys import DEFAULT_NAMESPACE, Keys
+from ..periods import LONGEST
 
 __all__ = ["DEFAULT_RETENTION", "BaseBackend", "Command", "Reply"]
 
@@ -52,14 +53,27 @@ class BaseBackend(ABC):
         self.keys = Keys(namespace)
         self.ids = IdEncoder(secret)
         self.moved_limit = integer(moved_limit, "moved_limit", minimum=0)
-        self.retention_is_default = retention == "default"
-        self.retention = (
-            DEFAULT_RETENTION
-            if self.retention_is_default
-            else None
-            if retention is None
-            else duration(retention, "retention")
-        )
+        self._retention = retention
+        if retention is not None and retention != "default":
+            duration(retention, "retention")
+
+    def retention_of(self, kind: str) -> timedelta | None:
+        """How long sketches of a kind of period are kept after its end; None = for ever.
+
+        Raises:
+            ArgumentValueError: the retention is neither zero nor as long as such a period.
+        """
+        length = LONGEST[kind]
+        if self._retention is None:
+            return None
+        if not isinstance(self._retention, timedelta):
+            return max(DEFAULT_RETENTION, length)
+        if self._retention and self._retention < length:
+            raise ArgumentValueError(
+                f"retention must be at least {length} with {kind} periods (or zero, or None),"
+                f" got {self._retention}"
+            )
+        return self._retention
 
     @abstractmethod
     def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:

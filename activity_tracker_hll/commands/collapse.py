@@ -89,8 +89,8 @@ def collapse(
     wanted = [target._replace(expiry="keep") if target[:2] in held else target for target in wanted]
     yield from collapser.attempt(wanted, collapser.buckets_once)
     if collapser.failed:
-        failures = collapser.failed.items()
-        raise CollapseError([(target.period.name, target.bucket, error) for target, error in failures])
+        failures = [(target.period.name, target.bucket, error) for target, error in collapser.failed.items()]
+        raise CollapseError(failures, collapser.done)
     return collapser.done
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..errors import ActivityTrackerError
+from ..keys import check_bucket
 from ..periods import Period
 from .base import Context, Operation, items, unwrap
 
@@ -37,9 +39,18 @@ def inventory(context: Context) -> Operation[list[Entry]]:
         for key in keys:
             about = context.keys.parse(key.decode("utf-8", "replace"))
             period = context.calendar.parse(about.period) if about else None
-            if about and period and about.part != "stderr":
+            if about and period and about.part != "stderr" and _is_bucket(about.bucket):
                 found.setdefault((period, about.bucket), set()).add(about.part)
         if int(cursor) == 0:
             break
     entries = [Entry(period, bucket, frozenset(parts)) for (period, bucket), parts in found.items()]
     return sorted(entries, key=lambda entry: (entry.period.kind, entry.period.start, entry.bucket or ""))
+
+
+def _is_bucket(bucket: str | None) -> bool:
+    """Other programs' keys may look like counts of buckets that no call accepts."""
+    try:
+        check_bucket(bucket)
+    except ActivityTrackerError:
+        return False
+    return True

@@ -1,0 +1,113 @@
+"""The command group: global options, and what becomes of errors and interrupts."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from .. import __version__
+from ..errors import ActivityTrackerError
+from ..keys import DEFAULT_NAMESPACE
+from .collapsing import collapse
+from .demo import demo
+from .doctor import doctor
+from .importing import import_
+from .looking import lookup
+from .options import RETENTION
+from .settings import Settings
+from .tracking import track
+
+__all__ = ["cli"]
+
+_INTERRUPTED = 130
+
+
+class _Group(click.Group):
+    """Turns the library's errors into one line, and Ctrl-C into one that says what it means."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ActivityTrackerError as error:
+            raise click.ClickException(" ".join(str(error).split())) from error
+        except KeyboardInterrupt:
+            click.echo(
+                "\nInterrupted. Running the same command again is harmless: nothing is counted twice.",
+                err=True,
+            )
+            ctx.exit(_INTERRUPTED)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+@click.option(
+    "--url",
+    envvar="ACTIVITY_TRACKER_URL",
+    show_envvar=True,
+    help="Redis or Valkey server: redis://host:6379/0, rediss://..., unix://path.",
+)
+@click.option(
+    "--data",
+    metavar="DIR",
+    help="Keep the data in this directory, with an embedded server. Default without --url:"
+    f" {click.get_app_dir('activity-tracker-hll')}",
+)
+@click.option("--namespace", default=DEFAULT_NAMESPACE, show_default=True, help="First part of every key.")
+@click.option(
+    "--timezone", metavar="ZONE", help="Where days begin, such as Europe/Berlin. Default: local time."
+)
+@click.option(
+    "--week-start", type=click.IntRange(0, 6), default=0, show_default=True, help="0 = Monday ... 6 = Sunday."
+)
+@click.option(
+    "--secret",
+    envvar="ACTIVITY_TRACKER_SECRET",
+    show_envvar=True,
+    help="Hash ids with it. Better set in the environment: others can see a command's arguments.",
+)
+@click.option(
+    "--retention",
+    type=RETENTION,
+    default="default",
+    metavar="DAYS|forever",
+    help="How long sketches are kept after their period, once collapsed."
+    " Default: 35 days (longer periods: their length).",
+)
+@click.pass_context
+def cli(
+    ctx: click.Context,
+    *,
+    url: str | None,
+    data: str | None,
+    namespace: str,
+    timezone: str | None,
+    week_start: int,
+    secret: str | None,
+    retention: Any,
+) -> None:
+    """Daily, weekly, monthly... active users, counted with HyperLogLog in Redis or Valkey."""
+    explicit = {
+        name for name in ("url", "data") if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    if len(explicit) == 2:
+        raise click.UsageError("--url and --data are two places for the data: give one of them")
+    if "data" in explicit:
+        url = None  # what is typed goes before the environment
+    ctx.obj = Settings(
+        url=url or None,
+        data=data,
+        namespace=namespace,
+        timezone=timezone,
+        week_start=week_start,
+        secret=secret or None,
+        retention=retention,
+        is_explicit=bool(explicit),
+        clock=time.time,
+    )
+
+
+for _command in (track, import_, collapse, lookup, doctor, demo):
+    cli.add_command(_command)

@@ -1,0 +1,114 @@
+"""The command `collapse`: from sketches to stored counts."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+
+import click
+
+from ..commands import Collapsed
+from ..errors import CollapseError
+from ..keys import check_bucket
+from ..tracker import ActivityTracker
+from .held import Batch, buckets_of, check_known, plan
+from .options import MOMENT, aggregate_option, bucket_option, period_option
+from .screen import console, count_cell, named, progress_bar, table
+from .settings import Settings
+
+__all__ = ["collapse"]
+
+_ROWS = 40
+Failure = tuple[str, str | None, Exception]
+
+
+@click.command()
+@period_option("Only this kind of period; can be repeated. Default: all that there are.")
+@click.option("--date", type=MOMENT, help="Collapse what lies before the period of this date. Default: now.")
+@click.option(
+    "--max-periods",
+    type=click.IntRange(min=1),
+    help="Only so many periods of each kind; 1 with --date. Default: all that are not collapsed.",
+)
+@bucket_option("Only this bucket; can be repeated. Default: all that there are.")
+@aggregate_option("Also count the union of these buckets under this name; can be repeated.")
+@click.option("--recount", is_flag=True, help="Count again what was counted, where sketches are kept.")
+@click.pass_obj
+def collapse(
+    settings: Settings,
+    *,
+    periods: tuple[str, ...],
+    date: dt.date | None,
+    max_periods: int | None,
+    buckets: tuple[str, ...],
+    aggregates: tuple[tuple[str, list[str]], ...],
+    recount: bool,
+) -> None:
+    """Store the counts of every period that is over. Can be interrupted and run again."""
+    unions = dict(aggregates)
+    calendar = settings.calendar
+    moment = None if date is None else calendar.moment(date, "date")
+    for name in (*buckets, *unions):
+        check_bucket(name)
+    done: list[Collapsed] = []
+    failures: list[Failure] = []
+    with settings.tracker() as tracker:
+        entries = tracker.inventory()
+        check_known(unions, entries)
+        for name in sorted(set(buckets) - {str(bucket) for bucket in buckets_of(entries)}):
+            click.echo(f"Nothing is held of bucket {name!r}.", err=True)
+        batches = plan(
+            entries,
+            calendar,
+            settings.now(),
+            kinds=periods,
+            buckets=buckets,
+            aggregates=unions,
+            recount=recount,
+            date=moment,
+            max_periods=max_periods,
+        )
+        with progress_bar() as bar:
+            for batch in bar.track(batches, description="Collapsing"):
+                _collapse(tracker, batch, recount, done, failures)
+    _show(done, failures)
+    if failures:
+        raise click.exceptions.Exit(1)
+
+
+def _collapse(
+    tracker: ActivityTracker, batch: Batch, recount: bool, done: list[Collapsed], failures: list[Failure]
+) -> None:
+    kind, end = batch.periods[0].kind, batch.periods[-1].next().start
+    try:
+        done += tracker.collapse(
+            [kind],
+            date=end,
+            max_periods=len(batch.periods),
+            buckets=batch.buckets,
+            aggregate_buckets=dict(batch.aggregates),
+            recount=recount,
+        )
+    except CollapseError as error:
+        failures += error.failures
+        done += error.collapsed
+
+
+def _show(done: Sequence[Collapsed], failures: Sequence[Failure]) -> None:
+    screen = console()
+    if not done and not failures:
+        screen.print("Nothing to collapse: every period that is over is counted.")
+    if done:
+        rows = table("Stored", "period", "bucket", numbers=["active"])
+        ordered = sorted(done, key=lambda item: (item.period.kind, item.period.start, item.bucket or ""))
+        for item in ordered[-_ROWS:]:
+            rows.add_row(item.period.name, named(item.bucket), count_cell(item.count, screen))
+        if len(done) > _ROWS:
+            screen.print(f"The last {_ROWS} of {len(done):,}:")
+        screen.print(rows)
+        screen.print(f"{len(done):,} counts stored.")
+    errors = console(stderr=True)
+    for name, bucket, error in failures[:_ROWS]:
+        errors.print(f"Failed: {name}, bucket {named(bucket)}: {error}")
+    if failures:
+        errors.print(f"{len(failures):,} not collapsed, all others are.")

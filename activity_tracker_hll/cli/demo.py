@@ -1,0 +1,172 @@
+"""The command `demo`: a month of simulated traffic, counted by this library and exactly."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import date, datetime, timedelta
+from math import sqrt
+from statistics import fmean
+from typing import Any
+
+import click
+from rich.console import Console
+
+from ..commands.base import items
+from ..errors import BackendError
+from ..estimates import Estimate
+from ..tracker import ActivityTracker
+from .screen import console, count_cell, progress_bar, spark, table
+from .settings import Settings
+from .traffic import ANONYMOUS, MEMBERS, SITES, Exact, Traffic, Visits
+
+__all__ = ["demo"]
+
+_PERIODS = ("daily", "monthly")
+_AGGREGATES = {"all sites": SITES, "everyone": (MEMBERS, ANONYMOUS)}
+_BUCKETS = (*SITES, MEMBERS, ANONYMOUS)
+_SHOWN = (*SITES, "all sites", MEMBERS, ANONYMOUS, "everyone")
+_KEYS_PER_SCAN = 1000
+
+_Counts = Mapping[tuple[date, str], Estimate]
+_Sets = Mapping[tuple[date, str], set[str]]
+
+
+@click.command()
+@click.option("--days", type=click.IntRange(1, 366), default=30, show_default=True)
+@click.option("--users", type=click.IntRange(1, 2_000_000), default=20_000, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True)
+@click.pass_obj
+def demo(settings: Settings, *, days: int, users: int, seed: int) -> None:
+    """Count simulated traffic, and compare with exact counts.
+
+    Runs on a temporary server of its own; with --url or --data on that, in a namespace of its own
+    that is deleted in the end.
+    """
+    screen = console()
+    # All periods are over, so that all can be collapsed.
+    end = settings.now().date().replace(day=1)
+    first = end - timedelta(days=days)
+    exact = Exact()
+    with _tracker(settings) as tracker:
+        _track(tracker, Traffic(first, days, users, seed), days, exact)
+        end_of_all = datetime(end.year, end.month, end.day)
+        tracker.collapse(
+            _PERIODS, date=end_of_all, max_periods=days, buckets=_BUCKETS, aggregate_buckets=_AGGREGATES
+        )
+        daily, monthly = (
+            _counts(tracker, kind, start, end)
+            for kind, start in (("daily", first), ("monthly", first.replace(day=1)))
+        )
+    for name, sources in _AGGREGATES.items():
+        exact.unite(name, sources)
+    screen.print(f"{users:,} users, {days} days up to {end - timedelta(days=1)}, seed {seed}. {_EXPLAINED}\n")
+    _show_months(screen, monthly, exact.months)
+    _show_days(screen, daily, exact.days)
+    screen.print(
+        "\nNext: activity-tracker-hll import access.log, then collapse, then lookup; --help shows all."
+    )
+
+
+_EXPLAINED = (
+    "Sessions are 'anonymous' until they log in, then their user is one of the 'members'; some log out"
+    " and come back. 'all sites' and 'everyone' are unions of buckets."
+)
+
+
+@contextmanager
+def _tracker(settings: Settings) -> Iterator[ActivityTracker]:
+    """Never among real data: a temporary server, or a namespace that nobody else has."""
+    changes: dict[str, Any] = {"namespace": f"demo-{secrets.token_hex(6)}"}
+    if not settings.is_explicit:
+        with ActivityTracker(
+            backend="embedded", timezone=settings.timezone, clock=settings.clock, **changes
+        ) as tracker:
+            yield tracker
+        return
+    with settings.tracker(**changes) as tracker:
+        try:
+            yield tracker
+        finally:
+            _delete(tracker)
+
+
+def _delete(tracker: ActivityTracker) -> None:
+    backend = tracker.backend
+    cursor: bytes | int = 0
+    while True:
+        [reply] = backend.execute(
+            [("SCAN", cursor, "MATCH", backend.keys.pattern(), "COUNT", _KEYS_PER_SCAN)]
+        )
+        if isinstance(reply, BackendError):
+            raise reply
+        cursor, keys = items(reply)
+        if keys:
+            backend.execute([("UNLINK", key) for key in keys])
+        if cursor in (b"0", 0):
+            return
+
+
+def _track(tracker: ActivityTracker, traffic: Traffic, days: int, exact: Exact) -> None:
+    with progress_bar() as bar:
+        for events in bar.track(traffic.by_day(), total=days, description="Simulating"):
+            # Plain views of a day in one go, as they would come from a log.
+            views = [event for event in events if isinstance(event, Visits)]
+            tracker.import_events(
+                ((id, event.bucket, event.moment) for event in views for id in event.ids), _PERIODS
+            )
+            for event in events:
+                exact.add(event)
+                if not isinstance(event, Visits):
+                    tracker.track(
+                        _PERIODS,
+                        id=event.id,
+                        bucket=event.bucket,
+                        old_id=event.old_id,
+                        old_bucket=event.old_bucket,
+                        date=event.moment,
+                    )
+
+
+def _counts(tracker: ActivityTracker, kind: str, start: date, end: date) -> _Counts:
+    rows = tracker.lookup(kind, start=start, end=end, buckets=_SHOWN)
+    return {(day, bucket): count for day, counts in rows for bucket, count in counts.items() if bucket}
+
+
+def _show_months(screen: Console, counted: _Counts, exact: _Sets) -> None:
+    numbers = ["exact", "counted", "error %", "standard error %", "off by (standard errors)"]
+    rows = table("Months", "month", "bucket", numbers=numbers)
+    for (start, bucket), count in counted.items():
+        true = len(exact[start, bucket])
+        off = (count - true) / count.stderr if count.stderr else 0.0
+        errors = (_percent(count - true, true), _percent(count.stderr, true, sign=""), f"{off:+.1f}")
+        rows.add_row(f"{start:%Y-%m}", bucket, f"{true:,}", count_cell(count, screen), *errors)
+    screen.print(rows)
+
+
+def _show_days(screen: Console, counted: _Counts, exact: _Sets) -> None:
+    numbers = ["mean exact", "mean error %", "RMS error %", "standard error %", "within 2 standard errors"]
+    rows = table("Days", "bucket", "course", numbers=numbers)
+    for bucket in _SHOWN:
+        pairs = [
+            (count, len(exact[key])) for key, count in counted.items() if key[1] == bucket and exact[key]
+        ]
+        if not pairs:
+            continue
+        errors = [(count - true) / true for count, true in pairs]
+        near = sum(abs(count - true) <= 2 * count.stderr + 0.5 for count, true in pairs)
+        rows.add_row(
+            bucket,
+            spark([int(count) for count, _ in pairs], screen, 31),
+            f"{fmean(true for _, true in pairs):,.0f}",
+            f"{100 * fmean(errors):+.2f}",
+            f"{100 * sqrt(fmean(error * error for error in errors)):.2f}",
+            f"{100 * sqrt(fmean((count.stderr / true) ** 2 for count, true in pairs)):.2f}",
+            f"{near} of {len(pairs)}",
+        )
+    screen.print(rows)
+
+
+def _percent(part: float, whole: int, sign: str = "+") -> str:
+    return f"{100 * part / whole:{sign}.2f}" if whole else "-"

@@ -1,0 +1,133 @@
+"""The command `import`: events from logs, delimited text and JSON lines."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import DownloadColumn, TextColumn, TransferSpeedColumn
+
+from ..commands import Imported
+from ..keys import check_bucket
+from .logs import LogParser
+from .options import period_option
+from .readers import FORMATS, Event, FieldError, Layout, read
+from .screen import console, progress_bar
+from .settings import Settings
+from .sources import Lines, Rejected, opened, total_size
+
+__all__ = ["import_"]
+
+
+@click.command("import")
+@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.option("--format", type=click.Choice(FORMATS), default="auto", show_default=True)
+@click.option("--id", metavar="FIELD", help="Holds the id. Default: remote_host in logs, else 'id'.")
+@click.option("--bucket-field", metavar="FIELD", help="Holds the bucket.")
+@click.option("--bucket", metavar="NAME", help="One bucket for all. Default: the unnamed one.")
+@click.option("--time", metavar="FIELD", help="Holds the time. Default: request_time in logs, else 'time'.")
+@click.option(
+    "--time-format",
+    default="iso",
+    show_default=True,
+    help="iso, epoch, epoch_ms, or a format as of strptime such as '%d.%m.%Y'. Times without an offset are"
+    " in the tracker's time zone.",
+)
+@click.option(
+    "--header/--no-header", default=None, help="Whether the first line names the fields. Default: seen."
+)
+@click.option("--delimiter", metavar="CHAR", help="Between fields of csv; default a comma.")
+@click.option(
+    "--log-format",
+    help="combined, common, vhost_combined, vhost_common, or a format string as of Apache's LogFormat.",
+)
+@period_option("Kind of period to count in; can be repeated.", ("daily", "monthly"))
+@click.pass_obj
+def import_(
+    settings: Settings, /, *, files: tuple[str, ...], periods: tuple[str, ...], **layout: Any
+) -> None:
+    """Count the events in FILES, or in standard input: access logs, CSV, TSV, JSON lines, also gzipped.
+
+    FIELD is a name in the header, a JSON key (dots lead into nested objects), a part of a log entry
+    (remote_host, remote_user, virtual_host, User-Agent...) or the number of a column, from 1.
+
+    Importing the same file again changes nothing.
+    """
+    chosen = _checked(Layout(**layout))
+    rejected = Rejected()
+    started = time.monotonic()
+    with (
+        settings.tracker() as tracker,
+        progress_bar(
+            TransferSpeedColumn(), TextColumn("{task.fields[events]:,} events"), done=DownloadColumn()
+        ) as bar,
+    ):
+        paths = list(files or ("-",))
+        task = bar.add_task("Importing", total=total_size(paths), events=0)
+        events = _events(
+            settings, paths, chosen, "hourly" in periods, rejected, lambda n: bar.advance(task, n)
+        )
+        try:
+            done = tracker.import_events(events, periods, progress=lambda n: bar.update(task, events=n))
+        except FieldError as error:
+            raise click.ClickException(str(error)) from error
+    _report(console(stderr=True), done, rejected, time.monotonic() - started)
+    if rejected.count and not done.events:
+        raise click.exceptions.Exit(1)
+
+
+def _checked(layout: Layout) -> Layout:
+    """What would make every line bad is said at once."""
+    if layout.bucket is not None and layout.bucket_field is not None:
+        raise click.UsageError("--bucket and --bucket-field exclude each other")
+    if layout.delimiter is not None and len(layout.delimiter) != 1:
+        raise click.UsageError(f"--delimiter must be one character, got {layout.delimiter!r}")
+    check_bucket(layout.bucket)
+    try:
+        LogParser(layout.log_format)
+    except ValueError as error:
+        raise click.UsageError(f"--log-format: {error}") from error
+    return layout
+
+
+def _events(
+    settings: Settings,
+    paths: Iterable[str],
+    layout: Layout,
+    hourly: bool,
+    rejected: Rejected,
+    on_read: Callable[[int], object],
+) -> Iterator[Event]:
+    calendar = settings.calendar
+    for path in paths:
+        name = "stdin" if path == "-" else path
+        try:
+            with opened(path, sys.stdin.buffer, on_read) as stream:
+                lines = Lines(stream, name, rejected)
+                yield from read(lines, layout, calendar, hourly=hourly)
+        except OSError as error:
+            raise click.FileError(name, hint=str(error)) from error
+        except FieldError as error:
+            raise FieldError(f"{name}: {error}") from error
+
+
+def _report(screen: Console, done: Imported, rejected: Rejected, seconds: float) -> None:
+    for line in rejected.first:
+        screen.print(line)
+    if rejected.count > len(rejected.first):
+        screen.print(f"... and {rejected.count - len(rejected.first):,} more bad lines")
+    screen.print(
+        f"{done.events:,} events, {rejected.count:,} bad lines, {done.late:,} late (refused),"
+        f" {seconds:.1f} s, {done.events / max(seconds, 1e-9):,.0f} events/s"
+    )
+    if done.late:
+        screen.print("Late: their periods are collapsed and the sketches are gone, see --retention.")
+    if done.events:
+        screen.print(
+            "Next: activity-tracker-hll collapse, then lookup. Import all there is first: sketches of periods"
+            " longer ago than the retention end when they are collapsed."
+        )

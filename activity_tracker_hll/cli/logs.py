@@ -1,0 +1,103 @@
+"""Access logs in Apache's formats, parsed by the package apachelogs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import apachelogs
+
+__all__ = ["LOG_FORMATS", "LogParser", "is_log", "log_value"]
+
+LOG_FORMATS = {
+    "combined": apachelogs.COMBINED,
+    "common": apachelogs.COMMON,
+    "vhost_combined": apachelogs.VHOST_COMBINED,
+    "vhost_common": apachelogs.VHOST_COMMON,
+}
+_BY_ITSELF = ("combined", "common")
+_ALIASES = {
+    "host": "remote_host",
+    "ip": "remote_host",
+    "user": "remote_user",
+    "user_agent": "User-Agent",
+    "referer": "Referer",
+    "vhost": "virtual_host",
+}
+_GROUPS = ("headers_in", "headers_out", "cookies", "env_vars", "notes", "variables")
+
+
+class LogParser:
+    """Parses lines of one format, or of the combined and common one in any mixture.
+
+    Args:
+        log_format: a name in :data:`LOG_FORMATS`, or a format string as in Apache's LogFormat; None
+            = combined or common.
+
+    Raises:
+        ValueError: a format string that is none.
+    """
+
+    def __init__(self, log_format: str | None = None) -> None:
+        formats = _BY_ITSELF if log_format is None else (log_format,)
+        # As bytes: nothing is lost or altered by guessing at an encoding.
+        self._parsers = [apachelogs.LogParser(LOG_FORMATS.get(name, name), "bytes") for name in formats]
+        self._guessed = log_format is None
+
+    def parse(self, line: bytes) -> Any:
+        """A line as apachelogs' LogEntry.
+
+        Raises:
+            ValueError: the line is not of the format.
+        """
+        # The server writes other bytes as \xHH, nginx and others do not: make it so, apachelogs undoes it.
+        text = line.decode("ascii", "backslashreplace").rstrip()
+        for place, parser in enumerate(self._parsers):
+            try:
+                entry = parser.parse(text)
+            except (apachelogs.InvalidEntryError, ValueError):
+                continue
+            if place:  # the next line is likely of the same format
+                self._parsers.insert(0, self._parsers.pop(place))
+            if self._guessed and (entry.remote_user or b"").startswith(b"- "):
+                # Users may hold spaces: "host address - user" reads as host, logname and user "- user".
+                raise ValueError(f"one field too many, is it --log-format vhost_...? {text!r:.80}")
+            return entry
+        raise ValueError(f"not of the log format: {text!r:.80}")
+
+    @staticmethod
+    def fields(entry: Any) -> list[str]:
+        """What can be asked for of an entry."""
+        values = vars(entry)
+        simple = [name for name in values if name not in ("entry", "format", "directives", *_GROUPS)]
+        grouped = [str(key) for group in _GROUPS for key in values.get(group, ())]
+        return [name for name in simple if not name.endswith("_fields")] + grouped
+
+
+def is_log(line: bytes) -> bool:
+    """Whether a line is of the combined or common format."""
+    try:
+        LogParser().parse(line)
+    except ValueError:
+        return False
+    return True
+
+
+def log_value(entry: Any, field: str) -> Any:
+    """A field of a log entry: an attribute such as remote_host, a header such as User-Agent, or a.b.
+
+    Raises:
+        KeyError: no such field in entries of this format.
+        ValueError: this entry has nothing ("-") there.
+    """
+    field = _ALIASES.get(field, field)
+    values = vars(entry)
+    group, dot, name = field.partition(".")
+    if field in values:
+        value = values[field]
+    elif dot and group in _GROUPS:
+        value = values[group][name]
+    else:
+        value = values["headers_in"][field]
+    if value is None:
+        raise ValueError(f"no {field}")
+    return value

@@ -1,0 +1,146 @@
+"""The command `lookup`: counts as a table, JSON or CSV."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import click
+from rich.console import Console
+
+from ..commands import Entry, Row
+from ..keys import check_bucket
+from ..tracker import ActivityTracker
+from .held import buckets_of, check_known, is_due
+from .options import MOMENT, PERIOD, aggregate_option, bucket_option
+from .screen import console, count_cell, named, spark, table
+from .settings import Settings
+
+__all__ = ["lookup"]
+
+_FIELDS = ("period", "date", "bucket", "count", "stderr", "low", "high")
+_COLUMN_WIDTH = 20
+
+
+@click.command()
+@click.option("--period", "kind", type=PERIOD, default="daily", show_default=True)
+@click.option("--start", type=MOMENT, help="Periods that begin then or later. Default: all there are.")
+@click.option("--end", type=MOMENT, help="The period that contains it is left out. Default: all there are.")
+@bucket_option("Only this bucket; can be repeated. Default: all that there are.")
+@click.option("--live", is_flag=True, help="Also count what is not collapsed yet, the running period too.")
+@aggregate_option("With --live: the union of these buckets; can be repeated.")
+@click.option("--json", "style", flag_value="json", help="A list of objects.")
+@click.option("--csv", "style", flag_value="csv", help="Comma-separated, with a header.")
+@click.pass_obj
+def lookup(
+    settings: Settings,
+    *,
+    kind: str,
+    start: dt.date | None,
+    end: dt.date | None,
+    buckets: tuple[str, ...],
+    live: bool,
+    aggregates: tuple[tuple[str, list[str]], ...],
+    style: str | None,
+) -> None:
+    """Show the counts of periods; those of which nothing is held are left out.
+
+    After each count stands its standard error; low and high enclose the true count 95 times in 100.
+    """
+    for bucket in buckets:
+        check_bucket(bucket)
+    first, last = (
+        None if bound is None else settings.calendar.moment(bound, name)
+        for bound, name in ((start, "start"), (end, "end"))
+    )
+    unions = dict(aggregates)
+    rows: list[Row] = []
+    with settings.tracker(aggregate_buckets=unions or None) as tracker:
+        held = tracker.inventory()
+        check_known(unions, held)
+        entries = [entry for entry in held if entry.period.kind == kind]
+        wanted = list(dict.fromkeys([*(buckets or buckets_of(entries)), *unions]))
+        shown = [entry for entry in entries if live or "count" in entry.parts]
+        if wanted and (shown or (first and last)):
+            rows = _rows(tracker, kind, shown, (first, last), wanted, live)
+    if style == "json":
+        click.echo(json.dumps(list(_records(kind, rows)), indent=1))
+    elif style == "csv":
+        _write_csv(_records(kind, rows))
+    else:
+        _show(console(), kind, wanted, rows)
+    if not live:
+        _hint(settings, entries)
+
+
+def _rows(
+    tracker: ActivityTracker,
+    kind: str,
+    entries: Sequence[Entry],
+    bounds: tuple[dt.datetime | None, dt.datetime | None],
+    buckets: Sequence[str | None],
+    live: bool,
+) -> list[Row]:
+    start, end = bounds
+    if start is None and end is None:
+        start, end = entries[0].period.start, max(entry.period.next().start for entry in entries)
+    elif end is None:
+        later = (
+            entry.period.next().start for entry in entries if start is None or entry.period.start >= start
+        )
+        end = max(later, default=start)
+    elif start is None:
+        start = min((entry.period.start for entry in entries if entry.period.start < end), default=end)
+    return tracker.lookup(kind, start=start, end=end, buckets=buckets, missing=None, live=live)
+
+
+def _records(kind: str, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+    for date, counts in rows:
+        if all(count is None for count in counts.values()):
+            continue
+        for bucket, count in counts.items():
+            low, high = (None, None) if count is None else count.interval()
+            stderr = None if count is None else round(count.stderr, 3)
+            values = (kind, date.isoformat(), bucket, count, stderr, low, high)
+            yield dict(zip(_FIELDS, values, strict=True))
+
+
+def _write_csv(records: Iterator[dict[str, Any]]) -> None:
+    writer = csv.DictWriter(sys.stdout, _FIELDS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+
+
+def _show(screen: Console, kind: str, buckets: Sequence[str | None], rows: Sequence[Row]) -> None:
+    filled = [row for row in rows if any(count is not None for count in row[1].values())]
+    if not filled:
+        screen.print(f"No {kind} counts.")
+        return
+    # As many buckets beside each other as fit.
+    fit = max(1, (screen.width - _COLUMN_WIDTH) // _COLUMN_WIDTH)
+    for first in range(0, len(buckets), fit):
+        part = buckets[first : first + fit]
+        shown = table(f"{kind} active", "date", numbers=[named(bucket) for bucket in part])
+        for date, counts in filled:
+            shown.add_row(date.isoformat(), *(count_cell(counts[bucket], screen) for bucket in part))
+        screen.print(shown)
+    width = max(len(named(bucket)) for bucket in buckets)
+    for bucket in buckets:
+        values = [counts[bucket] for _, counts in rows]
+        if line := spark(values, screen, screen.width - width - 2):
+            screen.print(f"{named(bucket):{width}}  {line}", no_wrap=True)
+
+
+def _hint(settings: Settings, entries: Sequence[Entry]) -> None:
+    """Say so where counts are missing only because they were never made."""
+    waiting = {entry.period for entry in entries if is_due(entry.parts)}
+    if not waiting:
+        return
+    now, calendar = settings.now(), settings.calendar
+    past = sum(period.start < calendar.containing(period.kind, now).start for period in waiting)
+    rest = f", {past} of them over: run collapse" if past else ""
+    click.echo(f"{len(waiting)} periods are not collapsed yet{rest} (--live counts them now).", err=True)

@@ -1,0 +1,65 @@
+"""From the time that stands in a line to a moment in the tracker's zone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from functools import lru_cache
+from typing import Any
+
+from ..periods import Calendar
+
+__all__ = ["BadMomentError", "moment_parser"]
+
+_EPOCH_UNITS = {"epoch": 1, "epoch_ms": 1000}
+_EXPECTED = {
+    "iso": "an ISO 8601 date or time",
+    "epoch": "seconds since 1970",
+    "epoch_ms": "milliseconds since 1970",
+}
+# Neighbouring lines tend to bear the same time.
+_REMEMBERED = 4096
+# The longest date without a time of day is 1997-W01-1.
+_LONGEST_DATE = 10
+
+
+class BadMomentError(ValueError):
+    """A time that is not of the format."""
+
+
+def moment_parser(format: str, calendar: Calendar, *, hourly: bool) -> Callable[[Any], datetime]:
+    """What turns a value into a naive moment of the calendar.
+
+    Args:
+        format: "iso", "epoch", "epoch_ms", or a format as of strptime.
+        hourly: refuse dates without a time of day.
+
+    The function raises BadMomentError, or the calendar's ActivityTrackerError.
+    """
+
+    @lru_cache(_REMEMBERED)
+    def remembered(value: Any) -> datetime:
+        try:
+            parsed = _parse(value, format)
+        except (ValueError, OverflowError, OSError) as error:
+            expected = _EXPECTED.get(format, f"of the format {format!r}")
+            raise BadMomentError(f"time {value!r:.80} is not {expected} ({error})") from error
+        return calendar.moment(parsed, "time", needs_hour=hourly)
+
+    def moment(value: Any) -> datetime:
+        if isinstance(value, bool) or not isinstance(value, (str, bytes, int, float, datetime)):
+            raise BadMomentError(f"time {value!r:.80} is not a time")
+        return remembered(value)
+
+    return moment
+
+
+def _parse(value: str | bytes | float | datetime, format: str) -> date:
+    if isinstance(value, datetime):
+        return value
+    text = (value.decode() if isinstance(value, bytes) else str(value)).strip()
+    if format in _EPOCH_UNITS:
+        return datetime.fromtimestamp(float(text) / _EPOCH_UNITS[format], UTC)
+    if format != "iso":
+        return datetime.strptime(text, format)  # noqa: DTZ007 (without an offset it is in the tracker's zone)
+    return date.fromisoformat(text) if len(text) <= _LONGEST_DATE else datetime.fromisoformat(text)

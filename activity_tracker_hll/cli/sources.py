@@ -1,0 +1,128 @@
+"""Where lines come from: files and standard input, plain or gzipped; and the record of bad ones."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, cast
+
+__all__ = ["LONGEST_LINE", "Lines", "Rejected", "opened", "total_size"]
+
+LONGEST_LINE = 1 << 20
+"""A longer line is skipped: files of another kind must not fill the memory."""
+
+_SHOWN = 5
+_GZIP_MAGIC = b"\x1f\x8b"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_BUFFER = 1 << 18
+
+
+@dataclass(slots=True)
+class Rejected:
+    """Bad lines: how many, and the first few with place and reason."""
+
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, name: str, number: int, reason: str) -> None:
+        """Record a bad line."""
+        self.count += 1
+        if len(self.first) < _SHOWN:
+            self.first.append(f"{name}, line {number}: {reason}")
+
+
+class Lines:
+    """The lines of a stream, counted as they are handed out.
+
+    Attributes:
+        name: of the stream, for messages and for guessing its format.
+        number: of the line handed out last, from 1.
+    """
+
+    def __init__(self, stream: BinaryIO, name: str, rejected: Rejected) -> None:
+        self.name = name
+        self.number = 0
+        self._rejected = rejected
+        self._lines = self._read(stream)
+        self._ahead: deque[tuple[int, bytes]] = deque()
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            item = self._ahead.popleft() if self._ahead else next(self._lines, None)
+            if item is None:
+                return
+            self.number, line = item
+            yield line
+
+    def peek(self, count: int) -> list[bytes]:
+        """The next few lines, which will be handed out all the same."""
+        while len(self._ahead) < count and (item := next(self._lines, None)) is not None:
+            self._ahead.append(item)
+        return [line for _, line in self._ahead]
+
+    def reject(self, reason: str) -> None:
+        """Count the line handed out last as bad."""
+        self._rejected.add(self.name, self.number, reason)
+
+    def _read(self, stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
+        number = 0
+        try:
+            while line := stream.readline(LONGEST_LINE):
+                number += 1
+                if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+                    _skip_line(stream)
+                    self._rejected.add(self.name, number, f"longer than {LONGEST_LINE:,} bytes")
+                    continue
+                yield number, line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            self._rejected.add(self.name, number + 1, f"the gzip data are damaged or cut short ({error})")
+
+
+@contextmanager
+def opened(path: str, standard_input: BinaryIO, on_read: Callable[[int], object]) -> Iterator[BinaryIO]:
+    """A file, or standard input for '-', unzipped if it is gzip by its first bytes.
+
+    Args:
+        on_read: called with the number of bytes read each time; compressed ones of gzip.
+    """
+    # Standard input is not ours to close.
+    with nullcontext(standard_input) if path == "-" else Path(path).open("rb") as stream:
+        buffered = io.BufferedReader(_Counted(stream, on_read), _BUFFER)
+        if buffered.peek(len(_GZIP_MAGIC)).startswith(_GZIP_MAGIC):
+            yield cast("BinaryIO", io.BufferedReader(gzip.GzipFile(fileobj=buffered), _BUFFER))
+        else:
+            yield buffered
+
+
+def total_size(paths: list[str]) -> int | None:
+    """Bytes of all files; None where that cannot be known, as of standard input."""
+    if any(path == "-" or not Path(path).is_file() for path in paths):
+        return None
+    return sum(Path(path).stat().st_size for path in paths)
+
+
+class _Counted(io.RawIOBase):
+    """Says how much was read."""
+
+    def __init__(self, stream: BinaryIO, on_read: Callable[[int], object]) -> None:
+        self._stream = cast("io.BufferedIOBase", stream)
+        self._on_read = on_read
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        size = self._stream.readinto1(buffer)
+        self._on_read(size)
+        return size
+
+
+def _skip_line(stream: BinaryIO) -> None:
+    while (rest := stream.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
+        pass

