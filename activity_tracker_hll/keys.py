@@ -6,6 +6,8 @@ cluster slot. Counts and raw sets keep the names activity-tracker 0.0.5 gave the
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from .errors import ArgumentTypeError, ArgumentValueError
@@ -14,6 +16,7 @@ __all__ = ["DEFAULT_NAMESPACE", "BucketKeys", "Found", "Keys", "check_bucket", "
 
 DEFAULT_NAMESPACE = "active"
 MAX_NAME_BYTES = 200
+_FORBIDDEN = re.compile(r"[{}\x00-\x1f\x7f-\x9f]")
 _SKETCH_PARTS = ("hll", "moved", "out", "back")
 
 
@@ -129,7 +132,7 @@ def check_name(name: object, argument: str) -> str:
         raise ArgumentTypeError(f"{argument} must be a str, got {name!r}")
     if not name:
         raise ArgumentValueError(f"{argument} must not be empty")
-    if any(char in "{}" or ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0 for char in name):
+    if _FORBIDDEN.search(name):
         raise ArgumentValueError(f"{argument} must not contain braces or control characters, got {name!r}")
     try:
         size = len(name.encode())
@@ -151,6 +154,13 @@ def check_bucket(bucket: object, argument: str = "bucket") -> str | None:
     """
     if bucket is None:
         return None
+    if not isinstance(bucket, str):
+        raise ArgumentTypeError(f"{argument} must be a str, got {bucket!r}")
+    return _check_bucket_name(bucket, argument)
+
+
+@lru_cache(maxsize=4096)  # the same few buckets with every event
+def _check_bucket_name(bucket: str, argument: str) -> str:
     name = check_name(bucket, argument)
     if name == "raw" or name.startswith("raw:"):
         raise ArgumentValueError(

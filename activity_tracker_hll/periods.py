@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -52,26 +52,16 @@ class Period:
     Attributes:
         kind: one of :data:`PERIODS`.
         start: naive datetime at which it begins.
+        name: as used in keys, such as ``daily-20261123`` or ``quarterly-2026Q4``.
     """
 
     kind: str
     start: datetime
+    name: str = field(init=False, compare=False, repr=False)
 
-    @property
-    def name(self) -> str:
-        """The name used in keys, such as ``daily-20261123`` or ``quarterly-2026Q4``."""
-        start = self.start
-        match self.kind:
-            case "hourly":
-                return f"hourly-{start.year:04}{start.month:02}{start.day:02}{start.hour:02}"
-            case "daily" | "weekly":
-                return f"{self.kind}-{start.year:04}{start.month:02}{start.day:02}"
-            case "monthly":
-                return f"monthly-{start.year:04}{start.month:02}"
-            case "quarterly":
-                return f"quarterly-{start.year:04}Q{(start.month + 2) // 3}"
-            case _:
-                return f"yearly-{start.year:04}"
+    def __post_init__(self) -> None:
+        # Made once: the running period's name is needed with every event.
+        object.__setattr__(self, "name", _name(self.kind, self.start))
 
     @property
     def date(self) -> date:
@@ -91,6 +81,20 @@ class Period:
             months = self.start.year * 12 + self.start.month - 1 + steps * _MONTHS[self.kind]
             return self.start.replace(year=months // 12, month=months % 12 + 1)
         return self.start + steps * LONGEST[self.kind]
+
+
+def _name(kind: str, start: datetime) -> str:
+    match kind:
+        case "hourly":
+            return f"hourly-{start.year:04}{start.month:02}{start.day:02}{start.hour:02}"
+        case "daily" | "weekly":
+            return f"{kind}-{start.year:04}{start.month:02}{start.day:02}"
+        case "monthly":
+            return f"monthly-{start.year:04}{start.month:02}"
+        case "quarterly":
+            return f"quarterly-{start.year:04}Q{(start.month + 2) // 3}"
+        case _:
+            return f"yearly-{start.year:04}"
 
 
 class Calendar:

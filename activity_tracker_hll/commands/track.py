@@ -127,8 +127,11 @@ class Tracking:
             start, end = (calendar.timestamp(edge.start) for edge in (period, period.next()))
             running = self._running[kind] = start, end, period
         _, end, period = running
-        named_period = period if moment is None else self._context.calendar.containing(kind, moment)
-        return named_period, named_period == period and now < end - _MARGIN_S
+        lasts = now < end - _MARGIN_S
+        if moment is None:
+            return period, lasts
+        named_period = self._context.calendar.containing(kind, moment)
+        return named_period, lasts and named_period == period
 
     def _add(self, period: Period, running: bool, bucket: str | None, id: bytes) -> list[Command]:
         if not running:
