@@ -5,6 +5,7 @@ Only the value type lives here; the formulas are in :mod:`activity_tracker_hll.h
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import ceil, floor
 from statistics import NormalDist
 from typing import Self
@@ -44,6 +45,23 @@ class Estimate(int):
                 raise ArgumentValueError(f"stderr must not be negative, got {stderr!r}")
             self._stderr = float(stderr)
         return self
+
+    @classmethod
+    def plain(cls, values: Iterable[int | bytes | None]) -> list[Self | None]:
+        """Many counts at once, each with the error of the plain formula; None stays None.
+
+        Args:
+            values: numbers or their decimal text.
+
+        Raises:
+            ValueError: text that is no number, or a negative one.
+        """
+        # As the constructor does it, without the cost of a call for each: a year of 50 buckets has 18,250.
+        make = int.__new__
+        made = [None if value is None else make(cls, value) for value in values]
+        if min(filter(None, made), default=0) < 0:
+            raise ArgumentValueError(f"values must not be negative, got {made!r}")
+        return made
 
     @property
     def stderr(self) -> float:

@@ -68,7 +68,7 @@ def _stored(
     for place, (name, fields) in enumerate(zip(names, hashes, strict=True)):
         row = values[place * len(buckets) : (place + 1) * len(buckets)]
         try:
-            estimates = [None if value is None else Estimate(value) for value in row]
+            estimates = Estimate.plain(row)
         except ValueError:
             estimates = [_parsed(value, name, bucket) for value, bucket in zip(row, buckets, strict=True)]
         found = dict(zip(buckets, estimates, strict=True))
