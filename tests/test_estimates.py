@@ -1,6 +1,7 @@
 import copy
 import json
 import pickle
+from itertools import combinations
 from math import sqrt
 
 import pytest
@@ -105,16 +106,28 @@ def test_the_error_of_a_difference_is_that_of_the_design_table():
 
 
 @given(st.data())
-def test_unions_of_remainders_from_exact_counts_are_exact(data):
-    """With exact set sizes instead of estimates the formula must give the exact answer."""
+def test_unions_of_remainders_from_exact_counts(data):
+    """With exact set sizes instead of estimates: exact for up to three sources, else within the bounds."""
     ids = st.sets(st.integers(0, 30))
     plain = data.draw(ids)
-    sources = [(h | v, v) for h, v in data.draw(st.lists(st.tuples(ids, ids), min_size=1, max_size=2))]
-    union = plain.union(*(h for h, _ in sources))
+    sources = [(h | v, v) for h, v in data.draw(st.lists(st.tuples(ids, ids), min_size=1, max_size=6))]
     gone = plain.union(*(v for _, v in sources))
-    alive = plain.union(*(h - v for h, v in sources))
-    numbers = [(len(h | plain), len(v | plain), len(h | gone)) for h, v in sources]
-    assert union_of_remainders(len(union), len(gone), len(plain), numbers)[0] == len(alive)
+    singles = [(len(h | plain), len(v | plain), len(h | gone)) for h, v in sources]
+    pairs = [
+        (len(h | w | plain), len(v | i | plain), len(h | i | plain), len(v | w | plain), len(h | i | gone))
+        for (h, v), (i, w) in combinations(sources, 2)
+    ]
+    union = len(plain.union(*(h for h, _ in sources)))
+    alive = len(plain.union(*(h - v for h, v in sources)))
+    count, stderr = union_of_remainders(union, len(gone), len(plain), singles, pairs)
+    if len(sources) <= 3:
+        assert count == alive
+    else:  # the error of a uniform distribution between the bounds
+        assert abs(count - alive) <= sqrt(3) * stderr + 0.5
+    if len(sources) == 2:
+        assert union_of_remainders(union, len(gone), len(plain), singles)[0] == alive
+    without, wide = union_of_remainders(union, len(gone), len(plain), singles)
+    assert abs(without - alive) <= sqrt(3) * wide + 0.5
 
 
 def test_a_union_without_moves_has_the_plain_error():

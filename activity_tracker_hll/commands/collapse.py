@@ -7,7 +7,7 @@ way a collapse can be killed anywhere and run again, or run twice at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import ceil
 from typing import Any, NamedTuple
 
@@ -58,9 +58,15 @@ def estimate_bucket(tracked: int, moved: int, back: int) -> Estimate:
 
 def estimate_union(numbers: Sequence[int]) -> Estimate:
     """The count of an aggregate with moves, from the numbers the aggregate script returns."""
-    union, gone, plain, *rest = numbers
-    sources = zip(rest[::3], rest[1::3], rest[2::3], strict=True)
-    return Estimate(*union_of_remainders(union, gone, plain, sources))
+    union, gone, plain, moving, *rest = numbers
+    sources, pairs = rest[: 3 * moving], rest[3 * moving :]
+    return Estimate(
+        *union_of_remainders(union, gone, plain, list(_tuples(sources, 3)), list(_tuples(pairs, 5)))
+    )
+
+
+def _tuples(numbers: Sequence[int], size: int) -> Iterator[Any]:
+    return zip(*(numbers[place::size] for place in range(size)), strict=True)
 
 
 def collapse(

@@ -6,7 +6,8 @@ every id ever moved out of it; V is a subset of H. A "remainder" is what stayed:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from itertools import combinations
 from math import sqrt
 
 __all__ = ["REGISTERS", "difference", "standard_error", "union_of_remainders"]
@@ -44,29 +45,61 @@ def difference(tracked: int, moved: int, back: int) -> tuple[int, float]:
 
 
 def union_of_remainders(
-    union: int, gone: int, plain: int, sources: Iterable[tuple[int, int, int]]
+    union: int,
+    gone: int,
+    plain: int,
+    sources: Sequence[tuple[int, int, int]],
+    pairs: Sequence[tuple[int, int, int, int, int]] = (),
 ) -> tuple[int, float]:
     """Ids alive in at least one of several buckets, and the standard error, from counts of unions.
 
-    D is the union of the sources without moves and of all ids that came back, V the union of all V.
+    D is the union of the sources without moves and of all ids that came back, V the union of all V,
+    W = V | D.
 
     Args:
         union: count of the union of every H and D.
-        gone: count of V | D.
+        gone: count of W.
         plain: count of D.
-        sources: for each source with moves the counts of (H | D, its own V | D, H | V | D).
+        sources: for each source i with moves the counts of (H_i|D, V_i|D, H_i|W).
+        pairs: for each two of them the counts of (H_i|V_j|D, V_i|H_j|D, H_i|H_j|D, V_i|V_j|D, H_i|H_j|W);
+            needed from three sources with moves on. Without them the count is less certain.
 
-    Ids in V are dead unless they are in D or alive in another source with moves. Those alive in
-    source j are (H_j minus V_j) within V, outside D:
-    |H_j|D| - |V_j|D| - |H_j|V|D| + |V|D|. An id that left one source and is alive in two others is
-    counted twice.
+    Ids in V are dead unless they are in D or alive in another source with moves. With t_i those that
+    are alive in source i and t_ij those alive in both i and j, the sums S1 and S2 of these bound how
+    many are alive anywhere (Dawson and Sankoff 1967, Proc. AMS 18, 504-507), and say it exactly for
+    up to three sources: an id in V is not alive everywhere.
     """
-    revived, variance = 0, _growth(union, gone) + standard_error(plain) ** 2
-    for tracked, moved, both in sources:
-        revived += tracked - moved - both + gone
-        variance += _growth(tracked, moved) + _growth(both, gone)
-    alive = union - gone + plain + max(0, revived)
+    alive, variance = union - gone + plain, _growth(union, gone) + standard_error(plain) ** 2
+    if len(sources) > 1:
+        revived = [tracked - moved - both + gone for tracked, moved, both in sources]
+        twice = [hv + vh - hh - vv + both + gone for hv, vh, hh, vv, both in pairs]
+        apart = [sources[i][2] + sources[j][2] for i, j in combinations(range(len(sources)), 2)]
+        known = len(sources) == 2 or bool(pairs)
+        low, high = _bounds(
+            revived, sum(twice) - sum(apart) if pairs else 0 if known else None, len(sources) - 1
+        )
+        alive += round((low + high) / 2)
+        variance += (high - low) ** 2 / 12 + sum(_revived_variance(gone, *source) for source in sources)
     return max(plain, min(union, alive)), sqrt(variance + (union / REGISTERS) ** 2)
+
+
+def _bounds(revived: Sequence[int], twice: int | None, most: int) -> tuple[float, float]:
+    """Bounds of the size of a union of sets that share an element at most `most` at a time."""
+    once = max(0, sum(revived))
+    if not once:
+        return 0, 0
+    if twice is None:
+        return max(revived), once
+    twice = min(max(0, twice), once * (most - 1) // 2)
+    fold = 1 + 2 * twice // once
+    return 2 / (fold + 1) * (once - twice / fold), once - 2 / most * twice
+
+
+def _revived_variance(gone: int, tracked: int, moved: int, both: int) -> float:
+    """Variance of |R|D| - |R|W|: both see the ids outside W, so that their errors cancel in part."""
+    remaining, outside = tracked - moved, both - gone
+    share = min(1.0, max(0.0, outside / remaining)) if remaining > 0 else 0.0
+    return max(0.0, _growth(both, gone) + (1 - 2 * share) * _growth(tracked, moved))
 
 
 def _growth(larger: int, smaller: int) -> float:

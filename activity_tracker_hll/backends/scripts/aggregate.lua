@@ -3,8 +3,11 @@
 -- ARGV mode (count, collapse, recount), expiry, field, and to store an estimate made outside: the union and
 --      gone counts it was made of, count, standard error
 -- Returns {state, ...}: RAW places of sources whose raw sets must be folded in first, DONE, GONE places of
--- sources whose sketches are gone, NONE (no sketch to count), MOVES union gone plain {tracked moved both}..., CHANGED, COUNTED n.
+-- sources whose sketches are gone, NONE (no sketch to count), MOVES union gone plain, number of
+-- sources with moves, and the counts union_of_remainders() in hll/estimators.py wants of them and of each two;
+-- CHANGED, COUNTED n.
 local PER_SOURCE, FIRST = 5, 5
+local MOST_IN_PAIRS = 24 -- 1,380 counts of some 15 us each
 local count, hll, stderr, plain, gone = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local mode, at, field = ARGV[1], ARGV[2], ARGV[3]
 local all, moving, still, raws, missing = {}, {}, {}, {'RAW'}, {'GONE'}
@@ -72,11 +75,24 @@ for _, source in ipairs(moving) do
 end
 merge(gone, keys)
 merge(gone, {plain})
-local result = {'MOVES', 0, cardinality(gone), cardinality(plain)}
+local result = {'MOVES', 0, cardinality(gone), cardinality(plain), #moving}
+local function add(...) result[#result + 1] = cardinality(...) end
 for _, source in ipairs(moving) do
-  result[#result + 1] = cardinality(source.hll, plain)
-  result[#result + 1] = cardinality(source.moved, plain)
-  result[#result + 1] = cardinality(source.hll, gone)
+  add(source.hll, plain)
+  add(source.moved, plain)
+  add(source.hll, gone)
+end
+if #moving > 2 and #moving <= MOST_IN_PAIRS then
+  for i = 1, #moving - 1 do
+    for j = i + 1, #moving do
+      local one, other = moving[i], moving[j]
+      add(one.hll, other.moved, plain)
+      add(one.moved, other.hll, plain)
+      add(one.hll, other.hll, plain)
+      add(one.moved, other.moved, plain)
+      add(one.hll, other.hll, gone)
+    end
+  end
 end
 redis.call('DEL', gone)
 merge(plain, all)
