@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from math import inf
 from typing import Any
 
 from .errors import ArgumentTypeError, ArgumentValueError
@@ -16,12 +17,14 @@ from .periods import check_kind
 __all__ = ["aggregates", "bucket_list", "duration", "integer", "kinds", "seconds"]
 
 
-def integer(value: object, argument: str, *, minimum: int) -> int:
-    """An int that is at least the minimum."""
+def integer(value: object, argument: str, *, minimum: int, maximum: float = inf) -> int:
+    """An int between the bounds."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise ArgumentTypeError(f"{argument} must be an int of at least {minimum}, got {value!r}")
     if value < minimum:
         raise ArgumentValueError(f"{argument} must be at least {minimum}, got {value!r}")
+    if value > maximum:
+        raise ArgumentValueError(f"{argument} must be at most {maximum}, got {value!r}")
     return value
 
 
@@ -29,7 +32,7 @@ def seconds(value: object, argument: str) -> float:
     """A positive, finite number of seconds."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ArgumentTypeError(f"{argument} must be a number of seconds, got {value!r}")
-    if not 0 < value < float("inf"):
+    if not 0 < value < inf:
         raise ArgumentValueError(f"{argument} must be a positive number of seconds, got {value!r}")
     return float(value)
 

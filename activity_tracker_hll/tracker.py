@@ -7,9 +7,9 @@ import importlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
-from functools import partialmethod
+from functools import wraps
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from . import arguments
 from .backends.base import BaseBackend
@@ -35,11 +35,26 @@ from .periods import PERIODS, Calendar, check_kind
 __all__ = ["ActivityTracker"]
 
 T = TypeVar("T")
+S = TypeVar("S")
+A = TypeVar("A")
+P = ParamSpec("P")
 _BUILTIN_BACKENDS = {
     "redis": "activity_tracker_hll.backends.redis.RedisBackend",
     "embedded": "activity_tracker_hll.backends.embedded.EmbeddedBackend",
 }
 _LOOKUP_SPAN = timedelta(days=365)
+
+
+def _of(method: Callable[Concatenate[S, A, P], T], period: A) -> Callable[Concatenate[S, P], T]:
+    """A method whose first argument, the period or periods, is given."""
+
+    @wraps(method)
+    def shorthand(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return method(self, period, *args, **kwargs)
+
+    del shorthand.__wrapped__  # whose signature offers the argument that is given
+    shorthand.__doc__ = "Shorthand; see the method without the period in its name."
+    return shorthand
 
 
 class ActivityTracker:
@@ -98,6 +113,7 @@ class ActivityTracker:
             self._backend.ids,
             self._backend.moved_limit,
             lambda period: self._backend.retention_of(period.kind),
+            frozenset(self._aggregates),
         )
         self._tracking = Tracking(self._context)
         self._agreed: set[int] = set()
@@ -297,24 +313,24 @@ class ActivityTracker:
 
     # Shorthands: one period instead of a list of them
 
-    track_hourly = partialmethod(track, (PERIOD_HOURLY,))
-    track_daily = partialmethod(track, (PERIOD_DAILY,))
-    track_weekly = partialmethod(track, (PERIOD_WEEKLY,))
-    track_monthly = partialmethod(track, (PERIOD_MONTHLY,))
-    track_quarterly = partialmethod(track, (PERIOD_QUARTERLY,))
-    track_yearly = partialmethod(track, (PERIOD_YEARLY,))
-    collapse_hourly = partialmethod(collapse, (PERIOD_HOURLY,))
-    collapse_daily = partialmethod(collapse, (PERIOD_DAILY,))
-    collapse_weekly = partialmethod(collapse, (PERIOD_WEEKLY,))
-    collapse_monthly = partialmethod(collapse, (PERIOD_MONTHLY,))
-    collapse_quarterly = partialmethod(collapse, (PERIOD_QUARTERLY,))
-    collapse_yearly = partialmethod(collapse, (PERIOD_YEARLY,))
-    lookup_hourly = partialmethod(lookup, PERIOD_HOURLY)
-    lookup_daily = partialmethod(lookup, PERIOD_DAILY)
-    lookup_weekly = partialmethod(lookup, PERIOD_WEEKLY)
-    lookup_monthly = partialmethod(lookup, PERIOD_MONTHLY)
-    lookup_quarterly = partialmethod(lookup, PERIOD_QUARTERLY)
-    lookup_yearly = partialmethod(lookup, PERIOD_YEARLY)
+    track_hourly = _of(track, [PERIOD_HOURLY])
+    track_daily = _of(track, [PERIOD_DAILY])
+    track_weekly = _of(track, [PERIOD_WEEKLY])
+    track_monthly = _of(track, [PERIOD_MONTHLY])
+    track_quarterly = _of(track, [PERIOD_QUARTERLY])
+    track_yearly = _of(track, [PERIOD_YEARLY])
+    collapse_hourly = _of(collapse, [PERIOD_HOURLY])
+    collapse_daily = _of(collapse, [PERIOD_DAILY])
+    collapse_weekly = _of(collapse, [PERIOD_WEEKLY])
+    collapse_monthly = _of(collapse, [PERIOD_MONTHLY])
+    collapse_quarterly = _of(collapse, [PERIOD_QUARTERLY])
+    collapse_yearly = _of(collapse, [PERIOD_YEARLY])
+    lookup_hourly = _of(lookup, PERIOD_HOURLY)
+    lookup_daily = _of(lookup, PERIOD_DAILY)
+    lookup_weekly = _of(lookup, PERIOD_WEEKLY)
+    lookup_monthly = _of(lookup, PERIOD_MONTHLY)
+    lookup_quarterly = _of(lookup, PERIOD_QUARTERLY)
+    lookup_yearly = _of(lookup, PERIOD_YEARLY)
 
     # Shared
 

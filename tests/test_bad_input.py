@@ -200,6 +200,7 @@ CONSTRUCTOR = [
         "^retention must be at least 31 days.*monthly",
     ),
     ({"moved_limit": -1}, V, "^moved_limit must be at least 0, got -1"),
+    ({"moved_limit": 100_001}, V, "^moved_limit must be at most 100000"),
     ({"moved_limit": 1e4}, T, "^moved_limit must be an int"),
     ({"moved_limit": True}, T, "^moved_limit must be an int"),
     ({"secret": ""}, V, "^secret must not be empty"),
@@ -218,7 +219,7 @@ CONSTRUCTOR = [
     ({"shards": {}}, T, "^shards must be a list of dicts"),
     ({"shards": ["redis://x"]}, T, r"^shards\[0\] must be a dict"),
     ({"url": "redis://localhost", "port": 5}, V, "^url cannot be combined with port"),
-    ({"client": "localhost"}, T, "^client must be a standalone or Sentinel client"),
+    ({"client": "localhost"}, T, "^client must be a synchronous client"),
     ({"backend": "nonsense"}, V, "^backend must be 'redis', 'embedded'"),
     ({"backend": "no.such.Class"}, V, "^backend must be .*no.such.Class"),
     ({"backend": "os.path"}, T, "^backend 'os.path' is not a subclass"),
@@ -322,3 +323,44 @@ def test_a_generator_is_consumed_once_even_under_retries(real_server):
     row = real_server.tracker().lookup(buckets=["a", "b"], live=True)[-1][1]
     assert row["a"] == row["b"] == pytest.approx(5000, rel=0.03)
     pool.disconnect()
+
+
+def test_what_a_generator_raises_is_raised_after_its_events_are_counted(server):
+    tracker = server.tracker()
+
+    def events():
+        for n in range(30):
+            yield n, None, TODAY
+        raise OSError("disk gone")
+
+    with pytest.raises(OSError, match="disk gone"):
+        tracker.import_events(events())
+    assert tracker.lookup(live=True)[-1][1] == {None: 30}
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda t: t.track(id=1, bucket="total"),
+        lambda t: t.track(id=1, bucket="a", old_id=1, old_bucket="total"),
+        lambda t: t.track_many([1], bucket="total"),
+        lambda t: t.import_events([(1, "total", TODAY)]),
+    ],
+)
+def test_aggregates_are_not_tracked_under(server, act):
+    tracker = server.tracker(aggregate_buckets={"total": ["a"]})
+    check(tracker, act, V, "'total' is one of the tracker's aggregate_buckets")
+    assert server.names() == []
+
+
+def test_asyncio_clients_are_refused():
+    import redis.asyncio
+
+    with pytest.raises(ArgumentTypeError, match="synchronous"):
+        ActivityTracker(["daily"], client=redis.asyncio.Redis())
+
+
+def test_shorthands_have_the_signature_that_is_left():
+    with pytest.raises(TypeError, match="bukcet"):
+        ActivityTracker(["daily"]).track_daily(id=1, bukcet="x")
+    assert ActivityTracker.track_daily.__name__ == "track"

@@ -433,3 +433,111 @@ def test_counts_are_stored_as_activity_tracker_does(server):
 
 def test_noon_is_a_time_of_today():
     assert NOON % 86400 == 43200
+
+
+def test_a_count_made_without_the_sketch_is_reported_and_nothing_is_lost(server):
+    """activity-tracker's collapsing job, left running, stores counts that do not know our sketches."""
+    tracker = server.tracker()
+    tracker.track_many(range(200), date=YESTERDAY)
+    server.client.set(f"active:{YNAME}", 100)
+    sketch = f"active:{{{YNAME}}}:hll"
+    for _ in range(2):
+        with raises(CollapseError, "100", "another program", "recount=True"):
+            tracker.collapse()
+        assert server.client.ttl(sketch) == -1
+    [done] = tracker.collapse(recount=True)
+    assert done.count == pytest.approx(200, abs=4)
+    assert server.client.ttl(sketch) > 0
+    server.client.persist(sketch)
+    server.client.set(f"active:{YNAME}", 1000)
+    with raises(CollapseError, "delete the one"):
+        tracker.collapse(recount=True)
+    assert rows(tracker, YESTERDAY) == [{None: 1000}]
+
+
+def test_a_zero_that_was_stored_beside_a_sketch_is_counted_again(server):
+    tracker = server.tracker()
+    tracker.track_many(range(20), date=YESTERDAY)
+    server.client.set(f"active:{YNAME}", 0)
+    assert [done.count for done in tracker.collapse()] == [20]
+
+
+@pytest.mark.parametrize("retention", [None, timedelta(days=35)])
+def test_a_bucket_all_of_whose_ids_were_moved_out_is_collapsed_once(server, retention):
+    tracker = server.tracker(retention=retention)
+    tracker.track(id=1, old_id=1, bucket="b", date=YESTERDAY)
+    assert [done.count for done in tracker.collapse()] == [0]
+    assert tracker.collapse() == []
+
+
+def test_sketches_once_kept_for_ever_get_an_expiry_and_the_other_way_round(server):
+    keeping = server.tracker(retention=None, buckets=["a"], aggregate_buckets={"t": ["a"]})
+    keeping.track(id=1, bucket="a", date=YESTERDAY)
+    keeping.track(id=2, bucket="b", old_id=1, old_bucket="a", date=YESTERDAY)
+    keeping.collapse(buckets=["a", "b"])
+    keys = [f"active:{{{YNAME}:{bucket}}}:hll" for bucket in "abt"]
+    assert [server.client.ttl(key) for key in keys] == [-1, -1, -1]
+    ending = server.tracker(buckets=["a", "b"], aggregate_buckets={"t": ["a"]})
+    assert ending.collapse() == []
+    assert all(server.client.ttl(key) > 0 for key in keys)
+    keeping.collapse(buckets=["a", "b"], aggregate_buckets={"t": ["a"]}, recount=True)
+    assert [server.client.ttl(key) for key in keys] == [-1, -1, -1]
+
+
+def test_an_aggregate_is_counted_again_with_a_source_that_opened_again(server):
+    tracker = server.tracker(buckets=["a", "b"], aggregate_buckets={"total": ["a", "b"]})
+    tracker.track_many(range(50), bucket="b", date=YESTERDAY)
+    tracker.collapse()
+    tracker.track_many(range(1000, 1020), bucket="a", date=YESTERDAY)
+    tracker.collapse()
+    assert rows(tracker, YESTERDAY, "a", "b", "total") == [
+        {"a": 20, "b": 50, "total": pytest.approx(70, abs=2)}
+    ]
+    assert tracker.collapse() == []
+
+
+def test_an_aggregate_never_overwrites_a_bucket_of_its_name(server):
+    tracker = server.tracker()
+    tracker.track_many(range(500), bucket="total", date=YESTERDAY)
+    tracker.track_many(range(10), bucket="a", date=YESTERDAY)
+    for mode in ({}, {"recount": True}):
+        with raises(CollapseError, "'total'", "tracked in a bucket of this name"):
+            tracker.collapse(aggregate_buckets={"total": ["a"]}, **mode)
+    tracker.collapse(buckets=["total"])
+    assert rows(tracker, YESTERDAY, "total") == [{"total": pytest.approx(500, rel=0.03)}]
+
+
+def test_a_recount_leaves_aggregates_whose_sources_are_gone(server):
+    tracker = server.tracker(buckets=["a", "b"], aggregate_buckets={"t": ["a", "b"]})
+    tracker.track_many(range(5), bucket="a", date=YESTERDAY)
+    tracker.track_many(range(9), bucket="b", date=YESTERDAY)
+    tracker.collapse()
+    server.client.delete(f"active:{{{YNAME}:b}}:hll")  # as if it had expired
+    assert {done.bucket for done in tracker.collapse(recount=True)} == {"a"}
+    assert rows(tracker, YESTERDAY, "a", "b", "t") == [{"a": 5, "b": 9, "t": 9}]
+
+
+def test_the_running_period_can_be_collapsed_and_loses_nothing(server):
+    """With no retention a sketch is kept until its period is over, so that what comes later is in it."""
+    tracker = server.tracker(retention=timedelta(0))
+    tomorrow = TODAY + timedelta(days=1)
+    tracker.track_many(range(100))
+    tracker.collapse(date=tomorrow)
+    tracker.track(id="late")
+    assert tracker.collapse(date=tomorrow) == []
+    [done] = tracker.collapse(date=tomorrow, recount=True)
+    assert done.count == pytest.approx(101, abs=2)
+    assert server.client.ttl(f"active:{{daily-{TODAY:%Y%m%d}}}:hll") > 0
+
+
+def test_a_failing_aggregate_leaves_no_temporary_key_for_ever(server):
+    tracker = server.tracker(buckets=["plain", "a"], aggregate_buckets={"t": ["plain", "a"]})
+    tracker.track(id=1, bucket="plain", date=YESTERDAY)
+    tracker.track(id=1, bucket="a", old_id=2, old_bucket="a", date=YESTERDAY)
+    server.client.set(f"active:{{{YNAME}:a}}:back", "no set")
+    with raises(CollapseError, "'t'"):
+        tracker.collapse()
+    with raises(BackendResponseError, "'t'"):
+        tracker.lookup(start=YESTERDAY, buckets=["t"], live=True)
+    temporary = [name for name in server.names() if ":tmp:" in name]
+    assert all(0 < server.client.ttl(name) <= 60 for name in temporary)

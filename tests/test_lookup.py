@@ -143,3 +143,22 @@ def test_inventory_of_a_namespace_with_special_characters(server):
 def test_the_clock_decides_what_today_is(server):
     tracker = server.tracker(clock=lambda: NOON - 10 * 86400)
     assert tracker.lookup()[-1][0] == day(11)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda client, key: client.hset(key, "a", "abc"),
+        lambda client, key: client.hset(key, b"\xff", "1"),
+        lambda client, key: client.hset(key, "a", "nan"),
+        lambda client, key: client.hset(key, "a", "-1"),
+        lambda client, key: client.set(key, "x"),
+    ],
+    ids=["text", "field", "nan", "negative", "type"],
+)
+def test_a_damaged_hash_of_errors_is_named(server, damage):
+    name = f"daily-{YESTERDAY:%Y%m%d}"
+    server.client.set(f"active:{name}:a", 5)
+    damage(server.client, f"active:{{{name}}}:stderr")
+    with raises(BackendResponseError, rf"\{{{name}\}}:stderr"):
+        server.tracker().lookup(start=day(5), buckets=["a"])

@@ -223,5 +223,5 @@ def test_a_cluster_client_is_refused_clearly():
     class RedisCluster:
         pass
 
-    with raises(TypeError, "standalone or Sentinel"):
+    with raises(TypeError, "standalone or Sentinel's"):
         ActivityTracker(["daily"], client=RedisCluster())

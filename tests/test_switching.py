@@ -190,3 +190,46 @@ def test_the_constructor_takes_what_activity_tracker_takes():
     assert tracker.PERIOD_DAILY == ExactTracker.PERIOD_DAILY
     options = tracker.backend.client(1).connection_pool.connection_kwargs
     assert (options["port"], options["db"], options["socket_timeout"]) == (1, 1, 3)
+
+
+def test_a_fold_that_is_cut_short_leaves_a_sketch_that_does_not_end(server, exact):
+    tracker = server.tracker(["daily"])
+    tracker.track_many(range(10), date=YESTERDAY)
+    tracker.collapse()
+    exact.track(["daily"], id="late", date=YESTERDAY)
+    operation = tracker.backend.execute
+
+    def cut_short(commands, shard=0):
+        if commands[0][0] == "SSCAN":
+            raise KeyboardInterrupt
+        return operation(commands, shard)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tracker.backend, "execute", cut_short)
+        with pytest.raises(KeyboardInterrupt):
+            tracker.collapse()
+    assert server.client.ttl(f"active:{{daily-{YESTERDAY:%Y%m%d}}}:hll") == -1
+    assert tracker.lookup(start=YESTERDAY, live=True)[0][1] == {None: 11}
+    tracker.collapse()
+    assert tracker.lookup(start=YESTERDAY)[0][1] == {None: 11}
+    assert server.client.ttl(f"active:{{daily-{YESTERDAY:%Y%m%d}}}:hll") > 0
+
+
+def test_live_counts_leave_no_copies(server, exact):
+    tracker = server.tracker(["daily"], buckets=["a", "b"], aggregate_buckets={"t": ["a", "b"]})
+    for id in range(20):
+        exact.track(["daily"], id=id, bucket="a", date=YESTERDAY)
+    row = tracker.lookup(start=YESTERDAY, buckets=["a", "b", "t"], live=True)[0][1]
+    assert row == {"a": 20, "b": 0, "t": 20}
+    assert not [name for name in server.names() if ":tmp:" in name]
+
+
+def test_the_other_librarys_job_left_running_is_noticed(server, exact):
+    tracker = server.tracker(["daily"])
+    for id in range(100):
+        exact.track(["daily"], id=id, bucket="a", date=YESTERDAY)
+    tracker.track_many(range(1000, 1200), bucket="a", date=YESTERDAY)
+    exact.collapse(["daily"], date=TODAY, buckets=["a"])
+    with pytest.raises(activity_tracker_hll.CollapseError, match="another program"):
+        tracker.collapse(buckets=["a"])
+    assert server.client.ttl(f"active:{{daily-{YESTERDAY:%Y%m%d}:a}}:hll") == -1

@@ -188,14 +188,14 @@ def test_a_late_write_to_a_period_counted_as_empty_opens_it_again(server):
 
 def test_just_before_its_end_a_period_is_written_to_with_care(server):
     """Another host's clock may be ahead: it may have collapsed the period already."""
-    midnight = NOON + 12 * 3600
+    midnight = NOON - 12 * 3600
     tracker = server.tracker(clock=lambda: midnight - 1)
     tracker.track(id=1)
     ahead = server.tracker(clock=lambda: midnight + 1, retention=timedelta(0))
     assert [done.count for done in ahead.collapse()] == [1]
-    with raises(LateEventError, f"daily-{TODAY:%Y%m%d}"):
+    with raises(LateEventError, f"daily-{YESTERDAY:%Y%m%d}"):
         tracker.track(id=2)
-    assert f"active:{{daily-{TODAY:%Y%m%d}}}:hll" not in server.names()
+    assert f"active:{{daily-{YESTERDAY:%Y%m%d}}}:hll" not in server.names()
 
 
 def test_an_error_at_one_bucket_names_it_and_the_others_are_written(server):

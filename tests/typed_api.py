@@ -4,13 +4,15 @@ import datetime as dt
 from typing import assert_type
 
 from activity_tracker_hll import ActivityTracker, Collapsed, Entry, Estimate, Imported
+from activity_tracker_hll.commands import Row
 
 
 def calls(tracker: ActivityTracker) -> None:
     """Every public call, with its result's type."""
     tracker.track(id=1, bucket="a", old_id="s", old_bucket="b", date=dt.date(2026, 1, 1))
     tracker.track(["daily"], id=b"x", shard=1)
-    tracker.track_daily(id=1)
+    tracker.track_daily(id=1, bucket="a")
+    assert_type(tracker.lookup_daily(live=True), list[Row])
     tracker.track_many([1, "2"], bucket="a")
     assert_type(tracker.import_events([(1, None, dt.date(2026, 1, 1))], progress=print), Imported)
     assert_type(tracker.collapse(buckets=["a", None], aggregate_buckets={"t": ["a"]}), list[Collapsed])
@@ -37,3 +39,5 @@ def wrong(tracker: ActivityTracker) -> None:
     tracker.track_many(7)  # type: ignore[arg-type]
     tracker.collapse(max_periods="3")  # type: ignore[arg-type]
     tracker.lookup("daily", start="2026-01-01")  # type: ignore[arg-type]
+    tracker.track_daily(id=1, bukcet="x")  # type: ignore[call-arg]
+    tracker.lookup_daily(start=3)  # type: ignore[arg-type]

@@ -25,6 +25,7 @@ Reply = bytes | int | float | bool | None | list[object] | dict[object, object] 
 """What the server answered, strings as bytes; a BackendError stands where a command failed."""
 
 DEFAULT_RETENTION = timedelta(days=35)
+MOST_MOVED = 100_000
 
 
 class BaseBackend(ABC):
@@ -33,10 +34,11 @@ class BaseBackend(ABC):
     Args:
         namespace: first part of every key; trackers with different namespaces share nothing.
         secret: str or bytes; ids are hashed with it (keyed BLAKE2b) before they leave the process.
-        moved_limit: ids the exact side table of one bucket and period holds at most.
+        moved_limit: ids the exact side table of one bucket and period holds at most; up to 100,000,
+            as an aggregate reads the tables of its sources in one step.
         retention: how long sketches are kept after their period's end, once it is collapsed; None =
-            for ever, zero = until they are collapsed. Not given: 35 days, for longer periods the
-            period's length.
+            for ever, zero = until they are collapsed and the period is over. Not given: 35 days, for
+            longer periods the period's length.
 
     Raises:
         ArgumentTypeError, ArgumentValueError: naming the setting and what was expected.
@@ -52,7 +54,7 @@ class BaseBackend(ABC):
     ) -> None:
         self.keys = Keys(namespace)
         self.ids = IdEncoder(secret)
-        self.moved_limit = integer(moved_limit, "moved_limit", minimum=0)
+        self.moved_limit = integer(moved_limit, "moved_limit", minimum=0, maximum=MOST_MOVED)
         self._retention = retention
         if retention is not None and retention != "default":
             duration(retention, "retention")

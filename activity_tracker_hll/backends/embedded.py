@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,7 @@ import redis
 
 from .. import arguments
 from ..errors import (
+    ActivityTrackerError,
     ArgumentTypeError,
     ArgumentValueError,
     BackendConnectionError,
@@ -65,13 +67,14 @@ class EmbeddedServer:
         config: dict[str, str] | None = None,
         start_timeout: float = 60.0,
     ) -> None:
+        self.port = arguments.integer(port, "port", minimum=0, maximum=65535)
+        self._timeout = arguments.seconds(start_timeout, "start_timeout")
+        program = _program(executable)
         self.temporary = path is None
         self.directory = _directory(path)
         self.socket = _socket_path(self.directory)
-        self.port = arguments.integer(port, "port", minimum=0)
-        self._timeout = arguments.seconds(start_timeout, "start_timeout")
         self._command = [
-            *(str(executable or _valkey_server()), "--bind", "127.0.0.1", "--port", str(port)),
+            *(program, "--bind", "127.0.0.1", "--port", str(port)),
             *("--unixsocket", str(self.socket), "--unixsocketperm", "700", "--dir", str(self.directory)),
             # Everything acknowledged is in the file within a second; nothing to write for a temporary one.
             *("--appendonly", "no" if self.temporary else "yes", "--appendfsync", "everysec", "--save", ""),
@@ -82,6 +85,20 @@ class EmbeddedServer:
 
     def open(self) -> None:
         """Start the server or join the one that runs; safe to call again at any time."""
+        try:
+            self._open()
+        except BaseException:
+            self.discard()
+            raise
+
+    def discard(self) -> None:
+        """Leave, and remove a temporary directory that no server was started on."""
+        if not self._started:
+            self.close()
+            if self.temporary and self._is_free():
+                shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _open(self) -> None:
         deadline = time.monotonic() + self._timeout
         self._join(deadline)
         launched = False
@@ -201,14 +218,18 @@ class EmbeddedBackend(RedisBackend):
                     f"{name} is of no use to the embedded backend, which has its own server"
                 )
         self.server = EmbeddedServer(path, executable=executable, start_timeout=start_timeout)
-        super().__init__(
-            namespace=namespace,
-            secret=secret,
-            moved_limit=moved_limit,
-            retention=retention,
-            **{**connection, "unix_socket_path": str(self.server.socket)},
-        )
         self._closed = False
+        try:
+            super().__init__(
+                namespace=namespace,
+                secret=secret,
+                moved_limit=moved_limit,
+                retention=retention,
+                **{**connection, "unix_socket_path": str(self.server.socket)},
+            )
+        except ActivityTrackerError:
+            self.server.discard()
+            raise
         self.server.open()
 
     def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
@@ -255,6 +276,13 @@ def _socket_path(directory: Path) -> Path:
         raise EmbeddedServerError(f"{folder} belongs to another user")
     digest = hashlib.blake2b(os.fsencode(directory), digest_size=8).hexdigest()
     return folder / f"{digest}.sock"
+
+
+def _program(executable: str | os.PathLike[str] | None) -> str:
+    program = shutil.which(_valkey_server() if executable is None else executable)
+    if program is None:
+        raise EmbeddedServerError(f"executable {str(executable)!r} is no program that can be run")
+    return program
 
 
 def _valkey_server() -> Path:

@@ -239,10 +239,12 @@ def _check_connection(options: Mapping[str, Any]) -> None:
         others = sorted(set(_ADDRESS) & set(options) - {sole})
         if options.get(sole) is not None and others:
             raise ArgumentValueError(f"{sole} cannot be combined with {', '.join(others)}")
-    if options.get("client") is not None and not hasattr(options["client"], "connection_pool"):
+    client = options.get("client")
+    pool = getattr(client, "connection_pool", None)
+    if client is not None and (pool is None or inspect.iscoroutinefunction(pool.get_connection)):
         raise ArgumentTypeError(
-            "client must be a standalone or Sentinel client of redis-py or valkey-py,"
-            f" got {options['client']!r}"
+            "client must be a synchronous client of redis-py or valkey-py, standalone or Sentinel's,"
+            f" got {client!r}"
         )
 
 

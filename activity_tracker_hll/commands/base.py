@@ -14,10 +14,27 @@ from ..ids import IdEncoder
 from ..keys import Keys
 from ..periods import Calendar, Period
 
-__all__ = ["Aggregates", "Context", "Operation", "batched", "items", "named", "number", "run", "unwrap"]
+__all__ = [
+    "MARGIN_S",
+    "Aggregates",
+    "Context",
+    "Operation",
+    "batched",
+    "items",
+    "named",
+    "number",
+    "run",
+    "unwrap",
+]
 
 T = TypeVar("T")
 Operation = Generator[list[Command], list[Reply], T]
+MARGIN_S = 60
+"""Clocks may disagree and commands be on their way this long.
+
+A running period is written to without asking whether it was collapsed until so long before its end, and
+a sketch is kept at least so long after it.
+"""
 # As in the scripts, whose numbers are exact only below this.
 _IMPOSSIBLE = 2**53
 Aggregates = dict[str, tuple[str | None, ...]]
@@ -31,6 +48,7 @@ class Context:
         keys, calendar, ids: how keys, periods and ids are made.
         moved_limit: members the side table of a bucket holds at most.
         retention: period -> how long sketches are kept after its end; None = for ever.
+        reserved: names of aggregates, which are not tracked under.
     """
 
     keys: Keys
@@ -38,6 +56,7 @@ class Context:
     ids: IdEncoder
     moved_limit: int
     retention: Callable[[Period], timedelta | None]
+    reserved: frozenset[str] = frozenset()
 
 
 def run(operation: Operation[T], execute: Callable[[list[Command]], list[Reply]]) -> T:

@@ -18,7 +18,7 @@ from ..estimates import Estimate
 from ..hll.estimators import difference, union_of_remainders
 from ..keys import BucketKeys
 from ..periods import Period
-from .base import Aggregates, Context, Operation, batched, items
+from .base import MARGIN_S, Aggregates, Context, Operation, batched, items
 from .legacy import fold
 
 __all__ = ["Collapsed", "aggregate_call", "collapse", "estimate_bucket", "estimate_union"]
@@ -111,14 +111,12 @@ class _Collapser:
         self.failed: dict[_Target, BackendError] = {}
 
     def target(self, period: Period, bucket: str | None) -> _Target:
-        """With the expiry as the scripts take it: 'keep', '0' for at once, or a unix time."""
+        """With the expiry as the scripts take it: 'keep' or a unix time, which may be in the past."""
         retention = self._context.retention(period)
         if retention is None:
             return _Target(period, bucket, "keep")
-        if not retention:
-            return _Target(period, bucket, "0")
         end = self._context.calendar.timestamp(period.next().start)
-        return _Target(period, bucket, str(ceil(end + retention.total_seconds())))
+        return _Target(period, bucket, str(ceil(end + max(MARGIN_S, retention.total_seconds()))))
 
     def attempt(
         self,
@@ -174,6 +172,8 @@ class _Collapser:
                 read[target] = numbers, estimate(numbers)
             elif state == b"RAW":
                 outcome[target] = yield from self._folded(target, numbers)
+            elif state == b"FOREIGN":
+                outcome[target] = _foreign(*numbers)
             elif state == b"GONE" and numbers:
                 outcome[target] = self._sources_gone(target, numbers)
         if read:
@@ -195,7 +195,8 @@ class _Collapser:
         )
         try:
             for keys in folds:
-                yield from fold(self._context, keys, keys.counted, own.counted)
+                stale = {keys.counted, own.counted} | ({own.hll} if places else set())
+                yield from fold(self._context, keys, *sorted(stale))
         except BackendError as error:
             return error
         return _Again()
@@ -274,6 +275,14 @@ def _state(reply: Any) -> tuple[bytes, list[int]]:
         return reply, []
     state, *numbers = items(reply)
     return state, numbers
+
+
+def _foreign(stored: int, tracked: int) -> BackendError:
+    return BackendResponseError(
+        f"the stored count, {stored}, was not made from the sketch at hand, which counts {tracked}: another"
+        " program's collapse, or writes by a clock far behind? The sketch is kept; "
+        + ("recount=True stores its count" if tracked > stored else "delete the one that is wrong")
+    )
 
 
 def _stored(reply: Any, estimate: Estimate) -> _Outcome:

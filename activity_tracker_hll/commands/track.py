@@ -9,20 +9,16 @@ from itertools import islice
 
 from ..backends.base import Command, Reply
 from ..backends.scripts import WRITE
-from ..errors import ActivityTrackerError, ArgumentTypeError, BackendError, LateEventError
+from ..errors import ArgumentTypeError, ArgumentValueError, BackendError, LateEventError
 from ..keys import check_bucket
 from ..periods import Period
-from .base import Context, Operation, batched, named
+from .base import MARGIN_S, Context, Operation, batched, named
 
 __all__ = ["Imported", "Tracking"]
 
 _IDS_PER_CALL = 1000
 _CALLS_PER_BATCH = 64
 _EVENTS_PER_BATCH = 20_000
-# A period is written to without asking whether it was collapsed until shortly before its end; the
-# margin is for clocks that disagree and commands that are on their way.
-_MARGIN_S = 60
-
 _Place = tuple[str, str | None]
 
 
@@ -58,7 +54,7 @@ class Tracking:
         old_bucket: str | None,
     ) -> Operation[None]:
         """One event, in one round trip; every add comes before any removal."""
-        added, removed = self._ids_of_event(id, bucket, old_id, old_bucket)
+        added, removed = self._ids_of_event(id, self._open(bucket), old_id, self._open(old_bucket))
         periods = [self._locate(kind, now, moment) for kind in kinds]
         commands: list[Command] = []
         places: list[_Place] = []
@@ -83,7 +79,7 @@ class Tracking:
         """Many ids of one bucket and moment; all are checked before the first is sent."""
         encoded = self._context.ids.many(ids)
         names = [self._locate(kind, now, moment)[0].name for kind in kinds]
-        late = yield from self._write_groups({(name, bucket): encoded for name in names})
+        late = yield from self._write_groups({(name, self._open(bucket)): encoded for name in names})
         if late:
             raise LateEventError(list(late))
 
@@ -92,7 +88,8 @@ class Tracking:
     ) -> Operation[Imported]:
         """Events of any bucket and moment, grouped before they are sent.
 
-        A bad event ends the import with an error that names its place; those before it are sent.
+        A bad event ends the import with an error that names its place, as does an error of the
+        iterable's own; the events before it are sent.
         """
         done = late = 0
         stream = enumerate(events)
@@ -118,6 +115,12 @@ class Tracking:
             removed = None  # it was here and is here
         return added, removed
 
+    def _open(self, bucket: str | None) -> str | None:
+        """The bucket, unless it is an aggregate: a collapse would overwrite what is tracked in one."""
+        if bucket in self._context.reserved:
+            raise ArgumentValueError(f"bucket {bucket!r} is one of the tracker's aggregate_buckets")
+        return bucket
+
     def _locate(self, kind: str, now: float, moment: datetime | None) -> tuple[Period, bool]:
         """The period of an event, and whether it is the running one and will be for a while."""
         running = self._running.get(kind)
@@ -127,7 +130,7 @@ class Tracking:
             start, end = (calendar.timestamp(edge.start) for edge in (period, period.next()))
             running = self._running[kind] = start, end, period
         _, end, period = running
-        lasts = now < end - _MARGIN_S
+        lasts = now < end - MARGIN_S
         if moment is None:
             return period, lasts
         named_period = self._context.calendar.containing(kind, moment)
@@ -172,15 +175,18 @@ class Tracking:
 
     def _group(
         self, kinds: Sequence[str], events: Iterator[tuple[int, object]]
-    ) -> tuple[dict[_Place, list[bytes]], int, ActivityTrackerError | None]:
+    ) -> tuple[dict[_Place, list[bytes]], int, Exception | None]:
         """Ids by period and bucket, how many events there were, and what was wrong with the last."""
         groups: dict[_Place, list[bytes]] = {}
         names: dict[tuple[int, int], list[str]] = {}
         count = 0
-        for place, event in events:
+        while True:
             try:
+                place, event = next(events)
                 id, bucket, moment = self._checked(event, place, hourly="hourly" in kinds)
-            except ActivityTrackerError as error:
+            except StopIteration:
+                return groups, count, None
+            except Exception as error:  # noqa: BLE001 (the caller's own are raised too, after the write)
                 return groups, count, error
             hour = moment.toordinal(), moment.hour
             if hour not in names:
@@ -188,7 +194,6 @@ class Tracking:
             for name in names[hour]:
                 groups.setdefault((name, bucket), []).append(id)
             count += 1
-        return groups, count, None
 
     def _checked(self, event: object, place: int, *, hourly: bool) -> tuple[bytes, str | None, datetime]:
         argument = f"events[{place}]"
@@ -197,7 +202,7 @@ class Tracking:
         id, bucket, date = event
         return (
             self._context.ids.one(id, f"{argument} id"),
-            check_bucket(bucket, f"{argument} bucket"),
+            self._open(check_bucket(bucket, f"{argument} bucket")),
             self._context.calendar.moment(date, f"{argument} date", needs_hour=hourly),
         )
 

@@ -34,14 +34,17 @@ def difference(tracked: int, moved: int, back: int) -> tuple[int, float]:
         back: exact number of ids that were moved out and came back.
 
     V is a subset of H, so a sketch grows from V to H as if the remaining ids were added last. The
-    growth of an estimate is uncorrelated with the estimate so far, hence
-    Var(H - V) = Var(H) - Var(V), which simulation confirms to a few per cent. The last term is the
-    resolution: about n / m ids pass before the registers show anything at all.
+    growth of an estimate is nearly uncorrelated with the estimate so far, hence
+    Var(H - V) = Var(H) - Var(V); measured on servers, up to 14 % more as less remains. To it comes the
+    resolution: about n / m ids pass before the registers show anything at all. The error grows with
+    what remains, which is itself uncertain: it is taken where half an error more remains.
     """
-    remaining = max(0, tracked - moved) + back
+    stayed = max(0, tracked - moved)
     if moved == 0:
-        return remaining, standard_error(tracked)
-    return remaining, sqrt(_growth(tracked, moved) + (tracked / REGISTERS) ** 2)
+        return stayed + back, standard_error(tracked)
+    variance = _growth(tracked, moved) * (1 + 0.14 * min(1, moved / max(1, tracked)))
+    variance += (tracked / REGISTERS) ** 2
+    return stayed + back, sqrt(variance * (1 + sqrt(variance) / (2 * max(1, stayed))))
 
 
 def union_of_remainders(

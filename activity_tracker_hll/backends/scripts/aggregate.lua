@@ -8,9 +8,10 @@
 -- CHANGED, COUNTED n.
 local PER_SOURCE, FIRST = 5, 5
 local MOST_IN_PAIRS = 24 -- 1,380 counts of some 15 us each
+local TEMPORARY_S = 60
 local count, hll, stderr, plain, gone = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local mode, at, field = ARGV[1], ARGV[2], ARGV[3]
-local all, moving, still, raws, missing = {}, {}, {}, {'RAW'}, {'GONE'}
+local all, moving, still, raws, missing, uncounted = {}, {}, {}, {'RAW'}, {'GONE'}, false
 for i = 0, (#KEYS - FIRST) / PER_SOURCE - 1 do
   local at_source = FIRST + i * PER_SOURCE
   local source = {count = KEYS[at_source + 1], hll = KEYS[at_source + 2], moved = KEYS[at_source + 3],
@@ -23,23 +24,40 @@ for i = 0, (#KEYS - FIRST) / PER_SOURCE - 1 do
     raws[#raws + 1] = i
   end
   if exists then
+    uncounted = uncounted or not counted
     all[#all + 1] = source.hll
     local list = redis.call('EXISTS', source.moved) == 1 and moving or still
     list[#list + 1] = source
   end
 end
 if #raws > 1 then return raws end
-if mode == 'collapse' and redis.call('EXISTS', count) == 1 then
-  expire({hll}, at)
-  return {'DONE'}
+if mode ~= 'count' then
+  if redis.call('EXISTS', count) == 1 then
+    -- A source that is not counted came later, or the collapse that counted this was cut short.
+    if #missing > 1 or (mode == 'collapse' and not uncounted) then
+      expire({hll}, at, false)
+      return {'DONE'}
+    end
+  elseif redis.call('EXISTS', hll) == 1 then
+    error('ids are tracked in a bucket of this name')
+  end
 end
 if #missing > 1 then return missing end
 
--- The target is a source too; servers imply that, fakeredis wants to be told.
+-- Temporary keys end by themselves, whatever happens here. The target is a source too; servers imply that,
+-- fakeredis wants to be told.
 local function merge(target, keys)
   for i = 1, #keys, CHUNK do
     redis.call('PFMERGE', target, target, unpack(keys, i, math.min(i + CHUNK - 1, #keys)))
+    redis.call('EXPIRE', target, TEMPORARY_S)
   end
+end
+local function union(keys)
+  redis.call('DEL', plain)
+  merge(plain, keys)
+  local n = cardinality(plain)
+  redis.call('DEL', plain)
+  return n
 end
 local function store(n, standard_error)
   redis.call('DEL', plain) -- PFMERGE would add to what is there: build anew, then replace
@@ -47,21 +65,16 @@ local function store(n, standard_error)
   if #all > 0 then redis.call('RENAME', plain, hll) else redis.call('DEL', hll) end
   if standard_error then redis.call('HSET', stderr, field, standard_error)
   else redis.call('HDEL', stderr, field) end
-  redis.call('SET', count, n or cardinality(hll))
-  expire({hll}, at)
+  redis.call('SET', count, n)
+  redis.call('PERSIST', hll)
+  expire({hll}, at, true)
+  return {'COUNTED', tonumber(n)}
 end
 
 if mode == 'count' and #all == 0 then return {'NONE'} end
 if #moving == 0 then
-  if mode == 'count' then
-    redis.call('DEL', plain)
-    merge(plain, all)
-    local n = cardinality(plain)
-    redis.call('DEL', plain)
-    return {'COUNTED', n}
-  end
-  store()
-  return {'COUNTED', tonumber(redis.call('GET', count))}
+  local n = union(all)
+  return mode == 'count' and {'COUNTED', n} or store(n)
 end
 
 redis.call('DEL', plain, gone)
@@ -70,11 +83,15 @@ for _, source in ipairs(still) do keys[#keys + 1] = source.hll end
 merge(plain, keys)
 keys = {}
 for _, source in ipairs(moving) do
-  each_chunk('PFADD', plain, redis.call('SMEMBERS', source.back), 1) -- back again: as good as never moved
+  local back = redis.call('SMEMBERS', source.back) -- as good as never moved
+  if #back > 0 then
+    each_chunk('PFADD', plain, back, 1)
+    redis.call('EXPIRE', plain, TEMPORARY_S)
+  end
   keys[#keys + 1] = source.moved
 end
+keys[#keys + 1] = plain
 merge(gone, keys)
-merge(gone, {plain})
 local result = {'MOVES', 0, cardinality(gone), cardinality(plain), #moving}
 local function add(...) result[#result + 1] = cardinality(...) end
 for _, source in ipairs(moving) do
@@ -95,13 +112,10 @@ if #moving > 2 and #moving <= MOST_IN_PAIRS then
   end
 end
 redis.call('DEL', gone)
-merge(plain, all)
-result[2] = cardinality(plain)
-redis.call('DEL', plain)
+result[2] = union(all)
 
-if ARGV[4] and (mode == 'collapse' or mode == 'recount') then
+if ARGV[4] then
   if result[2] ~= tonumber(ARGV[4]) or result[3] ~= tonumber(ARGV[5]) then return {'CHANGED'} end
-  store(ARGV[6], ARGV[7])
-  return {'COUNTED', tonumber(ARGV[6])}
+  return store(ARGV[6], ARGV[7])
 end
 return result

@@ -1,27 +1,38 @@
 -- Stores the count of a bucket without moves, in one step with the expiry of its sketch.
 -- KEYS count hll moved out back raw stderr   ARGV recount (1 or 0), expiry, field
 -- Returns {state, numbers...}: RAW (activity-tracker's set must be folded in first), DONE, GONE (a recount
--- without a sketch), MOVES tracked moved back (to be estimated, then stored), COUNTED n.
+-- without a sketch), FOREIGN stored tracked (the count was not made from the sketch), MOVES tracked moved back
+-- (to be estimated, then stored), COUNTED n.
 local count, hll, moved, out, back, raw, stderr = unpack(KEYS)
 local recount, at, field = ARGV[1] == '1', ARGV[2], ARGV[3]
 local sketch = {hll, moved, out, back}
 
 local stored = redis.call('GET', count)
 local tracked = cardinality(hll)
-local gone = stored and stored ~= '0' and redis.call('EXISTS', hll) == 0
+local exists = redis.call('EXISTS', hll) == 1
+local estimated = redis.call('HEXISTS', stderr, field) == 1
+-- A sketch whose count is stored has an expiry. One without is newer than the count, or was counted while
+-- sketches were kept for ever.
+local endless = exists and redis.call('TTL', hll) == -1
+if stored == '0' and endless and tracked > 0 and not estimated then stored = false end
 
+local gone = stored and stored ~= '0' and not exists
 if not gone and redis.call('EXISTS', raw) == 1 then return {'RAW'} end
+if stored and endless and at ~= 'keep' and not estimated and tonumber(stored) ~= tracked
+    and not (recount and tracked > tonumber(stored)) then
+  return {'FOREIGN', tonumber(stored), tracked}
+end
 if stored and not recount then
-  expire(sketch, at)
+  expire(sketch, at, false)
   return {'DONE'}
 end
 if gone then return {'GONE'} end
 
 if redis.call('EXISTS', moved) == 1 then
-  if redis.call('EXISTS', hll) == 0 then error('the sketch is gone but not what was moved out of it') end
+  if not exists then error('the sketch is gone but not what was moved out of it') end
   return {'MOVES', tracked, cardinality(moved), redis.call('SCARD', back)}
 end
 redis.call('HDEL', stderr, field)
 redis.call('SET', count, tracked)
-expire(sketch, at)
+expire(sketch, at, true)
 return {'COUNTED', tracked}

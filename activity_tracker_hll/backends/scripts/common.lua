@@ -8,15 +8,14 @@ local function each_chunk(command, key, values, first)
   end
 end
 
--- Gives the keys of a collapsed sketch their expiry: 'keep' none, '0' at once, else at a unix time.
--- A key that has one keeps it.
-local function expire(keys, at)
-  if at == 'keep' then return end
+-- Gives the keys of a collapsed sketch their expiry, a unix time or 'keep'. Unless it is renewed, a key
+-- that has one keeps it.
+local function expire(keys, at, renew)
   for _, key in ipairs(keys) do
-    if at == '0' then
-      redis.call('UNLINK', key)
-    elseif redis.call('TTL', key) == -1 then
-      redis.call('EXPIREAT', key, at)
+    if at == 'keep' then
+      if renew then redis.call('PERSIST', key) end
+    elseif renew or redis.call('TTL', key) == -1 then
+      redis.call('EXPIREAT', key, at) -- a time in the past deletes it
     end
   end
 end

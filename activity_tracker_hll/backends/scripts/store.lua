@@ -8,5 +8,5 @@ if cardinality(hll) ~= tonumber(ARGV[1]) or cardinality(moved) ~= tonumber(ARGV[
 end
 redis.call('HSET', stderr, ARGV[7], ARGV[5])
 redis.call('SET', count, ARGV[4])
-expire({hll, moved, out, back}, ARGV[6])
+expire({hll, moved, out, back}, ARGV[6], true)
 return 'STORED'
