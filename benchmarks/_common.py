@@ -1,0 +1,159 @@
+"""What the benchmarks share: a server of their own, the stamp of the environment, tables, files, options.
+
+Nothing that is measured lives here. The server is started for the run and ends with it; it listens on the
+loopback only, and it is the only one that is ever flushed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import click
+import redis
+from rich.console import Console
+from rich.table import Table
+
+from activity_tracker_hll import ActivityTracker, __version__
+from activity_tracker_hll.backends.embedded import EmbeddedServer
+from activity_tracker_hll.errors import ActivityTrackerError
+
+__all__ = ["HOST", "Server", "axes", "options", "save_json", "serve", "show", "table", "tracker"]
+
+HOST = "127.0.0.1"
+_EXECUTABLES = {"valkey": None, "redis": "redis-server"}
+_PACKAGES = ("activity-tracker", "redis", "hiredis", "numpy")
+# Wide enough for every table here, also when the output is not a terminal.
+_WIDTH = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The server that all contestants of a run use."""
+
+    port: int
+    client: redis.Redis
+    environment: dict[str, str]
+
+    def flush(self) -> None:
+        """Empty the server; scripts stay loaded."""
+        self.client.flushdb()
+
+
+@contextmanager
+def serve(kind: str) -> Iterator[Server]:
+    """Run a server on a free port of the loopback, with nothing written to disk.
+
+    Raises:
+        click.ClickException: it cannot be started.
+    """
+    port = _free_port()
+    try:
+        embedded = EmbeddedServer(executable=_EXECUTABLES[kind], port=port)
+        embedded.open()
+    except (ActivityTrackerError, OSError) as error:
+        raise click.ClickException(f"cannot start {kind}: {error}") from error
+    try:
+        with redis.Redis(host=HOST, port=port) as client:
+            info: Any = client.info("server")
+            if int(info["process_id"]) != embedded.process_id():
+                raise click.ClickException(f"another server took port {port}: run it again")
+            yield Server(port, client, _environment(info))
+    finally:
+        embedded.close()
+
+
+def tracker(server: Server, periods: Sequence[str] = ("daily",), **settings: Any) -> ActivityTracker:
+    """A tracker of this library on the server, over TCP as all others."""
+    return ActivityTracker(periods, "redis", host=HOST, port=server.port, **settings)
+
+
+def options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that all benchmarks have."""
+    for option in (
+        click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Save a plot."),
+        click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Save results."),
+        click.option("--quick", is_flag=True, help="Small sizes, to see that it works; proves nothing."),
+        click.option("--server", type=click.Choice(list(_EXECUTABLES)), default="valkey", show_default=True),
+    ):
+        command = option(command)
+    return command
+
+
+def table(title: str, *columns: str, caption: str | None = None) -> Table:
+    """A table whose first column holds words and all others numbers."""
+    made = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
+    for place, column in enumerate(columns):
+        made.add_column(column, justify="right" if place else "left")
+    return made
+
+
+def show(environment: Mapping[str, str], *tables: Table) -> None:
+    """Print the stamp and the tables."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_WIDTH)
+    console.print(", ".join(f"{name} {value}" for name, value in environment.items()), highlight=False)
+    for made in tables:
+        console.print(made, highlight=False)
+
+
+def save_json(file: Path | None, environment: Mapping[str, str], **results: object) -> None:
+    """Write the stamp and the results, if a file is wanted."""
+    if file is not None:
+        file.write_text(json.dumps({"environment": environment, **results}, indent=1) + "\n", "utf-8")
+
+
+def axes(plot: Path | None) -> tuple[Any, Any] | None:
+    """A matplotlib figure and its axes, if a plot is wanted. Asked for before anything is measured.
+
+    Raises:
+        click.ClickException: matplotlib is not installed.
+    """
+    if plot is None:
+        return None
+    try:
+        pyplot = import_module("matplotlib.pyplot")
+    except ImportError as error:
+        raise click.ClickException(
+            "--plot needs matplotlib, from the extra 'bench': pip install 'activity-tracker-hll[bench]'"
+        ) from error
+    pyplot.switch_backend("agg")
+    figure, drawn = pyplot.subplots(figsize=(9, 5), layout="constrained")
+    return figure, drawn
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _environment(info: Mapping[str, Any]) -> dict[str, str]:
+    valkey = info.get("valkey_version")
+    return {
+        "activity-tracker-hll": __version__,
+        **{package: _version(package) for package in _PACKAGES},
+        "python": platform.python_version(),
+        "server": f"valkey {valkey}" if valkey else f"redis {info['redis_version']}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "missing"
