@@ -5,25 +5,27 @@
 -- (to be estimated, then stored), COUNTED n.
 local count, hll, moved, out, back, raw, stderr = unpack(KEYS)
 local recount, at, field = ARGV[1] == '1', ARGV[2], ARGV[3]
-local sketch = {hll, moved, out, back}
 
 local stored = redis.call('GET', count)
 local tracked = cardinality(hll)
-local exists = redis.call('EXISTS', hll) == 1
-local estimated = redis.call('HEXISTS', stderr, field) == 1
--- A sketch whose count is stored has an expiry. One without is newer than the count, or was counted while
--- sketches were kept for ever.
-local endless = exists and redis.call('TTL', hll) == -1
-if stored == '0' and endless and tracked > 0 and not estimated then stored = false end
+local exists = tracked > 0 or redis.call('EXISTS', hll) == 1
+local foreign = false
+if stored then
+  -- A sketch whose count is stored has an expiry. One without is newer than the count, or was counted while
+  -- sketches were kept for ever.
+  local endless = exists and redis.call('TTL', hll) == -1
+  local estimated = redis.call('HEXISTS', stderr, field) == 1
+  if stored == '0' and endless and tracked > 0 and not estimated then stored = false
+  else foreign = endless and at ~= 'keep' and not estimated and tonumber(stored) ~= tracked end
+end
 
 local gone = stored and stored ~= '0' and not exists
 if not gone and redis.call('EXISTS', raw) == 1 then return {'RAW'} end
-if stored and endless and at ~= 'keep' and not estimated and tonumber(stored) ~= tracked
-    and not (recount and tracked > tonumber(stored)) then
+if foreign and not (recount and tracked > tonumber(stored)) then
   return {'FOREIGN', tonumber(stored), tracked}
 end
 if stored and not recount then
-  expire(sketch, at, false)
+  expire({hll, moved, out, back}, at, false)
   return {'DONE'}
 end
 if gone then return {'GONE'} end
@@ -34,5 +36,5 @@ if redis.call('EXISTS', moved) == 1 then
 end
 redis.call('HDEL', stderr, field)
 redis.call('SET', count, tracked)
-expire(sketch, at, true)
+expire({hll}, at, true) -- without moves there is nothing else
 return {'COUNTED', tracked}
