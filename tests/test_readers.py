@@ -2,13 +2,17 @@
 
 import gzip
 import io
+import tracemalloc
+from contextlib import suppress
 from datetime import datetime
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 pytest.importorskip("apachelogs")
 
-from activity_tracker_hll.cli.readers import FieldError, Layout, detect, read
+from activity_tracker_hll.cli.readers import FORMATS, FieldError, Layout, detect, read
 from activity_tracker_hll.cli.sources import LONGEST_LINE, Lines, Rejected, opened
 from activity_tracker_hll.periods import Calendar
 
@@ -272,3 +276,157 @@ def test_damaged_gzip_is_a_bad_line_after_what_could_be_read(damage):
     assert lines[:1] == [b"line 0\n"]
     assert rejected.count == 1
     assert "damaged or cut short" in rejected.first[0]
+
+
+@pytest.mark.parametrize("name", ["in.txt", "in.csv", "in.tsv"])
+def test_a_header_that_is_no_utf8(name):
+    text = b"us\xe9r time\na 2015-05-17\n".replace(b" ", {"in.csv": b",", "in.tsv": b"\t"}.get(name, b" "))
+    expected = [(b"a", None, datetime(2015, 5, 17))]
+    assert events(text, name=name, id="1")[0] == expected
+    # As a command line hands on an argument that is no UTF-8.
+    assert events(text, name=name, id="us\udce9r")[0] == expected
+    with pytest.raises(FieldError, match=r"which has: us\\udce9r, time$"):
+        events(text, name=name)
+
+
+def test_reasons_hold_nothing_that_a_terminal_obeys_or_that_is_endless():
+    with pytest.raises(FieldError) as caught:
+        events(b"\x1b[31m,time," + b"x" * 100_000 + b"\n", format="csv")
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 1000
+    _, rejected = events(b"id,time\nx,20200101\x1b\n", time_format="%Y%m%d", format="csv")
+    assert rejected.count == 1
+    assert rejected.first[0].isprintable()
+
+
+def test_equal_values_of_different_types_are_not_the_same_in_json():
+    lines = [b'{"id": "x", "time": "2026-01-02", "site": %s}\n' % value for value in (b"1", b"true", b"1.0")]
+    found, rejected = events(b"".join(lines), bucket_field="site")
+    assert [event[1] for event in found] == ["1"]
+    assert rejected.count == 2
+
+
+SAMPLES = {
+    "log": COMBINED + COMMON,
+    "csv": b'id,time,site\n"x",2026-01-02,a\ny,2026-01-02,"b\nc"\n',
+    "tsv": b"id\ttime\tsite\nx\t2026-01-02\ta\n",
+    "whitespace": b"id time site\nx 2026-01-02 a\n",
+    "jsonl": b'{"id": "x", "time": "2026-01-02", "site": 1}\n{"id": 7, "time": 20260102}\n',
+}
+junk = st.binary(max_size=60) | st.text("\"',:{}[]0123456789/-+\t\r\n \\x", max_size=60).map(str.encode)
+
+
+@st.composite
+def damaged(draw, format):
+    """What may stand in a file: junk, or a good file with junk in its midst."""
+    text = SAMPLES.get(format) or draw(st.sampled_from(sorted(SAMPLES.values())))
+    if draw(st.booleans()):
+        return draw(junk)
+    first, last = sorted(draw(st.tuples(*[st.integers(0, len(text))] * 2)))
+    return text[:first] + draw(junk) + text[last:]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@given(data=st.data())
+def test_no_input_whatsoever_is_more_than_bad(format, data):
+    text = data.draw(damaged(format))
+    fields = data.draw(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "id": st.sampled_from(["1", "id", "User-Agent"]),
+                "time": st.sampled_from(["2", "time", "request_time"]),
+                "bucket_field": st.sampled_from(["3", "site", "user"]),
+                "time_format": st.sampled_from(["epoch", "epoch_ms", "%Y-%m-%d"]),
+                "header": st.booleans(),
+            },
+        )
+    )
+    with suppress(FieldError):
+        found, rejected = events(text, format=format, hourly=data.draw(st.booleans()), **fields)
+        assert all(isinstance(id, bytes) and isinstance(time, datetime) for id, _, time in found)
+        assert all(reason.isprintable() for reason in rejected.first)
+
+
+@given(st.binary(max_size=100), st.booleans())
+@example(gzip.compress(b"a\n")[:8], False)  # noqa: FBT003 (hypothesis's arguments)
+def test_no_gzip_whatsoever_is_more_than_bad(junk, is_body):
+    packed = (gzip.compress(b"a\n" * 100)[:15] if is_body else b"\x1f\x8b") + junk
+    assert read_opened("-", packed)[2].count <= 1
+
+
+GOOD = b"".join(b"u%d,2026-01-02\n" % n for n in range(20_000))
+
+
+@pytest.mark.parametrize(
+    ("before", "bad"),
+    [
+        (b"", b'"open,2026-01-02\n'),
+        (b"", b'open,"2026-01-02\n'),
+        (GOOD, b'"open,2026-01-02\n'),
+        (GOOD, b'"open,2026-01-02'),
+        (b"", b'"open,2026-01-02\n' * 30),
+    ],
+)
+def test_an_unbalanced_quote_costs_its_own_line_only(before, bad):
+    after = b"" if before and not bad.endswith(b"\n") else GOOD
+    found, rejected = events(b"id,time\n" + before + bad + after, name="in.csv")
+    assert len(found) == (before + after).count(b"\n")
+    lines = bad.count(b"\n") or 1
+    assert rejected.count == lines
+    first = before.count(b"\n") + 2
+    assert [reason.split(":")[0] for reason in rejected.first] == [
+        f"in.csv, line {n}" for n in range(first, first + min(lines, 5))
+    ]
+    assert "quote" in rejected.first[0]
+
+
+@pytest.mark.parametrize(
+    "closing",
+    [
+        b'"y",2026-01-02\n',  # opens a field where the quote would close
+        b'y,"2026-01-02"\n',
+        b'y,2026-01-02,"z"\n',
+        b'y,2026-01-02,"z\nz"\n',
+    ],
+)
+def test_an_unbalanced_quote_before_quoted_fields(closing):
+    text = b'id,time,note\n"open,2026-01-02\nx,2026-01-02\n' + closing + b"z,2026-01-02\n"
+    found, rejected = events(text, name="in.csv")
+    assert [id for id, _, _ in found] == [b"x", b"y", b"z"]
+    assert rejected.first == ["in.csv, line 2: a quote is opened and not closed"]
+    assert rejected.count == 1
+
+
+def test_a_record_of_a_few_lines_is_read_and_named_by_its_first():
+    text = b'id,time\n"a\n\nb",2026-01-02\n"c\nd",never\ne,2026-01-02\n"f\n",2026-01-02\n'
+    found, rejected = events(text, name="in.csv")
+    assert [id for id, _, _ in found] == [b"a\n\nb", b"e", b"f\n"]
+    assert [reason.split(":")[0] for reason in rejected.first] == ["in.csv, line 5"]
+    ten, eleven = (b'id,time\n"' + b"\n" * (n - 1) + b'",2026-01-02\n' for n in (10, 11))
+    assert events(ten, name="in.csv")[1].count == 0
+    assert events(eleven, name="in.csv")[1].count > 0
+
+
+def test_memory_stays_flat_whatever_quotes_are_open():
+    line = b'"open,' + b"x" * 1000 + b"\n"
+
+    class Endless(io.RawIOBase):
+        left = 5000
+
+        def readable(self):
+            return True
+
+        def readinto(self, buffer):
+            self.left -= 1
+            buffer[: len(line)] = line
+            return len(line) if self.left >= 0 else 0
+
+    rejected = Rejected()
+    lines = Lines(io.BufferedReader(Endless(), 2048), "in.csv", rejected)
+    tracemalloc.start()
+    assert list(read(lines, Layout(header=False, id="1", time="2"), UTC)) == []
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert rejected.count == 5000
+    assert peak < 1_000_000

@@ -11,6 +11,7 @@ from ..commands import Collapsed
 from ..errors import CollapseError
 from ..keys import check_bucket
 from ..tracker import ActivityTracker
+from .examine import with_expiry
 from .held import Batch, buckets_of, check_known, plan
 from .options import MOMENT, aggregate_option, bucket_option, period_option
 from .screen import console, count_cell, named, progress_bar, table
@@ -58,7 +59,7 @@ def collapse(
         for name in sorted(set(buckets) - {str(bucket) for bucket in buckets_of(entries)}):
             click.echo(f"Nothing is held of bucket {name!r}.", err=True)
         batches = plan(
-            entries,
+            with_expiry(tracker.backend, entries),
             calendar,
             settings.now(),
             kinds=periods,
@@ -109,6 +110,8 @@ def _show(done: Sequence[Collapsed], failures: Sequence[Failure]) -> None:
         screen.print(f"{len(done):,} counts stored.")
     errors = console(stderr=True)
     for name, bucket, error in failures[:_ROWS]:
-        errors.print(f"Failed: {name}, bucket {named(bucket)}: {error}")
+        # The library speaks of its argument, here it is an option.
+        reason = str(error).replace("recount=True", "--recount")
+        errors.print(f"Failed: {name}, bucket {named(bucket)}: {reason}")
     if failures:
         errors.print(f"{len(failures):,} not collapsed, all others are.")

@@ -137,10 +137,10 @@ def _about_data(tracker: ActivityTracker, settings: Settings, entries: Sequence[
             f"{len(stuck)} raw sets of activity-tracker lie beside a count whose sketch is gone,"
             f" such as {stuck[0].period.name}: they are not counted"
         )
-    endless = without_expiry(tracker.backend, entries)
+    endless = without_expiry(tracker.backend, [entry for entry in entries if _is_over(entry, calendar, now)])
     if endless:
         yield (
             f"{len(endless)} collapsed sketches never expire, such as {endless[0].period.name}"
-            f" bucket {named(endless[0].bucket)}: collapse --recount gives them an end,"
-            " --retention forever says that this is meant"
+            f" bucket {named(endless[0].bucket)}: collapse gives them an end, or says whose count was not"
+            " made from its sketch; --retention forever says that this is meant"
         )

@@ -1,9 +1,9 @@
-"""What `doctor` finds out: the server, the memory, the sketches without expiry. No output in here."""
+"""What a server says of itself, the memory, the sketches without expiry. No output in here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,9 +12,9 @@ from ..commands import Entry
 from ..commands.base import batched, items
 from ..errors import BackendError
 from ..periods import LONGEST
-from .held import kinds_of
+from .held import ENDLESS, kinds_of
 
-__all__ = ["Forecast", "Server", "examine_server", "forecasts", "without_expiry"]
+__all__ = ["Forecast", "Server", "examine_server", "forecasts", "with_expiry", "without_expiry"]
 
 WORST_SKETCH = 14_500
 """Memory of a dense sketch: 12,304 bytes of Redis's format, in jemalloc's class of 14 KiB, and the key."""
@@ -194,3 +194,9 @@ def without_expiry(backend: BaseBackend, entries: Sequence[Entry]) -> list[Entry
         replies = backend.execute(commands)
         result += [entry for entry, reply in zip(batch, replies, strict=True) if reply == -1]
     return result
+
+
+def with_expiry(backend: BaseBackend, entries: Sequence[Entry]) -> list[Entry]:
+    """The entries, with the part ENDLESS where it applies."""
+    endless = set(without_expiry(backend, entries))
+    return [replace(entry, parts=entry.parts | {ENDLESS}) if entry in endless else entry for entry in entries]

@@ -11,7 +11,10 @@ from ..commands import Entry
 from ..errors import ArgumentValueError
 from ..periods import PERIODS, Calendar, Period
 
-__all__ = ["Batch", "buckets_of", "check_known", "is_due", "kinds_of", "plan"]
+__all__ = ["ENDLESS", "Batch", "buckets_of", "check_known", "is_due", "kinds_of", "plan"]
+
+ENDLESS = "endless"
+"""A part like those of an inventory: the sketch was counted but has no expiry, though it should."""
 
 _SKETCH = frozenset(("hll", "moved", "raw"))
 _Buckets = tuple[str | None, ...]
@@ -57,8 +60,11 @@ def is_due(parts: Collection[str], *, recount: bool = False) -> bool:
     """Whether a bucket of a past period with these parts is to be collapsed."""
     if recount:
         return not _SKETCH.isdisjoint(parts)
-    # A raw set beside a count with its sketch came later; without its sketch nothing can be added.
-    return not _SKETCH.isdisjoint(parts) and ("count" not in parts or {"raw", "hll"}.issubset(parts))
+    # A raw set beside a count with its sketch came later; without its sketch nothing can be added. An
+    # endless sketch is given its end, or counted, or its count is another program's: collapse says so.
+    return not _SKETCH.isdisjoint(parts) and (
+        "count" not in parts or {"raw", "hll"}.issubset(parts) or ENDLESS in parts
+    )
 
 
 def plan(
@@ -110,7 +116,9 @@ def _due(
     for name, sources in aggregates.items():
         present = tuple(source for source in sources if source in held)
         countable = any(is_due(held[source], recount=True) for source in present)
-        if countable and (recount or "count" not in held.get(name, ())):
+        # What is not counted yet may have come after the aggregate was.
+        is_open = "count" not in held.get(name, ()) or ENDLESS in held[name]
+        if countable and (recount or is_open or any(is_due(held[source]) for source in present)):
             unions.append((name, present))
     chosen = {
         bucket

@@ -55,7 +55,8 @@ def import_(
     FIELD is a name in the header, a JSON key (dots lead into nested objects), a part of a log entry
     (remote_host, remote_user, virtual_host, User-Agent...) or the number of a column, from 1.
 
-    Importing the same file again changes nothing.
+    Until its periods are collapsed, importing the same file again changes nothing. Events of periods
+    that are collapsed and whose sketches are gone are refused, and reported as late.
     """
     chosen = _checked(Layout(**layout))
     rejected = Rejected()
@@ -75,8 +76,9 @@ def import_(
             done = tracker.import_events(events, periods, progress=lambda n: bar.update(task, events=n))
         except FieldError as error:
             raise click.ClickException(str(error)) from error
-    _report(console(stderr=True), done, rejected, time.monotonic() - started)
-    if rejected.count and not done.events:
+    counts = done.events * len(set(periods))
+    _report(console(stderr=True), done, counts, rejected, time.monotonic() - started)
+    if done.late == counts and (done.late or rejected.count):
         raise click.exceptions.Exit(1)
 
 
@@ -84,8 +86,10 @@ def _checked(layout: Layout) -> Layout:
     """What would make every line bad is said at once."""
     if layout.bucket is not None and layout.bucket_field is not None:
         raise click.UsageError("--bucket and --bucket-field exclude each other")
-    if layout.delimiter is not None and len(layout.delimiter) != 1:
-        raise click.UsageError(f"--delimiter must be one character, got {layout.delimiter!r}")
+    if layout.delimiter is not None and (len(layout.delimiter) != 1 or layout.delimiter in '"\r\n'):
+        raise click.UsageError(
+            f"--delimiter must be one character, no quote and no line break, got {layout.delimiter!r}"
+        )
     check_bucket(layout.bucket)
     try:
         LogParser(layout.log_format)
@@ -115,18 +119,29 @@ def _events(
             raise FieldError(f"{name}: {error}") from error
 
 
-def _report(screen: Console, done: Imported, rejected: Rejected, seconds: float) -> None:
+def _report(screen: Console, done: Imported, counts: int, rejected: Rejected, seconds: float) -> None:
+    """Say what was done.
+
+    Args:
+        counts: how often the events were to be counted; once in each kind of period.
+    """
     for line in rejected.first:
         screen.print(line)
     if rejected.count > len(rejected.first):
         screen.print(f"... and {rejected.count - len(rejected.first):,} more bad lines")
     screen.print(
-        f"{done.events:,} events, {rejected.count:,} bad lines, {done.late:,} late (refused),"
-        f" {seconds:.1f} s, {done.events / max(seconds, 1e-9):,.0f} events/s"
+        f"{done.events:,} events, {rejected.count:,} bad lines, {seconds:.1f} s,"
+        f" {done.events / max(seconds, 1e-9):,.0f} events/s"
     )
-    if done.late:
-        screen.print("Late: their periods are collapsed and the sketches are gone, see --retention.")
-    if done.events:
+    why = "their periods are collapsed and the sketches are gone, see --retention."
+    if done.late == counts and counts:
+        screen.print(f"Nothing was counted, every event is late: {why}")
+    elif done.late:
+        screen.print(
+            f"Late: {done.late:,} of {counts:,} (an event counts once in each kind of period) were refused:"
+            f" {why}"
+        )
+    if done.late < counts:
         screen.print(
             "Next: activity-tracker-hll collapse, then lookup. Import all there is first: sketches of periods"
             " longer ago than the retention end when they are collapsed."

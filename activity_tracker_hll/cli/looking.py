@@ -33,8 +33,8 @@ _COLUMN_WIDTH = 20
 @bucket_option("Only this bucket; can be repeated. Default: all that there are.")
 @click.option("--live", is_flag=True, help="Also count what is not collapsed yet, the running period too.")
 @aggregate_option("With --live: the union of these buckets; can be repeated.")
-@click.option("--json", "style", flag_value="json", help="A list of objects.")
-@click.option("--csv", "style", flag_value="csv", help="Comma-separated, with a header.")
+@click.option("--json", "as_json", is_flag=True, help="A list of objects.")
+@click.option("--csv", "as_csv", is_flag=True, help="Comma-separated, with a header.")
 @click.pass_obj
 def lookup(
     settings: Settings,
@@ -45,12 +45,15 @@ def lookup(
     buckets: tuple[str, ...],
     live: bool,
     aggregates: tuple[tuple[str, list[str]], ...],
-    style: str | None,
+    as_json: bool,
+    as_csv: bool,
 ) -> None:
     """Show the counts of periods; those of which nothing is held are left out.
 
     After each count stands its standard error; low and high enclose the true count 95 times in 100.
     """
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv exclude each other")
     for bucket in buckets:
         check_bucket(bucket)
     first, last = (
@@ -67,9 +70,9 @@ def lookup(
         shown = [entry for entry in entries if live or "count" in entry.parts]
         if wanted and (shown or (first and last)):
             rows = _rows(tracker, kind, shown, (first, last), wanted, live)
-    if style == "json":
+    if as_json:
         click.echo(json.dumps(list(_records(kind, rows)), indent=1))
-    elif style == "csv":
+    elif as_csv:
         _write_csv(_records(kind, rows))
     else:
         _show(console(), kind, wanted, rows)

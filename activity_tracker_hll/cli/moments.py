@@ -37,7 +37,7 @@ def moment_parser(format: str, calendar: Calendar, *, hourly: bool) -> Callable[
     The function raises BadMomentError, or the calendar's ActivityTrackerError.
     """
 
-    @lru_cache(_REMEMBERED)
+    @lru_cache(_REMEMBERED, typed=True)  # 20260102 is a day, 20260102.0 is none
     def remembered(value: Any) -> datetime:
         try:
             parsed = _parse(value, format)

@@ -21,7 +21,7 @@ from ..keys import check_bucket
 from ..periods import Calendar
 from .logs import LogParser, is_log, log_value
 from .moments import BadMomentError, moment_parser
-from .sources import Lines
+from .sources import Lines, printable
 
 __all__ = ["FORMATS", "Event", "FieldError", "Layout", "detect", "read"]
 
@@ -41,6 +41,9 @@ _EXTENSIONS = {
 }
 _DELIMITERS = {"csv": ",", "tsv": "\t", "whitespace": None}
 _LINES_TO_DETECT = 5
+_LINES_OF_A_RECORD = 10
+_OPEN_QUOTE = "a quote is opened and not closed"
+_NAMES_SHOWN = 500
 
 
 class FieldError(ValueError):
@@ -91,18 +94,12 @@ def read(lines: Lines, layout: Layout, calendar: Calendar, *, hourly: bool = Fal
         format = detect(lines.name, lines.peek(_LINES_TO_DETECT))
     moment = moment_parser(layout.time_format, calendar, hourly=hourly)
     encode = IdEncoder().one
-    buckets: dict[Any, str | None] = {}
+    check_bucket(layout.bucket)
     for id, bucket, time in _raw_events(format, lines, layout, moment):
         try:
-            if bucket not in buckets:
-                if len(buckets) > 10_000:
-                    buckets.clear()
-                buckets[bucket] = _bucket(bucket) if layout.bucket_field else check_bucket(layout.bucket)
-            event = encode(id), buckets[bucket], moment(time)
+            event = encode(id), _bucket(bucket) if layout.bucket_field else layout.bucket, moment(time)
         except (ActivityTrackerError, BadMomentError) as error:
             lines.reject(str(error))
-        except (TypeError, UnicodeDecodeError) as error:  # a bucket that is a JSON list, or no UTF-8
-            lines.reject(f"bucket {bucket!r}: {error}")
         else:
             yield event
 
@@ -200,19 +197,63 @@ def _json_value(record: Any, field: str) -> Any:
 def _rows(lines: Lines, delimiter: str | None) -> Iterator[list[Any]]:
     """Rows of fields: str of CSV, with bytes that are no UTF-8 escaped; bytes of whitespace-separated."""
     if delimiter is None:
-        yield from (row for row in map(bytes.split, lines) if row)
-        return
-    reader = csv.reader((line.decode("utf-8", "surrogateescape") for line in lines), delimiter=delimiter)
+        return (row for row in map(bytes.split, lines) if row)
+    return _csv_rows(lines, delimiter)
+
+
+class _OpenQuoteError(Exception):
+    """A quote was opened and is not closed within the lines of a record."""
+
+
+def _csv_rows(lines: Lines, delimiter: str) -> Iterator[list[str]]:
+    """Records of CSV; a bad one costs its first line only, and the next is read as if it began there."""
+    taken: list[tuple[int, bytes]] = []  # the lines of the record at hand
+    width = None
+    reader = csv.reader(_record(lines, taken), delimiter=delimiter)
     while True:
+        taken.clear()
         try:
             row = next(reader, None)
-        except csv.Error as error:
+            if row is not None and len(taken) > 1:
+                _check_record(row, taken, delimiter, width)
+        except (_OpenQuoteError, csv.Error) as error:
+            lines.number = taken[0][0]
             lines.reject(str(error))
+            lines.put_back(taken[1:])
+            # A generator that raised has ended.
+            reader = csv.reader(_record(lines, taken), delimiter=delimiter)
             continue
         if row is None:
             return
         if row:
+            width = width or len(row)
+            lines.number = taken[0][0]
             yield row
+
+
+def _record(lines: Lines, taken: list[tuple[int, bytes]]) -> Iterator[str]:
+    """Lines for a csv.reader, which asks for another one within a record only inside quotes."""
+    for line in lines:
+        taken.append((lines.number, line))
+        if len(taken) > _LINES_OF_A_RECORD:
+            break
+        yield line.decode("utf-8", "surrogateescape")
+    if taken:
+        raise _OpenQuoteError(_OPEN_QUOTE)
+
+
+def _check_record(row: list[str], taken: list[tuple[int, bytes]], delimiter: str, width: int | None) -> None:
+    """Tell a record of several lines from a stray quote that a later line's quote seems to close.
+
+    There the "closing" quote is one that opens: text follows it, or the fields are not as many as elsewhere.
+    """
+    text = [line.decode("utf-8", "surrogateescape") for _, line in taken]
+    try:
+        next(csv.reader(text, delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        raise _OpenQuoteError(_OPEN_QUOTE) from error
+    if width is not None and len(row) != width:
+        raise _OpenQuoteError(_OPEN_QUOTE)
 
 
 def _from_rows(
@@ -252,7 +293,9 @@ def _place(field: str, names: list[str] | None) -> int:
         return int(field) - 1
     if names is None:
         raise FieldError(f"field {field!r} needs a header; without one, give the number of its column")
-    raise FieldError(f"no field {field!r} in the header, which has: {', '.join(names)}")
+    has = printable(", ".join(names))
+    has = has if len(has) <= _NAMES_SHOWN else f"{has[:_NAMES_SHOWN]}..."
+    raise FieldError(f"no field {field!r} in the header, which has: {has}")
 
 
 # Values
@@ -262,12 +305,13 @@ def _bucket(value: Any) -> str | None:
     """The bucket in a field, which has to be there."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    # The library's check says what is wrong with anything else; None is no bucket's name here.
-    return check_bucket(_text(value) if isinstance(value, bytes) else value if value is not None else "")
+    elif isinstance(value, bytes):
+        value = _text(value)  # what is no UTF-8 the library's check refuses, as anything else
+    return check_bucket("" if value is None else value)
 
 
 def _text(cell: str | bytes) -> str:
-    return cell.decode() if isinstance(cell, bytes) else cell
+    return cell.decode("utf-8", "surrogateescape") if isinstance(cell, bytes) else cell
 
 
 def _bytes(cell: str | bytes) -> bytes:

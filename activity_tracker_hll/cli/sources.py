@@ -6,13 +6,13 @@ import gzip
 import io
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
 
-__all__ = ["LONGEST_LINE", "Lines", "Rejected", "opened", "total_size"]
+__all__ = ["LONGEST_LINE", "Lines", "Rejected", "opened", "printable", "total_size"]
 
 LONGEST_LINE = 1 << 20
 """A longer line is skipped: files of another kind must not fill the memory."""
@@ -34,7 +34,12 @@ class Rejected:
         """Record a bad line."""
         self.count += 1
         if len(self.first) < _SHOWN:
-            self.first.append(f"{name}, line {number}: {reason}")
+            self.first.append(printable(f"{name}, line {number}: {reason}"))
+
+
+def printable(text: str) -> str:
+    """Text from a file as it can be shown: nothing that a terminal obeys or cannot encode."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 class Lines:
@@ -65,6 +70,10 @@ class Lines:
         while len(self._ahead) < count and (item := next(self._lines, None)) is not None:
             self._ahead.append(item)
         return [line for _, line in self._ahead]
+
+    def put_back(self, lines: Iterable[tuple[int, bytes]]) -> None:
+        """Hand out lines again, each with its number; they come before all others."""
+        self._ahead.extendleft(reversed(list(lines)))
 
     def reject(self, reason: str) -> None:
         """Count the line handed out last as bad."""
