@@ -363,7 +363,7 @@ def test_a_collapse_that_ends_after_any_command_is_completed_by_the_next(real_se
         assert state(real_server) == expected, f"ended after {commands} commands"
         if begun <= commands:  # it came to its own end
             break
-    assert 20 < commands < 199
+    assert 15 < commands < 199
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
