@@ -7,7 +7,8 @@ id. No normalisation: two spellings of a string are two ids.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -64,9 +65,10 @@ class IdEncoder:
         Raises:
             ArgumentTypeError, ArgumentValueError: naming the place of the first bad id.
         """
-        return [
-            self.one(value, f"{argument}[{place}]") for place, value in enumerate(_iterable(values, argument))
-        ]
+        values = _iterable(values, argument)
+        if self._key is None and isinstance(values, (list, tuple)) and (encoded := _encode_strings(values)):
+            return encoded
+        return [self.one(value, f"{argument}[{place}]") for place, value in enumerate(values)]
 
     def conceal(self, encoded: bytes) -> bytes:
         """An encoded id under the secret, if there is one."""
@@ -88,6 +90,16 @@ def _encode(value: object, argument: str) -> bytes:
             f"{argument} must be at most {MAX_ID_BYTES} bytes, got {len(encoded)}: {_shown(value)}"
         )
     return encoded
+
+
+def _encode_strings(values: Sequence[Any]) -> list[bytes] | None:
+    """All at once, where all are strings and none is bad; else nothing."""
+    try:
+        encoded = list(map(str.encode, values))
+    except (TypeError, ValueError):
+        return None
+    sizes = list(map(len, encoded))
+    return encoded if sizes and min(sizes) and max(sizes) <= MAX_ID_BYTES else None
 
 
 def _encode_subclass(value: object, argument: str) -> bytes:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from functools import cached_property
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from .errors import ArgumentTypeError, ArgumentValueError
@@ -121,6 +122,7 @@ class Calendar:
         """How the zone was named, for messages."""
         return "local time" if self.zone is None else str(self.zone)
 
+    @cached_property
     def zone_fingerprint(self) -> str:
         """Digest of the zone's offsets from UTC, each week of 2015-2024.
 

@@ -335,9 +335,13 @@ class ActivityTracker:
     # Shared
 
     def _run(self, operation: Operation[T], shard: int, *, write: bool = True) -> T:
+        checked = False
+
         def execute(commands: list[Any]) -> list[Any]:
-            if shard not in self._agreed:
+            nonlocal checked
+            if not checked and shard not in self._agreed:
                 # Not before the first batch: bad arguments are reported before the server is.
+                checked = True
                 agreement = check_settings(self._context, write)
                 if run(agreement, lambda batch: self._backend.execute(batch, shard)):
                     self._agreed.add(shard)

@@ -93,12 +93,12 @@ def test_local_time_and_timestamps_are_inverse_where_unambiguous(timestamp):
 
 def test_zones_that_behave_alike_have_one_fingerprint():
     fingerprints = {
-        zone: Calendar(zone).zone_fingerprint()
+        zone: Calendar(zone).zone_fingerprint
         for zone in ("UTC", "Etc/UTC", UTC, "Europe/Berlin", "America/New_York", timezone(timedelta(hours=1)))
     }
     assert fingerprints["UTC"] == fingerprints["Etc/UTC"] == fingerprints[UTC]
     assert len(set(fingerprints.values())) == 4
-    assert Calendar("Europe/Berlin").zone_fingerprint() == Calendar("Europe/Rome").zone_fingerprint()
+    assert Calendar("Europe/Berlin").zone_fingerprint == Calendar("Europe/Rome").zone_fingerprint
 
 
 def test_local_time_follows_the_machine(monkeypatch):
@@ -107,7 +107,7 @@ def test_local_time_follows_the_machine(monkeypatch):
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     time.tzset()
     try:
-        assert Calendar().zone_fingerprint() == Calendar("Asia/Tokyo").zone_fingerprint()
+        assert Calendar().zone_fingerprint == Calendar("Asia/Tokyo").zone_fingerprint
         assert Calendar().local(0) == datetime(1970, 1, 1, 9)
         assert Calendar().timestamp(datetime(1970, 1, 1, 9)) == 0
         assert Calendar().moment(datetime(2026, 1, 1, tzinfo=UTC), "date") == datetime(2026, 1, 1, 9)

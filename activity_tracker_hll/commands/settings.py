@@ -23,7 +23,7 @@ def check_settings(context: Context, write: bool) -> Operation[bool]:
     calendar = context.calendar
     ours = {
         "layout": LAYOUT,
-        "timezone_rules": calendar.zone_fingerprint(),
+        "timezone_rules": calendar.zone_fingerprint,
         "week_start": str(calendar.week_start),
         "secret": context.ids.fingerprint,
     }
