@@ -98,8 +98,8 @@ def _encode_strings(values: Sequence[Any]) -> list[bytes] | None:
         encoded = list(map(str.encode, values))
     except (TypeError, ValueError):
         return None
-    sizes = list(map(len, encoded))
-    return encoded if sizes and min(sizes) and max(sizes) <= MAX_ID_BYTES else None
+    sizes = {len(id) for id in encoded}
+    return encoded if sizes and min(sizes) > 0 and max(sizes) <= MAX_ID_BYTES else None
 
 
 def _encode_subclass(value: object, argument: str) -> bytes:
