@@ -233,3 +233,14 @@ def test_the_other_librarys_job_left_running_is_noticed(server, exact):
     with pytest.raises(activity_tracker_hll.CollapseError, match="another program"):
         tracker.collapse(buckets=["a"])
     assert server.client.ttl(f"active:{{daily-{YESTERDAY:%Y%m%d}:a}}:hll") == -1
+
+
+def test_zeros_the_other_librarys_job_stored_are_counted_with_their_aggregates(server, exact):
+    tracker = server.tracker(["daily"], buckets=["a", "b"], aggregate_buckets={"t": ["a", "b"]})
+    tracker.track_many(range(10), bucket="a", date=YESTERDAY)
+    tracker.track_many(range(5, 20), bucket="b", date=YESTERDAY)
+    exact.collapse(["daily"], date=TODAY, buckets=["a", "b"], aggregate_buckets={"t": ["a", "b"]})
+    tracker.collapse()
+    row = tracker.lookup(start=YESTERDAY, buckets=["a", "b", "t"])[0][1]
+    assert row == {"a": 10, "b": 15, "t": 20}
+    assert tracker.collapse() == []

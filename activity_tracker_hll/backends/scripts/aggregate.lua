@@ -24,9 +24,12 @@ for i = 0, (#KEYS - FIRST) / PER_SOURCE - 1 do
     raws[#raws + 1] = i
   end
   if exists then
+    local moves = redis.call('EXISTS', source.moved) == 1
+    -- Another program's collapse may have stored a zero beside a sketch it does not know.
     uncounted = uncounted or not counted
+      or (counted == '0' and not moves and redis.call('TTL', source.hll) == -1)
     all[#all + 1] = source.hll
-    local list = redis.call('EXISTS', source.moved) == 1 and moving or still
+    local list = moves and moving or still
     list[#list + 1] = source
   end
 end
