@@ -463,7 +463,9 @@ def test_a_redis_server_over_tcp(tmp_path):
     command = [program, "--bind", "127.0.0.1", "--port", str(port), "--dir", str(tmp_path), "--save", ""]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:
-            with redis.Redis(port=port, retry=Retry(ConstantBackoff(0.1), 100)) as client:
+            with redis.Redis(
+                port=port, retry=Retry(ConstantBackoff(0.1), 100, (OSError, redis.ConnectionError))
+            ) as client:
                 client.ping()
             run("import", log)
             assert "Redis " in run("doctor")

@@ -203,7 +203,10 @@ def test_sentinel_finds_the_master(tmp_path):
     process = subprocess.Popen([program, str(config), "--sentinel"], stdout=subprocess.DEVNULL)
     try:
         with redis.Redis(
-            port=port, retry=redis.retry.Retry(redis.backoff.ConstantBackoff(0.05), 200)
+            port=port,
+            retry=redis.retry.Retry(
+                redis.backoff.ConstantBackoff(0.05), 200, (OSError, redis.ConnectionError)
+            ),
         ) as probe:
             probe.ping()
         sentinel = Sentinel([("127.0.0.1", port)], socket_timeout=5)
@@ -225,3 +228,26 @@ def test_a_cluster_client_is_refused_clearly():
 
     with raises(TypeError, "standalone or Sentinel's"):
         ActivityTracker(["daily"], client=RedisCluster())
+
+
+def test_a_server_that_comes_up_while_it_is_tried_again(tmp_path):
+    """A refused connection is one of the failures that are tried again."""
+    port, servers = free_port(), []
+
+    def start():
+        server = EmbeddedServer(port=port)
+        server.open()
+        servers.append(server)
+
+    class Waiting(redis.backoff.FullJitterBackoff):
+        def compute(self, failures):
+            if not servers:
+                start()
+            return 0
+
+    with ActivityTracker(["daily"], port=port, retries=1) as tracker:
+        retry = tracker.backend.client().connection_pool.connection_kwargs["retry"]
+        retry._backoff = Waiting()
+        tracker.track(id=1)
+        assert tracker.lookup(live=True)[-1][1] == {None: 1}
+    servers[0].close()

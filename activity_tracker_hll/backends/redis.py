@@ -241,7 +241,7 @@ def _check_connection(options: Mapping[str, Any]) -> None:
             raise ArgumentValueError(f"{sole} cannot be combined with {', '.join(others)}")
     client = options.get("client")
     pool = getattr(client, "connection_pool", None)
-    if client is not None and (pool is None or inspect.iscoroutinefunction(pool.get_connection)):
+    if client is not None and (pool is None or hasattr(client, "__aenter__")):
         raise ArgumentTypeError(
             "client must be a synchronous client of redis-py or valkey-py, standalone or Sentinel's,"
             f" got {client!r}"
@@ -256,7 +256,9 @@ def _connect(options: dict[str, Any], make_client: Callable[..., Any] | None) ->
     # The client's own defaults differ by version: none at all in redis-py 5, a minute in 8.
     options.setdefault("socket_timeout", 5.0)
     options.setdefault("socket_connect_timeout", options["socket_timeout"])
-    retry = Retry(FullJitterBackoff(cap=1.0, base=0.05), options.pop("retries", 3))
+    # OSError: a refused connection, which redis-py 5 would not try again.
+    again = (redis.ConnectionError, redis.TimeoutError, OSError)
+    retry = Retry(FullJitterBackoff(cap=1.0, base=0.05), options.pop("retries", 3), again)
     options.setdefault("retry", retry)
     options.setdefault("retry_on_error", [redis.ConnectionError, redis.TimeoutError])
     try:
