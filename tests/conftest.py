@@ -16,11 +16,16 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import fakeredis
+import hypothesis
 import pytest
 import redis
 
 from activity_tracker_hll import ActivityTracker, ActivityTrackerError
 from activity_tracker_hll.backends.embedded import EmbeddedServer
+
+# No example is timed: speed lives in benchmarks/. CI tries the same examples each time.
+hypothesis.settings.register_profile("tests", deadline=None, derandomize=bool(os.environ.get("CI")))
+hypothesis.settings.load_profile("tests")
 
 # Servers expire keys by their own clock, so the tests live today; at noon, far from any boundary
 # that a slow run could cross.
