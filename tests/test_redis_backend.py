@@ -1,26 +1,19 @@
 """Options and clients of the redis backend."""
 
 import shutil
-import socket
 import subprocess
 import threading
 from datetime import timedelta
 
 import pytest
 import redis
-from conftest import NOON, raises
+from conftest import NOON, free_port, raises
 from redis.sentinel import Sentinel
 
 from activity_tracker_hll import ActivityTracker, ActivityTrackerError, BackendResponseError
 from activity_tracker_hll.backends import BaseBackend
 from activity_tracker_hll.backends.embedded import EmbeddedServer
 from activity_tracker_hll.backends.redis import RedisBackend
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
