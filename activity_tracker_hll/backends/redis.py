@@ -233,6 +233,8 @@ def _check_shards(shards: object) -> list[dict[str, Any]]:
 def _check_connection(options: Mapping[str, Any]) -> None:
     if options.get("socket_timeout") is not None:
         seconds(options["socket_timeout"], "socket_timeout")
+    if options.get("db") is not None:
+        integer(options["db"], "db", minimum=0)
     if "retries" in options:
         integer(options["retries"], "retries", minimum=0)
     for sole in ("client", "url"):
