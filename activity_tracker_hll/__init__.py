@@ -13,8 +13,10 @@ from .errors import (
     CollapseError,
     EmbeddedServerError,
     LateEventError,
+    MalformedSketchError,
     MissingExtraError,
     SettingsMismatchError,
+    UnknownEncodingError,
 )
 from .estimates import Estimate
 from .tracker import ActivityTracker
@@ -38,7 +40,9 @@ __all__ = [
     "Estimate",
     "Imported",
     "LateEventError",
+    "MalformedSketchError",
     "MissingExtraError",
     "SettingsMismatchError",
+    "UnknownEncodingError",
     "__version__",
 ]

@@ -20,8 +20,10 @@ __all__ = [
     "CollapseError",
     "EmbeddedServerError",
     "LateEventError",
+    "MalformedSketchError",
     "MissingExtraError",
     "SettingsMismatchError",
+    "UnknownEncodingError",
 ]
 
 
@@ -56,6 +58,14 @@ class LateEventError(ActivityTrackerError):
 
     def __reduce__(self) -> tuple[type[LateEventError], tuple[tuple[str, ...]]]:
         return type(self), (self.periods,)
+
+
+class MalformedSketchError(ActivityTrackerError, ValueError):
+    """Bytes that are not a sketch in the format of Redis and Valkey, or a damaged one."""
+
+
+class UnknownEncodingError(MalformedSketchError):
+    """A sketch in an encoding newer than this library; the server may know it."""
 
 
 class BackendError(ActivityTrackerError):

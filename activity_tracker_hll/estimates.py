@@ -6,7 +6,7 @@ Only the value type lives here; the formulas are in :mod:`activity_tracker_hll.h
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import ceil, floor
+from math import ceil
 from statistics import NormalDist
 from typing import Self
 
@@ -17,6 +17,9 @@ __all__ = ["Estimate"]
 
 # Below this an estimate moves in whole ids, so its rounding is no longer small beside its error.
 _ROUNDING_SHOWS_BELOW = 100
+# With a smaller standard error than this (plain counts: below some 290 ids) an interval has too few whole
+# numbers for one more or less to be a detail: it gets more.
+_FEW_NUMBERS_BELOW = 1.6
 
 
 class Estimate(int):
@@ -78,7 +81,11 @@ class Estimate(int):
     def interval(self, confidence: float = 0.95) -> tuple[int, int]:
         """Whole numbers (low, high) between which the true count lies with this confidence.
 
-        Normal approximation; widened by half an id below 100, where rounding shows.
+        Normal approximation: as many whole numbers as the interval is long, low and high included; of an
+        even number one more is below the count: estimates of few ids are more often a little above the truth than
+        a little below. Measured for
+        95 %: 93-97 % of plain counts from 300 ids on. Below 290 ids both ends are rounded outwards, and
+        below 100, where estimates move in whole ids, half an id is added before: 97-100 %.
 
         Raises:
             ArgumentTypeError, ArgumentValueError: confidence is not a number between 0 and 1.
@@ -87,7 +94,13 @@ class Estimate(int):
             raise ArgumentTypeError(f"confidence must be a number between 0 and 1, got {confidence!r}")
         if not 0 < confidence < 1:
             raise ArgumentValueError(f"confidence must lie between 0 and 1, got {confidence!r}")
-        half = NormalDist().inv_cdf((1 + confidence) / 2) * self.stderr
-        if self.stderr and self < _ROUNDING_SHOWS_BELOW:
-            half += 0.5
-        return max(0, floor(self - half)), ceil(self + half)
+        if not self.stderr:
+            return int(self), int(self)
+        # Of the lower tail, as 1 + confidence can round to 2.
+        half = -NormalDist().inv_cdf((1 - confidence) / 2) * self.stderr
+        if self.stderr < _FEW_NUMBERS_BELOW or self < _ROUNDING_SHOWS_BELOW:
+            below = above = ceil(half + (0.5 if self < _ROUNDING_SHOWS_BELOW else 0))
+        else:
+            numbers = max(1, round(2 * half))
+            below, above = numbers // 2, (numbers - 1) // 2
+        return max(0, int(self) - below), int(self) + above

@@ -15,7 +15,7 @@ import numpy as np
 
 from .errors import ArgumentTypeError, ArgumentValueError
 
-__all__ = ["MAX_ID_BYTES", "IdEncoder"]
+__all__ = ["MAX_ID_BYTES", "IdEncoder", "check_batch"]
 
 MAX_ID_BYTES = 1024
 _ACCEPTED = "str, bytes, int or UUID"
@@ -59,16 +59,26 @@ class IdEncoder:
         """
         return self.conceal(_encode(value, argument))
 
-    def many(self, values: object, argument: str = "ids") -> list[bytes]:
+    @property
+    def secret(self) -> bool:
+        """Whether ids are hashed with a secret."""
+        return self._key is not None
+
+    def many(self, values: object, argument: str = "ids", first: int = 0) -> list[bytes]:
         """The bytes for each id of an iterable, consumed once.
+
+        Args:
+            first: place of the first one, for errors.
 
         Raises:
             ArgumentTypeError, ArgumentValueError: naming the place of the first bad id.
         """
-        values = _iterable(values, argument)
-        if self._key is None and isinstance(values, (list, tuple)) and (encoded := _encode_strings(values)):
+        batch = check_batch(values, argument)
+        if isinstance(batch, np.ndarray):
+            batch = batch.tolist()
+        if self._key is None and isinstance(batch, (list, tuple)) and (encoded := _encode_strings(batch)):
             return encoded
-        return [self.one(value, f"{argument}[{place}]") for place, value in enumerate(values)]
+        return [self.one(value, f"{argument}[{place}]") for place, value in enumerate(batch, first)]
 
     def conceal(self, encoded: bytes) -> bytes:
         """An encoded id under the secret, if there is one."""
@@ -117,20 +127,23 @@ def _encode_subclass(value: object, argument: str) -> bytes:
     raise ArgumentTypeError(f"{argument} must be a {_ACCEPTED}, got {type(value).__name__} {_shown(value)}")
 
 
-def _iterable(values: object, argument: str) -> Iterable[object]:
+def check_batch(values: object, argument: str) -> Iterable[Any]:
+    """A batch of ids as it came, if it can be one.
+
+    Raises:
+        ArgumentTypeError: not an iterable, or one that is more likely a single id or a mapping; an
+            array of another shape or type.
+    """
     if isinstance(values, (str, bytes, bytearray, Mapping)) or not isinstance(values, Iterable):
         raise ArgumentTypeError(
             f"{argument} must be a list, tuple, set, iterator or numpy array of ids,"
             f" got {type(values).__name__} {_shown(values)}"
         )
-    if isinstance(values, np.ndarray):
-        if values.ndim != 1 or values.dtype.kind not in "SUiuO":
-            raise ArgumentTypeError(
-                f"{argument} must be a one-dimensional array of S, U or integer type,"
-                f" got {values.ndim} dimensions of {values.dtype}"
-            )
-        items: list[object] = values.tolist()
-        return items
+    if isinstance(values, np.ndarray) and (values.ndim != 1 or values.dtype.kind not in "SUiuO"):
+        raise ArgumentTypeError(
+            f"{argument} must be a one-dimensional array of S, U or integer type,"
+            f" got {values.ndim} dimensions of {values.dtype}"
+        )
     return values
 
 

@@ -196,7 +196,8 @@ class ActivityTracker:
         """
         kinds = self._kinds(periods)
         now, moment = self._clock(), self._moment(date, kinds)
-        self._run(self._tracking.track_many(kinds, now, moment, ids, check_bucket(bucket)), shard)
+        operation = self._tracking.track_many(kinds, now, moment, ids, check_bucket(bucket), shard)
+        self._run(operation, shard)
 
     def import_events(
         self,
@@ -224,7 +225,7 @@ class ActivityTracker:
                 f"events must be an iterable of (id, bucket, datetime), got {type(events).__name__}"
             )
         kinds = self._kinds(periods)
-        return self._run(self._tracking.import_events(kinds, events, progress), shard)
+        return self._run(self._tracking.import_events(kinds, events, progress, self._clock, shard), shard)
 
     # Collapse
 

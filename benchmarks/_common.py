@@ -10,14 +10,16 @@ import json
 import os
 import platform
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from statistics import median, quantiles
+from time import perf_counter
+from typing import Any, NamedTuple
 
 import click
 import redis
@@ -28,9 +30,28 @@ from activity_tracker_hll import ActivityTracker, __version__
 from activity_tracker_hll.backends.embedded import EmbeddedServer
 from activity_tracker_hll.errors import ActivityTrackerError
 
-__all__ = ["HOST", "Server", "axes", "options", "save_json", "serve", "show", "table", "tracker"]
+__all__ = [
+    "HOST",
+    "PER_CALL",
+    "PER_PIPELINE",
+    "Goal",
+    "Ratio",
+    "Server",
+    "axes",
+    "draw_goals",
+    "in_turns",
+    "options",
+    "pfadd",
+    "save_json",
+    "serve",
+    "show",
+    "table",
+    "tracker",
+]
 
 HOST = "127.0.0.1"
+PER_CALL = 1000
+PER_PIPELINE = 50
 _EXECUTABLES = {"valkey": None, "redis": "redis-server"}
 _PACKAGES = ("activity-tracker", "redis", "hiredis", "numpy")
 # Wide enough for every table here, also when the output is not a terminal.
@@ -50,9 +71,48 @@ class Server:
         self.client.flushdb()
 
 
+class Ratio(NamedTuple):
+    """How many times faster one is than another: the median of the ratios of single rounds, and quartiles.
+
+    What slows the machine down for seconds slows both in a round, so this is steadier than either rate.
+    """
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of_rates(cls, ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
+        """From the rates of each in the same rounds."""
+        ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
+        low, _, high = quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
+        return cls(median(ratios), low, high)
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} ({self.low:.2f}-{self.high:.2f})"
+
+
+class Goal(NamedTuple):
+    """A ratio that was reached, where it could be measured, beside the one wanted, if any."""
+
+    what: str
+    ratio: Ratio | None
+    goal: float | None
+
+    @property
+    def verdict(self) -> str:
+        """For a table."""
+        if self.ratio is None or self.goal is None:
+            return ""
+        return "yes" if self.ratio.median >= self.goal else "NO"
+
+
 @contextmanager
-def serve(kind: str) -> Iterator[Server]:
+def serve(kind: str, *packages: str) -> Iterator[Server]:
     """Run a server on a free port of the loopback, with nothing written to disk.
+
+    Args:
+        packages: those whose versions belong in the stamp besides the usual ones.
 
     Raises:
         click.ClickException: it cannot be started.
@@ -68,7 +128,7 @@ def serve(kind: str) -> Iterator[Server]:
             info: Any = client.info("server")
             if int(info["process_id"]) != embedded.process_id():
                 raise click.ClickException(f"another server took port {port}: run it again")
-            yield Server(port, client, _environment(info))
+            yield Server(port, client, _environment(info, packages))
     finally:
         embedded.close()
 
@@ -76,6 +136,37 @@ def serve(kind: str) -> Iterator[Server]:
 def tracker(server: Server, periods: Sequence[str] = ("daily",), **settings: Any) -> ActivityTracker:
     """A tracker of this library on the server, over TCP as all others."""
     return ActivityTracker(periods, "redis", host=HOST, port=server.port, **settings)
+
+
+def pfadd(server: Server, groups: Iterable[tuple[str, Sequence[Any]]]) -> None:
+    """Send ids by key, PER_CALL ids a PFADD, as many calls a pipeline as take a while: plain redis-py."""
+    pipeline = server.client.pipeline(transaction=False)
+    for key, ids in groups:
+        for start in range(0, len(ids), PER_CALL):
+            pipeline.pfadd(key, *ids[start : start + PER_CALL])
+            if len(pipeline) == PER_PIPELINE:
+                pipeline.execute()
+    pipeline.execute()
+
+
+def in_turns(
+    runs: Mapping[str, Callable[[], object]], rounds: int, prepare: Callable[[], object]
+) -> dict[str, list[float]]:
+    """Seconds of every run in every round, in turns (A B C, B C A, ...), after one round to warm up.
+
+    Args:
+        prepare: comes before each run and is not timed.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    order = list(runs.items())
+    for _ in range(rounds + 1):
+        for name, run in order:
+            prepare()
+            begin = perf_counter()
+            run()
+            seconds[name].append(perf_counter() - begin)
+        order.append(order.pop(0))
+    return {name: spent[1:] for name, spent in seconds.items()}
 
 
 def options(command: Callable[..., None]) -> Callable[..., None]:
@@ -133,6 +224,18 @@ def axes(plot: Path | None) -> tuple[Any, Any] | None:
     return figure, drawn
 
 
+def draw_goals(canvas: tuple[Any, Any], goals: Sequence[Goal], label: str, plot: Path) -> None:
+    """Bars of the ratios, with marks at the goals."""
+    figure, drawn = canvas
+    drawn.barh([goal.what for goal in goals], [goal.ratio.median if goal.ratio else 0 for goal in goals])
+    aims = [(goal.goal, place) for place, goal in enumerate(goals) if goal.goal]
+    drawn.scatter(*zip(*aims, strict=True), marker="|", s=400, color="k")
+    drawn.axvline(1, color="grey", linewidth=0.8)
+    drawn.invert_yaxis()
+    drawn.set_xlabel(f"{label} (| goal)")
+    figure.savefig(plot, dpi=120)
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
@@ -140,11 +243,11 @@ def _free_port() -> int:
         return port
 
 
-def _environment(info: Mapping[str, Any]) -> dict[str, str]:
+def _environment(info: Mapping[str, Any], packages: Sequence[str]) -> dict[str, str]:
     valkey = info.get("valkey_version")
     return {
         "activity-tracker-hll": __version__,
-        **{package: _version(package) for package in _PACKAGES},
+        **{package: _version(package) for package in (*_PACKAGES, *packages)},
         "python": platform.python_version(),
         "server": f"valkey {valkey}" if valkey else f"redis {info['redis_version']}",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",

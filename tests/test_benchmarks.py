@@ -31,6 +31,16 @@ def quick(script, tmp_path, *arguments):
     return done.stdout, results
 
 
+def without(script, *hidden, arguments=()):
+    """Code that runs a benchmark where some modules are not installed."""
+    # A module that is None in sys.modules is one that cannot be imported.
+    return (
+        f"import runpy, sys; sys.modules.update(dict.fromkeys({hidden!r}));"
+        f" sys.path.insert(0, {str(BENCHMARKS)!r}); sys.argv = {['x', '--quick', *arguments]!r};"
+        f" runpy.run_path({str(BENCHMARKS / script)!r}, run_name='__main__')"
+    )
+
+
 def test_throughput(tmp_path):
     printed, results = quick("throughput.py", tmp_path)
     assert "Throughput and memory" in printed
@@ -65,7 +75,60 @@ def test_accuracy(tmp_path):
             assert row.keys() >= {"rmse", "bias", "reported", "coverage"}
 
 
-@pytest.mark.parametrize("script", ["throughput.py", "accuracy.py"])
+def test_engine(tmp_path):
+    printed, results = quick("engine.py", tmp_path)
+    assert [row["what"] for row in results["batches"]] == [
+        "S17 array",
+        "S36 array, UUID text",
+        "S array, e-mail addresses",
+        "int64 array, 8 digits",
+        "int64 array, below 2^63",
+        "list of str, 17 characters",
+        "list of str, UUID text",
+        "list of str, e-mail addresses",
+        "list of int, below 1e9",
+        "U17 array",
+        "list of bytes, 17 bytes",
+        "set of str, 17 characters",
+        "generator of str, 17 characters",
+    ]
+    for row in (*results["batches"], *results["reading"]):
+        assert row["what"] in printed
+    for row in results["batches"]:
+        assert row["ids_per_s"].keys() >= {"ours", "PFADD"}
+    assert all(row["us"] > 0 for row in results["reading"])
+
+
+def test_engine_without_other_libraries(tmp_path):
+    done = run("-c", without("engine.py", "HLL", "rhll", "datasketches", "pfutil"))
+    assert done.returncode == 0, done.stderr
+    # A cell of each batch for each of the four, and the version of a package that may be installed.
+    assert done.stdout.count("missing") >= 4 * 13
+
+
+def test_engine_notices_other_registers(tmp_path):
+    done = run("-c", "import activity_tracker_hll.hll.hashing as h; h._SEED ^= 1;" + without("engine.py"))
+    assert done.returncode == 1
+    assert "registers differ" in done.stderr
+
+
+@pytest.mark.parametrize("order", ["time", "chance"])
+def test_importing(order, tmp_path):
+    printed, results = quick("importing.py", tmp_path, "--order", order)
+    assert "Where the time goes" in printed
+    names = ["by hand, PFADD", "import_events, tuples", "import_events, columns"]
+    assert [row["what"] for row in results["results"]] == names
+    assert list(results["phases"]) == names
+    assert all(row["ratio"]["median"] > 0 for row in results["results"])
+
+
+def test_importing_notices_other_registers(tmp_path):
+    done = run("-c", "import activity_tracker_hll.hll.hashing as h; h._SEED ^= 1;" + without("importing.py"))
+    assert done.returncode == 1
+    assert "other registers" in done.stderr
+
+
+@pytest.mark.parametrize("script", ["throughput.py", "accuracy.py", "engine.py", "importing.py"])
 def test_plot(script, tmp_path):
     pytest.importorskip("matplotlib")
     plot = tmp_path / "plot.png"
@@ -74,12 +137,6 @@ def test_plot(script, tmp_path):
 
 
 def test_plot_without_matplotlib_names_the_extra(tmp_path):
-    # A module that is None in sys.modules is one that cannot be imported.
-    hidden = (
-        "import runpy, sys; sys.modules['matplotlib'] = None;"
-        f" sys.path.insert(0, {str(BENCHMARKS)!r}); sys.argv = ['x', '--quick', '--plot', 'plot.png'];"
-        f" runpy.run_path({str(BENCHMARKS / 'accuracy.py')!r}, run_name='__main__')"
-    )
-    done = run("-c", hidden)
+    done = run("-c", without("accuracy.py", "matplotlib", arguments=["--plot", "plot.png"]))
     assert done.returncode == 1
     assert "activity-tracker-hll[bench]" in done.stderr

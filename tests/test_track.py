@@ -3,6 +3,7 @@
 import pickle
 import uuid
 from datetime import UTC, date, datetime, timedelta
+from itertools import count
 
 import numpy as np
 import pytest
@@ -120,12 +121,12 @@ def test_import_in_any_order(server):
 
 
 def test_import_of_nothing_and_of_more_than_a_batch(server):
-    tracker = server.tracker()
+    tracker = server.tracker(clock=count(NOON).__next__)
     assert tracker.import_events([]).events == 0
     seen = []
-    events = ((n % 50, None, TODAY) for n in range(45_000))
-    assert tracker.import_events(events, progress=seen.append).events == 45_000
-    assert seen == [20_000, 40_000, 45_000]
+    events = ((n % 50, None, TODAY) for n in range(150_000))
+    assert tracker.import_events(events, progress=seen.append).events == 150_000
+    assert seen == [65_536, 131_072, 150_000, 150_000]
     assert live(tracker) == 50
 
 

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from ..backends.base import Command, Reply
-from ..errors import BackendError, BackendResponseError
+from ..errors import ArgumentValueError, BackendError, BackendResponseError
 from ..ids import IdEncoder
 from ..keys import Keys
 from ..periods import Calendar, Period
@@ -57,6 +57,16 @@ class Context:
     moved_limit: int
     retention: Callable[[Period], timedelta | None]
     reserved: frozenset[str] = frozenset()
+
+    def open(self, bucket: str | None) -> str | None:
+        """The bucket, unless it is an aggregate: a collapse would overwrite what is tracked in one.
+
+        Raises:
+            ArgumentValueError: it is.
+        """
+        if bucket in self.reserved:
+            raise ArgumentValueError(f"bucket {bucket!r} is one of the tracker's aggregate_buckets")
+        return bucket
 
 
 def run(operation: Operation[T], execute: Callable[[list[Command]], list[Reply]]) -> T:

@@ -7,7 +7,7 @@ way a collapse can be killed anywhere and run again, or run twice at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from math import ceil
 from typing import Any, NamedTuple
 
@@ -15,13 +15,13 @@ from ..backends.base import Command
 from ..backends.scripts import AGGREGATE, COLLAPSE, STORE
 from ..errors import BackendError, BackendResponseError, CollapseError
 from ..estimates import Estimate
-from ..hll.estimators import difference, union_of_remainders
 from ..keys import BucketKeys
 from ..periods import Period
-from .base import MARGIN_S, Aggregates, Context, Operation, batched, items
+from .base import MARGIN_S, Aggregates, Context, Operation, batched, items, unwrap
 from .legacy import fold
+from .sketches import Moved, estimate_buckets, estimate_union, union_from_counts
 
-__all__ = ["Collapsed", "aggregate_call", "collapse", "estimate_bucket", "estimate_union"]
+__all__ = ["Collapsed", "aggregate_call", "collapse"]
 
 _TARGETS_PER_BATCH = 1000
 _BUCKETS_PER_CALL = 50  # at some 10 us each, 20 for a sketch that was not counted since it changed
@@ -50,24 +50,6 @@ class _Again:
 
 
 _Outcome = Estimate | BackendError | _Again | None
-
-
-def estimate_bucket(tracked: int, moved: int, back: int) -> Estimate:
-    """The count of a bucket with moves; arguments as :func:`.hll.estimators.difference`."""
-    return Estimate(*difference(tracked, moved, back))
-
-
-def estimate_union(numbers: Sequence[int]) -> Estimate:
-    """The count of an aggregate with moves, from the numbers the aggregate script returns."""
-    union, gone, plain, moving, *rest = numbers
-    sources, pairs = rest[: 3 * moving], rest[3 * moving :]
-    return Estimate(
-        *union_of_remainders(union, gone, plain, list(_tuples(sources, 3)), list(_tuples(pairs, 5)))
-    )
-
-
-def _tuples(numbers: Sequence[int], size: int) -> Iterator[Any]:
-    return zip(*(numbers[place::size] for place in range(size)), strict=True)
 
 
 def collapse(
@@ -151,23 +133,23 @@ class _Collapser:
         replies: list[Any] = []
         for call, reply in zip(calls, (yield [self._collapse_call(call) for call in calls]), strict=True):
             replies += [reply] * len(call) if isinstance(reply, BackendError) else items(reply)
-        return (yield from self._finished(targets, replies, self._bucket_estimate, self._store_call))
+        return (yield from self._finished(targets, replies, self._buckets_read, self._store_call))
 
     def aggregates_once(self, targets: Sequence[_Target]) -> Operation[dict[_Target, _Outcome]]:
         """One attempt at aggregates; as :meth:`buckets_once`."""
         replies = yield [self._aggregate_call(target) for target in targets]
-        return (yield from self._finished(targets, replies, estimate_union, self._aggregate_call))
+        return (yield from self._finished(targets, replies, self._aggregates_read, self._aggregate_call))
 
     def _finished(
         self,
         targets: Sequence[_Target],
         replies: Sequence[Any],
-        estimate: Callable[[Sequence[int]], Estimate],
+        read: Callable[[dict[_Target, list[int]]], Operation[dict[_Target, _Outcome]]],
         store: Callable[[_Target, Sequence[int], Estimate], Command],
     ) -> Operation[dict[_Target, _Outcome]]:
         """What the server counted is stored; what has moves is estimated here and stored after."""
         outcome: dict[_Target, _Outcome] = {}
-        read: dict[_Target, tuple[list[int], Estimate]] = {}
+        moves: dict[_Target, list[int]] = {}
         for target, reply in zip(targets, replies, strict=True):
             state, numbers = _state(reply)
             outcome[target] = None
@@ -176,7 +158,7 @@ class _Collapser:
             elif state == b"COUNTED":
                 outcome[target] = Estimate(numbers[0])
             elif state == b"MOVES":
-                read[target] = numbers, estimate(numbers)
+                moves[target] = numbers
             elif state == b"RAW":
                 outcome[target] = yield from self._folded(target, numbers)
             elif state == b"FOREIGN":
@@ -185,23 +167,40 @@ class _Collapser:
                 outcome[target] = BackendResponseError(reply[1].decode("utf-8", "replace"))
             elif state == b"GONE" and numbers:
                 outcome[target] = self._sources_gone(target, numbers)
-        if read:
-            replies = yield [store(target, *found) for target, found in read.items()]
-            for (target, (_, made)), reply in zip(read.items(), replies, strict=True):
-                outcome[target] = _stored(reply, made)
+        estimates = (yield from read(moves)) if moves else {}
+        outcome |= estimates
+        made = {target: of for target, of in estimates.items() if isinstance(of, Estimate)}
+        if made:
+            replies = yield [store(target, moves[target], of) for target, of in made.items()]
+            for (target, of), reply in zip(made.items(), replies, strict=True):
+                outcome[target] = _stored(reply, of)
         return outcome
+
+    def _buckets_read(self, moves: dict[_Target, list[int]]) -> Operation[dict[_Target, _Outcome]]:
+        buckets = [Moved(self._keys(target), *numbers) for target, numbers in moves.items()]
+        estimates: dict[_Target, _Outcome] = {}
+        estimates.update(zip(moves, (yield from estimate_buckets(buckets)), strict=True))
+        return estimates
+
+    def _aggregates_read(self, moves: dict[_Target, list[int]]) -> Operation[dict[_Target, _Outcome]]:
+        estimates: dict[_Target, _Outcome] = {}
+        for target in moves:
+            try:
+                estimate = yield from estimate_union(self._source_keys(target))
+                if estimate is None:
+                    [reply] = unwrap((yield [self._aggregate_call(target, detailed=True)]))
+                    state, moves[target] = _state(reply)
+                    estimates[target] = union_from_counts(moves[target]) if state == b"MOVES" else _Again()
+                else:
+                    estimates[target] = estimate
+            except BackendError as error:
+                estimates[target] = error
+        return estimates
 
     def _folded(self, target: _Target, places: Sequence[int]) -> Operation[_Outcome]:
         """Fold raw sets: the bucket's own, or those of an aggregate's sources at these places."""
         own = self._keys(target)
-        folds = (
-            [own]
-            if not places
-            else [
-                self._context.keys.bucket(target.period.name, self._sources(target)[place])
-                for place in places
-            ]
-        )
+        folds = [own] if not places else [self._source_keys(target)[place] for place in places]
         try:
             for keys in folds:
                 stale = {keys.counted, own.counted} | ({own.hll} if places else set())
@@ -213,13 +212,12 @@ class _Collapser:
     def _sources(self, target: _Target) -> tuple[str | None, ...]:
         return self._aggregates[str(target.bucket)]
 
+    def _source_keys(self, target: _Target) -> list[BucketKeys]:
+        return [self._context.keys.bucket(target.period.name, source) for source in self._sources(target)]
+
     def _sources_gone(self, target: _Target, places: Sequence[int]) -> BackendError:
         gone = [self._sources(target)[place] for place in places]
         return BackendResponseError(f"the sketches of {gone} are gone, a union would be too small")
-
-    @staticmethod
-    def _bucket_estimate(numbers: Sequence[int]) -> Estimate:
-        return estimate_bucket(*numbers)
 
     def _keys(self, target: _Target) -> BucketKeys:
         return self._context.keys.bucket(target.period.name, target.bucket)
@@ -244,15 +242,22 @@ class _Collapser:
         )
 
     def _aggregate_call(
-        self, target: _Target, seen: Sequence[int] = (), estimate: Estimate | None = None
+        self,
+        target: _Target,
+        seen: Sequence[int] = (),
+        estimate: Estimate | None = None,
+        *,
+        detailed: bool = False,
     ) -> Command:
         name = target.period.name
-        sources = [self._context.keys.bucket(name, source) for source in self._sources(target)]
+        sources = self._source_keys(target)
         mode = "recount" if self._recount else "collapse"
         made: tuple[str | int, ...] = (
             () if estimate is None else (*seen[:2], int(estimate), repr(estimate.stderr))
         )
-        return aggregate_call(self._context, name, target.bucket, sources, mode, target.expiry, *made)
+        return aggregate_call(
+            self._context, name, target.bucket, sources, mode, target.expiry, *made, detailed=detailed
+        )
 
 
 def aggregate_call(
@@ -263,6 +268,7 @@ def aggregate_call(
     mode: str,
     expiry: str = "keep",
     *made: str | int,
+    detailed: bool = False,
 ) -> Command:
     """A call of the aggregate script, which says what its modes are."""
     own = context.keys.bucket(period, aggregate)
@@ -272,7 +278,7 @@ def aggregate_call(
             *(own.counted, own.hll, context.keys.stderr(period), *temporary),
             *(key for of in sources for key in (of.counted, of.hll, of.moved, of.back, of.raw)),
         ),
-        *(mode, expiry, context.keys.field(aggregate), *made),
+        *(mode, expiry, context.keys.field(aggregate), int(detailed), *made),
     )
 
 

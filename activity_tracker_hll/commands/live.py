@@ -7,13 +7,14 @@ from secrets import token_hex
 from typing import Any
 
 from ..backends.base import Command
-from ..errors import BackendResponseError
+from ..errors import BackendError, BackendResponseError
 from ..estimates import Estimate
 from ..keys import BucketKeys
 from ..periods import Period
 from .base import Aggregates, Context, Operation, batched, items, named, number, unwrap
-from .collapse import aggregate_call, estimate_bucket, estimate_union
+from .collapse import aggregate_call
 from .legacy import copy_with_raw
+from .sketches import Moved, estimate_buckets, estimate_union, union_from_counts
 
 __all__ = ["Wanted", "count_live"]
 
@@ -72,8 +73,11 @@ class _Counter:
     ) -> Operation[Estimate | None]:
         """None where the sketch of a source is gone: there is nothing whole to count."""
         keys = [self._context.keys.bucket(period.name, source) for source in sources]
+        detailed = False
         while True:
-            [reply] = yield [aggregate_call(self._context, period.name, name, keys, "count")]
+            [reply] = yield [
+                aggregate_call(self._context, period.name, name, keys, "count", detailed=detailed)
+            ]
             try:
                 state, *numbers = items(unwrap([reply])[0])
             except BackendResponseError as error:
@@ -81,7 +85,16 @@ class _Counter:
             if state == b"COUNTED":
                 return Estimate(numbers[0])
             if state == b"MOVES":
-                return estimate_union(numbers)
+                if detailed:
+                    return union_from_counts(numbers)
+                try:
+                    estimate = yield from estimate_union(keys)
+                except BackendResponseError as error:
+                    raise named(error, period.name, name) from error
+                if estimate is not None:
+                    return estimate
+                detailed = True
+                continue
             if state != b"RAW":
                 return None
             for place in numbers:
@@ -93,10 +106,19 @@ class _Counter:
             for of in present.values()
             for command in (("PFCOUNT", of.hll), ("PFCOUNT", of.moved), ("SCARD", of.back))
         ]
-        result = {}
-        for at, (period, bucket) in enumerate(present):
-            numbers = _numbers(replies[3 * at : 3 * at + 3], period.name, bucket)
-            result[period, bucket] = estimate_bucket(*numbers)
+        result: dict[Wanted, Estimate] = {}
+        moves: dict[Wanted, Moved] = {}
+        for at, place in enumerate(present):
+            tracked, moved, back = _numbers(replies[3 * at : 3 * at + 3], place[0].name, place[1])
+            if moved:
+                moves[place] = Moved(present[place], tracked, moved, back)
+            else:
+                result[place] = Estimate(tracked)
+        made = yield from estimate_buckets(list(moves.values()))
+        for (period, bucket), estimate in zip(moves, made, strict=True):
+            if isinstance(estimate, BackendError):
+                raise named(estimate, period.name, bucket) from estimate
+            result[period, bucket] = estimate
         return result
 
     def _with_raw(self, place: Wanted, keys: BucketKeys) -> Operation[BucketKeys]:

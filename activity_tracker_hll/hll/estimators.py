@@ -1,110 +1,171 @@
-"""Cardinality estimators that need only counts (PFCOUNT), and their standard errors.
+"""Estimators that read the registers of one sketch, or of two of which one is part of the other.
 
-Pure functions of numbers live here. H is a bucket's sketch of every id tracked, V the sketch of
-every id ever moved out of it; V is a subset of H. A "remainder" is what stayed: H without V.
+Pure functions of registers live here. H is a bucket's sketch of every id tracked, V the sketch of
+every id ever moved out of it. What remains is H without V. Several buckets at once are in
+:mod:`.unions`; estimates from PFCOUNT numbers, for servers whose sketches cannot be read, in
+:mod:`.from_counts`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import combinations
-from math import sqrt
+from math import floor, inf, sqrt
+from typing import Final
 
-__all__ = ["REGISTERS", "difference", "standard_error", "union_of_remainders"]
+import numpy as np
+from numpy.typing import NDArray
 
-REGISTERS = 16384
-"""m: registers of a sketch, 2^14 as in Redis and Valkey."""
+from .from_counts import difference, standard_error, union_of_differences
+from .registers import MAX_RANK, REGISTERS, Registers, histogram
+
+__all__ = [
+    "ABOVE",
+    "CHANCE",
+    "LARGEST",
+    "REGISTERS",
+    "cardinality",
+    "difference",
+    "remainder",
+    "resolution",
+    "standard_error",
+    "union_of_remainders",
+]
+
+union_of_remainders = union_of_differences
+"""The name that the estimate from counts had before there was one from registers, see :mod:`.unions`."""
+
+LARGEST: Final = 2**63 - 1
+"""The largest count there is: Redis counts in signed 64-bit numbers."""
+
+_ALPHA = 0.721347520444481703680  # 1 / (2 ln 2): Ertl 2017, section 4.2, with Redis's digits
+_RANKS = np.arange(MAX_RANK + 1)
+
+CHANCE = 2.0 ** -np.minimum(_RANKS, MAX_RANK - 1)
+"""Shape (52,): the chance that a hash has rank k. The last two are equal: behind 49 zero bits comes a one or none."""
+
+ABOVE = np.where(_RANKS < MAX_RANK, 2.0**-_RANKS, 0.0)
+"""Shape (52,): the chance that a hash has a rank above k."""
+
+_ITERATIONS = 100  # Newton takes 3 to 6; from registers that no ids make, up to 60
 
 
-def standard_error(n: int) -> float:
-    """Standard error, in ids, of a plain HyperLogLog count of about n ids.
+def cardinality(registers: Registers) -> int:
+    """Different ids in a sketch: the number PFCOUNT says, to the last digit.
 
-    n * sqrt(v(n) / m) with v(n) = 0.5 + 0.58 n / (n + 3 m), a fit to the error of the estimator of
-    Redis (Ertl 2017, arXiv 1702.01284, section 2.3): 0.55 % of n for small n, never above 0.812 %.
-    """
-    return n * sqrt((0.5 + 0.58 * n / (n + 3 * REGISTERS)) / REGISTERS)
-
-
-def difference(tracked: int, moved: int, back: int) -> tuple[int, float]:
-    """Ids that remain in a bucket, and the standard error: the PFCOUNT difference.
-
-    Args:
-        tracked: PFCOUNT of H.
-        moved: PFCOUNT of V.
-        back: exact number of ids that were moved out and came back.
-
-    V is a subset of H, so a sketch grows from V to H as if the remaining ids were added last. The
-    growth of an estimate is nearly uncorrelated with the estimate so far, hence
-    Var(H - V) = Var(H) - Var(V); measured on servers, up to 14 % more as less remains. To it comes the
-    resolution: about n / m ids pass before the registers show anything at all. The error grows with
-    what remains, which is itself uncertain: it is taken where half an error more remains.
-    """
-    stayed = max(0, tracked - moved)
-    if moved == 0:
-        return stayed + back, standard_error(tracked)
-    variance = _growth(tracked, moved) * (1 + 0.14 * min(1, moved / max(1, tracked)))
-    variance += (tracked / REGISTERS) ** 2
-    return stayed + back, sqrt(variance * (1 + sqrt(variance) / (2 * max(1, stayed))))
-
-
-def union_of_remainders(
-    union: int,
-    gone: int,
-    plain: int,
-    sources: Sequence[tuple[int, int, int]],
-    pairs: Sequence[tuple[int, int, int, int, int]] = (),
-) -> tuple[int, float]:
-    """Ids alive in at least one of several buckets, and the standard error, from counts of unions.
-
-    D is the union of the sources without moves and of all ids that came back, V the union of all V,
-    W = V | D.
+    The improved raw estimator of Ertl 2017 (arXiv 1702.01284, algorithm 6), which Redis has used
+    since 4.0: the same operations on doubles in the same order, halves rounded up.
 
     Args:
-        union: count of the union of every H and D.
-        gone: count of W.
-        plain: count of D.
-        sources: for each source i with moves the counts of (H_i|D, V_i|D, H_i|W).
-        pairs: for each two of them the counts of (H_i|V_j|D, V_i|H_j|D, H_i|H_j|D, V_i|V_j|D, H_i|H_j|W);
-            needed from three sources with moves on. Without them the count is less certain.
+        registers: shape (16384,).
 
-    Ids in V are dead unless they are in D or alive in another source with moves. With t_i those that
-    are alive in source i and t_ij those alive in both i and j, the sums S1 and S2 of these bound how
-    many are alive anywhere (Dawson and Sankoff 1967, Proc. AMS 18, 504-507), and say it exactly for
-    up to three sources: an id in V is not alive everywhere.
+    Returns:
+        The estimate; :func:`standard_error` has its error. At most 2^63 - 1: beyond that, which takes
+        registers that no ids make, the server's number overflows and becomes -2^63.
     """
-    alive, variance = union - gone + plain, _growth(union, gone) + standard_error(plain) ** 2
-    if len(sources) > 1:
-        revived = [tracked - moved - both + gone for tracked, moved, both in sources]
-        twice = [hv + vh - hh - vv + both + gone for hv, vh, hh, vv, both in pairs]
-        apart = [sources[i][2] + sources[j][2] for i, j in combinations(range(len(sources)), 2)]
-        known = len(sources) == 2 or bool(pairs)
-        low, high = _bounds(
-            revived, sum(twice) - sum(apart) if pairs else 0 if known else None, len(sources) - 1
-        )
-        alive += round((low + high) / 2)
-        variance += (high - low) ** 2 / 12 + sum(_revived_variance(gone, *source) for source in sources)
-    return max(plain, min(union, alive)), sqrt(variance + (union / REGISTERS) ** 2)
+    counts = histogram(registers).tolist()
+    total = REGISTERS * _tau((REGISTERS - counts[MAX_RANK]) / REGISTERS)
+    for count in counts[MAX_RANK - 1 : 0 : -1]:
+        total = (total + count) * 0.5
+    total += REGISTERS * _sigma(counts[0] / REGISTERS)
+    estimate = _ALPHA * REGISTERS * REGISTERS / total if total else inf
+    if estimate >= LARGEST:
+        return LARGEST
+    whole = floor(estimate)
+    return whole + (estimate - whole >= 0.5)
 
 
-def _bounds(revived: Sequence[int], twice: int | None, most: int) -> tuple[float, float]:
-    """Bounds of the size of a union of sets that share an element at most `most` at a time."""
-    once = max(0, sum(revived))
-    if not once:
-        return 0, 0
-    if twice is None:
-        return max(revived), once
-    twice = min(max(0, twice), once * (most - 1) // 2)
-    fold = 1 + 2 * twice // once
-    return 2 / (fold + 1) * (once - twice / fold), once - 2 / most * twice
+def _sigma(x: float) -> float:
+    """Of the share of registers that are empty: Ertl 2017, section 4.3."""
+    if x == 1:
+        return inf
+    power, total, before = 1.0, x, -1.0
+    while total != before:
+        x *= x
+        before = total
+        total += x * power
+        power += power
+    return total
 
 
-def _revived_variance(gone: int, tracked: int, moved: int, both: int) -> float:
-    """Variance of |R|D| - |R|W|: both see the ids outside W, so that their errors cancel in part."""
-    remaining, outside = tracked - moved, both - gone
-    share = min(1.0, max(0.0, outside / remaining)) if remaining > 0 else 0.0
-    return max(0.0, _growth(both, gone) + (1 - 2 * share) * _growth(tracked, moved))
+def _tau(x: float) -> float:
+    """Of the share of registers that are not full: Ertl 2017, section 4.4."""
+    if x in {0, 1}:
+        return 0.0
+    power, total, before = 1.0, 1 - x, -1.0
+    while total != before:
+        x = sqrt(x)
+        before = total
+        power *= 0.5
+        total -= (1 - x) ** 2 * power
+    return total / 3
 
 
-def _growth(larger: int, smaller: int) -> float:
-    """Variance of the difference of two estimates, one of a subset of the other."""
-    return max(0.0, standard_error(larger) ** 2 - standard_error(smaller) ** 2)
+def remainder(tracked: Registers, moved: Registers) -> tuple[int, float]:
+    """Ids that are in H and not in V, and the standard error: censored maximum likelihood.
+
+    The remaining ids are independent of V. A register says what rank they reach where H is above V, and
+    that they do not reach further where it is not (it is censored). With b_k registers of rank
+    H_i = k > V_i, c_k = 2^-k and a = sum of 2^-H_i, their number R = m x, taken as Poisson, has the score
+    sum b_k c_k / (exp(c_k x) - 1) - a and the observed information
+    I = sum b_k c_k^2 exp(c_k x) / (exp(c_k x) - 1)^2. R itself being fixed, the variance is m^2 / I - R.
+    For rank 51, c is 2^-50 in the first sum and 0 in a.
+
+    Args:
+        tracked: registers of H, shape (16384,).
+        moved: registers of V. Ids of V that are missing in H, which no move leaves behind, are taken
+            to be in H too.
+
+    Returns:
+        Number and standard error in ids, the latter never less than what the registers cannot show
+        (:func:`resolution`). Where V is empty, the plain count.
+    """
+    if not moved.any():
+        count = cardinality(tracked)
+        return count, standard_error(count)
+    tracked = np.maximum(tracked, moved)
+    # One histogram of both: ranks of registers where H is above V from 64 on.
+    both = np.bincount(tracked | (tracked > moved).view(np.uint8) << np.uint8(6), minlength=128).reshape(
+        2, 64
+    )
+    raised = both[1, : MAX_RANK + 1]
+    above = float((both[0, : MAX_RANK + 1] + raised) @ ABOVE)
+    if not above:  # full: anything may have gone in
+        return (LARGEST if raised.any() else 0), float(LARGEST)
+    rate, information = _likeliest(raised, above)
+    count = min(float(LARGEST), REGISTERS * rate)
+    poisson = REGISTERS / information * REGISTERS if information else 0.0
+    return round(count), sqrt(max(0.0, poisson - count) + resolution(above))
+
+
+def resolution(above: float) -> float:
+    """Variance, in ids squared, that is left where the registers show nothing.
+
+    A new id raises one of the registers with chance p = above / m, above being the sum of 2^-H_i:
+    1 / p - 1 ids are expected to pass before one does, with variance (1 - p) / p^2. Where nothing
+    is seen, 3 / p ids may have passed (chance exp(-3) = 5 %): 1.96 standard errors reach as far with 2.3
+    times that variance. Beside a hundred ids seen it adds 1 % to the error.
+    """
+    passing = REGISTERS / above
+    return 2.3 * passing * (passing - 1)
+
+
+def _likeliest(raised: NDArray[np.int64], above: float) -> tuple[float, float]:
+    """Rate at which ids fall on one register, and the information on it.
+
+    Args:
+        raised: b, shape (52,).
+        above: a, not 0.
+    """
+    ranks = np.flatnonzero(raised)
+    if not ranks.size:
+        return 0.0, 0.0
+    count, chance = raised[ranks], CHANCE[ranks]
+    # The score is convex and at least 0 here, as 1 / (exp(y) - 1) > 1 / y - 1 / 2: Newton only ascends.
+    rate = float(count.sum() / (above + count @ chance / 2))
+    for _ in range(_ITERATIONS):
+        term = chance / np.expm1(np.minimum(chance * rate, 700))  # exp(710) overflows
+        information = float(count @ (term * (term + chance)))
+        step = (float(count @ term) - above) / information
+        rate += step
+        if step <= 1e-10 * rate:
+            break
+    return rate, information

@@ -1,7 +1,7 @@
 -- Counts the union of several buckets; with a mode other than 'count' also stores it, with its sketch.
 -- KEYS count hll stderr plain gone (temporary), then per source: count hll moved back raw
--- ARGV mode (count, collapse, recount), expiry, field, and to store an estimate made outside: the union and
---      gone counts it was made of, count, standard error
+-- ARGV mode (count, collapse, recount), expiry, field, detailed (1 or 0), and to store an estimate made outside:
+--      the union and gone counts when it was made, count, standard error
 -- Returns {state, ...}: RAW places of sources whose raw sets must be folded in first, DONE, GONE places of
 -- sources whose sketches are gone, NONE (no sketch to count), MOVES union gone plain, number of
 -- sources with moves, and the counts union_of_remainders() in hll/estimators.py wants of them and of each two;
@@ -10,7 +10,7 @@ local PER_SOURCE, FIRST = 5, 5
 local MOST_IN_PAIRS = 24 -- 1,380 counts of some 15 us each
 local TEMPORARY_S = 60
 local count, hll, stderr, plain, gone = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local mode, at, field = ARGV[1], ARGV[2], ARGV[3]
+local mode, at, field, detailed = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1'
 local all, moving, still, raws, missing, uncounted = {}, {}, {}, {'RAW'}, {'GONE'}, false
 for i = 0, (#KEYS - FIRST) / PER_SOURCE - 1 do
   local at_source = FIRST + i * PER_SOURCE
@@ -97,12 +97,12 @@ keys[#keys + 1] = plain
 merge(gone, keys)
 local result = {'MOVES', 0, cardinality(gone), cardinality(plain), #moving}
 local function add(...) result[#result + 1] = cardinality(...) end
-for _, source in ipairs(moving) do
+for _, source in ipairs(detailed and moving or {}) do
   add(source.hll, plain)
   add(source.moved, plain)
   add(source.hll, gone)
 end
-if #moving > 2 and #moving <= MOST_IN_PAIRS then
+if detailed and #moving > 2 and #moving <= MOST_IN_PAIRS then
   for i = 1, #moving - 1 do
     for j = i + 1, #moving do
       local one, other = moving[i], moving[j]
@@ -117,8 +117,8 @@ end
 redis.call('DEL', gone)
 result[2] = union(all)
 
-if ARGV[4] then
-  if result[2] ~= tonumber(ARGV[4]) or result[3] ~= tonumber(ARGV[5]) then return {'CHANGED'} end
-  return store(ARGV[6], ARGV[7])
+if ARGV[5] then
+  if result[2] ~= tonumber(ARGV[5]) or result[3] ~= tonumber(ARGV[6]) then return {'CHANGED'} end
+  return store(ARGV[7], ARGV[8])
 end
 return result

@@ -1,0 +1,294 @@
+"""The string in which Redis and Valkey keep a sketch: bytes to registers and back.
+
+Nothing but the layout of these bytes lives here. A sketch is a header and 16384 registers, dense
+or sparse (``src/hyperloglog.c`` of either server). Bytes are numbered from 0, bits from the lowest.
+
+Header, 16 bytes::
+
+    0   "HYLL"
+    4   encoding: 0 dense, 1 sparse; a server calls any other corrupt
+    5   3 reserved bytes: written as zeros, never looked at, copied when a server makes a sketch dense
+    8   cached cardinality, 64 bits little-endian; the top bit (of byte 15) says that it is stale
+
+Dense, 12288 bytes. Register i holds bits 6i to 6i + 5 of the body read as one little-endian number,
+so that 3 bytes are 4 registers, a b c d::
+
+    bbaaaaaa ccccbbbb ddddddcc
+
+Sparse, runs that must fill the 16384 registers exactly::
+
+    00nnnnnn            ZERO    n + 1 registers are 0, at most 64
+    01nnnnnn nnnnnnnn   XZERO   n + 1 registers are 0, at most 16384; the high bits come first
+    1vvvvvnn            VAL     n + 1 registers are v + 1, which can say 1 to 32
+
+An example: where only registers 3, 4 and 5 are not 0, but 7, 7 and 1, the runs are 3 zeros, 2 sevens,
+a one and 16378 zeros, and the body takes 5 bytes instead of 12288::
+
+    00000010            ZERO    3                                   02
+    10011001            VAL     7, 2                                99
+    10000000            VAL     1, 1                                80
+    01111111 11111001   XZERO   16378 (16377 = 63 * 256 + 249)      7f f9
+
+What is read is what the servers read, less what none of them writes: ranks above 51, which no hash
+has and which no count makes sense of, and an XZERO cut after its first byte, whose second byte is to
+a server the NUL that ends its string.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ArgumentTypeError, ArgumentValueError, MalformedSketchError, UnknownEncodingError
+from .registers import MAX_RANK, REGISTERS, Registers
+
+__all__ = [
+    "DENSE_BYTES",
+    "HEADER_BYTES",
+    "SPARSE_MAX_BYTES",
+    "SPARSE_MAX_RANK",
+    "decode",
+    "encode",
+    "encode_dense",
+    "encode_sparse",
+]
+
+HEADER_BYTES: Final = 16
+"""Bytes before the registers."""
+
+DENSE_BYTES: Final = HEADER_BYTES + REGISTERS * 6 // 8
+"""Bytes of a dense sketch, header included."""
+
+SPARSE_MAX_BYTES: Final = 3000
+"""Bytes, header included, above which a sparse sketch becomes dense: default of hll-sparse-max-bytes."""
+
+SPARSE_MAX_RANK: Final = 32
+"""The highest rank a sparse sketch can say."""
+
+_MAGIC: Final = b"HYLL"
+_DENSE: Final = 0
+_SPARSE: Final = 1
+# Stale, so that a server counts what it is given instead of believing the cache.
+_REST: Final = bytes(3) + (1 << 63).to_bytes(8, "little")
+_DENSE_HEADER: Final = _MAGIC + bytes([_DENSE]) + _REST
+_SPARSE_HEADER: Final = _MAGIC + bytes([_SPARSE]) + _REST
+
+# Registers that one ZERO spans.
+_ZERO_MOST: Final = 64
+# An opcode spans at least one register: no body is longer than one XZERO for each. Bodies of far more
+# than SPARSE_MAX_BYTES occur, where a server is told to keep them.
+_SPARSE_BODY_MOST: Final = 2 * REGISTERS
+
+# Unsigned words, four registers each. Little-endian by name: the bytes come out right anywhere.
+_WORD: Final = np.dtype("<u4")
+_WORDS: Final = REGISTERS // 4
+
+# By the value of an opcode's (first) byte: registers it spans, and their rank.
+_BYTES: Final = np.arange(256)
+_SPANS: Final = np.select(
+    [_BYTES < 0x40, _BYTES < 0x80], [_BYTES + 1, ((_BYTES & 0x3F) << 8) + 1], (_BYTES & 3) + 1
+)
+_RANKS: Final = np.where(_BYTES < 0x80, 0, (_BYTES >> 2 & 0x1F) + 1).astype(np.uint8)
+
+
+def encode(registers: Registers) -> bytes:
+    """A sketch as a server would keep it: sparse while that is possible and short, else dense.
+
+    Args:
+        registers: shape (16384,), ranks of at most 51.
+
+    Returns:
+        At most 3000 bytes sparse, or 12304 dense; the cached cardinality is marked stale.
+
+    Raises:
+        ArgumentTypeError: not an array of 16384 bytes.
+        ArgumentValueError: a rank is above 51.
+    """
+    if _highest(registers) <= SPARSE_MAX_RANK:
+        opcodes = _opcodes(registers, SPARSE_MAX_BYTES - HEADER_BYTES)
+        if opcodes is not None:
+            return _SPARSE_HEADER + opcodes
+    return _pack(registers)
+
+
+def encode_dense(registers: Registers) -> bytes:
+    """The dense form, 12304 bytes; arguments and errors are those of :func:`encode`."""
+    _highest(registers)
+    return _pack(registers)
+
+
+def encode_sparse(registers: Registers) -> bytes:
+    """The sparse form in as few bytes as it takes, be they more than 3000.
+
+    Arguments and errors are those of :func:`encode`; besides, a rank above 32 raises ArgumentValueError.
+    """
+    highest = _highest(registers)
+    opcodes = _opcodes(registers, _SPARSE_BODY_MOST) if highest <= SPARSE_MAX_RANK else None
+    if opcodes is None:
+        raise ArgumentValueError(f"registers must be at most {SPARSE_MAX_RANK} to be sparse, got {highest}")
+    return _SPARSE_HEADER + opcodes
+
+
+def decode(data: bytes | bytearray | memoryview) -> Registers:
+    """The registers of a sketch that a server, or :func:`encode`, has written.
+
+    The cached cardinality is not looked at. It is a cache of what the registers say, and anyone who
+    can SET a string can write another number there, which a server would then repeat.
+
+    Args:
+        data: the whole string, as GET returns it.
+
+    Returns:
+        New and writable, shape (16384,), ranks of at most 51.
+
+    Raises:
+        ArgumentTypeError: not bytes, bytearray or memoryview.
+        UnknownEncodingError: neither dense nor sparse.
+        MalformedSketchError: anything else that is no sketch; the message says what and where.
+    """
+    if not isinstance(data, bytes):
+        data = _as_bytes(data)
+    if len(data) < HEADER_BYTES:
+        raise MalformedSketchError(f"sketch of {len(data)} bytes: its header alone takes {HEADER_BYTES}")
+    if not data.startswith(_MAGIC):
+        raise MalformedSketchError(f"no sketch: it begins with {data[:4]!r}, not {_MAGIC!r}")
+    encoding = data[4]
+    if encoding == _DENSE:
+        return _unpack(data)
+    if encoding == _SPARSE:
+        return _expand(data)
+    raise UnknownEncodingError(f"sketch in encoding {encoding} (byte 4): known are 0, dense, and 1, sparse")
+
+
+def _as_bytes(data: object) -> bytes:
+    """A copy: what it comes from may be strided, and may change while it is read."""
+    if not isinstance(data, (bytearray, memoryview)):
+        raise ArgumentTypeError(f"data must be bytes, bytearray or memoryview, got {type(data).__name__}")
+    return bytes(data)
+
+
+def _highest(registers: Registers) -> int:
+    """The highest rank; raises where the registers are none."""
+    if not isinstance(registers, np.ndarray):
+        raise ArgumentTypeError(f"registers must be a numpy array, got {type(registers).__name__}")
+    if registers.shape != (REGISTERS,) or registers.dtype != np.uint8:
+        raise ArgumentTypeError(
+            f"registers must be uint8 of shape ({REGISTERS},), got {registers.dtype} of {registers.shape}"
+        )
+    highest = int(registers.max())
+    if highest > MAX_RANK:
+        raise ArgumentValueError(f"registers must be at most {MAX_RANK}, got {highest}")
+    return highest
+
+
+def _pack(registers: Registers) -> bytes:
+    """A dense sketch of checked registers: :func:`_unpack` backwards."""
+    fields = np.ascontiguousarray(registers).view(_WORD)
+    # x - 3 (x >> 2) of a field alone moves it two bits down.
+    moved = fields & 0x3F003F00
+    moved >>= 2
+    moved *= 3
+    words = fields - moved
+    np.bitwise_and(words, 0x0FFF0000, out=moved)
+    moved >>= 4
+    moved *= 15
+    words -= moved
+    # 24 bits of each word are used and go every 3 bytes, so that stores of 4 bytes overlap: in the
+    # fourth stands what its right neighbour stores there too. Then the order of stores cannot matter.
+    np.left_shift(words[1:], 24, out=moved[1:])
+    words[:-1] |= moved[1:]
+    sketch = bytearray(DENSE_BYTES + 1)  # the last word has no neighbour: its fourth byte is cut off
+    sketch[:HEADER_BYTES] = _DENSE_HEADER
+    np.ndarray(_WORDS, _WORD, sketch, HEADER_BYTES, (3,))[:] = words
+    return bytes(memoryview(sketch)[:DENSE_BYTES])
+
+
+def _unpack(data: bytes) -> Registers:
+    """Registers of a dense sketch."""
+    if len(data) != DENSE_BYTES:
+        raise MalformedSketchError(f"dense sketch of {len(data)} bytes: it takes exactly {DENSE_BYTES}")
+    # 4 bytes from every 3rd, beginning with the header's last: the shift drops what belongs to the
+    # left neighbour, and nothing is read past the end.
+    words = np.ndarray(_WORDS, _WORD, data, HEADER_BYTES - 1, (3,)).copy()
+    words >>= 8
+    # 24 bits to two fields of 12 to four of 6 bits, each alone at the bottom of its 16 or 8 bits.
+    # 15 x + x moves a field 4 bits up, 3 x + x moves it 2: one step less than mask, shift and merge.
+    moved = words & 0xFFF000
+    moved *= 15
+    words += moved
+    np.bitwise_and(words, 0x0FC00FC0, out=moved)
+    moved *= 3
+    words += moved
+    registers = words.view(np.uint8)
+    if registers.max() > MAX_RANK:
+        where = int((registers > MAX_RANK).argmax())
+        raise MalformedSketchError(
+            f"dense sketch: register {where} holds rank {registers[where]}, above {MAX_RANK}"
+        )
+    return registers
+
+
+def _opcodes(registers: Registers, most: int) -> bytes | None:
+    """The fewest opcodes for ranks of at most 32, or None if they take more than so many bytes.
+
+    Each run of equal registers is a VAL for every 4 of them, or one ZERO or XZERO.
+    """
+    is_last = np.ones(REGISTERS, np.bool_)
+    np.not_equal(registers[1:], registers[:-1], out=is_last[:-1])
+    if np.count_nonzero(is_last) > most:
+        return None  # a run takes at least a byte; most dense sketches are done with here
+    last = np.flatnonzero(is_last)
+    rank = registers[last]
+    span = last.copy()
+    span[0] += 1
+    span[1:] -= last[:-1]
+    # In bytes: a run of 1 to 4, 5 to 8, ... equal ranks takes 1, 2, ...; one of zeros 1 or 2.
+    size = np.where(rank, (span + 3) >> 2, 1 + (span > _ZERO_MOST))
+    end = size.cumsum()
+    if end[-1] > most:
+        return None
+    # A run's last byte holds what is left of its length: of VALs modulo 4, of an XZERO the low byte.
+    # All bytes before are the same: VALs of 4, or the one head of an XZERO.
+    span -= 1
+    value = 0x7C + 4 * rank.astype(np.intp)  # the VAL opcode of one register
+    head = np.where(rank, value | 3, 0x40 | span >> 8)
+    tail = np.where(rank, value | span & 3, span & 0xFF)
+    opcodes = head.astype(np.uint8).repeat(size)
+    opcodes[end - 1] = tail
+    return opcodes.tobytes()
+
+
+def _expand(data: bytes) -> Registers:
+    """Registers of a sparse sketch."""
+    size = len(data) - HEADER_BYTES
+    if size > _SPARSE_BODY_MOST:  # before anything of that size is made
+        raise MalformedSketchError(f"sparse sketch of {len(data)} bytes: more than any 16384 registers take")
+    opcodes = np.frombuffer(data, np.uint8, offset=HEADER_BYTES)
+    span, heads = _SPANS[opcodes], _xzero_heads(opcodes)
+    if heads.size:
+        if heads[-1] == size - 1:
+            raise MalformedSketchError(f"sparse sketch: XZERO at byte {len(data) - 1} lacks its second byte")
+        span[heads] += opcodes[heads + 1]
+        span[heads + 1] = 0  # whatever this byte looks like, it is no opcode and spans nothing
+    total = int(span.sum())
+    if total > REGISTERS:
+        where = HEADER_BYTES + int(span.cumsum().searchsorted(REGISTERS, "right"))
+        raise MalformedSketchError(f"sparse sketch: the run at byte {where} passes register {REGISTERS - 1}")
+    if total < REGISTERS:
+        raise MalformedSketchError(f"sparse sketch: its {size} bytes of runs stop at register {total}")
+    return _RANKS[opcodes].repeat(span)
+
+
+def _xzero_heads(opcodes: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """Positions of the first bytes of XZEROs.
+
+    A second byte can look like a first one. But among adjacent bytes that look like it the first is
+    one, since what precedes it is no first byte; the second then is not, the third is, and so on.
+    """
+    alike = np.flatnonzero(opcodes >> 6 == 1)
+    number = np.arange(alike.size)
+    # Adjacent bytes share this difference, and it grows with every gap: a search finds the first.
+    group = alike - number
+    return np.compress((number - group.searchsorted(group)) % 2 == 0, alike)

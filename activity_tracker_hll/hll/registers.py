@@ -1,0 +1,63 @@
+"""The registers of a sketch: what hashes are folded into.
+
+Arrays of 16384 ranks live here, one byte each, and what is done with them alone. A hash chooses a
+register with its low 14 bits; its rank is one more than the number of zero bits that follow these.
+A register holds the highest rank it was ever chosen with, so that folding and union are the same
+operation: idempotent, and in any order.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["MAX_RANK", "PRECISION", "REGISTERS", "Hashes", "Registers", "empty", "fold", "histogram"]
+
+PRECISION = 14
+"""p: bits of a hash that choose the register, as in Redis and Valkey."""
+
+REGISTERS = 1 << PRECISION
+"""m: registers of a sketch."""
+
+MAX_RANK = 64 - PRECISION + 1
+"""The rank of a hash whose 50 remaining bits are all zero."""
+
+Registers = NDArray[np.uint8]
+"""Shape (16384,): the rank each register holds, 0 where it was never chosen."""
+
+Hashes = NDArray[np.uint64]
+"""Shape (n,): MurmurHash64A of ids, see :mod:`.hashing`."""
+
+_SHIFT = np.uint64(PRECISION)
+_INDEX = np.uint64(REGISTERS - 1)
+_ONE = np.uint64(1)
+_STOP = np.uint64(1 << (MAX_RANK - 1))
+
+
+def empty() -> Registers:
+    """Registers of a sketch of nothing."""
+    return np.zeros(REGISTERS, np.uint8)
+
+
+def fold(registers: Registers, hashes: Hashes) -> None:
+    """Raise registers, in place, to the ranks of hashes.
+
+    Args:
+        registers: shape (16384,).
+        hashes: shape (n,), of any n.
+    """
+    at = (hashes & _INDEX).view(np.int64)
+    rest = hashes >> _SHIFT
+    rest |= _STOP
+    # x ^ (x - 1) has ones up to and including the lowest one of x: as many as the rank.
+    ones = rest - _ONE
+    ones ^= rest
+    rank = np.bitwise_count(ones)
+    # Few hashes raise a register once a sketch has seen some thousand ids; the others end here.
+    raising = np.flatnonzero(rank > registers.take(at))
+    np.maximum.at(registers, at[raising], rank[raising])
+
+
+def histogram(registers: Registers) -> NDArray[np.int64]:
+    """How many registers hold each rank; shape (52,), from rank 0 to 51."""
+    return np.bincount(registers, minlength=MAX_RANK + 1)

@@ -1,0 +1,150 @@
+"""HyperLogLog: a sketch in this process, register by register the one the server keeps.
+
+Only the public class lives here; it puts together what the modules beside it do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Self
+
+import numpy as np
+
+# As modules, whose contents are used later: both may be in the middle of their own import of this package.
+from .. import bulk, estimates
+from ..errors import ArgumentTypeError
+from ..ids import IdEncoder
+from . import codec, estimators, registers
+from .hashing import hash_one
+
+__all__ = ["HyperLogLog"]
+
+_ENCODER = IdEncoder()
+
+
+class HyperLogLog:
+    """A set of ids of which only the number is known, approximately: 16384 registers of 6 bits.
+
+    Hash, registers and format are those of Redis and Valkey: what `PFADD` makes of the same ids is
+    equal, `from_bytes` reads what `GET` returns, and what `to_bytes` writes can be `SET`.
+
+    Args:
+        ids: what it holds to begin with, as in :meth:`update`.
+
+    Raises:
+        ArgumentTypeError, ArgumentValueError: a bad id, by its place.
+    """
+
+    __slots__ = ("_registers",)
+    __hash__ = None  # type: ignore[assignment]  # it can change
+
+    def __init__(self, ids: Iterable[object] = ()) -> None:
+        self._registers = registers.empty()
+        self.update(ids)
+
+    def add(self, id: object) -> None:
+        """Add one id: str, bytes, int or UUID; 7, "7" and b"7" are one id.
+
+        Raises:
+            ArgumentTypeError, ArgumentValueError: something else, an empty id or one over 1 KiB.
+        """
+        registers.fold(self._registers, np.array([hash_one(_ENCODER.one(id))], np.uint64))
+
+    def update(self, ids: Iterable[object]) -> None:
+        """Add many ids, or none of them if one is bad.
+
+        Args:
+            ids: list, tuple, set, iterator or one-dimensional numpy array (S, U, integer); arrays
+                and lists of one type are the fastest.
+
+        Raises:
+            ArgumentTypeError, ArgumentValueError: a bad id, by its place.
+        """
+        raised = self._registers.copy()
+        for hashes in bulk.hashes(_ENCODER, ids):
+            registers.fold(raised, hashes)
+        self._registers = raised
+
+    def merge(self, *others: HyperLogLog) -> None:
+        """Add everything that is in other sketches: the union.
+
+        Raises:
+            ArgumentTypeError: not a HyperLogLog.
+        """
+        for other in others:
+            _check(other, "merge")
+        for other in others:
+            np.maximum(self._registers, other._registers, out=self._registers)
+
+    def __or__(self, other: object) -> HyperLogLog:
+        if not isinstance(other, HyperLogLog):
+            return NotImplemented
+        result = self.copy()
+        result.merge(other)
+        return result
+
+    def __ior__(self, other: object) -> Self:
+        if not isinstance(other, HyperLogLog):
+            return NotImplemented
+        self.merge(other)
+        return self
+
+    def count(self) -> estimates.Estimate:
+        """How many different ids were added; the same number as the server's `PFCOUNT`."""
+        return estimates.Estimate(estimators.cardinality(self._registers))
+
+    def difference(self, moved: HyperLogLog) -> estimates.Estimate:
+        """How many ids are in this sketch and not in another, all of whose ids are in this one too.
+
+        More accurate than the difference of two counts. For ids that are in the other sketch only,
+        unite the two first: ``(a | b).difference(b)``.
+
+        Raises:
+            ArgumentTypeError: not a HyperLogLog.
+        """
+        _check(moved, "moved")
+        return estimates.Estimate(*estimators.remainder(self._registers, moved._registers))
+
+    def to_bytes(self) -> bytes:
+        """The sketch as Redis and Valkey store it: sparse while that is short, else dense (12,304 bytes)."""
+        return codec.encode(self._registers)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """The sketch that Redis or Valkey stored.
+
+        Raises:
+            ArgumentTypeError: not bytes.
+            MalformedSketchError: not a sketch, or a damaged one.
+            UnknownEncodingError: neither dense nor sparse.
+        """
+        result = cls.__new__(cls)
+        result._registers = codec.decode(data)
+        return result
+
+    def copy(self) -> Self:
+        """A sketch of its own that holds the same."""
+        result = type(self).__new__(type(self))
+        result._registers = self._registers.copy()
+        return result
+
+    __copy__ = copy
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self.copy()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, HyperLogLog):
+            return NotImplemented
+        return np.array_equal(self._registers, other._registers)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self).from_bytes, (self.to_bytes(),)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {int(self.count())} ids>"
+
+
+def _check(other: object, argument: str) -> None:
+    if not isinstance(other, HyperLogLog):
+        raise ArgumentTypeError(f"{argument} must be a HyperLogLog, got {other!r:.60}")

@@ -1,0 +1,287 @@
+"""Speed of an import next to the same work done by hand with plain redis-py.
+
+Events of a month and some buckets, in the order of time or of chance, go to an empty server: from a list of
+(id, bucket, datetime) tuples that a dictionary groups by day and bucket, then PFADD of 1000 ids a call in
+pipelines of 50 calls (by hand); from the same list by `import_events`; and from columns of numpy. Time is
+taken from end to end, in turns in one process. A ratio is the median of the ratios of single rounds, with
+quartiles. After every run the registers of every key are compared with those that PFADD made; a difference
+ends the run with exit code 1.
+
+Where the time goes is found in a run of its own: a timer interrupts it each millisecond, and what passed
+since the last time is charged to the module that is found at work.
+
+    python benchmarks/importing.py --events 5000000 --ids 500000 --plot importing.png
+"""
+
+from __future__ import annotations
+
+import signal
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import partial
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from types import FrameType
+from typing import Any
+
+import click
+import numpy as np
+from _common import (
+    Goal,
+    Ratio,
+    Server,
+    axes,
+    draw_goals,
+    in_turns,
+    options,
+    pfadd,
+    save_json,
+    serve,
+    show,
+    table,
+    tracker,
+)
+from rich.table import Table
+
+from activity_tracker_hll.hll import HyperLogLog
+
+BY_HAND, TUPLES, COLUMNS = "by hand, PFADD", "import_events, tuples", "import_events, columns"
+GOALS = {BY_HAND: None, TUPLES: 2.0, COLUMNS: 4.0}
+BEGIN = np.datetime64("2026-06-01", "s")
+DAY_S = 24 * 3600
+SAMPLE_S = 0.001
+
+READING, HASHING, FOLDING, PACKING, SENDING = (
+    "reading, grouping",
+    "hashing",
+    "folding",
+    "packing sketches",
+    "sending, waiting",
+)
+Phases = dict[str, float]
+# The innermost of these that is at work counts; where there is none, something is read or grouped.
+PHASES = {
+    "/activity_tracker_hll/bulk.py": HASHING,
+    "/activity_tracker_hll/ids.py": HASHING,
+    "/hll/hashing.py": HASHING,
+    "/hll/registers.py": FOLDING,
+    "/hll/codec.py": PACKING,
+    "/backends/redis.py": SENDING,
+    "/redis/client.py": SENDING,
+    "/redis/connection.py": SENDING,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """The same events twice."""
+
+    tuples: list[tuple[str, str, datetime]]
+    columns: tuple[Any, Any, Any]
+
+
+def make_events(count: int, ids: int, days: int, buckets: int, order: str) -> Events:
+    """As a reader of logs makes them: every id of the tuples is an object of its own, a bucket is not."""
+    source = np.random.default_rng(1)
+    known = np.array([f"u{number:016x}" for number in source.integers(0, 2**63, ids).tolist()], "S")
+    names = [f"site{number}" for number in range(buckets)]
+    seconds = source.integers(0, days * DAY_S, count)
+    if order == "time":
+        seconds.sort()
+    chosen, which, moments = source.choice(known, count), source.integers(0, buckets, count), BEGIN + seconds
+    texts = chosen.astype("U").tolist()
+    tuples = zip(texts, map(names.__getitem__, which.tolist()), moments.tolist(), strict=True)
+    return Events(list(tuples), (chosen, np.array(names)[which], moments.astype("datetime64[D]")))
+
+
+def by_hand(server: Server, events: list[tuple[str, str, datetime]]) -> None:
+    """Group, then send."""
+    groups: defaultdict[tuple[date, str], list[str]] = defaultdict(list)
+    for id, bucket, moment in events:
+        groups[moment.date(), bucket].append(id)
+    pfadd(server, ((key(day, bucket), ids) for (day, bucket), ids in groups.items()))
+
+
+def key(day: date, bucket: str) -> str:
+    """As the library names it."""
+    return f"active:{{daily-{day:%Y%m%d}:{bucket}}}:hll"
+
+
+def importers(server: Server, events: Events) -> dict[str, Callable[[], object]]:
+    """All contestants."""
+    ours = tracker(server)
+    return {
+        BY_HAND: lambda: by_hand(server, events.tuples),
+        TUPLES: lambda: ours.import_events(events.tuples),
+        COLUMNS: lambda: ours.import_events(events.columns),
+    }
+
+
+def sketches(server: Server) -> dict[bytes, HyperLogLog]:
+    """Every sketch on the server."""
+    keys: list[Any] = list(server.client.scan_iter("active:*:hll", count=1000))
+    values: Any = server.client.mget(keys) if keys else []
+    return {key: HyperLogLog.from_bytes(value) for key, value in zip(keys, values, strict=True)}
+
+
+def checked_flush(server: Server, expected: dict[bytes, HyperLogLog]) -> None:
+    """Flush the server before a run, once what the last run left is found good.
+
+    Raises:
+        click.ClickException: its sketches are not those that PFADD made.
+    """
+    if sketches(server) != expected:
+        raise click.ClickException("an import left other registers than PFADD of the same events")
+    server.flush()
+
+
+@contextmanager
+def sampled() -> Iterator[Phases]:
+    """Seconds spent in each phase, once the block is left."""
+    spent = dict.fromkeys((READING, HASHING, FOLDING, PACKING, SENDING), 0.0)
+    last = perf_counter()
+
+    def sample(_signal: int, frame: FrameType | None) -> None:
+        nonlocal last
+        # A call into C is not interrupted: what it took is charged when it returns.
+        now = perf_counter()
+        spent[phase(frame)] += now - last
+        last = now
+
+    before = signal.signal(signal.SIGALRM, sample)
+    signal.setitimer(signal.ITIMER_REAL, SAMPLE_S, SAMPLE_S)
+    try:
+        yield spent
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def phase(frame: FrameType | None) -> str:
+    """What a frame, or the one that called it, works at."""
+    while frame is not None:
+        for ending, name in PHASES.items():
+            if frame.f_code.co_filename.endswith(ending):
+                return name
+        frame = frame.f_back
+    return READING
+
+
+def where_time_goes(
+    runs: dict[str, Callable[[], object]], prepare: Callable[[], object]
+) -> dict[str, Phases]:
+    """Seconds by phase of one run each."""
+    found = {}
+    for name, run in runs.items():
+        prepare()
+        with sampled() as spent:
+            run()
+        found[name] = spent
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Seconds of one contestant, and how much faster than by hand that is."""
+
+    what: str
+    seconds: list[float]
+    goal: Goal
+
+    def as_json(self) -> dict[str, Any]:
+        """For the file of results."""
+        ratio = self.goal.ratio
+        return {
+            "what": self.what,
+            "seconds": self.seconds,
+            "ratio": ratio and ratio._asdict(),
+            "goal": self.goal.goal,
+        }
+
+
+def results_of(seconds: dict[str, list[float]]) -> list[Result]:
+    """Compared round by round."""
+    rates = {name: [1 / each for each in spent] for name, spent in seconds.items()}
+    return [
+        Result(name, spent, Goal(name, Ratio.of_rates(rates[name], rates[BY_HAND]), GOALS[name]))
+        for name, spent in seconds.items()
+    ]
+
+
+def result_table(results: list[Result], events: int, what: str) -> Table:
+    """All contestants."""
+    caption = (
+        f"{what}.\nMedians of the rounds, from end to end. Ratio: the median\nof single rounds and the"
+        " quartiles. After every run all keys\nhad the registers of PFADD."
+    )
+    made = table("Import", "", "s", "M events/s", "ratio", "goal", "met", caption=caption)
+    for result in results:
+        spent = median(result.seconds)
+        goal = f"{result.goal.goal:g}" if result.goal.goal else ""
+        made.add_row(
+            result.what,
+            f"{spent:.3f}",
+            f"{events / spent / 1e6:.2f}",
+            str(result.goal.ratio),
+            goal,
+            result.goal.verdict,
+        )
+    return made
+
+
+def phase_table(found: dict[str, Phases]) -> Table:
+    """Shares of the time."""
+    columns = ("", "s", *found[BY_HAND])
+    made = table("Where the time goes", *columns, caption="By samples of one run each.")
+    for what, spent in found.items():
+        total = sum(spent.values()) or 1
+        made.add_row(what, f"{total:.3f}", *(f"{seconds / total:.0%}" for seconds in spent.values()))
+    return made
+
+
+@click.command(help="Speed of an import next to plain redis-py, registers compared.")
+@options
+@click.option("--rounds", type=click.IntRange(min=1), default=7, show_default=True)
+@click.option("--events", "count", type=click.IntRange(min=1), default=5_000_000, show_default=True)
+@click.option("--ids", type=click.IntRange(min=1), default=500_000, show_default=True)
+@click.option("--days", type=click.IntRange(min=1), default=30, show_default=True)
+@click.option("--buckets", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option("--order", type=click.Choice(["time", "chance"]), default="time", show_default=True)
+def main(
+    server: str,
+    quick: bool,
+    file: Path | None,
+    plot: Path | None,
+    rounds: int,
+    count: int,
+    ids: int,
+    days: int,
+    buckets: int,
+    order: str,
+) -> None:
+    """Measure, print, save."""
+    canvas = axes(plot)
+    count, ids, rounds = (20_000, 5000, 2) if quick else (count, ids, rounds)
+    events = make_events(count, ids, days, buckets, order)
+    with serve(server) as running:
+        by_hand(running, events.tuples)
+        checked = partial(checked_flush, running, sketches(running))
+        runs = importers(running, events)
+        results = results_of(in_turns(runs, rounds, checked))
+        phases = where_time_goes(runs, checked)
+        checked()
+    what = f"{count:,} events of {ids:,} ids, {days} days, {buckets} buckets, in the order of {order}"
+    show(running.environment, result_table(results, count, what), phase_table(phases))
+    save_json(
+        file, running.environment, what=what, results=[result.as_json() for result in results], phases=phases
+    )
+    if canvas is not None and plot is not None:
+        draw_goals(canvas, [result.goal for result in results], "times as fast as by hand", plot)
+
+
+if __name__ == "__main__":
+    main()
