@@ -19,6 +19,7 @@ from .errors import (
     UnknownEncodingError,
 )
 from .estimates import Estimate
+from .hll import HyperLogLog
 from .tracker import ActivityTracker
 
 __version__ = "1.0.0.dev0"
@@ -38,6 +39,7 @@ __all__ = [
     "EmbeddedServerError",
     "Entry",
     "Estimate",
+    "HyperLogLog",
     "Imported",
     "LateEventError",
     "MalformedSketchError",

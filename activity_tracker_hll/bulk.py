@@ -100,21 +100,17 @@ def _joined(batch: Sequence[Any]) -> int:
 def _of_list(hasher: Hasher, ids: Sequence[Any]) -> Hashes | None:
     """None where the ids are not all of one common type, or one is not valid."""
     kind = type(ids[0]) if ids else str
-    if kind is str:
-        try:
+    try:
+        if kind is str:
             return _of_lines(hasher, ("\n".join(ids) + _END).encode(), len(ids))
-        except (TypeError, UnicodeEncodeError):
-            return None
-    if countOf(map(type, ids), kind) != len(ids):
-        return None
-    if kind is bytes:
-        return _of_lines(hasher, b"\n".join(ids) + _END.encode(), len(ids))
-    if kind is int:
-        try:
+        same = countOf(map(type, ids), kind) == len(ids)
+        if same and kind is bytes:
+            return _of_lines(hasher, b"\n".join(ids) + _END.encode(), len(ids))
+        if same and kind is int:
             # Half the time np.fromiter takes.
             return _of_integers(hasher, np.frombuffer(struct.pack(f"{len(ids)}q", *ids), np.int64))
-        except struct.error:
-            return None
+    except (TypeError, UnicodeEncodeError, struct.error):
+        pass
     return None
 
 

@@ -75,18 +75,20 @@ class Ratio(NamedTuple):
     """How many times faster one is than another: the median of the ratios of single rounds, and quartiles.
 
     What slows the machine down for seconds slows both in a round, so this is steadier than either rate.
+    The ratio of the best rounds of each is what a machine with nothing else to do would come near to.
     """
 
     median: float
     low: float
     high: float
+    best: float
 
     @classmethod
     def of_rates(cls, ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
         """From the rates of each in the same rounds."""
         ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
         low, _, high = quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
-        return cls(median(ratios), low, high)
+        return cls(median(ratios), low, high, max(ours) / max(theirs))
 
     def __str__(self) -> str:
         return f"{self.median:.2f} ({self.low:.2f}-{self.high:.2f})"
@@ -105,6 +107,16 @@ class Goal(NamedTuple):
         if self.ratio is None or self.goal is None:
             return ""
         return "yes" if self.ratio.median >= self.goal else "NO"
+
+    def cells(self) -> tuple[str, str, str, str]:
+        """Ratio, ratio of the best, goal and verdict, for a table."""
+        ratio = (str(self.ratio), f"{self.ratio.best:.2f}") if self.ratio else ("missing", "")
+        return *ratio, f"{self.goal:g}" if self.goal else "", self.verdict
+
+    def as_json(self) -> dict[str, Any]:
+        """For the file of results."""
+        ratio = self.ratio and self.ratio._asdict()
+        return {"what": self.what, "ratio": ratio, "goal": self.goal}
 
 
 @contextmanager

@@ -97,9 +97,10 @@ class Result:
 
     def as_json(self) -> dict[str, Any]:
         """For the file of results."""
-        what, ratio, goal = self.goal
-        medians = {name: median(rates) for name, rates in self.rates.items()}
-        return {"what": what, "ids_per_s": medians, "ratio": ratio and ratio._asdict(), "goal": goal}
+        return {
+            **self.goal.as_json(),
+            "ids_per_s": {name: median(rates) for name, rates in self.rates.items()},
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,24 +267,16 @@ def batch_table(results: Sequence[Result], count: int) -> Table:
     """All batches."""
     caption = (
         f"M ids/s of {count:,} ids, medians of the rounds. Ratio: ours to HLL, the median of single rounds"
-        " and the quartiles.\nOthers get lists of str or bytes, one id a call; pfutil 1000 a call, 1 of 50"
-        " ids; PFADD 1000 a call, pipelines of 50 calls.\nAll batches: registers equal to the server's."
+        " (and quartiles);\nof best: of the best round of each. Others get lists of str or bytes, one id a"
+        " call; pfutil 1000 a call, 1 of 50 ids;\nPFADD 1000 a call, pipelines of 50 calls. All batches:"
+        " registers equal to the server's."
     )
     others = [name for name in PEERS if name != HLL]
-    columns = ("batch", OURS, HLL, "ratio", "goal", "met", *others, SERVER)
+    columns = ("batch", OURS, HLL, "ratio", "of best", "goal", "met", *others, SERVER)
     made = table("Batches of ids", *columns, caption=caption)
     for result in results:
-        what, ratio, goal = result.goal
-        cells = {name: million(result.rates.get(name)) for name in (OURS, HLL, *others, SERVER)}
-        made.add_row(
-            what,
-            cells.pop(OURS),
-            cells.pop(HLL),
-            str(ratio or ""),
-            f"{goal:g}" if goal else "",
-            result.goal.verdict,
-            *cells.values(),
-        )
+        ours, theirs, *rest = (million(result.rates.get(name)) for name in (OURS, HLL, *others, SERVER))
+        made.add_row(result.batch.what, ours, theirs, *result.goal.cells(), *rest)
     return made
 
 

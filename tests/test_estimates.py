@@ -1,16 +1,15 @@
 import copy
 import json
 import pickle
-from itertools import combinations
-from math import sqrt
+from statistics import NormalDist
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from activity_tracker_hll import Estimate
 from activity_tracker_hll.errors import ArgumentTypeError, ArgumentValueError
-from activity_tracker_hll.hll import difference, standard_error, union_of_remainders
+from activity_tracker_hll.hll.estimators import standard_error
 
 counts = st.integers(0, 10**9)
 
@@ -46,19 +45,46 @@ def test_standard_error_stays_between_its_bounds(n):
     assert 0.5 * n**2 / 16384 <= standard_error(n) ** 2 * (1 + 1e-9) <= 1.08 * n**2 / 16384 * (1 + 1e-6)
 
 
-@given(counts, st.floats(0.01, 0.99))
-def test_intervals_hold_the_count_and_grow_with_confidence(n, confidence):
-    low, high = Estimate(n).interval(confidence)
+@given(counts, st.none() | st.floats(0, 1e9), st.floats(0, 1, exclude_min=True, exclude_max=True))
+@example(5, 1e9, 1 - 2**-53)
+@example(5, 2.0, 5e-324)
+def test_intervals_hold_the_count_and_grow_with_confidence(n, stderr, confidence):
+    low, high = Estimate(n, stderr).interval(confidence)
+    assert type(low) is type(high) is int
     assert 0 <= low <= n <= high
-    wide_low, wide_high = Estimate(n).interval((1 + confidence) / 2)
-    assert wide_low <= low <= high <= wide_high
+    if confidence < 0.9:
+        wide_low, wide_high = Estimate(n, stderr).interval((1 + confidence) / 2)
+        assert wide_low <= low <= high <= wide_high
+
+
+@given(st.integers(100, 10**9), st.floats(1.6, 1e6), st.floats(0.01, 0.999))
+def test_an_interval_has_as_many_whole_numbers_as_it_is_long(n, stderr, confidence):
+    low, high = Estimate(n + 10**7, stderr).interval(confidence)
+    length = 2 * NormalDist().inv_cdf((1 + confidence) / 2) * stderr
+    assert high - low + 1 == pytest.approx(max(1, length), abs=0.5001)
+    assert n + 10**7 - low - (high - n - 10**7) in {0, 1}
+
+
+@given(st.integers(0, 290), st.floats(0.01, 0.999))
+def test_of_few_ids_both_ends_are_rounded_outwards(n, confidence):
+    low, high = Estimate(n).interval(confidence)
+    half = NormalDist().inv_cdf((1 + confidence) / 2) * standard_error(n)
+    if standard_error(n) < 1.6:
+        assert high - n >= half
+        assert n - low >= min(n, half)
+
+
+@given(counts, st.floats(0.01, 0.99))
+def test_exact_counts_have_no_width(n, confidence):
+    assert Estimate(n, 0.0).interval(confidence) == (n, n)
 
 
 def test_intervals():
-    assert Estimate(10_000).interval() == (9881, 10119)
+    assert Estimate(10_000).interval() == (9882, 10118)
     assert Estimate(0).interval() == (0, 0)
     assert Estimate(0, 3.0).interval() == (0, 7)
     assert Estimate(50).interval(0.5)[0] == 49
+    assert Estimate(1000, 2.0).interval() == (996, 1003)  # 7.84 are 8 whole numbers
 
 
 @pytest.mark.parametrize("confidence", [0, 1, -1, 1.5, float("nan")])
@@ -82,56 +108,3 @@ def test_impossible_estimates(value, stderr):
 def test_relative_error_of_nothing():
     assert Estimate(0).relative_error == 0
     assert Estimate(0, 2.0).relative_error == float("inf")
-
-
-@given(counts)
-def test_without_moves_the_difference_is_the_plain_count(n):
-    assert difference(n, 0, 0) == (n, standard_error(n))
-
-
-@given(counts, counts, st.integers(0, 10_000))
-def test_differences_are_never_negative(tracked, moved, back):
-    remaining, stderr = difference(tracked, moved, back)
-    assert remaining >= back
-    assert stderr >= 0
-
-
-def test_the_error_of_a_difference_is_that_of_the_design_table():
-    """RMS error in per cent by simulation, DESIGN section 3, 'PFCOUNT difference'."""
-    table = {10_000: (1.05, 2.7, 8.8), 100_000: (1.35, 3.6, 11.5), 1_000_000: (1.37, 3.7, 11.6)}
-    for n, row in table.items():
-        for share, percent in zip((0.5, 0.9, 0.99), row, strict=True):
-            remaining, stderr = difference(n, round(n * share), 0)
-            assert stderr / remaining * 100 == pytest.approx(percent, rel=0.11)
-
-
-@given(st.data())
-def test_unions_of_remainders_from_exact_counts(data):
-    """With exact set sizes instead of estimates: exact for up to three sources, else within the bounds."""
-    ids = st.sets(st.integers(0, 30))
-    plain = data.draw(ids)
-    sources = [(h | v, v) for h, v in data.draw(st.lists(st.tuples(ids, ids), min_size=1, max_size=6))]
-    gone = plain.union(*(v for _, v in sources))
-    singles = [(len(h | plain), len(v | plain), len(h | gone)) for h, v in sources]
-    pairs = [
-        (len(h | w | plain), len(v | i | plain), len(h | i | plain), len(v | w | plain), len(h | i | gone))
-        for (h, v), (i, w) in combinations(sources, 2)
-    ]
-    union = len(plain.union(*(h for h, _ in sources)))
-    alive = len(plain.union(*(h - v for h, v in sources)))
-    count, stderr = union_of_remainders(union, len(gone), len(plain), singles, pairs)
-    if len(sources) <= 3:
-        assert count == alive
-    else:  # the error of a uniform distribution between the bounds
-        assert abs(count - alive) <= sqrt(3) * stderr + 0.5
-    if len(sources) == 2:
-        assert union_of_remainders(union, len(gone), len(plain), singles)[0] == alive
-    without, wide = union_of_remainders(union, len(gone), len(plain), singles)
-    assert abs(without - alive) <= sqrt(3) * wide + 0.5
-
-
-def test_a_union_without_moves_has_the_plain_error():
-    assert union_of_remainders(1000, 0, 0, [])[0] == 1000
-    assert union_of_remainders(1000, 400, 400, [])[1] == pytest.approx(
-        sqrt(standard_error(1000) ** 2 + (1000 / 16384) ** 2)
-    )

@@ -8,6 +8,7 @@ from conftest import TODAY, YESTERDAY
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from activity_tracker_hll.commands.pending import write_call
 from activity_tracker_hll.hll import standard_error
 
 NAME = f"daily-{TODAY:%Y%m%d}"
@@ -198,7 +199,7 @@ def move_out(tracker, bucket, ids, size=1000):
     """Move many ids out of a bucket of today, through the library's own script."""
     for start in range(0, len(ids), size):
         part = [b"%d" % id for id in ids[start : start + size]]
-        command = tracker._tracking._write(NAME, bucket, [], part)
+        command = write_call(tracker._context, (NAME, bucket), [], part)
         assert tracker.backend.execute([command]) == [b"OK"]
 
 

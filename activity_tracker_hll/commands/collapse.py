@@ -184,15 +184,13 @@ class _Collapser:
 
     def _aggregates_read(self, moves: dict[_Target, list[int]]) -> Operation[dict[_Target, _Outcome]]:
         estimates: dict[_Target, _Outcome] = {}
-        for target in moves:
+        for target in list(moves):
             try:
-                estimate = yield from estimate_union(self._source_keys(target))
-                if estimate is None:
+                estimates[target] = yield from estimate_union(self._source_keys(target))
+                if estimates[target] is None:
                     [reply] = unwrap((yield [self._aggregate_call(target, detailed=True)]))
-                    state, moves[target] = _state(reply)
-                    estimates[target] = union_from_counts(moves[target]) if state == b"MOVES" else _Again()
-                else:
-                    estimates[target] = estimate
+                    state, numbers = _state(reply)
+                    estimates[target] = union_from_counts(numbers) if state == b"MOVES" else _Again()
             except BackendError as error:
                 estimates[target] = error
         return estimates

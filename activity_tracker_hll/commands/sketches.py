@@ -18,6 +18,7 @@ from ..estimates import Estimate
 from ..hll import codec, from_counts
 from ..hll.estimators import remainder
 from ..hll.registers import Registers, empty, fold
+from ..hll.unions import union_of_remainders
 from ..keys import BucketKeys
 from .base import Operation, batched, items
 
@@ -74,7 +75,7 @@ def estimate_union(sources: Sequence[BucketKeys]) -> Operation[Estimate | None]:
             continue
         moving.append((tracked, out))
         fold(plain, bulk.hashes_of_bytes(items(back)))  # as good as never moved
-    return None  # TODO
+    return Estimate(*union_of_remainders(plain, moving))
 
 
 def union_from_counts(numbers: Sequence[int]) -> Estimate:

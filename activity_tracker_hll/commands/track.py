@@ -15,7 +15,8 @@ from ..errors import ArgumentTypeError, BackendError, LateEventError
 from ..ids import check_batch
 from ..periods import Period
 from .base import MARGIN_S, Context, Operation, named
-from .importing import Importing, batches
+from .batches import batches
+from .importing import Importing
 from .pending import Pending, Place, takes_sketches, write_call
 
 __all__ = ["Imported", "Tracking"]
@@ -125,10 +126,8 @@ class Tracking:
         for batch in batches(events):
             if importing is None:
                 importing = Importing(self._context, kinds, pending, sketches=True)
-                bad = importing.check(batch)
-                if bad is not None:
-                    raise bad
-                if batch.count and not (yield from self._takes_sketches(shard)):
+                importing.check(batch)
+                if len(batch) and not (yield from self._takes_sketches(shard)):
                     importing = Importing(self._context, kinds, pending, sketches=False)
             bad = importing.add(batch)
             if bad is not None or pending.full or abs(clock() - pushed) >= _PUSH_EVERY_S:

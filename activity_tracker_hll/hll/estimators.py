@@ -40,7 +40,7 @@ _ALPHA = 0.721347520444481703680  # 1 / (2 ln 2): Ertl 2017, section 4.2, with R
 _RANKS = np.arange(MAX_RANK + 1)
 
 CHANCE = 2.0 ** -np.minimum(_RANKS, MAX_RANK - 1)
-"""Shape (52,): the chance that a hash has rank k. The last two are equal: behind 49 zero bits comes a one or none."""
+"""Shape (52,): the chance that a hash has rank k; 51, where all bits are zero, is as likely as 50."""
 
 ABOVE = np.where(_RANKS < MAX_RANK, 2.0**-_RANKS, 0.0)
 """Shape (52,): the chance that a hash has a rank above k."""
@@ -61,7 +61,7 @@ def cardinality(registers: Registers) -> int:
         The estimate; :func:`standard_error` has its error. At most 2^63 - 1: beyond that, which takes
         registers that no ids make, the server's number overflows and becomes -2^63.
     """
-    counts = histogram(registers).tolist()
+    counts: list[int] = histogram(registers).tolist()
     total = REGISTERS * _tau((REGISTERS - counts[MAX_RANK]) / REGISTERS)
     for count in counts[MAX_RANK - 1 : 0 : -1]:
         total = (total + count) * 0.5
@@ -70,7 +70,7 @@ def cardinality(registers: Registers) -> int:
     if estimate >= LARGEST:
         return LARGEST
     whole = floor(estimate)
-    return whole + (estimate - whole >= 0.5)
+    return whole + 1 if estimate - whole >= 0.5 else whole
 
 
 def _sigma(x: float) -> float:
@@ -128,12 +128,12 @@ def remainder(tracked: Registers, moved: Registers) -> tuple[int, float]:
     )
     raised = both[1, : MAX_RANK + 1]
     above = float((both[0, : MAX_RANK + 1] + raised) @ ABOVE)
-    if not above:  # full: anything may have gone in
+    if above == 0:  # full: anything may have gone in
         return (LARGEST if raised.any() else 0), float(LARGEST)
     rate, information = _likeliest(raised, above)
-    count = min(float(LARGEST), REGISTERS * rate)
-    poisson = REGISTERS / information * REGISTERS if information else 0.0
-    return round(count), sqrt(max(0.0, poisson - count) + resolution(above))
+    remaining = REGISTERS * rate
+    variance = REGISTERS**2 / information - remaining if information else 0.0
+    return min(LARGEST, round(remaining)), sqrt(max(0.0, variance) + resolution(above))
 
 
 def resolution(above: float) -> float:

@@ -4,10 +4,10 @@ Pure functions of registers live here. H_i is the sketch of every id tracked in 
 id ever moved out of it; an id is alive in source i if it is in H_i and not in V_i. It can be dead in
 one source and alive in another, so that neither V_i nor the union of them says how many are left.
 
-What a register shows. Take the highest rank t of any H_i in it. With one id of that rank, the id's state in each
-source can be read off: absent (H_i < t), alive (H_i = t > V_i) or dead (V_i = t). With several, each
-source shows the highest state of any of them, in this order. The ids of each *pattern* of states fall on a
-register with rank t as a Poisson process of rate x_s 2^-t, so that patterns o are seen with
+What a register shows. Take the highest rank t of any H_i in it. With one id of that rank, the id's state
+in each source can be read off: absent (H_i < t), alive (H_i = t > V_i) or dead (V_i = t). With several,
+each source shows the highest state of any of them, in this order. The ids of each *pattern* s of states fall
+on a register with rank t as a Poisson process of rate x_s 2^-t, so that patterns o are seen with
 
     P(pattern <= o | no rank above t) = exp(-2^-t (sum of x_s over all s that are not <= o)),
 
@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache, reduce
-from math import expm1, sqrt
+from math import expm1, log, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -42,7 +42,8 @@ _MOST_PATTERNS = 81  # four sources: some 5 ms; the time grows with the cube
 _EM_STEPS = 20  # from there the scoring step goes the rest of the way; 100 change nothing
 _PSEUDO = 0.25  # ids a pattern, see _scored
 _EXPECTED = 0.01  # registers of a rank, below which it says nothing
-_TERMS = 8
+_NEVER = 1e-30  # registers of a cell: less are there only in sketches that no ids make
+_TERMS = 8  # of the series in _combining
 
 
 def union_of_remainders(
@@ -57,9 +58,9 @@ def union_of_remainders(
             in it too.
 
     Returns:
-        Number and standard error in ids. Of a plain union without moves, PFCOUNT's number; of a single source
-        and nothing else, that of :func:`.estimators.remainder`. It cannot be more, nor less, than two standard
-        errors beyond what the union of all and the plain union allow.
+        Number and standard error in ids. Of a plain union without moves, PFCOUNT's number; of a single
+        source and nothing else, that of :func:`.estimators.remainder`. At most two standard errors above the
+        count of the union of all, at most two below that of the plain union.
 
     Up to four sources (three beside plain ones): maximum likelihood of all patterns, in some 0.5, 1, 1.5
     and 6 ms for 1 to 4 sources. More: patterns of different registers are combined, in some 5-10 ms, with an
@@ -82,7 +83,7 @@ def union_of_remainders(
     variance += resolution(float(ABOVE[seen.top].sum()))
     least = cardinality(plain)
     alive = max(least - 2 * standard_error(least), min(most + 2 * standard_error(most), alive))
-    return max(0, round(alive)), sqrt(variance)
+    return max(0, min(LARGEST, round(alive))), sqrt(variance)
 
 
 class _Seen(NamedTuple):
@@ -126,10 +127,12 @@ class _Lattice(NamedTuple):
 
 @cache
 def _lattice(shape: tuple[int, ...]) -> _Lattice:
-    below, inverse, alive = np.ones((1, 1)), np.ones((1, 1)), np.zeros(1, bool)
+    below: Floats = np.ones((1, 1))
+    inverse: Floats = np.ones((1, 1))
+    alive = np.zeros(1, bool)
     for states in shape:
-        below = np.kron(below, np.tri(states))
-        inverse = np.kron(inverse, np.eye(states) - np.eye(states, k=-1))
+        below = np.asarray(np.kron(below, np.tri(states)), np.float64)
+        inverse = np.asarray(np.kron(inverse, np.eye(states) - np.eye(states, k=-1)), np.float64)
         alive = np.logical_or.outer(alive, np.arange(states) == 1).ravel()
     return _Lattice(below, inverse, alive.astype(float))
 
@@ -158,11 +161,13 @@ def _ascended(table: Floats, lattice: _Lattice) -> Floats:
     ranks = np.flatnonzero(table[1:].any(axis=1)) + 1
     chance, count = CHANCE[ranks, None], table[ranks]
     exposure = float(table.sum(axis=1) @ ABOVE + count.sum(axis=1) @ chance[:, 0])
-    rates = count.sum(axis=0) / exposure
+    rates: Floats = count.sum(axis=0) / exposure
     for _ in range(_EM_STEPS):
         within, probability = _probabilities(rates, chance, lattice)
         weight = np.divide(count, probability, out=np.zeros_like(count), where=probability > 0)
-        rates *= ((chance * within * (weight @ lattice.inverse)) @ lattice.below).sum(axis=0) / exposure
+        rates = (
+            rates * ((chance * within * (weight @ lattice.inverse)) @ lattice.below).sum(axis=0) / exposure
+        )
     return rates
 
 
@@ -178,36 +183,47 @@ def _scored(table: Floats, lattice: _Lattice, rates: Floats) -> tuple[float, flo
     """Number of ids alive and its variance: one step of Fisher scoring from some rates, without bounds.
 
     Rates that are not negative would be biased: two ids of one register and rank look like one id
-    of a pattern that may not exist, some of the time more often than is expected. So the step may
-    lead below zero. A quarter of an id is added to each pattern before, for patterns that nothing
-    shows to have as much information as can be used: its error is linear in what the step sees.
+    of a pattern that may not exist, at times more often than is expected. So the step may lead below
+    zero. A quarter of an id is added to each pattern before: where patterns have no ids the score is not
+    nearly linear, and the information without them would be far too high.
 
     Args:
         rates: shape (patterns,); they are changed.
     """
     rates[1:] += _PSEUDO / REGISTERS
-    total = rates[1:].sum()
-    reached = np.exp(-ABOVE[1:] * total) * REGISTERS  # registers without a higher rank
-    ranks = np.flatnonzero(reached * -np.expm1(-CHANCE[1:] * total) > _EXPECTED)
-    chance, above, reached = CHANCE[ranks + 1, None], ABOVE[ranks + 1, None], reached[ranks, None]
-    within, probability = _probabilities(rates, chance, lattice)
-    expected = reached * probability[:, 1:]
-    # d log(expected) / dx_s, shape (ranks, s, patterns), but for the division by P.
-    slope = (within[:, None, :] * lattice.below.T[None, 1:]) @ lattice.inverse.T[:, 1:]
-    slope = (reached * chance)[:, None] * slope - ((chance + above) * expected)[:, None, :]
-    empty_registers = REGISTERS * np.exp(-total)
-    slopes = np.vstack(
-        [slope.transpose(0, 2, 1).reshape(expected.size, -1), np.full((1, len(rates) - 1), -empty_registers)]
-    )
-    expected = np.append(expected, empty_registers)
-    surplus = np.append(table[ranks + 1, 1:], table[0].sum()) - expected
-    weight = np.divide(1, expected, out=np.zeros_like(expected), where=expected > 0)
+    ranks, expected, slopes = _expected(rates, lattice)
+    surplus = np.append(table[ranks, 1:], table[0].sum()) - expected
+    weight = np.divide(1, expected, out=np.zeros_like(expected), where=expected > _NEVER)
     wanted = lattice.alive[1:]
     solution = _solved(slopes.T @ (weight[:, None] * slopes), wanted)
     alive = REGISTERS * float(wanted @ rates[1:])
     step = REGISTERS * float((slopes @ solution) @ (weight * surplus))
     # The Poisson process has that variance; the ids themselves are a fixed number.
     return alive + step, max(0.0, REGISTERS**2 * float(wanted @ solution) - alive)
+
+
+def _expected(rates: Floats, lattice: _Lattice) -> tuple[NDArray[np.intp], Floats, Floats]:
+    """Expected registers by rank and pattern, and how they change with the rates.
+
+    Returns:
+        ranks: those that matter.
+        expected: shape (ranks x patterns without the empty one + 1,): in the order of a table's rows; last
+            the empty registers.
+        slopes: d expected / dx_s; shape (as expected, patterns without the empty one).
+    """
+    total = rates[1:].sum()
+    reached = np.exp(-ABOVE * total) * REGISTERS  # registers without a higher rank
+    ranks = np.flatnonzero(reached[1:] * -np.expm1(-CHANCE[1:] * total) > _EXPECTED) + 1
+    chance, above, reached = CHANCE[ranks, None], ABOVE[ranks, None], reached[ranks, None]
+    within, probability = _probabilities(rates, chance, lattice)
+    expected = reached * probability[:, 1:]
+    # P(pattern <= o) has the slope -chance P but for s <= o: shape (ranks, s, patterns).
+    slopes = (within[:, None, :] * lattice.below.T[1:]) @ lattice.inverse.T[:, 1:]
+    slopes = (reached * chance)[:, None] * slopes - ((chance + above) * expected)[:, None]
+    slopes = slopes.transpose(0, 2, 1).reshape(expected.size, -1)
+    unchosen = REGISTERS * np.exp(-total)
+    last = np.full((1, slopes.shape[1]), -unchosen)
+    return ranks, np.append(expected, unchosen), np.concatenate([slopes, last])
 
 
 def _solved(information: Floats, wanted: Floats) -> Floats:
@@ -238,20 +254,25 @@ def _combining(seen: _Seen) -> tuple[float, float]:
     ends = np.cumsum(np.bincount(seen.top, minlength=MAX_RANK + 1))
     present = np.packbits(seen.states[:, order] > 0, axis=0)
     dead = np.packbits(seen.states[:, order] == 2, axis=0)
-    weights, shares, variances = [0.0], [0.0], [0.0]
+    counts, weights, shares, variances = [1], [0.0], [0.0], [0.0]
     for rank in range(1, MAX_RANK + 1):
         mean = CHANCE[rank] * total / REGISTERS
         group = slice(ends[rank - 1], ends[rank])
         count = int(ends[rank] - ends[rank - 1])
-        if count == 0 or expm1(mean) > 1:
+        if count == 0 or mean > log(2):
             continue
         share, variance = _share(present[:, group], dead[:, group], mean)
+        counts.append(count)
         weights.append(count * (mean / expm1(mean)) ** 2)  # about the inverse of the variance
         shares.append(share)
         variances.append(variance)
-    weight = np.array(weights) / max(sum(weights), np.finfo(float).tiny)
+    if not sum(weights):  # registers that no ids make: nothing is known
+        return total / 2, total**2.0
+    weight = np.array(weights) / sum(weights)
     share = float(weight @ shares)
-    variance = float(weight**2 @ variances) - max(0.0, share * (1 - share)) / max(1, total)
+    # Within and between ranks: of few ids, whose registers show each of them, the Poisson part takes off all.
+    variance = float(weight**2 @ (variances + (np.array(shares) - share) ** 2 / counts))
+    variance -= max(0.0, share * (1 - share)) / max(1, total)
     return total * share, (share * standard_error(total)) ** 2 + total**2 * max(0.0, variance)
 
 

@@ -1,0 +1,427 @@
+"""Hashes of batches: whatever ids come in, in whatever, each is hashed as its bytes are, in order.
+
+What an id's bytes are is written here again, in one line; nothing of the package says what to expect.
+"""
+
+import enum
+import uuid
+from array import array
+from collections import deque
+
+import numpy as np
+import pytest
+from conftest import raises
+from hypothesis import example, given
+from hypothesis import strategies as st
+from test_hashing import murmur
+
+from activity_tracker_hll import bulk
+from activity_tracker_hll.bulk import CHUNK
+from activity_tracker_hll.errors import ArgumentTypeError, ArgumentValueError
+from activity_tracker_hll.ids import IdEncoder
+
+T, V = ArgumentTypeError, ArgumentValueError
+SLICES = [slice(None), slice(None, None, 2), slice(None, None, -1), slice(1, None, 3)]
+
+# The separator inside is a line end, numpy's padding is NUL.
+AWKWARD = "\n\0\r\x7f\x80\xff\u0301é日\u2028\U0001f600\U0010ffff"
+TEXT = st.text(st.characters(exclude_categories=("Cs",)) | st.sampled_from(AWKWARD), min_size=1, max_size=40)
+BYTES = st.binary(min_size=1, max_size=40) | st.text("\n\0\xff", min_size=1).map(lambda s: s.encode("latin1"))
+LONG = st.integers(1, 1024).map(lambda size: b"\n\xff" * (size // 2) + b"x" * (size % 2))
+INTS = st.integers() | st.integers(-(2**64), 2**64) | st.integers(-(10**300), 10**300)
+
+
+class Name(enum.StrEnum):
+    ANN = "ann"
+
+
+class Number(enum.IntEnum):
+    SEVEN = 7
+
+
+class Text(str):
+    __slots__ = ()
+
+    def encode(self, *_):
+        raise AssertionError  # what it holds counts, not what it says
+
+
+class Bytes(bytes):
+    pass
+
+
+SCALARS = st.sampled_from(
+    [
+        Name.ANN,
+        Number.SEVEN,
+        Text("a\nb"),
+        Bytes(b"a\0"),
+        np.str_("日本"),
+        np.str_("a\0"),
+        np.bytes_(b"\xff\n"),
+        np.int8(-128),
+        np.uint64(2**64 - 1),
+        np.longlong(-7),
+    ]
+)
+KINDS = {
+    "str": TEXT,
+    "plain str": st.text("abc", min_size=1, max_size=40),
+    "str of one size": st.text("abc", min_size=9, max_size=9),
+    "bytes": BYTES,
+    "bytes of one size": st.binary(min_size=9, max_size=9),
+    "long": LONG | LONG.map(lambda text: text.replace(b"\xff", b"x").decode()),
+    "int": INTS,
+    "int of a word": st.integers(0, 2**63 - 1),
+    "UUID": st.uuids(),
+    "scalars": SCALARS,
+}
+MIXED = st.one_of(*KINDS.values())
+
+
+def bytes_of(id):
+    """What is counted: bytes are, text is UTF-8, numbers are decimal."""
+    if isinstance(id, bytes):
+        return bytes(id)
+    if isinstance(id, str):
+        return b"".join(str.encode(letter) for letter in "".join(id))
+    return str(id if isinstance(id, uuid.UUID) else int(id)).encode()
+
+
+def found(ids, encoder=None):
+    """All hashes of a batch. They are copied: each chunk is overwritten by the next."""
+    return [hashed for chunk in bulk.hashes(encoder or IdEncoder(), ids) for hashed in chunk.tolist()]
+
+
+def expected(ids):
+    return [murmur(bytes_of(id)) for id in ids]
+
+
+# Kinds of ids
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_list_of_one_kind(kind):
+    @given(st.lists(KINDS[kind], max_size=30))
+    def check(ids):
+        assert found(ids) == found(tuple(ids)) == found(iter(ids)) == expected(ids)
+
+    check()
+
+
+@given(st.lists(MIXED, max_size=30))
+@example(["a", b"b", 3])
+@example([b"a", "b", 3])
+@example([3, "a", b"b"])
+@example([3, 2**64, -3])
+@example(["a", np.str_("b"), Text("c")])
+@example(["a\n", "b"])
+@example(["a", "\n"])
+@example(["\n"] * 3)
+@example([b"\n", b"ab", b"\n\n"])
+@example(["a", "b\n\nc", "d"])
+def test_a_list_of_mixed_kinds(ids):
+    assert found(ids) == expected(ids)
+    assert found(np.fromiter(ids, object, len(ids))) == expected(ids)
+
+
+def test_one_id_whatever_its_type():
+    sevens = [7, "7", b"7", np.int64(7), np.uint8(7), np.str_("7"), np.bytes_(b"7"), Number.SEVEN, Text("7")]
+    assert set(found(sevens)) == {murmur(b"7")}
+    for seven in sevens:
+        assert found([seven, seven]) == [murmur(b"7")] * 2
+    for dtype in ("S1", "S9", "U1", "U9", ">U3", "i1", "u1", ">i8", "u8", object):
+        assert found(np.array([7, 7]).astype(dtype)) == [murmur(b"7")] * 2
+
+
+@pytest.mark.parametrize("size", [*range(1, 70), 127, 128, 129, 1000, 1023, 1024])
+def test_every_size_in_every_kind_of_batch(size):
+    text = np.random.default_rng(size).integers(ord("A"), ord("z"), 6 * size, np.uint8).tobytes()
+    ids = [text[place * size :][:size] for place in range(6)]
+    letters = [id.decode() for id in ids]
+    assert found(ids) == found(letters) == found(np.array(ids)) == found(np.array(letters)) == expected(ids)
+    odd = [*ids, b"x"]
+    assert found(odd) == found([*letters, "x"]) == found(np.array(odd)) == expected(odd)
+    accented = ["é" * (size // 2) + "x" * (size % 2), "日"[: size // 3] + "y" * (size - 3)]
+    accented = [text for text in accented if len(text.encode()) == size]
+    assert found(accented) == found(np.array(accented, "U")) == expected(accented)
+
+
+# Containers
+
+
+@given(st.sets(TEXT, max_size=20))
+def test_containers(ids):
+    numbered = dict(enumerate(ids))
+    for batch in (ids, frozenset(ids), dict.fromkeys(ids).keys(), numbered.values(), deque(ids)):
+        assert found(batch) == expected(batch)
+
+
+def test_numbers_from_elsewhere():
+    assert found(range(-5, 50)) == expected(range(-5, 50))
+    assert found(range(2**63 - 3, 2**63 + 3)) == expected(range(2**63 - 3, 2**63 + 3))
+    assert found(array("q", [-1, 0, 2**63 - 1])) == expected([-1, 0, 2**63 - 1])
+    assert found(map(int, "123")) == expected([1, 2, 3])
+
+
+def test_nothing():
+    for batch in ([], (), set(), iter(()), {}.keys(), range(0)):
+        assert found(batch) == []
+    for dtype in ("S1", "U5", ">U5", "i8", ">u2", "O"):
+        assert found(np.array([], dtype)) == []
+
+
+# Arrays
+
+
+STRINGS = {
+    "S": st.binary(max_size=40) | st.text("ab\0\n", max_size=40).map(str.encode),
+    "U": TEXT | st.text("ab\0\n", max_size=40),
+}
+
+
+@pytest.mark.parametrize("kind", ["S", "U", ">U"])
+@pytest.mark.parametrize("widths", [(1, 8), (9, 32), (33, 40)], ids=str)
+def test_arrays_of_strings(kind, widths):
+    nul = b"\0" if kind == "S" else "\0"
+
+    @given(st.integers(*widths), st.lists(STRINGS[kind[-1]], max_size=9))
+    def check(width, ids):
+        # To numpy, NULs at the end are padding.
+        ids = [id[:width].rstrip(nul) for id in ids if id[:width].rstrip(nul)]
+        batch = np.array(ids, f"{kind}{width}")
+        for part in SLICES:
+            assert found(batch[part]) == expected(ids[part])
+
+    check()
+
+
+INTEGERS = [order + kind + size for order in "<>" for kind in "iu" for size in "1248"]
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_arrays_of_integers(dtype):
+    info = np.iinfo(dtype)
+    edges = [info.min, info.max, 0, 1, info.max // 2, info.max - 1, min(info.max, 10**9)]
+
+    @given(st.lists(st.integers(info.min, info.max), max_size=20))
+    @example(edges)
+    @example([number for number in edges if number >= 0])
+    @example([info.min])
+    @example([0, 0, 0])
+    def check(ids):
+        batch = np.array(ids, dtype)
+        for part in SLICES:
+            assert found(batch[part]) == expected(ids[part])
+        assert batch.tolist() == ids  # the caller's
+
+    check()
+
+
+def test_columns_of_a_table():
+    table = np.zeros(50, [("pad", "u1"), ("number", "<i8"), ("bytes", "S9"), ("text", "U9")])
+    table["number"] = np.arange(50) * 1234567
+    for column in ("bytes", "text"):
+        table[column] = table["number"]
+    for column in ("number", "bytes", "text"):
+        assert found(table[column]) == expected(range(0, 50 * 1234567, 1234567))
+
+
+@pytest.mark.parametrize("ids", [[b"abc"], ["abc"], ["é"], [7], [-7]])
+def test_one_id_broadcast_over_an_array(ids):
+    batch = np.broadcast_to(np.array(ids), (7,))
+    assert found(batch) == expected(ids * 7)
+
+
+@pytest.mark.parametrize("batch", [np.arange(99, dtype=np.uint64), np.array([b"a" * 40, b"b" * 40])])
+def test_arrays_are_only_read(batch):
+    before = batch.copy()
+    batch.flags.writeable = False
+    assert found(batch) == expected(before.tolist())
+    assert np.array_equal(batch, before)
+
+
+# Chunks
+
+CONTAINERS = {
+    "list of int": list,
+    "tuple of int": tuple,
+    "range": lambda ids: ids,
+    "generator": lambda ids: (id for id in ids),
+    "keys": lambda ids: dict.fromkeys(ids).keys(),
+    "list of str": lambda ids: list(map(str, ids)),
+    "generator of str": lambda ids: map(str, ids),
+    "list of str of one size": lambda ids: [f"{id:017}" for id in ids],
+    "list of bytes": lambda ids: [b"%d" % id for id in ids],
+    "mixed": lambda ids: [str(id) if id % 2 else id for id in ids],
+    "S": lambda ids: np.arange(ids.start, ids.stop).astype("S12"),
+    "S of one size": lambda ids: np.array([b"%017d" % id for id in ids], "S17"),
+    "S reversed": lambda ids: np.arange(ids.start, ids.stop).astype("S12")[::-1],
+    "U": lambda ids: np.arange(ids.start, ids.stop).astype("U12"),
+    "int64": lambda ids: np.arange(ids.start, ids.stop),
+    ">u4": lambda ids: np.arange(ids.start, ids.stop, dtype=">u4"),
+    "negative": lambda ids: -np.arange(ids.start, ids.stop),
+    "object": lambda ids: np.array(ids, object),
+}
+SIZES = [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 5]
+
+
+@pytest.mark.parametrize("count", SIZES)
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_chunk_borders(container, count):
+    make = CONTAINERS[container]
+    ids = range(99_000, 99_000 + count)
+    assert found(make(ids)) == expected(make(ids).tolist() if hasattr(make(ids), "tolist") else make(ids))
+
+
+@pytest.mark.parametrize("size", [23, 24, 25, 383, 384, 1024])
+@pytest.mark.parametrize("kind", ["str", "bytes"])
+def test_borders_of_what_is_joined(kind, size):
+    joined = bulk._joined(["x" * size])
+    assert 1024 <= joined <= CHUNK
+    for count in (joined - 1, joined, joined + 1, 2 * joined + 1):
+        ids = [b"%0*d" % (size, id) for id in range(count)]
+        assert found(ids if kind == "bytes" else [id.decode() for id in ids]) == expected(ids)
+
+
+@pytest.mark.parametrize("size", [64, 100])
+def test_the_first_ids_tell_nothing_about_the_others(size):
+    short, long = [f"{id:02}" for id in range(size)], [f"{id:0900}" for id in range(3000)]
+    for ids in (short + long, long[:size] + short * 50, [*short, b"x" * 900, 5] * 30):
+        assert found(ids) == expected(ids)
+
+
+def test_an_iterator_is_consumed_once_and_no_further_than_needed():
+    taken = []
+    chunks = bulk.hashes(IdEncoder(), (taken.append(id) or id for id in range(3 * CHUNK)))
+    assert not taken
+    assert next(chunks).tolist() == expected(range(CHUNK))
+    assert len(taken) == CHUNK
+    assert sum(map(len, chunks)) == 2 * CHUNK
+    assert taken == list(range(3 * CHUNK))
+
+
+def test_what_an_iterator_raises_is_raised():
+    def ids():
+        yield from range(CHUNK + 1)
+        raise OSError("disk gone")
+
+    with pytest.raises(OSError, match="disk gone"):
+        found(ids())
+
+
+# All at once
+
+
+@given(st.lists(MIXED, max_size=20))
+def test_all_hashes_and_hashes_of_bytes(ids):
+    assert bulk.all_hashes(IdEncoder(), ids).tolist() == expected(ids)
+    assert bulk.hashes_of_bytes([bytes_of(id) for id in ids]).tolist() == expected(ids)
+
+
+def test_all_hashes_of_many():
+    ids = range(2 * CHUNK + 1)
+    encoded = [b"%d" % id for id in ids]
+    assert bulk.all_hashes(IdEncoder(), list(ids)).tolist() == expected(ids)
+    assert bulk.hashes_of_bytes(encoded).tolist() == expected(ids)
+
+
+# With a secret
+
+
+@given(st.lists(MIXED, max_size=20))
+def test_a_secret(ids):
+    encoder = IdEncoder("s")
+    hidden = list(map(murmur, IdEncoder("s").many(ids)))
+    assert found(ids, encoder) == found(iter(ids), encoder) == hidden
+    assert bulk.all_hashes(encoder, ids).tolist() == hidden
+    assert bulk.hashes_of_bytes(encoder.many(ids)).tolist() == hidden
+    assert not set(hidden) & set(expected(ids))
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_a_secret_across_chunks(container):
+    ids = CONTAINERS[container](range(CHUNK + 5))
+    plain = CONTAINERS[container](range(CHUNK + 5))
+    listed = plain.tolist() if isinstance(plain, np.ndarray) else list(plain)
+    encoder = IdEncoder(b"s")
+    conceal = [encoder.conceal(bytes_of(id)) for id in listed]
+    assert found(ids, encoder) == bulk.hashes_of_bytes(conceal).tolist()
+
+
+# Bad ids
+
+BAD = {
+    "None": (None, T, "must be a str, bytes, int or UUID, got None"),
+    "bool": (True, T, "must be .*got True"),
+    "numpy bool": (np.True_, T, "must be .*bool"),
+    "float": (1.5, T, r"must be .*got float 1\.5"),
+    "nan": (np.float64("nan"), T, "must be .*float64"),
+    "list": ([1], T, r"must be .*got list \[1\]"),
+    "tuple": (("a",), T, r"must be .*got tuple \('a',\)"),
+    "bytearray": (bytearray(b"x"), T, "must be .*bytearray"),
+    "object": (object(), T, "must be .*got object"),
+    "set": ({"a"}, T, "must be .*got set"),
+    "empty str": ("", V, "must not be empty, got ''"),
+    "empty bytes": (b"", V, "must not be empty, got b''"),
+    "long str": ("x" * 1025, V, "must be at most 1024 bytes, got 1025: 'xxx"),
+    "long bytes": (b"x" * 1025, V, "must be at most 1024 bytes, got 1025: b'xxx"),
+    "long in UTF-8": ("é" * 513, V, "must be at most 1024 bytes, got 1026"),
+    "lone surrogate": ("a\ud800", V, "cannot be encoded"),
+    "long int": (10**1024, V, "must be at most 1024 bytes, got 1025"),
+    "huge int": (10**5000, V, "cannot be encoded"),
+}
+
+
+@pytest.mark.parametrize("encoder", [IdEncoder(), IdEncoder("s")], ids=["plain", "secret"])
+@pytest.mark.parametrize("good", [7, "seven", b"seven"])
+@pytest.mark.parametrize(("bad", "error", "words"), BAD.values(), ids=BAD)
+def test_the_place_of_a_bad_id(bad, error, words, good, encoder):
+    # Under a secret ids are hashed one by one, which takes a while; far places come below.
+    for place in (0, 3, 9) if encoder.secret else (0, 3, 9, CHUNK, 2 * CHUNK + 5):
+        ids = [good] * (place + 5)
+        ids[place] = bad
+        for batch in (ids, tuple(ids), iter(ids), np.fromiter(ids, object, len(ids))):
+            with raises(error, rf"^ids\[{place}\] {words}"):
+                found(batch, encoder)
+
+
+@pytest.mark.parametrize("encoder", [IdEncoder(), IdEncoder("s")], ids=["plain", "secret"])
+def test_the_first_of_several_bad_ids_is_named(encoder):
+    ids = ["x"] * 40_010
+    ids[40_000], ids[40_005] = 1.5, None
+    with raises(T, r"^ids\[40000\] .*float"):
+        found(ids, encoder)
+
+
+@pytest.mark.parametrize("width", [5, 1025, 1100])
+@pytest.mark.parametrize("kind", ["S", "U"])
+def test_the_place_of_a_bad_id_in_an_array_of_strings(kind, width):
+    batch = np.full(CHUNK + 9, "x" * min(width, 9), f"{kind}{width}")
+    batch[CHUNK + 3] = ""
+    with raises(V, rf"^ids\[{CHUNK + 3}\] must not be empty"):
+        found(batch)
+    batch[:] = "x"
+    batch[2] = "x" * width
+    if width > 1024:
+        with raises(V, rf"^ids\[2\] must be at most 1024 bytes, got {width}"):
+            found(batch)
+    else:
+        assert len(found(batch)) == len(batch)
+
+
+def test_lone_surrogates_in_an_array():
+    with raises(V, r"^ids\[1\] cannot be encoded"):
+        found(np.array(["a", "\udc80"]))
+
+
+def test_ids_of_1024_bytes_in_a_wider_array():
+    ids = ["x" * 1024, "y"]
+    assert found(np.array(ids, "S1200")) == found(np.array(ids, "U1200")) == expected(ids)
+
+
+def test_the_argument_is_named_as_the_caller_calls_it():
+    with raises(T, r"^users\[1\] must be"):
+        list(bulk.hashes(IdEncoder(), [1, None], "users"))
+    with raises(T, "^users must be a list"):
+        list(bulk.hashes(IdEncoder(), 7, "users"))
