@@ -121,13 +121,30 @@ def test_import_in_any_order(server):
 
 
 def test_import_of_nothing_and_of_more_than_a_batch(server):
-    tracker = server.tracker(clock=count(NOON).__next__)
+    tracker = server.tracker()
     assert tracker.import_events([]).events == 0
     seen = []
     events = ((n % 50, None, TODAY) for n in range(150_000))
     assert tracker.import_events(events, progress=seen.append).events == 150_000
-    assert seen == [65_536, 131_072, 150_000, 150_000]
+    assert seen == [4096, 150_000]
     assert live(tracker) == 50
+
+
+def test_import_of_a_slow_stream_sends_what_there_is_each_second(server):
+    seconds = count(NOON, 0.5)
+    tracker = server.tracker(clock=seconds.__next__)
+    seen = []
+
+    def events():
+        for n in range(30_000):
+            yield n % 50, None, TODAY
+            if n == 20_000:
+                assert live(server.tracker()) == 50
+                assert seen[-1] >= 12_000
+
+    assert tracker.import_events(events(), progress=seen.append).events == 30_000
+    assert len(seen) >= 4
+    assert seen[-1] == 30_000
 
 
 def test_what_was_never_collapsed_never_expires(server):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import islice
@@ -18,6 +18,7 @@ __all__ = ["EVENTS_PER_BATCH", "Batch", "Columns", "Part", "Rows", "batches"]
 
 EVENTS_PER_BATCH = 65_536
 
+_EVENTS_PER_STEP = 4096
 _EVENTS_PER_PART = 8192  # with what they refer to, these stay in the processor's second cache
 
 Part = tuple[Any, Any, Any]
@@ -86,8 +87,11 @@ class Columns:
 Batch = Rows | Columns
 
 
-def batches(events: Any) -> Iterator[Batch]:
+def batches(events: Any, due: Callable[[], bool] = lambda: False) -> Iterator[Batch]:
     """The batches of an iterable of events, or of a tuple of three columns.
+
+    Args:
+        due: whether events have waited long enough; a batch of a slow iterable ends early then.
 
     Raises:
         ArgumentTypeError, ArgumentValueError: columns of different lengths, or no columns.
@@ -95,21 +99,22 @@ def batches(events: Any) -> Iterator[Batch]:
     if isinstance(events, tuple) and len(events) == 3 and isinstance(events[0], np.ndarray):
         yield from _column_batches(*events)
     else:
-        yield from _row_batches(events)
+        yield from _row_batches(iter(events), due)
 
 
-def _row_batches(events: Iterable[Any]) -> Iterator[Rows]:
-    iterator = iter(events)
-    rows: list[Any] = []
-    error = None
-    while error is None:
-        rows = []
-        try:
-            rows.extend(islice(iterator, EVENTS_PER_BATCH))
-        except Exception as raised:  # noqa: BLE001 (the caller's own are raised too, after the events before)
-            error = raised
+def _row_batches(events: Iterator[Any], due: Callable[[], bool]) -> Iterator[Rows]:
+    while True:
+        rows: list[Any] = []
+        error, more = None, True
+        while more and len(rows) < EVENTS_PER_BATCH and not (rows and due()):
+            wanted = len(rows) + _EVENTS_PER_STEP
+            try:
+                rows.extend(islice(events, _EVENTS_PER_STEP))
+            except Exception as raised:  # noqa: BLE001 (the caller's own are raised too, after the events before)
+                error = raised
+            more = len(rows) == wanted
         yield Rows(rows, error)
-        if len(rows) < EVENTS_PER_BATCH:
+        if not more:
             return
 
 

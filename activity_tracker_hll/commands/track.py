@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -121,16 +122,20 @@ class Tracking:
         iterable's own; the events before it are sent.
         """
         pending = Pending(self._context)
-        importing = None
-        late, pushed = 0, clock()
-        for batch in batches(events):
+        importing: Importing | None = None
+        late, pushed = 0, -inf
+
+        def due() -> bool:
+            return abs(clock() - pushed) >= _PUSH_EVERY_S
+
+        for batch in batches(events, due):
             if importing is None:
                 importing = Importing(self._context, kinds, pending, sketches=True)
                 importing.check(batch)
                 if len(batch) and not (yield from self._takes_sketches(shard)):
                     importing = Importing(self._context, kinds, pending, sketches=False)
             bad = importing.add(batch)
-            if bad is not None or pending.full or abs(clock() - pushed) >= _PUSH_EVERY_S:
+            if bad is not None or pending.full or due():
                 late += sum((yield from pending.push()).values())
                 pushed = clock()
                 if progress is not None and importing.done:

@@ -62,8 +62,8 @@ def union_of_remainders(
         source and nothing else, that of :func:`.estimators.remainder`. At most two standard errors above the
         count of the union of all, at most two below that of the plain union.
 
-    Up to four sources (three beside plain ones): maximum likelihood of all patterns, in some 0.5, 1, 1.5
-    and 6 ms for 1 to 4 sources. More: patterns of different registers are combined, in some 5-10 ms, with an
+    Up to four sources (three beside plain ones): maximum likelihood of all patterns, in some 0.8, 0.8, 1.1
+    and 7 ms for 1 to 4 sources. More: patterns of different registers are combined, in some 5-10 ms, with an
     error up to a third larger.
     """
     moving = [(np.maximum(tracked, moved), moved) for tracked, moved in sources if moved.any()]
