@@ -10,7 +10,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from itertools import islice
-from operator import countOf
 from typing import Any
 
 import numpy as np
@@ -103,7 +102,7 @@ def _of_list(hasher: Hasher, ids: Sequence[Any]) -> Hashes | None:
     try:
         if kind is str:
             return _of_lines(hasher, ("\n".join(ids) + _END).encode(), len(ids))
-        same = countOf(map(type, ids), kind) == len(ids)
+        same = list(map(type, ids)).count(kind) == len(ids)
         if same and kind is bytes:
             return _of_lines(hasher, b"\n".join(ids) + _END.encode(), len(ids))
         if same and kind is int:
@@ -123,12 +122,28 @@ def _of_lines(hasher: Hasher, text: bytes, count: int) -> Hashes | None:
     size = int(ends.argmax())
     if len(text) == count * (size + 1) + SLACK and ends[size :: size + 1].sum() == count:
         return hasher.equal(buffer, count, size, size + 1) if 0 < size <= MAX_ID_BYTES else None
-    places = np.flatnonzero(ends)
+    places = _places(ends, count)
     starts = np.empty_like(places)
     starts[:1] = 0
     np.add(places[:-1], 1, out=starts[1:])
     places -= starts
     return _of_sizes(hasher, buffer, starts, places)
+
+
+def _places(ends: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
+    """Where so many line ends are; a third of the time of flatnonzero, where no word of 8 bytes has two.
+
+    The last bytes, which may be less than a word, are padding.
+    """
+    words = ends[: len(ends) // 8 * 8].view(np.uint64)
+    hit = np.flatnonzero(words)
+    if len(hit) < count:
+        return np.flatnonzero(ends)
+    # An end in byte k is a one bit with 8 k zero bits below it.
+    below = np.bitwise_count(words[hit] - np.uint64(1))
+    hit *= 8
+    hit += below >> 3
+    return hit
 
 
 def _of_sizes(

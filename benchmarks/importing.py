@@ -194,7 +194,7 @@ def result_table(goals: list[Goal], seconds: dict[str, list[float]], events: int
     """All contestants."""
     caption = (
         f"{what}.\nMedians of the rounds, from end to end. Ratio: the median of single rounds\n(and"
-        " quartiles); of best: of the best round of each.\nAfter every run all keys had the registers of PFADD."
+        " quartiles); of best: of the best round of each.\nAfter every run: registers equal to PFADD's."
     )
     columns = ("", "s", "M events/s", "ratio", "of best", "goal", "met")
     made = table("Import", *columns, caption=caption)

@@ -171,7 +171,7 @@ def test_remainders_solve_the_equation_of_the_docstring(dice, stayed, gone):
     if remaining > 1000:
         y = [(2.0**-rank, 2.0**-rank * remaining / REGISTERS) for rank in b]
         variance = REGISTERS**2 / sum(c * c * exp(x) / expm1(x) ** 2 for c, x in y) - remaining
-        assert stderr >= sqrt(max(0, variance)) * (1 - 1e-3)
+        assert stderr >= sqrt(max(0, variance - 1)) * (1 - 1e-3)  # 1: the remainder is rounded
 
 
 # Unions of what remains
@@ -512,8 +512,8 @@ def test_unions(patterns, rms, plain):
 @pytest.mark.parametrize("sources", [2, 3])
 def test_unions_in_full(sources, ids, out, share):
     """Totals of at least as many ids as were moved."""
-    check_union(passed_on(sources, ids, out, share), 400, GOAL)
-    check_union(shared(sources, ids, share), 400, GOAL)
+    check_union(passed_on(sources, ids, out, share), 200, GOAL)
+    check_union(shared(sources, ids, share), 200, GOAL)
 
 
 @pytest.mark.long
@@ -521,7 +521,7 @@ def test_unions_in_full(sources, ids, out, share):
 @pytest.mark.parametrize("ids", [100, 1000, 30_000, 300_000])
 @pytest.mark.parametrize("sources", [1, 2, 3])
 def test_unions_with_plain_sources_in_full(sources, ids, share):
-    check_union(passed_on(sources, ids, 0.5, share, plain=ids), 300, GOAL, with_plain=True)
+    check_union(passed_on(sources, ids, 0.5, share, plain=ids), 200, GOAL, with_plain=True)
 
 
 @pytest.mark.long
@@ -530,4 +530,4 @@ def test_unions_with_plain_sources_in_full(sources, ids, share):
 @pytest.mark.parametrize("ids", [1000, 30_000])
 @pytest.mark.parametrize("sources", [4, 5, 10, 30])
 def test_unions_of_many_sources_in_full(sources, ids, out, share):
-    check_union(passed_on(sources, ids, out, share), 200)
+    check_union(passed_on(sources, ids, out, share), 100)

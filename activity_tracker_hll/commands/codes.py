@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import date, datetime
-from operator import attrgetter, countOf
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import numpy as np
@@ -58,7 +58,15 @@ class BucketCodes(dict[Any, int]):
         if isinstance(buckets, np.ndarray) and buckets.dtype.kind == "U":
             return self._of_texts(buckets)
         listed = buckets.tolist() if isinstance(buckets, np.ndarray) else buckets
-        return np.fromiter(map(self.__getitem__, listed), np.int64, len(listed))
+        return self._of_list(listed)
+
+    def _of_list(self, buckets: Sequence[Any]) -> Codes:
+        try:
+            if len(buckets) > 1:  # of one, itemgetter makes no tuple
+                return np.frombuffer(bytes(itemgetter(*buckets)(self)), np.uint8).astype(np.int64)
+        except ValueError:  # more than 256 buckets
+            pass
+        return np.fromiter(map(self.__getitem__, buckets), np.int64, len(buckets))
 
     def _of_texts(self, buckets: NDArray[np.str_]) -> Codes:
         """By their hashes; that two names never share one is checked."""
@@ -113,11 +121,11 @@ class Cells:
             return self._of_times(dates)
         listed = dates.tolist() if isinstance(dates, np.ndarray) else dates
         count = len(listed)
-        if countOf(map(type, listed), date) == count and not self._hourly:
-            return self._numbered(_ordinals(listed) * 24, self._of_hour)
-        if countOf(map(type, listed), datetime) != count:
-            return None
-        naive = countOf(map(attrgetter("tzinfo"), listed), None)
+        types = list(map(type, listed))  # twice as fast as a set of them
+        if types.count(datetime) != count:
+            plain = types.count(date) == count and not self._hourly
+            return self._numbered(_ordinals(listed) * 24, self._of_hour) if plain else None
+        naive = list(map(attrgetter("tzinfo"), listed)).count(None)
         if naive < count:
             return None if naive else self._of_aware(listed)
         hours = _ordinals(listed) * 24

@@ -134,13 +134,12 @@ class Hasher:
     def decimals(self, numbers: Hashes) -> Hashes:
         """Hashes of the decimal text of numbers, shape (n,)."""
         length = len(str(numbers.max(initial=0)))
-        long = numbers >= np.uint64(10 ** (length - 1) if length > 1 else 0)
-        if long.all():
+        shorter = np.flatnonzero(numbers < np.uint64(10 ** (length - 1))) if length > 1 else ()
+        if not len(shorter):
             return self._of_digits(numbers, length)
-        result = np.empty(len(numbers), np.uint64)
-        result[long] = self._of_digits(numbers[long], length)
-        short = np.flatnonzero(~long)
-        result[short] = self.decimals(numbers[short])
+        # Mostly nine of ten have as many digits as the longest: all are taken for such, the few are mended.
+        result = self._of_digits(numbers, length).copy()
+        result[shorter] = self.decimals(numbers[shorter])
         return result
 
     def _of_digits(self, numbers: Hashes, length: int) -> Hashes:

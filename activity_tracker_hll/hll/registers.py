@@ -11,7 +11,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MAX_RANK", "PRECISION", "REGISTERS", "Hashes", "Registers", "empty", "fold", "histogram"]
+__all__ = [
+    "MAX_RANK",
+    "PRECISION",
+    "REGISTERS",
+    "Hashes",
+    "Registers",
+    "empty",
+    "fold",
+    "fold_one",
+    "histogram",
+]
 
 PRECISION = 14
 """p: bits of a hash that choose the register, as in Redis and Valkey."""
@@ -56,6 +66,14 @@ def fold(registers: Registers, hashes: Hashes) -> None:
     # Few hashes raise a register once a sketch has seen some thousand ids; the others end here.
     raising = np.flatnonzero(rank > registers.take(at))
     np.maximum.at(registers, at[raising], rank[raising])
+
+
+def fold_one(registers: Registers, hashed: int) -> None:
+    """The same for one hash, from 0 to 2^64 - 1."""
+    index = hashed & (REGISTERS - 1)
+    rest = hashed >> PRECISION | 1 << (MAX_RANK - 1)
+    rank = (rest & -rest).bit_length()
+    registers[index] = max(registers[index], rank)
 
 
 def histogram(registers: Registers) -> NDArray[np.int64]:

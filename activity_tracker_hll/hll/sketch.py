@@ -48,7 +48,7 @@ class HyperLogLog:
         Raises:
             ArgumentTypeError, ArgumentValueError: something else, an empty id or one over 1 KiB.
         """
-        registers.fold(self._registers, np.array([hash_one(_ENCODER.one(id))], np.uint64))
+        registers.fold_one(self._registers, hash_one(_ENCODER.one(id)))
 
     def update(self, ids: Iterable[object]) -> None:
         """Add many ids, or none of them if one is bad.
