@@ -131,12 +131,12 @@ def _of_lines(hasher: Hasher, text: bytes, count: int) -> Hashes | None:
 
 
 def _places(ends: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
-    """Where so many line ends are; a third of the time of flatnonzero, where no word of 8 bytes has two.
+    """Where so many line ends are; half the time of flatnonzero, where no word of 8 bytes has two.
 
     The last bytes, which may be less than a word, are padding.
     """
     words = ends[: len(ends) // 8 * 8].view(np.uint64)
-    hit = np.flatnonzero(words)
+    hit = np.flatnonzero(words != 0)  # of booleans: three times as fast as of words
     if len(hit) < count:
         return np.flatnonzero(ends)
     # An end in byte k is a one bit with 8 k zero bits below it.
