@@ -6,20 +6,21 @@ Only the value type lives here; the formulas are in :mod:`activity_tracker_hll.h
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import ceil
+from math import ceil, expm1, floor, log1p
 from statistics import NormalDist
 from typing import Self
 
 from .errors import ArgumentTypeError, ArgumentValueError
 from .hll.estimators import standard_error
+from .hll.registers import REGISTERS
 
 __all__ = ["Estimate"]
 
-# Below this an estimate moves in whole ids, so its rounding is no longer small beside its error.
-_ROUNDING_SHOWS_BELOW = 100
 # With a smaller standard error than this (plain counts: below some 290 ids) an interval has too few whole
-# numbers for one more or less to be a detail: it gets more.
+# numbers for one more or less to be a detail: half an id is added on both sides.
 _FEW_NUMBERS_BELOW = 1.6
+# Plain counts below this depend on hardly more than how many registers are not empty: see _unrounded.
+_LINEAR_BELOW = 1000
 
 
 class Estimate(int):
@@ -81,13 +82,11 @@ class Estimate(int):
     def interval(self, confidence: float = 0.95) -> tuple[int, int]:
         """Whole numbers (low, high) between which the true count lies with this confidence.
 
-        Normal approximation: as many whole numbers as the interval is long, low and high included; of an
-        even number one more is below the count: estimates of few ids are more often a little above the
-        truth than a little below. Below some 290 ids both ends are rounded outwards, and below 100, where
-        estimates move in whole ids, half an id is added before.
+        Normal approximation, around what the estimate was before it was rounded. With a standard error
+        below 1.6 (plain counts: below some 290 ids) it is half an id wider on both sides.
 
-        Measured for 95 % and plain counts: 94-97 % from 300 ids on (but for some numbers below 600, from
-        91 %: few ids leave few possible estimates), 97-100 % below.
+        Simulated for 95 % and plain counts, 20,000 times, each number of ids up to 2500: it covers 93-98 %
+        from 300 ids on, 95 % on the average, 95-100 % below.
 
         Raises:
             ArgumentTypeError, ArgumentValueError: confidence is not a number between 0 and 1.
@@ -100,9 +99,19 @@ class Estimate(int):
             return int(self), int(self)
         # Of the lower tail, as 1 + confidence can round to 2.
         half = -NormalDist().inv_cdf((1 - confidence) / 2) * self.stderr
-        if self.stderr < _FEW_NUMBERS_BELOW or self < _ROUNDING_SHOWS_BELOW:
-            below = above = ceil(half + (0.5 if self < _ROUNDING_SHOWS_BELOW else 0))
-        else:
-            numbers = max(1, round(2 * half))
-            below, above = numbers // 2, (numbers - 1) // 2
-        return max(0, int(self) - below), int(self) + above
+        if self.stderr < _FEW_NUMBERS_BELOW:
+            half += 0.5
+        center = self._unrounded()
+        # The estimate itself is always among them, however low the confidence.
+        return max(0, min(int(self), ceil(center - half))), max(int(self), floor(center + half))
+
+    def _unrounded(self) -> float:
+        """The estimate before it was rounded, where that can be told.
+
+        Plain counts of few ids skip some whole numbers, as ids share registers: with k registers not empty
+        they are -m log(1 - k / m), the linear count (Whang 1990), next to which ranks hardly matter.
+        """
+        if self._stderr is not None or self >= _LINEAR_BELOW:
+            return int(self)
+        used = round(-REGISTERS * expm1(-self / REGISTERS))
+        return -REGISTERS * log1p(-used / REGISTERS)

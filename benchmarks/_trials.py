@@ -22,7 +22,7 @@ from activity_tracker_hll import Estimate, HyperLogLog
 from activity_tracker_hll.hll import codec
 from activity_tracker_hll.hll.estimators import cardinality, standard_error
 from activity_tracker_hll.hll.from_counts import difference
-from activity_tracker_hll.hll.registers import Registers, fold
+from activity_tracker_hll.hll.registers import MAX_RANK, REGISTERS, Registers
 from activity_tracker_hll.hll.unions import union_of_remainders
 
 __all__ = [
@@ -44,7 +44,6 @@ Part = tuple[int, int, int]
 """Some of the ids of one source: its place, and from where to where."""
 
 CONFIDENCE = 0.95
-_CHUNK = 1 << 15  # hashes that stay in the processor's cache
 _CHANCE = 3  # standard errors that a result may be off by chance
 
 
@@ -114,7 +113,7 @@ class Plan:
     Args:
         seeds: trials of the most expensive sizes.
         plain: sizes of plain counts.
-        real_ids: beyond so many, random hashes take the place of ids that are hashed: ten times as fast.
+        real_ids: beyond so many, no ids are hashed: registers are drawn.
         moves: sizes of buckets out of which ids are moved.
         source: own ids of each bucket of an aggregate.
         server_moves, server_source: the same on the server.
@@ -125,7 +124,7 @@ class Plan:
         *(1, 10, 100, 300, 1000, 3000, 10_000, 30_000, 100_000),
         *(300_000, 1_000_000, 3_000_000, 10_000_000),
     )
-    real_ids: int = 1_000_000
+    real_ids: int = 100_000
     moves: Sequence[int] = (10_000, 100_000, 1_000_000)
     source: int = 100_000
     server_moves: Sequence[int] = (10_000,)
@@ -133,9 +132,7 @@ class Plan:
 
     def trials(self, ids: int) -> int:
         """How often something with so many ids is tried: few trials do not show a small bias."""
-        if ids > 1_000_000:
-            return self.seeds
-        return self.seeds * (2 if ids > 100_000 else 10)
+        return self.seeds * (10 if ids <= self.real_ids else 2)
 
     @property
     def server_trials(self) -> int:
@@ -215,28 +212,31 @@ def sketch_of(ids: Ids) -> Registers:
 
 
 def plain_counts(plan: Plan) -> list[Cell]:
-    """One sketch a trial, counted each time it has grown to the next size; few grow to the largest."""
+    """One sketch a trial, counted each time it has grown to the next size."""
     cells = {size: Cell({"ids": size, "theory": theory(size)}, plain_goals(size)) for size in plan.plain}
-    for seed, source in seeds(plan.trials(1), "plain counts"):
+    for _, source in seeds(plan.trials(1), "plain counts"):
         sketch, done = HyperLogLog(), 0
         for size, cell in cells.items():
-            if seed >= plan.trials(size):
-                break
             if size <= plan.real_ids:
                 sketch.update(new_ids(source, size - done))
             else:
-                sketch = with_random_hashes(sketch, source, size - done)
+                sketch |= drawn_sketch(source, size - done)
             done = size
             cell.add(size, sketch.count())
     return list(cells.values())
 
 
-def with_random_hashes(sketch: HyperLogLog, source: np.random.Generator, count: int) -> HyperLogLog:
-    """A sketch to which so many hashes were added, as if they were those of ids."""
-    registers = codec.decode(sketch.to_bytes())
-    for start in range(0, count, _CHUNK):
-        fold(registers, source.bit_generator.random_raw(min(_CHUNK, count - start)))
-    return HyperLogLog.from_bytes(codec.encode(registers))
+def drawn_sketch(source: np.random.Generator, ids: int) -> HyperLogLog:
+    """A sketch of so many random ids, in a time that does not grow with them.
+
+    The ids fall evenly on the registers; of c ids on one register, none has a rank above k with chance
+    (1 - 2^-k)^c, which is solved for k.
+    """
+    fallen = source.multinomial(ids, np.full(REGISTERS, 1 / REGISTERS))
+    with np.errstate(divide="ignore"):  # where none fell
+        rank = np.ceil(-np.log2(-np.expm1(-source.exponential(size=REGISTERS) / fallen)))
+    ranks = np.where(fallen == 0, 0, np.clip(rank, 1, MAX_RANK))
+    return HyperLogLog.from_bytes(codec.encode(ranks.astype(np.uint8)))
 
 
 def theory(size: int) -> float:

@@ -2,7 +2,7 @@
 
 Most trials are made in this process, with the library's own sketches. Their registers are those of the
 server: each run sends the ids of one seed to a server by PFADD and compares; a difference ends it with exit
-code 1. Beyond a million ids, random hashes that are folded into the sketch stand in for ids that are hashed.
+code 1. Beyond 100,000 ids, registers of plain counts are drawn from their distribution.
 A smaller series goes through the server with the library's own calls; its moves are made by the library's
 script, in batches. Each estimate of it is compared with that of sketches of the same ids in this process.
 
@@ -192,7 +192,7 @@ def plain_table(rows: Rows, compared: Sequence[int], plan: Plan) -> Table:
         "Goals: RMSE at most 0.82 % from 100 ids on, bias below 0.05 % from 1000 on, 93-97 % covered from 300"
         " on.\nThe uncertainty of a bias is 0.81 % / sqrt(trials), less for few ids; * beyond 3 times that. ?"
         f" missed by less than that.\nUp to {compared[-1]:,} ids PFADD made the same registers of one seed's"
-        f" ids. Beyond {plan.real_ids:,}: random hashes."
+        f" ids. Beyond {plan.real_ids:,}: drawn registers."
     )
     columns = ("ids", "trials", "RMSE %", "theory %", "bias %", "95 % covers", "goals")
     made = table("Plain counts", *columns, caption=caption)
@@ -336,7 +336,7 @@ def draw_moves(drawn: Any, rows: Rows) -> None:
     type=click.IntRange(min=2),
     default=300,
     show_default=True,
-    help="Trials of the largest sizes; smaller ones have 2 or 10 times as many, the server a tenth.",
+    help="Trials of aggregates; others are 10 times as many, of a million ids twice, on the server a tenth.",
 )
 def main(server: str, quick: bool, file: Path | None, plot: Path | None, chosen: int) -> None:
     """Measure, print, save."""

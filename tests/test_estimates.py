@@ -1,15 +1,18 @@
 import copy
 import json
 import pickle
+from math import ceil, floor, log1p
 from statistics import NormalDist
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from activity_tracker_hll import Estimate
 from activity_tracker_hll.errors import ArgumentTypeError, ArgumentValueError
-from activity_tracker_hll.hll.estimators import standard_error
+from activity_tracker_hll.hll.estimators import cardinality, standard_error
+from activity_tracker_hll.hll.registers import REGISTERS
 
 counts = st.integers(0, 10**9)
 
@@ -57,21 +60,27 @@ def test_intervals_hold_the_count_and_grow_with_confidence(n, stderr, confidence
         assert wide_low <= low <= high <= wide_high
 
 
-@given(st.integers(100, 10**9), st.floats(1.6, 1e6), st.floats(0.01, 0.999))
-def test_an_interval_has_as_many_whole_numbers_as_it_is_long(n, stderr, confidence):
+@given(st.integers(0, 10**9), st.floats(0, 1e6, exclude_min=True), st.floats(0.01, 0.999))
+def test_an_interval_is_as_wide_as_a_normal_one(n, stderr, confidence):
     low, high = Estimate(n + 10**7, stderr).interval(confidence)
-    length = 2 * NormalDist().inv_cdf((1 + confidence) / 2) * stderr
-    assert high - low + 1 == pytest.approx(max(1, length), abs=0.5001)
-    assert n + 10**7 - low - (high - n - 10**7) in {0, 1}
+    half = NormalDist().inv_cdf((1 + confidence) / 2) * stderr + (0.5 if stderr < 1.6 else 0)
+    assert n + 10**7 - low == high - n - 10**7 == floor(half)
 
 
-@given(st.integers(0, 290), st.floats(0.01, 0.999))
-def test_of_few_ids_both_ends_are_rounded_outwards(n, confidence):
+# Every estimate of few ids: what k registers give that are not empty; half have rank 1, a quarter 2, ...
+RANKS = np.array([(k & -k).bit_length() for k in range(1, REGISTERS + 1)], np.uint8)
+LINEAR = {
+    cardinality(RANKS * (np.arange(REGISTERS) < k)): -REGISTERS * log1p(-k / REGISTERS) for k in range(1000)
+}
+
+
+@given(st.sampled_from([n for n in LINEAR if 290 < n < 990]), st.floats(0.01, 0.999))
+def test_intervals_of_few_ids_stand_around_what_was_rounded(n, confidence):
     low, high = Estimate(n).interval(confidence)
     half = NormalDist().inv_cdf((1 + confidence) / 2) * standard_error(n)
-    if standard_error(n) < 1.6:
-        assert high - n >= half
-        assert n - low >= min(n, half)
+    assert abs(LINEAR[n] - n) < 1
+    assert low == min(n, ceil(LINEAR[n] - half))
+    assert high == max(n, floor(LINEAR[n] + half))
 
 
 @given(counts, st.floats(0.01, 0.99))
@@ -82,9 +91,10 @@ def test_exact_counts_have_no_width(n, confidence):
 def test_intervals():
     assert Estimate(10_000).interval() == (9882, 10118)
     assert Estimate(0).interval() == (0, 0)
-    assert Estimate(0, 3.0).interval() == (0, 7)
-    assert Estimate(50).interval(0.5)[0] == 49
-    assert Estimate(1000, 2.0).interval() == (996, 1003)  # 7.84 are 8 whole numbers
+    assert Estimate(0, 3.0).interval() == (0, 5)
+    assert Estimate(50).interval() == (50, 51)  # 50 registers are not empty
+    assert Estimate(300).interval() == (297, 302)
+    assert Estimate(1000, 2.0).interval() == (997, 1003)
 
 
 @pytest.mark.parametrize("confidence", [0, 1, -1, 1.5, float("nan")])
