@@ -10,6 +10,9 @@ ends the run with exit code 1.
 Where the time goes is found in a run of its own: a timer interrupts it each millisecond, and what passed
 since the last time is charged to the module that is found at work.
 
+The command line's import reads a file first. How fast each format is read, and the events are then imported
+from a list, is measured with some of the events.
+
     python benchmarks/importing.py --events 5000000 --ids 500000 --plot importing.png
 """
 
@@ -19,9 +22,10 @@ import signal
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -47,6 +51,8 @@ from _common import (
 )
 from rich.table import Table
 
+from activity_tracker_hll.cli.readers import Layout, read
+from activity_tracker_hll.cli.sources import Lines, Rejected
 from activity_tracker_hll.hll import HyperLogLog
 
 BY_HAND, TUPLES, COLUMNS = "by hand, PFADD", "import_events, tuples", "import_events, columns"
@@ -54,6 +60,12 @@ GOALS = {BY_HAND: None, TUPLES: 2.0, COLUMNS: 4.0}
 BEGIN = np.datetime64("2026-06-01", "s")
 DAY_S = 24 * 3600
 SAMPLE_S = 0.001
+FILE_EVENTS = 100_000
+FILE_LINES = {
+    "csv": "{id},{bucket},{time:%Y-%m-%dT%H:%M:%S}\n",
+    "jsonl": '{{"id": "{id}", "bucket": "{bucket}", "time": "{time:%Y-%m-%dT%H:%M:%S}"}}\n',
+    "log": '{id} - - [{time:%d/%b/%Y:%H:%M:%S} +0000] "GET /{bucket} HTTP/1.1" 200 512 "-" "browser"\n',
+}
 
 READING, HASHING, FOLDING, PACKING, SENDING = (
     "reading, grouping",
@@ -184,6 +196,56 @@ def where_time_goes(
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class File:
+    """Seconds to read a file of some format, and to import the events that were read."""
+
+    format: str
+    events: int
+    parsing: float
+    importing: float
+
+    @property
+    def share(self) -> float:
+        """Of the whole import, what reading takes."""
+        return self.parsing / (self.parsing + self.importing)
+
+
+def read_files(server: Server, events: list[tuple[str, str, datetime]], rounds: int) -> list[File]:
+    """Every format; the best of the rounds."""
+    found = []
+    with tracker(server) as ours:
+        for name, line in FILE_LINES.items():
+            made = "".join(line.format(id=id, bucket=bucket, time=time) for id, bucket, time in events)
+            content = ("id,bucket,time\n" if name == "csv" else "") + made
+            layout = Layout(format=name, bucket_field=None if name == "log" else "bucket")
+
+            def parse(content: bytes = content.encode(), layout: Layout = layout) -> list[Any]:
+                return list(read(Lines(BytesIO(content), "file", Rejected()), layout, ours.calendar))
+
+            parsed = parse()
+            if len(parsed) != len(events):
+                raise click.ClickException(f"of {len(events)} events in {name}, {len(parsed)} were read")
+            runs: dict[str, Callable[[], object]] = {
+                "parse": parse,
+                "import": partial(ours.import_events, parsed),
+            }
+            seconds = in_turns(runs, rounds, server.flush)
+            found.append(File(name, len(events), min(seconds["parse"]), min(seconds["import"])))
+    return found
+
+
+def file_table(files: list[File]) -> Table:
+    """Reading next to importing."""
+    columns = ("", "M events/s read", "M events/s imported", "reading takes")
+    caption = f"{files[0].events:,} events each, the best of the rounds; imported: from what was read."
+    made = table("Files of the command line", *columns, caption=caption)
+    for of in files:
+        rates = (of.events / of.parsing / 1e6, of.events / of.importing / 1e6)
+        made.add_row(of.format, *(f"{rate:.3f}" for rate in rates), f"{of.share:.0%}")
+    return made
+
+
 def goals_of(seconds: dict[str, list[float]]) -> list[Goal]:
     """How much faster than by hand, round by round."""
     rates = {name: [1 / each for each in spent] for name, spent in seconds.items()}
@@ -245,11 +307,20 @@ def main(
         seconds = in_turns(runs, rounds, checked)
         phases = where_time_goes(runs, checked)
         checked()
+        files = read_files(running, events.tuples[:: max(1, count // FILE_EVENTS)], rounds)
     what = f"{count:,} events of {ids:,} ids, {days} days, {buckets} buckets, in the order of {order}"
     goals = goals_of(seconds)
-    show(running.environment, result_table(goals, seconds, count, what), phase_table(phases))
+    shown = result_table(goals, seconds, count, what), phase_table(phases), file_table(files)
+    show(running.environment, *shown)
     results = [{**goal.as_json(), "seconds": seconds[goal.what]} for goal in goals]
-    save_json(file, running.environment, what=what, results=results, phases=phases)
+    save_json(
+        file,
+        running.environment,
+        what=what,
+        results=results,
+        phases=phases,
+        files=[asdict(of) for of in files],
+    )
     if canvas is not None and plot is not None:
         draw_goals(canvas, goals, "times as fast as by hand", plot)
 
