@@ -77,7 +77,9 @@ def test_plain_and_gzipped_standard_input_count_the_same(tmp_path):
 def test_an_interrupted_import_is_simply_run_again(tmp_path):
     text = csv_text(60_000)
     run(tmp_path / "whole", "import", input=text)
-    with start(tmp_path / "cut", "import", "--format", "csv") as process:
+    # In the background of a shell script, signals to interrupt are ignored, also by what is started there.
+    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    with start(tmp_path / "cut", "import", "--format", "csv", **heard) as process:
         process.stdin.write(text[: len(text) // 2])
         process.stdin.flush()
         wait_for_data(tmp_path / "cut")
