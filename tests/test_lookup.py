@@ -6,7 +6,7 @@ import pytest
 from conftest import NOON, TODAY, YESTERDAY, day, raises
 
 from activity_tracker_hll import BackendResponseError, Estimate
-from activity_tracker_hll.hll import standard_error
+from activity_tracker_hll.hll.estimators import standard_error
 
 
 def test_a_year_to_today_oldest_first(server):

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from activity_tracker_hll.commands.pending import write_call
-from activity_tracker_hll.hll import standard_error
+from activity_tracker_hll.hll.estimators import standard_error
 
 NAME = f"daily-{TODAY:%Y%m%d}"
 

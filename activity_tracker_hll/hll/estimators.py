@@ -9,29 +9,25 @@ every id ever moved out of it. What remains is H without V. Several buckets at o
 from __future__ import annotations
 
 from math import floor, inf, sqrt
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .from_counts import difference, standard_error, union_of_differences
+from .from_counts import standard_error
 from .registers import MAX_RANK, REGISTERS, Registers, histogram
 
 __all__ = [
     "ABOVE",
     "CHANCE",
     "LARGEST",
-    "REGISTERS",
+    "Fit",
     "cardinality",
-    "difference",
+    "fit",
     "remainder",
     "resolution",
     "standard_error",
-    "union_of_remainders",
 ]
-
-union_of_remainders = union_of_differences
-"""The name that the estimate from counts had before there was one from registers, see :mod:`.unions`."""
 
 LARGEST: Final = 2**63 - 1
 """The largest count there is: Redis counts in signed 64-bit numbers."""
@@ -44,6 +40,9 @@ CHANCE = 2.0 ** -np.minimum(_RANKS, MAX_RANK - 1)
 
 ABOVE = np.where(_RANKS < MAX_RANK, 2.0**-_RANKS, 0.0)
 """Shape (52,): the chance that a hash has a rank above k."""
+
+_RAISED_BITS = np.uint8(6)
+_RAISED = 1 << 6
 
 _ITERATIONS = 100  # Newton takes 3 to 6; from registers that no ids make, up to 60
 
@@ -102,12 +101,7 @@ def _tau(x: float) -> float:
 def remainder(tracked: Registers, moved: Registers) -> tuple[int, float]:
     """Ids that are in H and not in V, and the standard error: censored maximum likelihood.
 
-    The remaining ids are independent of V. A register says what rank they reach where H is above V, and
-    that they do not reach further where it is not (it is censored). With b_k registers of rank
-    H_i = k > V_i, c_k = 2^-k and a = sum of 2^-H_i, their number R = m x, taken as Poisson, has the score
-    sum b_k c_k / (exp(c_k x) - 1) - a and the observed information
-    I = sum b_k c_k^2 exp(c_k x) / (exp(c_k x) - 1)^2. R itself being fixed, the variance is m^2 / I - R.
-    For rank 51, c is 2^-50 in the first sum and 0 in a.
+    See :func:`fit`. R itself being fixed and not a Poisson number, the variance is m^2 / I - R.
 
     Args:
         tracked: registers of H, shape (16384,).
@@ -122,18 +116,60 @@ def remainder(tracked: Registers, moved: Registers) -> tuple[int, float]:
         count = cardinality(tracked)
         return count, standard_error(count)
     tracked = np.maximum(tracked, moved)
-    # One histogram of both: ranks of registers where H is above V from 64 on.
-    both = np.bincount(tracked | (tracked > moved).view(np.uint8) << np.uint8(6), minlength=128).reshape(
-        2, 64
-    )
-    raised = both[1, : MAX_RANK + 1]
-    above = float((both[0, : MAX_RANK + 1] + raised) @ ABOVE)
-    if above == 0:  # full: anything may have gone in
-        return (LARGEST if raised.any() else 0), float(LARGEST)
-    rate, information = _likeliest(raised, above)
-    remaining = REGISTERS * rate
-    variance = REGISTERS**2 / information - remaining if information else 0.0
-    return min(LARGEST, round(remaining)), sqrt(max(0.0, variance) + resolution(above))
+    fitted = fit(tracked, moved)
+    if fitted.above == 0:  # full: anything may have gone in
+        return (LARGEST if (tracked > moved).any() else 0), float(LARGEST)
+    variance = REGISTERS**2 / fitted.information - fitted.ids if fitted.information else 0.0
+    return min(LARGEST, round(fitted.ids)), sqrt(max(0.0, variance) + resolution(fitted.above))
+
+
+class Fit(NamedTuple):
+    """What :func:`fit` found.
+
+    Attributes:
+        ids: R, not rounded; 0 where `above` is 0.
+        above: a, the sum of 2^-H_i.
+        information: I, of one register's rate; 0 where no register of H is above V.
+        codes: shape (16384,): of each register the rank of H, 64 more where H is above V.
+    """
+
+    ids: float
+    above: float
+    information: float
+    codes: NDArray[np.uint8]
+
+    def influence(self) -> NDArray[np.float64]:
+        """By how many ids each register changed R, shape (16384,); the sum of squares is R's variance."""
+        if not self.information:
+            return np.zeros(REGISTERS)
+        of_code = np.zeros((2, _RAISED))
+        of_code[:, : MAX_RANK + 1] -= ABOVE
+        of_code[1, 1 : MAX_RANK + 1] += _terms(CHANCE[1:], self.ids / REGISTERS)
+        of_code *= REGISTERS / self.information
+        influence: NDArray[np.float64] = of_code.ravel().take(self.codes)
+        return influence
+
+
+def fit(tracked: Registers, moved: Registers) -> Fit:
+    """The number R of ids in H and not in V by censored maximum likelihood.
+
+    These ids are independent of V. A register says what rank they reach where H is above V, and that they
+    do not reach further where it is not (it is censored). With b_k registers of rank H_i = k > V_i,
+    c_k = 2^-k and a = sum of 2^-H_i, their number R = m x, taken as Poisson, has the score
+    sum b_k c_k / (exp(c_k x) - 1) - a and the observed information
+    I = sum b_k c_k^2 exp(c_k x) / (exp(c_k x) - 1)^2. For rank 51, c is 2^-50 in the first sum and 0 in a.
+
+    Args:
+        tracked: registers of H, shape (16384,), nowhere below those of V.
+        moved: registers of V.
+    """
+    codes = tracked | (tracked > moved).view(np.uint8) << _RAISED_BITS
+    both = np.bincount(codes, minlength=2 * _RAISED).reshape(2, _RAISED)[:, : MAX_RANK + 1]
+    above = float(both.sum(axis=0) @ ABOVE)
+    if above == 0:
+        return Fit(0.0, above, 0.0, codes)
+    rate, information = _likeliest(both[1], above)
+    return Fit(REGISTERS * rate, above, information, codes)
 
 
 def resolution(above: float) -> float:
@@ -162,10 +198,16 @@ def _likeliest(raised: NDArray[np.int64], above: float) -> tuple[float, float]:
     # The score is convex and at least 0 here, as 1 / (exp(y) - 1) > 1 / y - 1 / 2: Newton only ascends.
     rate = float(count.sum() / (above + count @ chance / 2))
     for _ in range(_ITERATIONS):
-        term = chance / np.expm1(np.minimum(chance * rate, 700))  # exp(710) overflows
+        term = _terms(chance, rate)
         information = float(count @ (term * (term + chance)))
         step = (float(count @ term) - above) / information
         rate += step
         if step <= 1e-10 * rate:
             break
     return rate, information
+
+
+def _terms(chance: NDArray[np.float64], rate: float) -> NDArray[np.float64]:
+    """The terms c / (exp(c x) - 1)."""
+    terms: NDArray[np.float64] = chance / np.expm1(np.minimum(chance * rate, 700))  # exp(710) overflows
+    return terms

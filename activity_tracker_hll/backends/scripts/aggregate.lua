@@ -4,7 +4,7 @@
 --      the union and gone counts when it was made, count, standard error
 -- Returns {state, ...}: RAW places of sources whose raw sets must be folded in first, DONE, GONE places of
 -- sources whose sketches are gone, NONE (no sketch to count), MOVES union gone plain, number of
--- sources with moves, and the counts union_of_remainders() in hll/estimators.py wants of them and of each two;
+-- sources with moves, and the counts union_of_differences() in hll/from_counts.py wants of them and of each two;
 -- CHANGED, COUNTED n.
 local PER_SOURCE, FIRST = 5, 5
 local MOST_IN_PAIRS = 24 -- 1,380 counts of some 15 us each
