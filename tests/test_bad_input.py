@@ -319,7 +319,7 @@ def test_a_generator_is_consumed_once_even_under_retries(real_server):
     )
     tracker.track_many((f"u{n}" for n in range(5000)), bucket="a")
     tracker.import_events((f"u{n}", "b", TODAY) for n in range(5000))
-    assert Flaky.sent == 6  # one batch of ids, and the first events and the rest; each sent twice
+    assert Flaky.sent == 6  # the ids, the first event, all others; each sent twice
     row = real_server.tracker().lookup(buckets=["a", "b"], live=True)[-1][1]
     assert row["a"] == row["b"] == pytest.approx(5000, rel=0.03)
     pool.disconnect()

@@ -18,7 +18,7 @@ __all__ = ["EVENTS_PER_BATCH", "Batch", "Columns", "Part", "Rows", "batches"]
 
 EVENTS_PER_BATCH = 65_536
 
-_EVENTS_PER_STEP = 4096
+_MOST_PER_STEP = 4096
 _EVENTS_PER_PART = 8192  # with what they refer to, these stay in the processor's second cache
 
 Part = tuple[Any, Any, Any]
@@ -105,14 +105,16 @@ def batches(events: Any, due: Callable[[], bool] = lambda: False) -> Iterator[Ba
 def _row_batches(events: Iterator[Any], due: Callable[[], bool]) -> Iterator[Rows]:
     while True:
         rows: list[Any] = []
-        error, more = None, True
+        error, more, step = None, True, 1
         while more and len(rows) < EVENTS_PER_BATCH and not (rows and due()):
-            wanted = len(rows) + _EVENTS_PER_STEP
+            # Of a slow iterable, a step takes about as long as all before it: none is late by more than that.
+            wanted = len(rows) + step
             try:
-                rows.extend(islice(events, _EVENTS_PER_STEP))
+                rows.extend(islice(events, step))
             except Exception as raised:  # noqa: BLE001 (the caller's own are raised too, after the events before)
                 error = raised
             more = len(rows) == wanted
+            step = min(2 * step, _MOST_PER_STEP)
         yield Rows(rows, error)
         if not more:
             return

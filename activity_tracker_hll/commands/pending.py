@@ -37,7 +37,11 @@ _MOST_EVENTS = 1 << 20  # of 8 bytes, kept to find returning ids; beyond that a 
 
 
 def takes_sketches(context: Context) -> Operation[bool]:
-    """Whether the server counts a sketch that is written to it."""
+    """Whether the server counts a sketch that is written to it.
+
+    Raises:
+        BackendError: it cannot say, being out of memory or read-only.
+    """
     key = f"{context.keys.meta}:tmp:{token_hex(8)}"
     registers = empty()
     registers[0] = 1
@@ -47,7 +51,12 @@ def takes_sketches(context: Context) -> Operation[bool]:
         ("DEL", key),
     ]
     replies = yield commands
-    return replies[1] == 1
+    stored, counted, _ = replies
+    unwrap([stored])
+    if isinstance(counted, BackendResponseError):
+        return False
+    [number] = unwrap([counted])
+    return bool(number == 1)
 
 
 def write_call(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
 from datetime import datetime
 from math import inf
@@ -123,7 +123,8 @@ class Tracking:
         """
         pending = Pending(self._context)
         importing: Importing | None = None
-        late, pushed = 0, -inf
+        # What may be a stream shows at once that it works; what is all there is not cut up.
+        late, pushed = 0, clock() if isinstance(events, Sized) else -inf
 
         def due() -> bool:
             return abs(clock() - pushed) >= _PUSH_EVERY_S

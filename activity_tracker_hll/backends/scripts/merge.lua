@@ -24,7 +24,8 @@ elseif held and held == merged then
   redis.call('SET', hll, sketch, 'KEEPTTL')
 else
   redis.call('SET', temporary, sketch, 'EX', 60)
-  redis.call('PFMERGE', hll, temporary)
+  local done = redis.pcall('PFMERGE', hll, temporary)
   redis.call('DEL', temporary)
+  if done.err then return done end -- the bucket's own is damaged, or no sketch
 end
 return {redis.call('EXISTS', out) == 1 and 'OUT' or 'OK'}
