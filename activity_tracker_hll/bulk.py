@@ -30,9 +30,10 @@ _PADDING = "\0" * SLACK
 _END = "\n" + _PADDING
 _SEPARATOR = ord("\n")
 
-# The C library of Linux takes a block from the system, page by page, and gives it back at once, unless it
-# is smaller than the largest one ever given back: this one, which is not touched. Lists take half the time.
-np.empty(2 << 20, np.uint8)
+# glibc takes a large block from the system page by page, and gives it back at once, unless the process
+# gave back a larger one before. This one is never touched; all batches of lists take half the time after it.
+_raise_threshold_of_malloc = np.empty(2 << 20, np.uint8)
+del _raise_threshold_of_malloc
 
 
 def hashes(encoder: IdEncoder, ids: object, argument: str = "ids") -> Iterator[Hashes]:
@@ -68,7 +69,7 @@ def hashes_of_bytes(encoded: Sequence[bytes]) -> Hashes:
 
 def _of_chunk(hasher: Hasher, encoder: IdEncoder, chunk: Any, argument: str, first: int) -> Hashes:
     """Of a list or array of up to CHUNK ids, the first of which stands at that place."""
-    if not encoder.secret:
+    if not encoder.has_secret:
         found = _of_array(hasher, chunk) if isinstance(chunk, np.ndarray) else _of_list(hasher, chunk)
         if found is not None:
             return found
@@ -167,6 +168,8 @@ def _of_bytes(hasher: Hasher, encoded: Sequence[bytes]) -> Hashes:
 def _of_array(hasher: Hasher, ids: NDArray[Any]) -> Hashes | None:
     if ids.dtype.kind in "iu":
         return _of_integers(hasher, ids)
+    if not ids.dtype.itemsize:
+        return None
     if ids.dtype.kind == "U":
         points = np.ascontiguousarray(ids, ids.dtype.newbyteorder("=")).view(np.uint32)
         if points.max(initial=0) > 127:
@@ -179,7 +182,7 @@ def _of_padded(hasher: Hasher, ids: NDArray[np.bytes_]) -> Hashes | None:
     """Of numpy's strings of bytes, which are padded with zeros."""
     width = ids.dtype.itemsize
     buffer = ids.view(np.uint8)
-    if width and buffer[width - 1 :: width].all() and width <= MAX_ID_BYTES:
+    if buffer[width - 1 :: width].all() and width <= MAX_ID_BYTES:
         padded = buffer if width >= SLACK else np.concatenate([buffer, np.zeros(SLACK, np.uint8)])
         return hasher.equal(padded, len(ids), width, width)
     sizes = np.strings.str_len(ids).astype(np.int64)

@@ -6,7 +6,7 @@ Only the value type lives here; the formulas are in :mod:`activity_tracker_hll.h
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import ceil, expm1, floor, log1p
+from math import ceil, expm1, floor, inf, log1p
 from statistics import NormalDist
 from typing import Self
 
@@ -35,7 +35,7 @@ class Estimate(int):
             (:func:`activity_tracker_hll.hll.estimators.standard_error`).
 
     Raises:
-        ArgumentValueError: a negative value or standard error.
+        ArgumentValueError: a negative value, a negative or infinite standard error.
     """
 
     _stderr: float | None = None
@@ -45,8 +45,8 @@ class Estimate(int):
         if self < 0:
             raise ArgumentValueError(f"value must not be negative, got {value!r}")
         if stderr is not None:
-            if not stderr >= 0:
-                raise ArgumentValueError(f"stderr must not be negative, got {stderr!r}")
+            if not 0 <= stderr < inf:
+                raise ArgumentValueError(f"stderr must not be negative or infinite, got {stderr!r}")
             self._stderr = float(stderr)
         return self
 

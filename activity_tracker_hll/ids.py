@@ -50,6 +50,11 @@ class IdEncoder:
             return ""
         return hashlib.blake2b(b"fingerprint", key=self._key, digest_size=8, person=b"meta").hexdigest()
 
+    @property
+    def has_secret(self) -> bool:
+        """Whether ids are hashed with a secret."""
+        return self._key is not None
+
     def one(self, value: object, argument: str = "id") -> bytes:
         """The bytes that are counted for an id.
 
@@ -58,11 +63,6 @@ class IdEncoder:
             ArgumentValueError: empty, over 1 KiB, or not encodable as UTF-8.
         """
         return self.conceal(_encode(value, argument))
-
-    @property
-    def secret(self) -> bool:
-        """Whether ids are hashed with a secret."""
-        return self._key is not None
 
     def many(self, values: object, argument: str = "ids", first: int = 0) -> list[bytes]:
         """The bytes for each id of an iterable, consumed once.
@@ -134,11 +134,13 @@ def check_batch(values: object, argument: str) -> Iterable[Any]:
         ArgumentTypeError: not an iterable, or one that is more likely a single id or a mapping; an
             array of another shape or type.
     """
-    if isinstance(values, (str, bytes, bytearray, Mapping)) or not isinstance(values, Iterable):
+    if isinstance(values, (str, bytes, bytearray, memoryview, Mapping)) or not isinstance(values, Iterable):
         raise ArgumentTypeError(
             f"{argument} must be a list, tuple, set, iterator or numpy array of ids,"
             f" got {type(values).__name__} {_shown(values)}"
         )
+    if isinstance(values, np.ma.MaskedArray):
+        raise ArgumentTypeError(f"{argument} must not be a masked array; its compressed() has the ids")
     if isinstance(values, np.ndarray) and (values.ndim != 1 or values.dtype.kind not in "SUiuO"):
         raise ArgumentTypeError(
             f"{argument} must be a one-dimensional array of S, U or integer type,"

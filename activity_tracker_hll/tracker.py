@@ -11,6 +11,8 @@ from functools import wraps
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
+from numpy.typing import NDArray
+
 from . import arguments
 from .backends.base import BaseBackend
 from .commands import (
@@ -201,7 +203,7 @@ class ActivityTracker:
 
     def import_events(
         self,
-        events: Iterable[tuple[object, str | None, dt.date]],
+        events: Iterable[tuple[object, str | None, dt.date]] | tuple[NDArray[Any], Any, Any],
         periods: Iterable[str] | None = None,
         *,
         progress: Callable[[int], object] | None = None,
@@ -213,7 +215,9 @@ class ActivityTracker:
         run again.
 
         Args:
-            events: (id, bucket, date or datetime) tuples, consumed once.
+            events: (id, bucket, date or datetime) tuples, consumed once. Or, some times as fast, a tuple of
+                three columns: a numpy array of ids; an array or list of buckets, or one for all; an array
+                (also of datetime64) or list of dates, or one for all.
             progress: called with the number of events sent so far.
 
         Raises:

@@ -378,7 +378,7 @@ BAD = {
 @pytest.mark.parametrize(("bad", "error", "words"), BAD.values(), ids=BAD)
 def test_the_place_of_a_bad_id(bad, error, words, good, encoder):
     # Under a secret ids are hashed one by one, which takes a while; far places come below.
-    for place in (0, 3, 9) if encoder.secret else (0, 3, 9, CHUNK, 2 * CHUNK + 5):
+    for place in (0, 3, 9) if encoder.has_secret else (0, 3, 9, CHUNK, 2 * CHUNK + 5):
         ids = [good] * (place + 5)
         ids[place] = bad
         for batch in (ids, tuple(ids), iter(ids), np.fromiter(ids, object, len(ids))):

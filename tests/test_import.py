@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from datetime import UTC, date, datetime, timedelta, timezone
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -18,10 +19,12 @@ from activity_tracker_hll import (
     ArgumentTypeError,
     ArgumentValueError,
     BackendError,
+    BackendResponseError,
     CollapseError,
     HyperLogLog,
 )
 from activity_tracker_hll.commands.batches import EVENTS_PER_BATCH
+from activity_tracker_hll.commands.pending import FEW
 from activity_tracker_hll.hll.codec import DENSE_BYTES
 from activity_tracker_hll.ids import IdEncoder
 from activity_tracker_hll.periods import Calendar
@@ -180,14 +183,71 @@ def test_what_another_client_adds_meanwhile_is_kept(real_server):
     key = tracker.backend.keys.bucket(f"daily-{TODAY:%Y%m%d}", None).hll
     execute = tracker.backend.execute
 
+    adding = iter(range(10_000, 10_100, 50))
+
     def interrupted(commands, shard=0):
         replies = execute(commands, shard)
-        real_server.client.pfadd(key, *range(10_000, 10_100))
+        first = next(adding, None)
+        if first is not None:  # not after the last write, which would hide that it lost them
+            real_server.client.pfadd(key, *range(first, first + 50))
         return replies
 
     tracker.backend.execute = interrupted
     tracker.track_many(range(300, 600))
     assert tracked(real_server)[key.encode()] == HyperLogLog([*range(600), *range(10_000, 10_100)])
+
+
+@pytest.mark.parametrize("held", ["nothing", "sparse", "dense"])
+def test_no_temporary_key_is_left(real_server, held):
+    tracker = real_server.tracker()
+    if held != "nothing":
+        tracker.track_many(range(200 if held == "sparse" else 10_000))
+    tracker.track_many(range(10_000, 20_000))
+    assert not [name for name in real_server.names() if "tmp" in name]
+    [sketch] = tracked(real_server).values()
+    assert sketch.count() > 9_000
+
+
+@pytest.mark.parametrize("value", [b"x" * 12_304, HyperLogLog(range(9000)).to_bytes()[:-9], b"HYLL", b""])
+def test_what_cannot_be_united_is_reported_and_leaves_no_temporary_key(real_server, value):
+    tracker = real_server.tracker()
+    tracker.track(id=1, bucket="a")
+    key = tracker.backend.keys.bucket(f"daily-{TODAY:%Y%m%d}", "a").hll
+    real_server.client.set(key, value)
+    if value:
+        with pytest.raises(BackendResponseError, match="'a'"):
+            tracker.track_many(range(5000), bucket="a")
+        assert real_server.client.get(key) == value
+    assert not [name for name in real_server.names() if "tmp" in name]
+
+
+def test_a_server_that_could_not_say_is_asked_again(real_server):
+    """Whether it takes sketches; here it is out of memory."""
+    tracker = real_server.tracker()
+    tracker.track(id=1)
+    before = real_server.client.config_get("maxmemory")["maxmemory"]
+    real_server.client.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(BackendResponseError, match="OOM"):
+            tracker.track_many(range(5000))
+    finally:
+        real_server.client.config_set("maxmemory", before)
+    real_server.client.config_resetstat()
+    tracker.track_many(range(5000))
+    assert "cmdstat_pfadd" not in real_server.client.info("commandstats")
+
+
+def test_what_waits_to_be_sent_is_bounded(real_server):
+    """In events and in sketches, also if no second has passed."""
+    tracker = real_server.tracker(clock=lambda: NOON)
+    sent = []
+    tracker.import_events((np.arange(1_200_000), "a", TODAY), progress=sent.append)
+    assert len(sent) >= 2
+    assert max(b - a for a, b in pairwise([0, *sent])) <= (1 << 20) + 65_536
+    sent.clear()
+    buckets = np.repeat(np.array([f"b{n}" for n in range(2500)]), FEW)
+    tracker.import_events((np.arange(len(buckets)), buckets, TODAY), progress=sent.append)
+    assert len(sent) >= 2
 
 
 @pytest.mark.parametrize("secret", [None, "hush"])

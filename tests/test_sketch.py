@@ -356,7 +356,10 @@ def test_subclasses():
         assert type(made) is Named
         assert made == named == numbers(100)
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-        assert type(by_pickle(protocol)(named)) is Named
+        again = by_pickle(protocol)(named)
+        assert type(again) is Named
+        assert (again, again.name) == (named, "a")
+    assert [made.name for made in (named.copy(), copy.copy(named), copy.deepcopy(named))] == ["a"] * 3
     assert named | numbers(200) == numbers(200) | named == numbers(200)
     named |= numbers(200)
     assert type(named) is Named

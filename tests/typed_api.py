@@ -3,6 +3,8 @@
 import datetime as dt
 from typing import assert_type
 
+import numpy as np
+
 from activity_tracker_hll import ActivityTracker, Collapsed, Entry, Estimate, Imported
 from activity_tracker_hll.commands import Row
 
@@ -15,6 +17,8 @@ def calls(tracker: ActivityTracker) -> None:
     assert_type(tracker.lookup_daily(live=True), list[Row])
     tracker.track_many([1, "2"], bucket="a")
     assert_type(tracker.import_events([(1, None, dt.date(2026, 1, 1))], progress=print), Imported)
+    tracker.import_events((np.array(["a", "b"]), "bucket", dt.date(2026, 1, 1)))
+    tracker.import_events((np.arange(2), ["a", None], np.array(["2026-01-01"] * 2, "M8[D]")))
     assert_type(tracker.collapse(buckets=["a", None], aggregate_buckets={"t": ["a"]}), list[Collapsed])
     for when, counts in tracker.lookup("daily", start=dt.date(2026, 1, 1), live=True, missing=None):
         assert_type(when, dt.date)

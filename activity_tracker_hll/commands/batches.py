@@ -130,9 +130,13 @@ def _column_batches(ids: NDArray[Any], buckets: Any, dates: Any) -> Iterator[Col
 
 def _cut(values: Any, name: str, count: int) -> Callable[[slice], Any]:
     """How to take a part of a column."""
+    if isinstance(values, np.datetime64):
+        values = values.astype("datetime64[us]").item()
     if values is None or isinstance(values, (str, date)):
         return lambda _part: values
-    if not isinstance(values, (Sequence, np.ndarray)) or isinstance(values, bytes):
+    if isinstance(values, np.ma.MaskedArray):
+        raise ArgumentTypeError(f"events: {name} must not be a masked array")
+    if not isinstance(values, (list, tuple)) and getattr(values, "ndim", 0) != 1:
         raise ArgumentTypeError(f"events: {name} must be an array, a list or one value, got {values!r:.60}")
     if len(values) != count:
         raise ArgumentValueError(f"events: {count} ids but {len(values)} {name}")

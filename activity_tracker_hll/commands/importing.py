@@ -72,7 +72,7 @@ class Importing:
                 if numbers is None:
                     return None
                 cells.append(np.broadcast_to(numbers, len(ids)))
-        except (ActivityTrackerError, TypeError, ValueError, LookupError):
+        except (ActivityTrackerError, TypeError, ValueError, LookupError, OverflowError):
             return None
         return np.concatenate(hashes), np.concatenate(buckets) * len(self._cells.names) + np.concatenate(
             cells

@@ -27,8 +27,9 @@ __all__ = ["FEW", "Pending", "Place", "takes_sketches", "write_call"]
 Place = tuple[str, str | None]
 """A period's name and a bucket."""
 
-FEW = 32
-"""Fewer events of one place than this are kept as ids."""
+FEW = 128
+"""Fewer events of one place than this are kept as ids: the server adds these in the time it takes to read
+a small sketch, unite it here and write it back."""
 
 _IDS_PER_CALL = 1000
 _CALLS_PER_BATCH = 64

@@ -18,12 +18,10 @@ from ..periods import Period
 from .base import MARGIN_S, Context, Operation, named
 from .batches import batches
 from .importing import Importing
-from .pending import Pending, Place, takes_sketches, write_call
+from .pending import FEW, Pending, Place, takes_sketches, write_call
 
 __all__ = ["Imported", "Tracking"]
 
-# From so many ids on a sketch is cheaper than PFADD, the second round trip included that it may take.
-_FEW_AT_ONCE = 256
 _PUSH_EVERY_S = 1.0
 
 
@@ -96,7 +94,7 @@ class Tracking:
             batch = list(batch)
         places = [(self._locate(kind, now, moment)[0].name, self._context.open(bucket)) for kind in kinds]
         pending = Pending(self._context)
-        hashes = bulk.all_hashes(self._context.ids, batch) if len(batch) >= _FEW_AT_ONCE else None
+        hashes = bulk.all_hashes(self._context.ids, batch) if len(batch) >= FEW else None
         if hashes is not None and (yield from self._takes_sketches(shard)):
             for place in places:
                 pending.add_hashes(place, hashes)

@@ -26,7 +26,8 @@ class HyperLogLog:
     """A set of ids of which only the number is known, approximately: 16384 registers of 6 bits.
 
     Hash, registers and format are those of Redis and Valkey: what `PFADD` makes of the same ids is
-    equal, `from_bytes` reads what `GET` returns, and what `to_bytes` writes can be `SET`.
+    equal, `from_bytes` reads what `GET` returns, and what `to_bytes` writes can be `SET`. Threads that
+    share one must take turns.
 
     Args:
         ids: what it holds to begin with, as in :meth:`update`.
@@ -63,7 +64,8 @@ class HyperLogLog:
         raised = self._registers.copy()
         for hashes in bulk.hashes(_ENCODER, ids):
             registers.fold(raised, hashes)
-        self._registers = raised
+        # In place: an iterator of ids may have added some itself.
+        np.maximum(self._registers, raised, out=self._registers)
 
     def merge(self, *others: HyperLogLog) -> None:
         """Add everything that is in other sketches: the union.
@@ -72,7 +74,7 @@ class HyperLogLog:
             ArgumentTypeError: not a HyperLogLog.
         """
         for other in others:
-            _check(other, "merge")
+            _check(other, "others")
         for other in others:
             np.maximum(self._registers, other._registers, out=self._registers)
 
@@ -126,20 +128,28 @@ class HyperLogLog:
         """A sketch of its own that holds the same."""
         result = type(self).__new__(type(self))
         result._registers = self._registers.copy()
+        result._set_attributes(getattr(self, "__dict__", {}))
         return result
 
     __copy__ = copy
-
-    def __deepcopy__(self, memo: object) -> Self:
-        return self.copy()
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, HyperLogLog):
             return NotImplemented
         return np.array_equal(self._registers, other._registers)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self).from_bytes, (self.to_bytes(),)
+    def __getstate__(self) -> tuple[bytes, dict[str, Any]]:
+        return self.to_bytes(), getattr(self, "__dict__", {})
+
+    def __setstate__(self, state: tuple[bytes, dict[str, Any]]) -> None:
+        data, attributes = state
+        self._registers = codec.decode(data)
+        self._set_attributes(attributes)
+
+    def _set_attributes(self, attributes: dict[str, Any]) -> None:
+        """Those that a subclass has besides."""
+        for name, value in attributes.items():
+            setattr(self, name, value)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {int(self.count())} ids>"
