@@ -264,7 +264,9 @@ def differences(
     cells = []
     for share in shares:
         expected = simulated.get((tracked, share))
-        goals = [Goal("rmse", 0, 1.1 * expected[-1])] if expected else []
+        goals = [Goal("coverage", 93, 97)]
+        if expected:
+            goals.append(Goal("rmse", 0, 1.1 * expected[-1]))
         cells.append(Cell({"ids": tracked, "out": share, "simulated": expected}, goals))
     for _, source in seeds(plan.trials(tracked), f"moves out of {tracked:,}"):
         ids = new_ids(source, tracked)

@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import textwrap
+from collections import deque
 from datetime import UTC, date, datetime, timedelta, timezone
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -451,3 +452,35 @@ def test_counts_of_corrupt_sketches_after_moves_are_errors_by_name(real_server):
         tracker.collapse()
     [(_, counts)] = tracker.lookup(start=YESTERDAY, end=TODAY)
     assert counts["b"] == pytest.approx(1999, rel=0.03)
+
+
+MASKED = np.ma.masked_array(np.arange(3), [True, False, False])
+
+
+@pytest.mark.parametrize(
+    ("ids", "buckets", "dates", "words"),
+    [
+        (MASKED, "a", TODAY, "masked"),
+        (np.ma.masked_array(["a", "b", "c"], [1, 0, 0]).astype("S"), "a", TODAY, "masked"),
+        (np.ndarray((3,), "S0", b"abc"), "a", TODAY, "empty"),
+        (np.arange(3), np.ma.masked_array(["a", "b", "c"], [1, 0, 0]), TODAY, "masked"),
+        (np.arange(3), np.array("a"), TODAY, "buckets"),
+        (np.arange(3), deque("abc"), TODAY, "buckets"),
+        (np.arange(3), memoryview(b"abc"), TODAY, "buckets"),
+        (np.arange(3), "a", np.array("2026-01-01", "M8[D]"), "dates"),
+        (np.arange(3), "a", np.datetime64("NaT"), "date"),
+    ],
+)
+def test_odd_columns_are_refused(real_server, ids, buckets, dates, words):
+    with pytest.raises((ArgumentTypeError, ArgumentValueError), match=words):
+        real_server.tracker().import_events((ids, buckets, dates))
+    assert not tracked(real_server)
+
+
+@pytest.mark.parametrize("unit", ["Y", "D", "s", "ns"])
+def test_one_moment_of_numpy_for_all(real_server, unit):
+    tracker = real_server.tracker()
+    moment = np.datetime64("1970-01-01").astype(f"M8[{unit}]")
+    for date_ in (moment, np.repeat(moment, 200)):
+        assert tracker.import_events((np.arange(200), "a", date_)).events == 200
+    assert [*tracked(real_server)] == [b"active:{daily-19700101:a}:hll"]

@@ -546,3 +546,20 @@ def test_text_is_not_normalised(ids):
     assert HyperLogLog([*ids, "é", "e\u0301"]) == HyperLogLog(ids) | HyperLogLog(["é"]) | HyperLogLog(
         ["e\u0301"]
     )
+
+
+def test_ids_that_an_iterator_adds_itself_are_kept():
+    sketch = HyperLogLog()
+
+    def ids():
+        for n in range(10):
+            sketch.add(n + 100)
+            yield n
+
+    sketch.update(ids())
+    assert sketch == HyperLogLog([*range(10), *range(100, 110)])
+
+
+def test_a_view_of_memory_is_one_id_or_none():
+    with pytest.raises(ArgumentTypeError, match="memoryview"):
+        HyperLogLog(memoryview(b"abc"))

@@ -136,7 +136,7 @@ def _cut(values: Any, name: str, count: int) -> Callable[[slice], Any]:
         return lambda _part: values
     if isinstance(values, np.ma.MaskedArray):
         raise ArgumentTypeError(f"events: {name} must not be a masked array")
-    if not isinstance(values, (list, tuple)) and getattr(values, "ndim", 0) != 1:
+    if not isinstance(values, (list, tuple)) and not (isinstance(values, np.ndarray) and values.ndim == 1):
         raise ArgumentTypeError(f"events: {name} must be an array, a list or one value, got {values!r:.60}")
     if len(values) != count:
         raise ArgumentValueError(f"events: {count} ids but {len(values)} {name}")
