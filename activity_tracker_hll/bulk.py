@@ -29,6 +29,7 @@ _SHORTEST_CHUNK = 1024
 _PADDING = "\0" * SLACK
 _END = "\n" + _PADDING
 _SEPARATOR = ord("\n")
+_COUNTED = (list, tuple, set, frozenset, range, np.ndarray)  # others may only guess their length
 
 # glibc takes a large block from the system page by page, and gives it back at once, unless the process
 # gave back a larger one before. This one is never touched; all batches of lists take half the time after it.
@@ -45,7 +46,7 @@ def hashes(encoder: IdEncoder, ids: object, argument: str = "ids") -> Iterator[H
         ArgumentTypeError, ArgumentValueError: naming the place of the first bad id.
     """
     batch = check_batch(ids, argument)
-    hasher = Hasher(min(CHUNK, len(batch)) if isinstance(batch, Sized) else CHUNK)
+    hasher = Hasher(min(CHUNK, len(batch)) if isinstance(batch, _COUNTED) else CHUNK)
     done = 0
     for chunk in _chunks(batch):
         yield _of_chunk(hasher, encoder, chunk, argument, done)

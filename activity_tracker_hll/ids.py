@@ -120,7 +120,7 @@ def _encode_subclass(value: object, argument: str) -> bytes:
         return str.encode(value)
     if isinstance(value, bytes):
         return bytes(value)
-    if isinstance(value, (int, np.integer)):
+    if isinstance(value, (int, np.integer)) and not isinstance(value, np.timedelta64):
         return b"%d" % int(value)
     if isinstance(value, UUID):
         return str(value).encode()

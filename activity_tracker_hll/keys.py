@@ -130,6 +130,7 @@ def check_name(name: object, argument: str) -> str:
     """
     if not isinstance(name, str):
         raise ArgumentTypeError(f"{argument} must be a str, got {name!r}")
+    name = str.__str__(name)
     if not name:
         raise ArgumentValueError(f"{argument} must not be empty")
     if _FORBIDDEN.search(name):
@@ -156,7 +157,8 @@ def check_bucket(bucket: object, argument: str = "bucket") -> str | None:
         return None
     if not isinstance(bucket, str):
         raise ArgumentTypeError(f"{argument} must be a str, got {bucket!r}")
-    return _check_bucket_name(bucket, argument)
+    # Of a str that is also an Enum, a key would show the member's name; and it is equal to the plain one.
+    return _check_bucket_name(bucket if type(bucket) is str else str.__str__(bucket), argument)
 
 
 @lru_cache(maxsize=4096)  # the same few buckets with every event

@@ -171,7 +171,8 @@ class Calendar:
 
     def _converted(self, value: datetime, argument: str) -> datetime:
         try:
-            return value.astimezone(self.zone).replace(tzinfo=None)
+            # By way of UTC: an hour of the same zone that a clock leaves out would be kept as it is.
+            return value.astimezone(UTC).astimezone(self.zone).replace(tzinfo=None)
         except (OverflowError, ValueError) as error:
             raise ArgumentValueError(f"{argument} is out of range: {value!r}") from error
 

@@ -212,7 +212,8 @@ class ActivityTracker:
         """Record events of any bucket and moment, in any order: logs, streams, back-fills.
 
         Importing the same events again changes nothing, so an import that was cut short is simply
-        run again.
+        run again. But an id that was moved out of its bucket in the meantime is back there when it is
+        seen again; and moves that are made while an import runs may come before events read earlier.
 
         Args:
             events: (id, bucket, date or datetime) tuples, consumed once. Or, some times as fast, a tuple of

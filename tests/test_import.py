@@ -9,6 +9,7 @@ import sys
 import textwrap
 from collections import deque
 from datetime import UTC, date, datetime, timedelta, timezone
+from enum import Enum
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
@@ -484,3 +485,63 @@ def test_one_moment_of_numpy_for_all(real_server, unit):
     for date_ in (moment, np.repeat(moment, 200)):
         assert tracker.import_events((np.arange(200), "a", date_)).events == 200
     assert [*tracked(real_server)] == [b"active:{daily-19700101:a}:hll"]
+
+
+class Site(str, Enum):  # noqa: UP042 (a StrEnum shows its value)
+    SHOP = "shop"
+
+
+def test_a_bucket_that_is_a_member_of_an_enum_is_its_text(server):
+    tracker = server.tracker()
+    tracker.track(id=1, bucket=Site.SHOP)
+    tracker.track_many([2], bucket=Site.SHOP)
+    tracker.import_events([(3, Site.SHOP, TODAY), *((n, "shop", TODAY) for n in range(4, 400))])
+    tracker.track(id=0, bucket="shop")
+    tracker.track(id=5, bucket="blog", old_id=5, old_bucket=Site.SHOP)
+    assert not [name for name in server.names() if "Site" in name or "SHOP" in name]
+    assert tracker.lookup(buckets=["shop"], live=True)[-1][1]["shop"] == pytest.approx(398, abs=12)
+
+
+@pytest.mark.parametrize("unit", ["Y", "M", "W", "D", "h"])
+@pytest.mark.parametrize("number", [2**63 - 1, 2**61 + 20_000, -(2**63) + 1])
+def test_moments_that_no_calendar_has_are_refused_in_any_lot(real_server, unit, number):
+    for count in (10, 5000):
+        dates = np.full(count, "2026-01-01", f"M8[{unit}]")
+        dates.view(np.int64)[count // 2] = number
+        with pytest.raises((ArgumentTypeError, ArgumentValueError), match="date"):
+            real_server.tracker().import_events((np.arange(count), "a", dates))
+
+
+@pytest.mark.parametrize(
+    ("zone", "moment"),
+    [
+        ("Europe/Berlin", datetime(2026, 3, 29, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"))),
+        ("Europe/Berlin", datetime(2026, 3, 29, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"), fold=1)),
+        ("America/Sao_Paulo", datetime(2018, 11, 4, 0, 30, tzinfo=ZoneInfo("America/Sao_Paulo"), fold=1)),
+        ("UTC", datetime(2999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)),
+    ],
+)
+def test_a_moment_is_in_the_same_periods_in_any_lot(real_server, zone, moment):
+    tracker = real_server.tracker(["hourly", "daily"], timezone=zone)
+    tracker.track(id=1, date=moment)
+    names = real_server.names()
+    for count in (10, 5000):
+        tracker.import_events([(n, None, moment) for n in range(count)])
+    assert real_server.names() == names
+
+
+def test_an_iterable_may_only_guess_its_length():
+    class Lazy:
+        def __iter__(self):
+            return iter(range(3000))
+
+        def __len__(self):
+            return 50
+
+    assert HyperLogLog(Lazy()) == HyperLogLog(range(3000))
+
+
+def test_a_span_of_time_is_no_id(real_server):
+    for span in (np.timedelta64(5), np.timedelta64(5, "s"), np.timedelta64("NaT")):
+        with pytest.raises(ArgumentTypeError, match="timedelta64"):
+            real_server.tracker().track(id=span)

@@ -27,6 +27,8 @@ _UNIX_EPOCH = date(1970, 1, 1).toordinal()
 # No zone's clock changes within a quarter of an hour, but for a few before 1972; those are noticed.
 _QUARTER_S = 900
 _WIDEST_TABLE = 1 << 20
+_FAR = 10**9
+_EXACT_S = 2.0**32  # seconds that a float tells apart to the microsecond
 _PLAIN = IdEncoder()
 
 
@@ -138,6 +140,9 @@ class Cells:
         unit = np.datetime_data(dates.dtype)[0]
         if np.isnat(dates).any() or (self._hourly and unit in "YMWD"):
             return None
+        numbers = dates.astype(np.int64)
+        if unit in "YMWDh" and not -_FAR < numbers.min() <= numbers.max() < _FAR:
+            return None  # hours would overflow
         wanted = "h" if self._hourly else "D"
         hours = dates.astype(f"datetime64[{wanted}]").astype(np.int64) * (1 if self._hourly else 24)
         return self._numbered(hours + _UNIX_EPOCH * 24, self._of_hour)
@@ -146,6 +151,8 @@ class Cells:
         try:
             seconds = np.fromiter(map(datetime.timestamp, dates), np.float64, len(dates))
         except (OverflowError, ValueError):
+            return None
+        if not -_EXACT_S < seconds.min() <= seconds.max() < _EXACT_S:
             return None
         return self._numbered(np.floor_divide(seconds, _QUARTER_S).astype(np.int64), self._of_quarter)
 
