@@ -469,7 +469,7 @@ MASKED = np.ma.masked_array(np.arange(3), [True, False, False])
         (np.arange(3), deque("abc"), TODAY, "buckets"),
         (np.arange(3), memoryview(b"abc"), TODAY, "buckets"),
         (np.arange(3), "a", np.array("2026-01-01", "M8[D]"), "dates"),
-        (np.arange(3), "a", np.datetime64("NaT"), "date"),
+        (np.arange(3), "a", np.datetime64("NaT", "D"), "date"),
     ],
 )
 def test_odd_columns_are_refused(real_server, ids, buckets, dates, words):
@@ -542,6 +542,6 @@ def test_an_iterable_may_only_guess_its_length():
 
 
 def test_a_span_of_time_is_no_id(real_server):
-    for span in (np.timedelta64(5), np.timedelta64(5, "s"), np.timedelta64("NaT")):
+    for span in (np.timedelta64(5, "D"), np.timedelta64(5, "s"), np.timedelta64("NaT", "s")):
         with pytest.raises(ArgumentTypeError, match="timedelta64"):
             real_server.tracker().track(id=span)
