@@ -10,6 +10,7 @@ import tempfile
 import textwrap
 import threading
 import time
+import traceback
 
 import psutil
 import pytest
@@ -239,17 +240,22 @@ def test_a_fork_keeps_the_server(tmp_path):
     child = os.fork()
     if child == 0:
         try:
+            signal.alarm(60)
             os.read(go[0], 1)
             tracker.track(id="child")
             os.write(done[1], b"%d" % count(tracker))
+        except BaseException:
+            os.write(done[1], traceback.format_exc().encode())
         finally:
             os._exit(0)
+    os.close(done[1])  # so that the end of a child that wrote nothing is seen
     tracker.close()
     os.write(go[1], b"x")
-    assert os.read(done[0], 10) == b"2"
+    with os.fdopen(done[0], "rb") as said:
+        assert said.read() == b"2"
     os.waitpid(child, 0)
-    for pipe in (*go, *done):
-        os.close(pipe)
+    for end in go:
+        os.close(end)
     with embedded(tmp_path) as tracker:
         assert count(tracker) == 2
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from datetime import timedelta
 
 import pytest
@@ -272,8 +273,8 @@ def test_retention_of_zero_loses_nothing_that_was_acknowledged(real_server):
     for thread in threads:
         thread.start()
     go.set()
-    while len(accepted) < 100:
-        pass
+    while len(accepted) < 100 and any(thread.is_alive() for thread in threads):
+        time.sleep(0.001)
     real_server.tracker(retention=timedelta(0)).collapse()
     for thread in threads:
         thread.join()
