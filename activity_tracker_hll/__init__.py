@@ -1,5 +1,6 @@
 """Daily, weekly, monthly... active users, counted with HyperLogLog in Redis or Valkey."""
 
+from .buffered import BufferedTracker, Statistics
 from .commands import Collapsed, Entry, Imported
 from .errors import (
     ActivityTrackerError,
@@ -11,12 +12,14 @@ from .errors import (
     BackendResponseError,
     BackendTimeoutError,
     CollapseError,
+    DroppedEventsError,
     EmbeddedServerError,
     LateEventError,
     MalformedSketchError,
     MissingExtraError,
     SettingsMismatchError,
     UnknownEncodingError,
+    WriterClosedError,
 )
 from .estimates import Estimate
 from .hll import HyperLogLog
@@ -34,8 +37,10 @@ __all__ = [
     "BackendError",
     "BackendResponseError",
     "BackendTimeoutError",
+    "BufferedTracker",
     "CollapseError",
     "Collapsed",
+    "DroppedEventsError",
     "EmbeddedServerError",
     "Entry",
     "Estimate",
@@ -45,6 +50,8 @@ __all__ = [
     "MalformedSketchError",
     "MissingExtraError",
     "SettingsMismatchError",
+    "Statistics",
     "UnknownEncodingError",
+    "WriterClosedError",
     "__version__",
 ]

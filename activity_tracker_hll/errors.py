@@ -18,12 +18,14 @@ __all__ = [
     "BackendResponseError",
     "BackendTimeoutError",
     "CollapseError",
+    "DroppedEventsError",
     "EmbeddedServerError",
     "LateEventError",
     "MalformedSketchError",
     "MissingExtraError",
     "SettingsMismatchError",
     "UnknownEncodingError",
+    "WriterClosedError",
 ]
 
 
@@ -58,6 +60,14 @@ class LateEventError(ActivityTrackerError):
 
     def __reduce__(self) -> tuple[type[LateEventError], tuple[tuple[str, ...]]]:
         return type(self), (self.periods,)
+
+
+class DroppedEventsError(ActivityTrackerError):
+    """A writer had to drop events: it holds as many buckets or moves as it may."""
+
+
+class WriterClosedError(ActivityTrackerError):
+    """A call of a writer that was closed."""
 
 
 class MalformedSketchError(ActivityTrackerError, ValueError):

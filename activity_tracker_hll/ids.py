@@ -15,7 +15,7 @@ import numpy as np
 
 from .errors import ArgumentTypeError, ArgumentValueError
 
-__all__ = ["MAX_ID_BYTES", "IdEncoder", "check_batch"]
+__all__ = ["MAX_ID_BYTES", "IdEncoder", "check_batch", "encode"]
 
 MAX_ID_BYTES = 1024
 _ACCEPTED = "str, bytes, int or UUID"
@@ -62,7 +62,7 @@ class IdEncoder:
             ArgumentTypeError: not a str, bytes, int, UUID, numpy integer or numpy string.
             ArgumentValueError: empty, over 1 KiB, or not encodable as UTF-8.
         """
-        return self.conceal(_encode(value, argument))
+        return self.conceal(encode(value, argument))
 
     def many(self, values: object, argument: str = "ids", first: int = 0) -> list[bytes]:
         """The bytes for each id of an iterable, consumed once.
@@ -87,7 +87,8 @@ class IdEncoder:
         return hashlib.blake2b(encoded, key=self._key, digest_size=16).digest()
 
 
-def _encode(value: object, argument: str) -> bytes:
+def encode(value: object, argument: str = "id") -> bytes:
+    """The bytes of an id, without any secret; errors as of :meth:`IdEncoder.one`."""
     try:
         encoder = _ENCODERS.get(type(value))
         encoded = encoder(value) if encoder is not None else _encode_subclass(value, argument)

@@ -7,14 +7,15 @@ import importlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
-from functools import wraps
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Self, TypeVar
+from weakref import WeakSet
 
 from numpy.typing import NDArray
 
 from . import arguments
 from .backends.base import BaseBackend
+from .buffered import BufferedTracker
 from .commands import (
     Collapsed,
     Context,
@@ -33,30 +34,16 @@ from .commands.base import Aggregates
 from .errors import ArgumentTypeError, ArgumentValueError, MissingExtraError
 from .keys import check_bucket
 from .periods import PERIODS, Calendar, check_kind
+from .shorthands import of
 
 __all__ = ["ActivityTracker"]
 
 T = TypeVar("T")
-S = TypeVar("S")
-A = TypeVar("A")
-P = ParamSpec("P")
 _BUILTIN_BACKENDS = {
     "redis": "activity_tracker_hll.backends.redis.RedisBackend",
     "embedded": "activity_tracker_hll.backends.embedded.EmbeddedBackend",
 }
 _LOOKUP_SPAN = timedelta(days=365)
-
-
-def _of(method: Callable[Concatenate[S, A, P], T], period: A) -> Callable[Concatenate[S, P], T]:
-    """A method whose first argument, the period or periods, is given."""
-
-    @wraps(method)
-    def shorthand(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return method(self, period, *args, **kwargs)
-
-    del shorthand.__wrapped__  # whose signature offers the argument that is given
-    shorthand.__doc__ = "Shorthand; see the method without the period in its name."
-    return shorthand
 
 
 class ActivityTracker:
@@ -119,6 +106,7 @@ class ActivityTracker:
         )
         self._tracking = Tracking(self._context)
         self._agreed: set[int] = set()
+        self._writers: WeakSet[BufferedTracker] = WeakSet()
 
     @property
     def backend(self) -> BaseBackend:
@@ -131,7 +119,9 @@ class ActivityTracker:
         return self._calendar
 
     def close(self) -> None:
-        """Give back the backend's connections and processes."""
+        """Close its writers, and give back the backend's connections and processes."""
+        for writer in list(self._writers):
+            writer.close()
         self._backend.close()
 
     def __enter__(self) -> Self:
@@ -232,6 +222,47 @@ class ActivityTracker:
         kinds = self._kinds(periods)
         return self._run(self._tracking.import_events(kinds, events, progress, self._clock, shard), shard)
 
+    def buffered(
+        self,
+        *,
+        flush_interval: float = 1.0,
+        close_timeout: float = 10.0,
+        refresh_interval: float = 60.0,
+        max_sketches: int = 8192,
+        max_moves: int = 100_000,
+        on_error: Callable[[Exception], object] | None = None,
+    ) -> BufferedTracker:
+        """A writer for high volume: the same track calls, which return at once.
+
+        Use it in a ``with`` statement, or close() it; one that is open when the process exits is closed
+        then. An outage of the server loses nothing as long as the process lives.
+
+        Args:
+            flush_interval: seconds between pushes to the server.
+            close_timeout: how long close() and the end of the process wait for the server, in seconds.
+            refresh_interval: seconds, in the mean, after which even registers that the server has
+                acknowledged are sent again, in case it lost them.
+            max_sketches: buckets in periods, such as 1,000 buckets in 3 periods = 3,000, that are kept at
+                once, each in up to 48 KiB. Events of further ones are dropped, and counted.
+            max_moves: ids on the move that are kept at once; further ones are dropped, and counted. Also
+                how many ids are remembered until a push in case they return to a bucket.
+            on_error: called with each new problem, from a thread of the writer.
+
+        Raises:
+            ArgumentTypeError, ArgumentValueError: naming the argument.
+        """
+        writer = BufferedTracker(
+            self,
+            flush_interval=flush_interval,
+            close_timeout=close_timeout,
+            refresh_interval=refresh_interval,
+            max_sketches=max_sketches,
+            max_moves=max_moves,
+            on_error=on_error,
+        )
+        self._writers.add(writer)
+        return writer
+
     # Collapse
 
     def collapse(
@@ -319,24 +350,24 @@ class ActivityTracker:
 
     # Shorthands: one period instead of a list of them
 
-    track_hourly = _of(track, [PERIOD_HOURLY])
-    track_daily = _of(track, [PERIOD_DAILY])
-    track_weekly = _of(track, [PERIOD_WEEKLY])
-    track_monthly = _of(track, [PERIOD_MONTHLY])
-    track_quarterly = _of(track, [PERIOD_QUARTERLY])
-    track_yearly = _of(track, [PERIOD_YEARLY])
-    collapse_hourly = _of(collapse, [PERIOD_HOURLY])
-    collapse_daily = _of(collapse, [PERIOD_DAILY])
-    collapse_weekly = _of(collapse, [PERIOD_WEEKLY])
-    collapse_monthly = _of(collapse, [PERIOD_MONTHLY])
-    collapse_quarterly = _of(collapse, [PERIOD_QUARTERLY])
-    collapse_yearly = _of(collapse, [PERIOD_YEARLY])
-    lookup_hourly = _of(lookup, PERIOD_HOURLY)
-    lookup_daily = _of(lookup, PERIOD_DAILY)
-    lookup_weekly = _of(lookup, PERIOD_WEEKLY)
-    lookup_monthly = _of(lookup, PERIOD_MONTHLY)
-    lookup_quarterly = _of(lookup, PERIOD_QUARTERLY)
-    lookup_yearly = _of(lookup, PERIOD_YEARLY)
+    track_hourly = of(track, [PERIOD_HOURLY])
+    track_daily = of(track, [PERIOD_DAILY])
+    track_weekly = of(track, [PERIOD_WEEKLY])
+    track_monthly = of(track, [PERIOD_MONTHLY])
+    track_quarterly = of(track, [PERIOD_QUARTERLY])
+    track_yearly = of(track, [PERIOD_YEARLY])
+    collapse_hourly = of(collapse, [PERIOD_HOURLY])
+    collapse_daily = of(collapse, [PERIOD_DAILY])
+    collapse_weekly = of(collapse, [PERIOD_WEEKLY])
+    collapse_monthly = of(collapse, [PERIOD_MONTHLY])
+    collapse_quarterly = of(collapse, [PERIOD_QUARTERLY])
+    collapse_yearly = of(collapse, [PERIOD_YEARLY])
+    lookup_hourly = of(lookup, PERIOD_HOURLY)
+    lookup_daily = of(lookup, PERIOD_DAILY)
+    lookup_weekly = of(lookup, PERIOD_WEEKLY)
+    lookup_monthly = of(lookup, PERIOD_MONTHLY)
+    lookup_quarterly = of(lookup, PERIOD_QUARTERLY)
+    lookup_yearly = of(lookup, PERIOD_YEARLY)
 
     # Shared
 

@@ -94,6 +94,14 @@ class BaseBackend(ABC):
             BackendError: no answer at all; the cause is the client's own exception.
         """
 
+    def check_shard(self, shard: int) -> None:
+        """Whether there is such a data set, without asking a server.
+
+        Raises:
+            ArgumentTypeError, ArgumentValueError: there is none.
+        """
+        integer(shard, "shard", minimum=0)
+
     @abstractmethod
     def close(self) -> None:
         """Give back connections and processes; the backend cannot be used after it."""

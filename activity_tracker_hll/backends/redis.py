@@ -114,6 +114,10 @@ class RedisBackend(BaseBackend):
                 replies[place] = translated(reply)
         return replies
 
+    def check_shard(self, shard: int) -> None:
+        """See :meth:`.base.BaseBackend.check_shard`."""
+        self.client(shard)
+
     def close(self) -> None:
         """Close the connections of every client made here; a client handed in stays open."""
         for shard, client in enumerate(self._clients):

@@ -79,6 +79,22 @@ class Tracking:
         if late:
             raise LateEventError(list(dict.fromkeys(period for period, _ in late)))
 
+    def events(
+        self,
+        kinds: Sequence[str],
+        now: float,
+        moment: datetime | None,
+        id: object,
+        bucket: str | None,
+        old_id: object,
+        old_bucket: str | None,
+    ) -> tuple[tuple[str, ...], bytes | None, bytes | None]:
+        """One event for later: names of its periods, the id to add, and the one to remove."""
+        added, removed = self._ids_of_event(
+            id, self._context.open(bucket), old_id, self._context.open(old_bucket)
+        )
+        return tuple(self._locate(kind, now, moment)[0].name for kind in kinds), added, removed
+
     def track_many(
         self,
         kinds: Sequence[str],
@@ -95,7 +111,7 @@ class Tracking:
         places = [(self._locate(kind, now, moment)[0].name, self._context.open(bucket)) for kind in kinds]
         pending = Pending(self._context)
         hashes = bulk.all_hashes(self._context.ids, batch) if len(batch) >= FEW else None
-        if hashes is not None and (yield from self._takes_sketches(shard)):
+        if hashes is not None and (yield from self.takes_sketches(shard)):
             for place in places:
                 pending.add_hashes(place, hashes)
         else:
@@ -131,7 +147,7 @@ class Tracking:
             if importing is None:
                 importing = Importing(self._context, kinds, pending, sketches=True)
                 importing.check(batch)
-                if len(batch) and not (yield from self._takes_sketches(shard)):
+                if len(batch) and not (yield from self.takes_sketches(shard)):
                     importing = Importing(self._context, kinds, pending, sketches=False)
             bad = importing.add(batch)
             if bad is not None or pending.full or due():
@@ -147,7 +163,8 @@ class Tracking:
             progress(done)
         return Imported(done, late)
 
-    def _takes_sketches(self, shard: int) -> Operation[bool]:
+    def takes_sketches(self, shard: int) -> Operation[bool]:
+        """Whether a data set's server takes sketches; asked once."""
         if shard not in self._sketches:
             self._sketches[shard] = yield from takes_sketches(self._context)
         return self._sketches[shard]

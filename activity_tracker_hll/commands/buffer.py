@@ -1,0 +1,705 @@
+"""What a high-volume writer keeps between two pushes: registers, moves, and what the server has of them.
+
+No sockets, clocks or threads of its own. Callers append to *lanes*, one for each bucket, without a
+lock; :meth:`Buffer.fold` takes what is in the lanes into registers, :meth:`Buffer.push` sends the
+registers that rose. Registers only grow and their union is idempotent, so a push that failed, or
+of which nobody knows whether it arrived, is made good by sending more.
+
+An id that leaves a bucket is kept exactly. What counts for an id is the last thing that happened to it
+in the bucket: the order of a lane is the order of its events.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from math import inf
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from .. import bulk
+from ..backends.base import Reply
+from ..backends.scripts import MERGE
+from ..errors import ActivityTrackerError, BackendError, BackendResponseError, MalformedSketchError
+from ..hll import codec
+from ..hll.registers import Hashes, Registers, empty, fold
+from .base import Context, Operation, batched, items, named
+from .pending import Place, write_call
+
+__all__ = ["Buffer", "Marker", "Statistics"]
+
+_IDS_PER_CALL = 1000
+_SKETCHES_PER_BATCH = 64
+_RUN_ID = re.compile(rb"run_id:(\w+)")
+
+Lane = list[Any]
+"""Events of one bucket in their order: ids, and markers for what is more than an id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What became of the events of a writer.
+
+    All numbers but `bytes` count an event once for each of its periods, a move once for each bucket:
+    ``tracked == pushed + pending + dropped + late``.
+
+    Attributes:
+        tracked: taken by track and its kin.
+        pushed: acknowledged by the server.
+        pending: not acknowledged yet.
+        dropped: lost: too many buckets or moves at once, or no valid id.
+        late: refused by a period that was collapsed and whose sketches are gone.
+        bytes: size of all that was sent, without the protocol's own overhead.
+        last_error: what went wrong last; None once all is well again.
+    """
+
+    tracked: int
+    pushed: int
+    pending: int
+    dropped: int
+    late: int
+    bytes: int
+    last_error: Exception | None
+
+
+@dataclass(eq=False, slots=True)
+class Marker:
+    """An event in a lane that is more than an id that is active now.
+
+    Attributes:
+        id: as it is counted.
+        periods: names of the periods; None = those that run when the lane is folded.
+        removes: the id leaves the bucket.
+        after: what has to be folded first: an id is added where it goes before it leaves.
+        folded: whether it is.
+    """
+
+    id: bytes
+    periods: tuple[str, ...] | None = None
+    removes: bool = False
+    after: Marker | None = None
+    folded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """The running periods of a writer's kinds, one each: from when until when none of them changes."""
+
+    periods: tuple[str, ...]
+    since: float
+    until: float
+
+
+@dataclass(slots=True)
+class _Flight:
+    """What a push takes along for one place, besides registers."""
+
+    events: int = 0
+    hashes: list[Hashes] = field(default_factory=list)
+    ids: list[bytes] = field(default_factory=list)
+    removed: dict[bytes, int] = field(default_factory=dict)
+
+    def add(self, hashes: Hashes, ids: Sequence[bytes] = ()) -> None:
+        """Events of ids that are active: whatever removed them before has no effect any more."""
+        self.events += len(hashes)
+        self.hashes.append(hashes)
+        self.ids += ids
+        if self.removed:
+            active = np.isin(np.fromiter(self.removed.values(), np.uint64, len(self.removed)), hashes)
+            for id in [id for id, again in zip(self.removed, active.tolist(), strict=True) if again]:
+                del self.removed[id]
+
+    def before(self, later: _Flight) -> _Flight:
+        """This one, which comes back, and what happened since."""
+        both = replace(self, hashes=list(self.hashes), ids=list(self.ids), removed=dict(self.removed))
+        for hashes in later.hashes:
+            both.add(hashes)
+        both.events = self.events + later.events
+        both.ids += later.ids
+        both.removed |= later.removed
+        return both
+
+
+@dataclass(slots=True)
+class _State:
+    """A bucket in one period.
+
+    Attributes:
+        known: registers the server has acknowledged.
+        rest: registers beside those of the window that it may not have.
+        sent: registers on their way.
+        whole: whether known has to be sent again too: the server may have lost it.
+        refresh_at: when that is done without a reason.
+        waiting: everything else that is not sent.
+    """
+
+    known: Registers | None = None
+    rest: Registers | None = None
+    sent: Registers | None = None
+    whole: bool = False
+    refresh_at: float | None = None
+    waiting: _Flight = field(default_factory=_Flight)
+
+    def raise_to(self, registers: Registers) -> None:
+        if self.rest is None:
+            self.rest = registers.copy()
+        else:
+            np.maximum(self.rest, registers, out=self.rest)
+
+    def acknowledge(self, sent: Registers) -> None:
+        self.known = sent if self.known is None else np.maximum(self.known, sent)
+
+    def inherit(self, window: Registers | None) -> None:
+        """In a forked process, which cannot know what becomes of the registers on their way."""
+        for registers in (self.sent, window):
+            if registers is not None:
+                self.raise_to(registers)
+        self.sent = None
+
+    def take(self, window: Registers | None) -> Registers:
+        """The registers to send; all zero if the server has them."""
+        parts = [part for part in (self.rest, window, self.known if self.whole else None) if part is not None]
+        sent = np.maximum.reduce(parts) if parts else empty()
+        if self.known is not None and not self.whole:
+            sent = np.where(sent > self.known, sent, np.uint8(0))
+        self.rest, self.sent = None, sent
+        return sent
+
+
+class Buffer:
+    """Events of one data set, on their way to the server.
+
+    Args:
+        context: what keys and ids are made with.
+        kinds: kinds of period of events that do not say theirs.
+        most_sketches: buckets in periods that are kept at once. Each takes up to 48 KiB.
+        most_ids: ids on the move that are kept at once, and hashes of ids that may return.
+        refresh_interval: seconds, in the mean, after which all registers of a bucket are sent again: a
+            server that lost them without a trace, to eviction say, has them again then.
+        random: spreads that over time.
+
+    Attributes:
+        lock: held while lanes are folded and while a push takes or gives back; never while it waits.
+        sketches: whether the server takes sketches; else ids are sent. None = not known yet: nothing can
+            be folded.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        kinds: Sequence[str],
+        *,
+        most_sketches: int,
+        most_ids: int,
+        refresh_interval: float,
+        random: Random,
+    ) -> None:
+        self._context = context
+        self._kinds = kinds
+        self._most_sketches, self._most_ids = most_sketches, most_ids
+        self._refresh_interval, self._random = refresh_interval, random
+        self.lock = threading.RLock()
+        self.sketches: bool | None = None
+        self.lanes: dict[str | None, Lane] = {}
+        self.overflow: Lane = []
+        self.marked = False
+        self._window: _Window | None = None
+        self._registers: dict[str | None, Registers] = {}
+        self._places: dict[Place, _State] = {}
+        self._flying: dict[Place, _Flight] = {}
+        self._inherited_lanes: dict[str | None, Lane] = {}
+        self._inherited: dict[Place, _Flight] = {}
+        self._hashes = self._moves = 0
+        self._run_id: bytes | None = None
+        self.folded = self.pushed = self.dropped = self.late = 0
+
+    # Callers
+
+    def lane(self, bucket: str | None) -> Lane:
+        """The lane of a bucket; without a lock: signal handlers and the garbage collector call too."""
+        lane = self.lanes.get(bucket)
+        if lane is not None:
+            return lane
+        if len(self.lanes) >= self._most_sketches:
+            return self.overflow
+        return self.lanes.setdefault(bucket, [])
+
+    # Folding
+
+    @property
+    def until(self) -> float | None:
+        """When the window ends; None before the first fold."""
+        return None if self._window is None else self._window.until
+
+    @property
+    def held(self) -> int:
+        """Events in the lanes."""
+        return sum(map(len, list(self.lanes.values())))
+
+    @property
+    def pending(self) -> int:
+        """Events that are folded and not acknowledged, once for each period."""
+        with self.lock:
+            flights = chain((state.waiting for state in self._places.values()), self._flying.values())
+            return sum(flight.events for flight in flights)
+
+    def fold(self, now: float) -> list[ActivityTrackerError]:
+        """Take what is in the lanes; returns what was wrong with some of it.
+
+        Events have no time of their own, so this has to be called where the window ends: what is in the
+        lanes then belongs to the periods that end.
+        """
+        if self.sketches is None:
+            return []
+        with self.lock:
+            if self._window is None:
+                self._window = self._find_window(now)
+            errors: list[ActivityTrackerError] = []
+            while self._fold_lanes(self.lanes, errors):
+                pass
+            if not self._window.since <= now < self._window.until:
+                self._turn(now)
+            if self._hashes > self._most_ids:
+                self._thin_out()
+            return errors
+
+    def _turn(self, now: float) -> None:
+        """A period has ended: what its buckets hold stays theirs, and the window begins anew."""
+        assert self._window is not None  # noqa: S101 (for the type checker)
+        for bucket, registers in self._registers.items():
+            for period in self._window.periods:
+                state = self._places.get((period, bucket))
+                if state is not None:
+                    state.raise_to(registers)
+        self._registers = {}
+        self._window = self._find_window(now)
+
+    def _find_window(self, now: float) -> _Window:
+        calendar = self._context.calendar
+        periods = [calendar.containing(kind, calendar.local(now)) for kind in self._kinds]
+        since = max((calendar.timestamp(period.start) for period in periods), default=-inf)
+        until = min((calendar.timestamp(period.next().start) for period in periods), default=inf)
+        return _Window(tuple(period.name for period in periods), since, until)
+
+    def _fold_lanes(self, lanes: dict[str | None, Lane], errors: list[ActivityTrackerError]) -> bool:
+        """Fold every lane; whether something waits for another lane that was folded before."""
+        waiting = False
+        if self.overflow:
+            count = len(self.overflow)
+            del self.overflow[:count]
+            self.folded += count * len(self._kinds)
+            self._drop(count * len(self._kinds))
+        taken = []
+        for bucket, lane in list(lanes.items()):
+            if lane:
+                count = len(lane)
+                taken.append((bucket, lane[:count]))
+                del lane[:count]
+        if not taken:
+            return False
+        if not self.marked and self.sketches:
+            together = taken[0][1] if len(taken) == 1 else [id for _, ids in taken for id in ids]
+            try:
+                hashes = bulk.all_hashes(self._context.ids, together)
+            except ActivityTrackerError:
+                pass  # one of them is none: found below
+            else:
+                start = 0
+                for bucket, ids in taken:
+                    self._add(bucket, None, hashes[start : start + len(ids)])
+                    start += len(ids)
+                return False
+        for bucket, events in taken:
+            rest = self._fold_marked(bucket, events, errors)
+            if rest:
+                waiting = True
+                lanes[bucket][:0] = rest
+        return waiting
+
+    def _fold_marked(self, bucket: str | None, events: Lane, errors: list[ActivityTrackerError]) -> Lane:
+        """Fold events among which there may be markers; returns those that have to wait."""
+        start = 0
+        for at in [at for at, kind in enumerate(map(type, events)) if kind is Marker]:
+            self._fold_ids(bucket, events[start:at], errors)
+            marker: Marker = events[at]
+            if marker.after is not None and not marker.after.folded:
+                return events[at:]
+            hashes = bulk.hashes_of_bytes([marker.id])
+            if marker.removes:
+                self._remove(bucket, marker.periods, marker.id, int(hashes[0]))
+            else:
+                self._add(bucket, marker.periods, hashes, [marker.id])
+            marker.folded = True
+            start = at + 1
+        self._fold_ids(bucket, events[start:], errors)
+        return []
+
+    def _fold_ids(self, bucket: str | None, ids: Lane, errors: list[ActivityTrackerError]) -> None:
+        if not ids:
+            return
+        try:
+            if self.sketches:
+                self._add(bucket, None, bulk.all_hashes(self._context.ids, ids))
+                return
+            encoded = self._context.ids.many(ids)
+        except ActivityTrackerError:
+            encoded = []
+            for id in ids:
+                try:
+                    encoded.append(self._context.ids.one(id))
+                except ActivityTrackerError as error:
+                    errors.append(error)
+                    self.folded += len(self._kinds)
+                    self._drop(len(self._kinds))
+        self._add(bucket, None, bulk.hashes_of_bytes(encoded), encoded)
+
+    def _periods(self, periods: tuple[str, ...] | None) -> tuple[str, ...]:
+        assert self._window is not None  # noqa: S101 (for the type checker)
+        return self._window.periods if periods is None else periods
+
+    def _add(
+        self, bucket: str | None, periods: tuple[str, ...] | None, hashes: Hashes, ids: Sequence[bytes] = ()
+    ) -> None:
+        if not len(hashes):
+            return
+        names = self._periods(periods)
+        self.folded += len(hashes) * len(names)
+        kept = [state for name in names if (state := self._state((name, bucket), len(hashes))) is not None]
+        if not kept:
+            return
+        for state in kept:
+            state.waiting.add(hashes, () if self.sketches else ids)
+        self._hashes += len(hashes)
+        if not self.sketches:
+            return
+        if periods is None:
+            registers = self._registers.get(bucket)
+            if registers is None:
+                registers = self._registers[bucket] = empty()
+            fold(registers, hashes)
+        else:
+            for state in kept:
+                if state.rest is None:
+                    state.rest = empty()
+                fold(state.rest, hashes)
+
+    def _remove(self, bucket: str | None, periods: tuple[str, ...] | None, id: bytes, hashed: int) -> None:
+        for name in self._periods(periods):
+            self.folded += 1
+            if self._moves >= self._most_ids:
+                self._drop(1)
+            elif (state := self._state((name, bucket), 1)) is not None:
+                state.waiting.events += 1
+                self._moves += id not in state.waiting.removed
+                state.waiting.removed[id] = hashed
+
+    def _state(self, place: Place, events: int) -> _State | None:
+        """The state of a place; None if there are too many, and its events are dropped."""
+        state = self._places.get(place)
+        if state is None:
+            if len(self._places) >= self._most_sketches:
+                self._drop(events)
+                return None
+            state = self._places[place] = _State()
+        return state
+
+    def _drop(self, events: int) -> None:
+        self.dropped += events
+
+    def _thin_out(self) -> None:
+        """Each hash once; if that is not enough, those of the most recent events stay."""
+        unique: dict[tuple[int, ...], list[Hashes]] = {}
+        total = 0
+        for state in self._places.values():
+            waiting = state.waiting
+            if not waiting.hashes or not self.sketches:
+                continue
+            key = tuple(map(id, waiting.hashes))  # periods of a bucket share them
+            if key not in unique:
+                room = max(self._most_ids - total, 0)
+                unique[key] = [np.unique(np.concatenate(waiting.hashes))[:room]]
+                total += len(unique[key][0])
+            waiting.hashes = list(unique[key])
+        self._hashes = total
+
+    # Forks
+
+    def reset_after_fork(self) -> None:
+        """In the child: what was tracked before is the parent's to send, but registers do no harm twice."""
+        self.lock = threading.RLock()
+        self._inherited_lanes = {bucket: list(lane) for bucket, lane in self._inherited_lanes.items()}
+        for bucket, lane in self.lanes.items():
+            self._inherited_lanes.setdefault(bucket, []).extend(lane)
+        self.lanes = {}
+        self.overflow = []
+
+    def inherit(self, now: float) -> None:
+        """Take what was there before the fork into registers, and put moves aside until :meth:`settle`."""
+        with self.lock:
+            if self._window is None:
+                self._window = self._find_window(now)
+            if self.sketches is None:
+                self.sketches = True
+            self._give_back(self._flying)
+            lanes, self._inherited_lanes = self._inherited_lanes, {}
+            while self._fold_lanes(lanes, []):
+                pass
+            for place, state in self._places.items():
+                running = place[0] in self._window.periods
+                state.inherit(self._registers.get(place[1]) if running else None)
+                self._inherited[place] = state.waiting.before(self._inherited.get(place, _Flight()))
+                state.waiting = _Flight()
+            self.folded = self.pushed = self.dropped = self.late = 0
+            self._hashes = self._moves = 0
+
+    def settle(self, *, heir: bool) -> None:
+        """Send also the moves from before the fork, if the parent is gone and this is its heir."""
+        with self.lock:
+            flights, self._inherited = self._inherited, {}
+            if heir:
+                self.folded += sum(flight.events for flight in flights.values())
+                self._give_back(flights)
+
+    # Pushing
+
+    def doubt(self) -> None:
+        """The server may have lost what it acknowledged: send everything again."""
+        with self.lock:
+            for state in self._places.values():
+                state.whole = state.known is not None
+
+    def push(self, now: float) -> Operation[list[BackendError]]:
+        """Send what rose and who moved; returns what went wrong, a bucket at a time.
+
+        Closed before its end, for instance because the server does not answer, it gives everything back.
+        """
+        flights = self._depart(now)
+        if not flights:
+            return []
+        try:
+            yield from self._recognise()
+            push = _Push(self, flights)
+            for batch in batched(list(flights), _SKETCHES_PER_BATCH):
+                yield from push.add(batch)
+            yield from push.remove()
+            return push.errors
+        finally:
+            self._give_back(flights)
+
+    def _depart(self, now: float) -> dict[Place, _Flight]:
+        with self.lock:
+            flights = self._flying
+            for place, state in self._places.items():
+                if state.refresh_at is None or state.refresh_at <= now:
+                    state.whole |= state.refresh_at is not None and state.known is not None
+                    state.refresh_at = now + self._refresh_interval * self._random.uniform(0.5, 1.5)
+                if state.waiting.events or state.whole or state.rest is not None:
+                    flights[place], state.waiting = state.waiting, _Flight()
+            self._hashes = self._moves = 0
+            return flights
+
+    def _recognise(self) -> Operation[None]:
+        """Another server, or the same one started again, may lack what was acknowledged."""
+        [reply] = yield [("INFO", "server")]
+        found = _RUN_ID.search(reply) if isinstance(reply, bytes) else None
+        run_id = found[1] if found else None
+        if run_id != self._run_id and self._run_id is not None:
+            self.doubt()
+        self._run_id = run_id
+
+    def _give_back(self, flights: dict[Place, _Flight]) -> None:
+        with self.lock:
+            for place, flight in flights.items():
+                state = self._places.setdefault(place, _State())
+                state.waiting = flight.before(state.waiting)
+            flights.clear()
+            waiting = [state.waiting for state in self._places.values()]
+            seen = {id(hashes): len(hashes) for flight in waiting for hashes in flight.hashes}
+            self._hashes = sum(seen.values())
+            self._moves = sum(len(flight.removed) for flight in waiting)
+            self._forget()
+
+    def _forget(self) -> None:
+        """Periods that ended, once everything of theirs is sent."""
+        running = self._periods(None)
+        done = [
+            place
+            for place, state in self._places.items()
+            if place[0] not in running and not state.waiting.events and state.rest is None
+        ]
+        for place in done:
+            del self._places[place]
+
+    def _take(self, place: Place) -> Registers:
+        with self.lock:
+            running = place[0] in self._periods(None)
+            return self._places[place].take(self._registers.get(place[1]) if running else None)
+
+    def _restore(self, place: Place, sent: Registers) -> None:
+        with self.lock:
+            state = self._places[place]
+            state.sent = None
+            if sent.any():
+                state.raise_to(sent)
+
+    def _arrived(self, place: Place, sent: Registers, *, existed: bool) -> bool:
+        """The server has united what was sent; whether it needs the rest too."""
+        with self.lock:
+            state = self._places[place]
+            lost = not existed and state.known is not None and not state.whole
+            state.whole, state.sent = lost, None
+            if lost:
+                state.raise_to(sent)
+            else:
+                state.acknowledge(sent)
+            return lost
+
+    def _land(self, place: Place, *, late: bool) -> None:
+        with self.lock:
+            events = self._flying.pop(place).events
+            if late:
+                self.late += events
+            else:
+                self.pushed += events
+
+
+class _Push:
+    """One push: its flights, and what went wrong."""
+
+    def __init__(self, buffer: Buffer, flights: dict[Place, _Flight]) -> None:
+        self._buffer, self._flights = buffer, flights
+        self._context = buffer._context  # noqa: SLF001 (a part of it)
+        self._added: list[Place] = []
+        self.errors: list[BackendError] = []
+
+    def add(self, places: Iterable[Place]) -> Operation[None]:
+        """Everything but removals."""
+        if not self._buffer.sketches:
+            for place in places:
+                if (yield from self._write(place, self._flights[place].ids, removes=False)):
+                    self._added.append(place)
+            return
+        lost = yield from self._unite(places)
+        lost = yield from self._unite(lost)
+        for place in lost:  # twice in a row: the next push tries again
+            self._fail(place, BackendResponseError("the sketch vanished again"))
+
+    def _unite(self, places: Iterable[Place]) -> Operation[list[Place]]:
+        """Unite registers with the server's; returns the places of which it needs more."""
+        buffer = self._buffer
+        sent = {place: buffer._take(place) for place in places}  # noqa: SLF001
+        if not sent:
+            return []
+        unsettled, lost, returned = dict(sent), [], []
+        try:
+            calls: dict[Place, tuple[bytes, ...]] = {
+                place: (codec.encode(registers),) for place, registers in sent.items() if registers.any()
+            }
+            again: dict[Place, tuple[bytes, ...]] = {}
+            for batch in (calls, again):
+                replies = yield from self._merge(batch)
+                for place, reply in zip(batch, replies, strict=True):
+                    if isinstance(reply, BackendError):
+                        self._fail(place, reply)
+                        continue
+                    state, *rest = items(reply)
+                    if state == b"SPARSE":
+                        try:
+                            union = np.maximum(sent[place], codec.decode(rest[0]))
+                        except MalformedSketchError as error:
+                            self._fail(place, BackendResponseError(f"the sketch is corrupt: {error}"))
+                            continue
+                        again[place] = codec.encode(union), rest[0]
+                        continue
+                    del unsettled[place]
+                    if state == b"LATE":
+                        self._late(place)
+                        continue
+                    if buffer._arrived(place, sent[place], existed=rest[0] == 1):  # noqa: SLF001
+                        lost.append(place)
+                        continue
+                    (returned if state == b"OUT" else self._added).append(place)
+            idle = [place for place, registers in sent.items() if not registers.any()]
+            lost += yield from self._look(idle, returned)
+        finally:
+            for place, registers in unsettled.items():
+                buffer._restore(place, registers)  # noqa: SLF001
+        for place in returned:
+            if (yield from self._return(place)):
+                self._added.append(place)
+        return lost
+
+    def _merge(self, sketches: dict[Place, tuple[bytes, ...]]) -> Operation[list[Reply]]:
+        calls = []
+        for place, arguments in sketches.items():
+            keys = self._context.keys.bucket(*place)
+            temporary = self._context.keys.temporary(*place, "merge")
+            calls.append(MERGE.call((keys.counted, keys.hll, keys.out, temporary), *arguments))
+        return (yield calls) if calls else []
+
+    def _look(self, places: list[Place], returned: list[Place]) -> Operation[list[Place]]:
+        """Of places that have nothing to send: whether the server still has them, and who is out."""
+        if not places:
+            return []
+        keys = [self._context.keys.bucket(*place) for place in places]
+        replies = yield [("EXISTS", key) for of in keys for key in (of.hll, of.out)]
+        lost = []
+        for place, there, out in zip(places, replies[::2], replies[1::2], strict=True):
+            error = next((reply for reply in (there, out) if isinstance(reply, BackendError)), None)
+            if error is not None:
+                self._fail(place, error)
+            elif self._buffer._arrived(place, empty(), existed=there == 1):  # noqa: SLF001
+                lost.append(place)
+            else:
+                (returned if out else self._added).append(place)
+        return lost
+
+    def _return(self, place: Place) -> Operation[bool]:
+        """Ids that are out of the bucket and were active in it again are back; whether that is done."""
+        flight = self._flights[place]
+        if not flight.hashes:
+            return True
+        [reply] = yield [("SMEMBERS", self._context.keys.bucket(*place).out)]
+        if isinstance(reply, BackendError):
+            self._fail(place, reply)
+            return False
+        out = items(reply)
+        active = np.isin(bulk.hashes_of_bytes(out), np.concatenate(flight.hashes))
+        back = [
+            id for id, again in zip(out, active.tolist(), strict=True) if again and id not in flight.removed
+        ]
+        return (yield from self._write(place, back, removes=False))
+
+    def remove(self) -> Operation[None]:
+        """Removals, each of a place whose ids were added."""
+        for place in self._added:
+            removed = list(self._flights[place].removed)
+            if (yield from self._write(place, removed, removes=True)):
+                self._landed(place)
+
+    def _write(self, place: Place, ids: list[bytes], *, removes: bool) -> Operation[bool]:
+        for part in batched(ids, _IDS_PER_CALL):
+            [reply] = yield [write_call(self._context, place, *(([], part) if removes else (part, [])))]
+            if isinstance(reply, BackendError):
+                self._fail(place, reply)
+                return False
+            if reply == b"LATE":
+                self._late(place)
+                return False
+        return True
+
+    def _landed(self, place: Place) -> None:
+        self._buffer._land(place, late=False)  # noqa: SLF001
+
+    def _late(self, place: Place) -> None:
+        self._buffer._land(place, late=True)  # noqa: SLF001
+
+    def _fail(self, place: Place, error: BackendError) -> None:
+        self.errors.append(named(error, *place))
+
+
