@@ -18,7 +18,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Iterable
 from random import Random
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -29,7 +29,6 @@ from . import arguments
 from .commands import Operation
 from .commands.buffer import Buffer, Marker, Statistics
 from .errors import (
-    ActivityTrackerError,
     ArgumentTypeError,
     ArgumentValueError,
     DroppedEventsError,
@@ -125,7 +124,12 @@ class BufferedTracker:
             WriterClosedError: after close().
         """
         # The common case, with nothing in it that is not needed; it is a tenth of a microsecond.
-        if periods is date is old_id and not shard and type(id) is str and 0 < len(id) < _SURELY_SHORT:
+        if (
+            periods is date is old_id  # type: ignore[comparison-overlap]
+            and not shard
+            and type(id) is str
+            and 0 < len(id) < _SURELY_SHORT
+        ):
             self._append[bucket](id)
         else:
             self._track(periods, id, bucket, old_id, old_bucket, date, shard)
@@ -145,7 +149,7 @@ class BufferedTracker:
             _plain(id, f"ids[{place}]")
             for place, id in enumerate(batch.tolist() if isinstance(batch, np.ndarray) else batch)
         ]
-        if periods is date is None and not shard:
+        if periods is None and date is None and shard == 0:
             append = self._append[bucket]
             for id in plain:
                 append(id)
@@ -186,7 +190,8 @@ class BufferedTracker:
         if threading.current_thread() is not self._pusher:  # in on_error: the pusher cannot wait for itself
             self._start()
             with self._progress:
-                self._wanted = wanted = self._wanted + 1
+                self._wanted += 1
+                wanted = self._wanted
                 self._kick.set()
                 self._progress.wait_for(lambda: self._done >= wanted, limit)
         return self.statistics
@@ -254,7 +259,7 @@ class BufferedTracker:
         """Everything that is not the common case."""
         if self._closed:
             _refuse(None)
-        if periods is date is old_id and shard == 0 and id is not None:
+        if periods is None and date is None and old_id is None and shard == 0 and id is not None:
             self._append[bucket](_plain(id, "id"))
             return
         tracker = self._tracker
@@ -262,6 +267,7 @@ class BufferedTracker:
         now, moment = tracker._clock(), tracker._moment(date, kinds)  # noqa: SLF001
         bucket, old_bucket = check_bucket(bucket), check_bucket(old_bucket, "old_bucket")
         planned = tracker._tracking.events(kinds, now, moment, id, bucket, old_id, old_bucket)  # noqa: SLF001
+        names: tuple[str, ...] | None
         names, added, removed = planned
         if periods is None and moment is None:
             names = None
@@ -299,7 +305,8 @@ class BufferedTracker:
         self._starting = threading.Lock()
         self._stop, self._kick = threading.Event(), threading.Event()
         self._progress = threading.Condition()
-        self._wanted = self._done = 0
+        self._wanted: int = 0
+        self._done: int = 0
         self._started = time.monotonic()
         self._folder: threading.Thread | None = None
         self._pusher: threading.Thread | None = None
@@ -425,7 +432,7 @@ class BufferedTracker:
         if self._on_error is not None:
             try:
                 self._on_error(error)
-            except Exception:
+            except Exception:  # noqa: BLE001 (the caller's own must not end the thread)
                 _LOG.exception("on_error raised")
 
     # Forks and exits

@@ -595,7 +595,9 @@ class _Push:
         sent = {place: buffer._take(place) for place in places}  # noqa: SLF001
         if not sent:
             return []
-        unsettled, lost, returned = dict(sent), [], []
+        unsettled = dict(sent)
+        lost: list[Place] = []
+        returned: list[Place] = []
         try:
             calls: dict[Place, tuple[bytes, ...]] = {
                 place: (codec.encode(registers),) for place, registers in sent.items() if registers.any()
@@ -701,5 +703,3 @@ class _Push:
 
     def _fail(self, place: Place, error: BackendError) -> None:
         self.errors.append(named(error, *place))
-
-
