@@ -145,6 +145,11 @@ class _State:
     refresh_at: float | None = None
     waiting: _Flight = field(default_factory=_Flight)
 
+    def fold(self, hashes: Hashes) -> None:
+        if self.rest is None:
+            self.rest = empty()
+        fold(self.rest, hashes)
+
     def raise_to(self, registers: Registers) -> None:
         if self.rest is None:
             self.rest = registers.copy()
@@ -331,7 +336,7 @@ class Buffer:
                 return events[at:]
             hashes = bulk.hashes_of_bytes([marker.id])
             if marker.removes:
-                self._remove(bucket, marker.periods, marker.id, int(hashes[0]))
+                self._remove(bucket, marker.periods, marker.id, hashes)
             else:
                 self._add(bucket, marker.periods, hashes, [marker.id])
             marker.folded = True
@@ -377,18 +382,16 @@ class Buffer:
         self._hashes += len(hashes)
         if not self.sketches:
             return
-        if periods is None:
+        if periods is None:  # one fold for all periods
             registers = self._registers.get(bucket)
             if registers is None:
                 registers = self._registers[bucket] = empty()
             fold(registers, hashes)
         else:
             for state in kept:
-                if state.rest is None:
-                    state.rest = empty()
-                fold(state.rest, hashes)
+                state.fold(hashes)
 
-    def _remove(self, bucket: str | None, periods: tuple[str, ...] | None, id: bytes, hashed: int) -> None:
+    def _remove(self, bucket: str | None, periods: tuple[str, ...] | None, id: bytes, hashes: Hashes) -> None:
         for name in self._periods(periods):
             self.folded += 1
             if self._moves >= self._most_ids:
@@ -396,7 +399,9 @@ class Buffer:
             elif (state := self._state((name, bucket), 1)) is not None:
                 state.waiting.events += 1
                 self._moves += id not in state.waiting.removed
-                state.waiting.removed[id] = hashed
+                state.waiting.removed[id] = int(hashes[0])
+                if self.sketches:  # the server adds it too, but might lose it
+                    state.fold(hashes)
 
     def _state(self, place: Place, events: int) -> _State | None:
         """The state of a place; None if there are too many, and its events are dropped."""
