@@ -50,6 +50,7 @@ _MANY_EVENTS = 65_536
 _LONGEST_NAP_S = 0.25
 _SHORT_NAP_S = 0.02
 _FIRST_DELAY_S = 0.05
+_LONGEST_DELAY_S = 5.0
 _PATIENCE_S = 1.0
 
 _writers: weakref.WeakSet[BufferedTracker] = weakref.WeakSet()
@@ -130,7 +131,11 @@ class BufferedTracker:
             and type(id) is str
             and 0 < len(id) < _SURELY_SHORT
         ):
-            self._append[bucket](id)
+            try:
+                self._append[bucket](id)
+            except TypeError:
+                check_bucket(bucket)  # one that cannot be hashed
+                raise
         else:
             self._track(periods, id, bucket, old_id, old_bucket, date, shard)
 
@@ -292,7 +297,11 @@ class BufferedTracker:
             most_ids=self._max_moves,
             refresh_interval=self._refresh_interval,
             random=self._random,
+            retire=self._retire,
         )
+
+    def _retire(self, bucket: str | None) -> None:
+        self._append.pop(bucket, None)
 
     def _new_buffer(self, shard: int) -> Buffer:
         self._tracker.backend.check_shard(shard)
@@ -361,25 +370,30 @@ class BufferedTracker:
     def _push(self) -> None:
         failures = 0
         while not self._stop.is_set() or self._wanted > self._done:
-            if not self._kick.is_set() or failures:
-                delay = self._flush_interval
-                if failures:
-                    delay = min(delay, _FIRST_DELAY_S * 2.0**failures)
-                (self._stop if failures else self._kick).wait(delay * self._random.uniform(0.8, 1.0))
+            delay = self._flush_interval
+            if failures:
+                delay = min(delay, _FIRST_DELAY_S * 2.0 ** min(failures, 10), _LONGEST_DELAY_S)
+            # Not all processes of a service at once.
+            self._kick.wait(delay * self._random.uniform(0.8, 1.0))
             self._kick.clear()
-            wanted = self._wanted
+            wanted, pushed = self._wanted, self._pushed()
             problem = self._push_all()
             if problem is None:
                 failures = 0
                 self._error, self._reported = None, ""
-                with self._progress:
-                    self._done = wanted
-                    self._progress.notify_all()
             else:
                 failures += 1
                 self._report(problem)
-                if self._stop.is_set():
-                    return
+            # A bucket that is no sketch stays so, however long a flush waits for it.
+            if problem is None or self._pushed() > pushed:
+                with self._progress:
+                    self._done = wanted
+                    self._progress.notify_all()
+            elif self._stop.is_set():
+                return
+
+    def _pushed(self) -> int:
+        return sum(buffer.pushed for buffer in self._buffers.values())
 
     def _push_all(self) -> Exception | None:
         """One push of every data set; returns what went wrong first."""
@@ -396,6 +410,7 @@ class BufferedTracker:
             except Exception as error:  # noqa: BLE001 (the thread must not end)
                 operation.close()
                 buffer.doubt()
+                self._tracker._agreed.discard(shard)  # noqa: SLF001 (a server that lost all lost the settings too)
                 problem = problem or error
         return problem
 

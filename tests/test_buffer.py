@@ -205,6 +205,36 @@ def test_a_period_that_ends_keeps_what_came_before(server):
     assert writer.statistics.pushed == 1200
 
 
+def test_buckets_that_come_and_go(real_server):
+    """Room is for those in use: a process may live long."""
+    writer = Still(real_server, max_sketches=20)
+    for past in range(10, 0, -1):
+        writer.now = NOON - past * 86400
+        writer.fold()
+        for n in range(8):
+            writer.track(id=n, bucket=f"{past}-{n}")
+        assert writer.push() is None
+        buffer = writer._buffers[0]
+        assert len(buffer._places) <= 20
+        assert len(buffer.lanes) <= 16
+        assert len(writer._append) <= 16
+    statistics = writer.statistics
+    assert (statistics.pushed, statistics.dropped) == (160, 0)
+
+
+def test_an_append_that_comes_late_is_not_lost(server):
+    writer = Still(server)
+    append = writer._append["b"]
+    writer.fold()
+    writer.now += 86400
+    writer.fold()
+    assert "b" not in writer._append
+    append("x")
+    writer.track(id="y", bucket="b")
+    assert writer.push() is None
+    assert server.client.pfcount(writer.keys("b", date=day(-1)).hll) == 2
+
+
 def test_clocks_may_be_set_back(server):
     writer = Still(server)
     writer.track(id=1)
@@ -305,8 +335,9 @@ def test_an_outage_with_many_buckets_stays_within_its_bound(real_server):
     assert len(writer._buffers[0].lanes) == 100
 
 
-def test_hashes_of_ids_that_may_return_are_bounded(real_server):
-    writer = Still(real_server, max_moves=1000)
+def test_hashes_of_ids_that_may_return_are_bounded(real_server, monkeypatch):
+    monkeypatch.setattr("activity_tracker_hll.commands.buffer._MOST_HASHES", 1000)
+    writer = Still(real_server)
     for part in range(5):
         for n in range(1000):
             writer.track(id=n % 500 + part, bucket="b")

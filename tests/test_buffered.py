@@ -161,6 +161,7 @@ def test_what_is_no_id(server):
     ("event", "error", "words"),
     [
         ({"bucket": 1}, ArgumentTypeError, ("bucket", "1")),
+        ({"bucket": []}, ArgumentTypeError, ("bucket",)),
         ({"bucket": ""}, ArgumentValueError, ("bucket", "empty")),
         ({"bucket": "raw"}, ArgumentValueError, ("bucket", "raw")),
         ({"bucket": "total"}, ArgumentValueError, ("total", "aggregate_buckets")),
@@ -194,6 +195,19 @@ def test_bad_arguments_of_track(server, event, error, words):
 def test_bad_options(server, options, error, words):
     with raises(error, *words):
         server.tracker().buffered(**options)
+
+
+def test_a_bucket_that_is_no_sketch_does_not_hold_up_a_flush(server):
+    tracker = server.tracker()
+    server.raise_on("b", TODAY)
+    with tracker.buffered(flush_interval=3600) as writer:
+        for n in range(10):
+            writer.track(id=n, bucket="b")
+            writer.track(id=n, bucket="c")
+        assert writer.flush(300).pending == 10
+        server.client.flushdb()
+        assert writer.flush(300).pending == 0
+    assert counts(tracker, "b", "c")["b"] == 10
 
 
 def test_without_periods_each_event_names_its_own(server):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from math import inf
@@ -35,6 +35,8 @@ __all__ = ["Buffer", "Marker", "Statistics"]
 
 _IDS_PER_CALL = 1000
 _SKETCHES_PER_BATCH = 64
+_MOST_HASHES = 1 << 20
+"""Ids, 8 bytes each, that are remembered until the next push in case they return to a bucket."""
 _RUN_ID = re.compile(rb"run_id:(\w+)")
 
 Lane = list[Any]
@@ -183,10 +185,11 @@ class Buffer:
         context: what keys and ids are made with.
         kinds: kinds of period of events that do not say theirs.
         most_sketches: buckets in periods that are kept at once. Each takes up to 48 KiB.
-        most_ids: ids on the move that are kept at once, and hashes of ids that may return.
+        most_ids: ids on the move that are kept at once.
         refresh_interval: seconds, in the mean, after which all registers of a bucket are sent again: a
             server that lost them without a trace, to eviction say, has them again then.
         random: spreads that over time.
+        retire: called with a bucket whose lane is not used any more.
 
     Attributes:
         lock: held while lanes are folded and while a push takes or gives back; never while it waits.
@@ -203,15 +206,19 @@ class Buffer:
         most_ids: int,
         refresh_interval: float,
         random: Random,
+        retire: Callable[[str | None], object],
     ) -> None:
         self._context = context
         self._kinds = kinds
         self._most_sketches, self._most_ids = most_sketches, most_ids
         self._refresh_interval, self._random = refresh_interval, random
+        self._retire = retire
         self.lock = threading.RLock()
         self.sketches: bool | None = None
         self.lanes: dict[str | None, Lane] = {}
         self.overflow: Lane = []
+        self._retired: dict[str | None, Lane] = {}
+        self._crowded = False
         self.marked = False
         self._window: _Window | None = None
         self._registers: dict[str | None, Registers] = {}
@@ -265,11 +272,13 @@ class Buffer:
             if self._window is None:
                 self._window = self._find_window(now)
             errors: list[ActivityTrackerError] = []
+            self._crowded = False
+            self._fold_lanes(self._retired, errors)
             while self._fold_lanes(self.lanes, errors):
                 pass
             if not self._window.since <= now < self._window.until:
                 self._turn(now)
-            if self._hashes > self._most_ids:
+            if self._hashes > _MOST_HASHES:
                 self._thin_out()
             return errors
 
@@ -279,8 +288,15 @@ class Buffer:
         for bucket, registers in self._registers.items():
             for period in self._window.periods:
                 state = self._places.get((period, bucket))
-                if state is not None:
+                if state is not None and (state.known is None or (registers > state.known).any()):
                     state.raise_to(registers)
+        # A caller may be about to append to a lane it has looked up: it is folded until the next turn.
+        self._retired = {
+            bucket: lane for bucket, lane in self.lanes.items() if bucket not in self._registers and not lane
+        }
+        for bucket in self._retired:
+            del self.lanes[bucket]
+            self._retire(bucket)
         self._registers = {}
         self._window = self._find_window(now)
 
@@ -408,10 +424,21 @@ class Buffer:
         state = self._places.get(place)
         if state is None:
             if len(self._places) >= self._most_sketches:
+                self._make_room()
+            if len(self._places) >= self._most_sketches:
                 self._drop(events)
                 return None
             state = self._places[place] = _State()
         return state
+
+    def _make_room(self) -> None:
+        """Forget, once a fold, what the server has of buckets that nobody uses in this window."""
+        if not self._crowded:
+            self._crowded = True
+            for place, state in list(self._places.items()):
+                idle = place[1] not in self._registers and place not in self._flying
+                if idle and not state.waiting.events and state.rest is None:
+                    del self._places[place]
 
     def _drop(self, events: int) -> None:
         self.dropped += events
@@ -426,7 +453,7 @@ class Buffer:
                 continue
             key = tuple(map(id, waiting.hashes))  # periods of a bucket share them
             if key not in unique:
-                room = max(self._most_ids - total, 0)
+                room = max(_MOST_HASHES - total, 0)
                 unique[key] = [np.unique(np.concatenate(waiting.hashes))[:room]]
                 total += len(unique[key][0])
             waiting.hashes = list(unique[key])
