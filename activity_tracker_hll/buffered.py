@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 __all__ = ["BufferedTracker", "Statistics"]
 
 _LOG = logging.getLogger("activity_tracker_hll")
-# An id of so many characters has at most 1024 bytes.
-_SURELY_SHORT = 257
 _MANY_EVENTS = 65_536
 _LONGEST_NAP_S = 0.25
 _SHORT_NAP_S = 0.02
@@ -120,8 +118,8 @@ class BufferedTracker:
         """Record that an id was active; arguments as of :meth:`.ActivityTracker.track`.
 
         Raises:
-            ArgumentTypeError, ArgumentValueError: bad arguments. (A str that cannot be encoded is found
-                later: it is dropped, counted, and reported to `on_error`.)
+            ArgumentTypeError, ArgumentValueError: bad arguments. (A str that is too long or cannot be encoded
+                is found later: it is dropped, counted, and reported to `on_error`.)
             WriterClosedError: after close().
         """
         # The common case, with nothing in it that is not needed; it is a tenth of a microsecond.
@@ -129,7 +127,7 @@ class BufferedTracker:
             periods is date is old_id  # type: ignore[comparison-overlap]
             and not shard
             and type(id) is str
-            and 0 < len(id) < _SURELY_SHORT
+            and id
         ):
             try:
                 self._append[bucket](id)

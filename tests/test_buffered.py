@@ -144,15 +144,16 @@ def test_what_is_no_id(server):
     errors = []
     tracker = server.tracker(["daily", "monthly"])
     with tracker.buffered(flush_interval=FAST, on_error=errors.append) as writer:
-        for bad in (None, True, 1.5, "", b"", "x" * 1025, "ä" * 513, [], object()):
+        for bad in (None, True, 1.5, "", b"", b"x" * 1025, 10**1024, [], object()):
             with pytest.raises((ArgumentTypeError, ArgumentValueError)):
                 writer.track(id=bad)
         with raises(ArgumentValueError, "ids.1."):
             writer.track_many(["a", ""])
         writer.track(id="good")
-        writer.track(id="\ud800")  # found when it is encoded
+        for bad in ("\ud800", "x" * 1025, "ä" * 513):  # found when they are encoded
+            writer.track(id=bad)
         statistics = writer.flush(20)
-    assert (statistics.tracked, statistics.pushed, statistics.dropped) == (4, 2, 2)
+    assert (statistics.tracked, statistics.pushed, statistics.dropped) == (8, 2, 6)
     assert any(isinstance(error, ArgumentValueError) for error in errors)
     assert counts(tracker, None) == {None: 1}
 
