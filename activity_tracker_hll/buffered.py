@@ -41,7 +41,7 @@ from .shorthands import of
 if TYPE_CHECKING:
     from .tracker import ActivityTracker
 
-__all__ = ["BufferedTracker", "Statistics"]
+__all__ = ["BaseWriter", "BufferedTracker", "Statistics"]
 
 _LOG = logging.getLogger("activity_tracker_hll")
 _MANY_EVENTS = 65_536
@@ -51,7 +51,7 @@ _FIRST_DELAY_S = 0.05
 _LONGEST_DELAY_S = 5.0
 _PATIENCE_S = 1.0
 
-_writers: weakref.WeakSet[BufferedTracker] = weakref.WeakSet()
+_writers: weakref.WeakSet[BaseWriter] = weakref.WeakSet()
 
 
 class _Appends(dict[str | None, Callable[[Any], None]]):
@@ -65,12 +65,8 @@ class _Appends(dict[str | None, Callable[[Any], None]]):
         return self._make(bucket)
 
 
-class BufferedTracker:
-    """Tracks without waiting; made by :meth:`.ActivityTracker.buffered`.
-
-    Calls may come from any thread, from signal handlers, and from the garbage collector. None of them
-    waits for the network or raises because of it.
-    """
+class BaseWriter:
+    """The writer but for how one waits for it."""
 
     def __init__(
         self,
@@ -104,69 +100,6 @@ class BufferedTracker:
         self._arm()
         _writers.add(self)
 
-    def track(
-        self,
-        periods: Iterable[str] | None = None,
-        *,
-        id: object = None,
-        bucket: str | None = None,
-        old_id: object = None,
-        old_bucket: str | None = None,
-        date: dt.date | None = None,
-        shard: int = 0,
-    ) -> None:
-        """Record that an id was active; arguments as of :meth:`.ActivityTracker.track`.
-
-        Raises:
-            ArgumentTypeError, ArgumentValueError: bad arguments. (A str that is too long or cannot be encoded
-                is found later: it is dropped, counted, and reported to `on_error`.)
-            WriterClosedError: after close().
-        """
-        # The common case, with nothing in it that is not needed; it is a tenth of a microsecond.
-        if (
-            periods is date is old_id  # type: ignore[comparison-overlap]
-            and not shard
-            and type(id) is str
-            and id
-        ):
-            try:
-                self._append[bucket](id)
-            except TypeError:
-                check_bucket(bucket)  # one that cannot be hashed
-                raise
-        else:
-            self._track(periods, id, bucket, old_id, old_bucket, date, shard)
-
-    def track_many(
-        self,
-        ids: Iterable[object],
-        periods: Iterable[str] | None = None,
-        *,
-        bucket: str | None = None,
-        date: dt.date | None = None,
-        shard: int = 0,
-    ) -> None:
-        """Record that many ids were active; see :meth:`.ActivityTracker.track_many`."""
-        batch: Any = check_batch(ids, "ids")
-        plain = [
-            _plain(id, f"ids[{place}]")
-            for place, id in enumerate(batch.tolist() if isinstance(batch, np.ndarray) else batch)
-        ]
-        if periods is None and date is None and shard == 0:
-            append = self._append[bucket]
-            for id in plain:
-                append(id)
-        else:
-            for id in plain:
-                self._track(periods, id, bucket, None, None, date, shard)
-
-    track_hourly = of(track, ["hourly"])
-    track_daily = of(track, ["daily"])
-    track_weekly = of(track, ["weekly"])
-    track_monthly = of(track, ["monthly"])
-    track_quarterly = of(track, ["quarterly"])
-    track_yearly = of(track, ["yearly"])
-
     @property
     def statistics(self) -> Statistics:
         """What became of the events so far, in this process."""
@@ -180,16 +113,7 @@ class BufferedTracker:
                 held += buffer.held * len(self._kinds)
         return Statistics(folded + held, pushed, pending + held, dropped, late, self._bytes, self._error)
 
-    def flush(self, timeout: float | None = None) -> Statistics:
-        """Push everything that was tracked before, and wait until the server has it.
-
-        Args:
-            timeout: seconds to wait; None = as long as close() does.
-
-        Returns:
-            The statistics; where `pending` is not 0, time was up.
-        """
-        limit = self._close_timeout if timeout is None else arguments.seconds(timeout, "timeout")
+    def _flush(self, limit: float) -> Statistics:
         if threading.current_thread() is not self._pusher:  # in on_error: the pusher cannot wait for itself
             self._start()
             with self._progress:
@@ -199,14 +123,8 @@ class BufferedTracker:
                 self._progress.wait_for(lambda: self._done >= wanted, limit)
         return self.statistics
 
-    def close(self, timeout: float | None = None) -> Statistics:
-        """Push everything and end the threads; what is still pending then is lost, and logged.
-
-        Args and returns: see :meth:`flush`.
-        """
-        deadline = time.monotonic() + (
-            self._close_timeout if timeout is None else arguments.seconds(timeout, "timeout")
-        )
+    def _close(self, limit: float | None = None) -> Statistics:
+        deadline = time.monotonic() + (self._close_timeout if limit is None else limit)
         if self._closed:
             return self.statistics
         self._closed = True
@@ -215,7 +133,7 @@ class BufferedTracker:
         statistics = self.statistics
         parent = self._forked_from[0] if self._forked_from is not None else None
         if statistics.pending or self._pusher is not None or parent not in (None, os.getppid()):
-            statistics = self.flush(max(deadline - time.monotonic(), 0.001))
+            statistics = self._flush(max(deadline - time.monotonic(), 0.001))
         self._stop.set()
         self._kick.set()
         for thread in (self._folder, self._pusher):
@@ -225,16 +143,8 @@ class BufferedTracker:
             _LOG.error("%d events were not pushed in time and are lost: %s", statistics.pending, self._error)
         return statistics
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
+    def _limit(self, timeout: float | None) -> float:
+        return self._close_timeout if timeout is None else arguments.seconds(timeout, "timeout")
 
     # Lanes
 
@@ -478,6 +388,106 @@ class BufferedTracker:
                 buffer.settle(heir=heir)
 
 
+class BufferedTracker(BaseWriter):
+    """Tracks without waiting; made by :meth:`.ActivityTracker.buffered`.
+
+    Calls may come from any thread, from signal handlers, and from the garbage collector. None of them
+    waits for the network or raises because of it.
+    """
+
+    def track(
+        self,
+        periods: Iterable[str] | None = None,
+        *,
+        id: object = None,
+        bucket: str | None = None,
+        old_id: object = None,
+        old_bucket: str | None = None,
+        date: dt.date | None = None,
+        shard: int = 0,
+    ) -> None:
+        """Record that an id was active; arguments as of :meth:`.ActivityTracker.track`.
+
+        Raises:
+            ArgumentTypeError, ArgumentValueError: bad arguments. (A str that is too long or cannot be encoded
+                is found later: it is dropped, counted, and reported to `on_error`.)
+            WriterClosedError: after close().
+        """
+        # The common case, with nothing in it that is not needed; it is a tenth of a microsecond.
+        if (
+            periods is date is old_id  # type: ignore[comparison-overlap]
+            and not shard
+            and type(id) is str
+            and id
+        ):
+            try:
+                self._append[bucket](id)
+            except TypeError:
+                check_bucket(bucket)  # one that cannot be hashed
+                raise
+        else:
+            self._track(periods, id, bucket, old_id, old_bucket, date, shard)
+
+    def track_many(
+        self,
+        ids: Iterable[object],
+        periods: Iterable[str] | None = None,
+        *,
+        bucket: str | None = None,
+        date: dt.date | None = None,
+        shard: int = 0,
+    ) -> None:
+        """Record that many ids were active; see :meth:`.ActivityTracker.track_many`."""
+        batch: Any = check_batch(ids, "ids")
+        plain = [
+            _plain(id, f"ids[{place}]")
+            for place, id in enumerate(batch.tolist() if isinstance(batch, np.ndarray) else batch)
+        ]
+        if periods is None and date is None and shard == 0:
+            append = self._append[bucket]
+            for id in plain:
+                append(id)
+        else:
+            for id in plain:
+                self._track(periods, id, bucket, None, None, date, shard)
+
+    track_hourly = of(track, ["hourly"])
+    track_daily = of(track, ["daily"])
+    track_weekly = of(track, ["weekly"])
+    track_monthly = of(track, ["monthly"])
+    track_quarterly = of(track, ["quarterly"])
+    track_yearly = of(track, ["yearly"])
+
+    def flush(self, timeout: float | None = None) -> Statistics:
+        """Push everything that was tracked before, and wait until the server has it.
+
+        Args:
+            timeout: seconds to wait; None = as long as close() does.
+
+        Returns:
+            The statistics; where `pending` is not 0, time was up.
+        """
+        return self._flush(self._limit(timeout))
+
+    def close(self, timeout: float | None = None) -> Statistics:
+        """Push everything and end the threads; what is still pending then is lost, and logged.
+
+        Args and returns: see :meth:`flush`.
+        """
+        return self._close(self._limit(timeout))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
 def _plain(id: object, argument: str) -> str | bytes:
     """An id as a lane holds it."""
     encoded = encode(id, argument)
@@ -519,7 +529,7 @@ def _after_fork_in_child() -> None:
 @atexit.register
 def _at_exit() -> None:
     for writer in list(_writers):
-        writer.close()
+        writer._close()  # noqa: SLF001
 
 
 os.register_at_fork(

@@ -1,21 +1,25 @@
-"""ActivityTracker: the public calls. Each checks its arguments, plans, executes and hands on the result."""
+"""ActivityTracker: the public calls. Each checks its arguments, plans, executes and hands on the result.
+
+What it shares with the one for asyncio, in :mod:`.aio`, is :class:`BaseTracker`.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import importlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 from weakref import WeakSet
 
 from numpy.typing import NDArray
 
 from . import arguments
-from .backends.base import BaseBackend
-from .buffered import BufferedTracker
+from .backends.base import BackendSettings, BaseBackend
+from .buffered import BaseWriter, BufferedTracker
 from .commands import (
     Collapsed,
     Context,
@@ -36,17 +40,148 @@ from .keys import check_bucket
 from .periods import PERIODS, Calendar, check_kind
 from .shorthands import of
 
-__all__ = ["ActivityTracker"]
+__all__ = ["ActivityTracker", "BaseTracker"]
 
 T = TypeVar("T")
-_BUILTIN_BACKENDS = {
-    "redis": "activity_tracker_hll.backends.redis.RedisBackend",
-    "embedded": "activity_tracker_hll.backends.embedded.EmbeddedBackend",
-}
+B = TypeVar("B", bound=BackendSettings)
 _LOOKUP_SPAN = timedelta(days=365)
 
 
-class ActivityTracker:
+class BaseTracker(Generic[B]):
+    """Settings, and what calls are planned with."""
+
+    _BACKENDS: ClassVar[Mapping[str, str]]
+    _BACKEND: type[B]
+
+    PERIOD_HOURLY = "hourly"
+    PERIOD_DAILY = "daily"
+    PERIOD_WEEKLY = "weekly"
+    PERIOD_MONTHLY = "monthly"
+    PERIOD_QUARTERLY = "quarterly"
+    PERIOD_YEARLY = "yearly"
+
+    def __init__(
+        self,
+        periods: Iterable[str] | None = None,
+        backend: str | B = "redis",
+        *,
+        buckets: Iterable[str | None] | None = None,
+        aggregate_buckets: Mapping[str, Sequence[str | None]] | None = None,
+        timezone: str | tzinfo | None = None,
+        week_start: int = 0,
+        clock: Callable[[], float] = time.time,
+        **backend_options: Any,
+    ) -> None:
+        self._periods = None if periods is None else arguments.kinds(periods)
+        self._buckets = None if buckets is None else arguments.bucket_list(buckets)
+        self._aggregates: Aggregates = (
+            {} if aggregate_buckets is None else arguments.aggregates(aggregate_buckets, self._buckets)
+        )
+        self._calendar = Calendar(timezone, week_start)
+        self._clock = clock
+        self._backend: B = _backend(backend, backend_options, self._BACKENDS, self._BACKEND)
+        for kind in self._periods or ():
+            self._backend.retention_of(kind)
+        self._context = Context(
+            self._backend.keys,
+            self._calendar,
+            self._backend.ids,
+            self._backend.moved_limit,
+            lambda period: self._backend.retention_of(period.kind),
+            frozenset(self._aggregates),
+        )
+        self._tracking = Tracking(self._context)
+        self._agreed: set[int] = set()
+        self._writers: WeakSet[BaseWriter] = WeakSet()
+
+    @property
+    def backend(self) -> B:
+        """The backend in use."""
+        return self._backend
+
+    @property
+    def calendar(self) -> Calendar:
+        """Finds periods in the tracker's time zone."""
+        return self._calendar
+
+    # Shared
+
+    def _agreeing(self, operation: Operation[T], shard: int, *, write: bool) -> Operation[T]:
+        """The operation; before the first of a data set, settings are compared."""
+        return operation if shard in self._agreed else self._agree_first(operation, shard, write=write)
+
+    def _agree_first(self, operation: Operation[T], shard: int, *, write: bool) -> Operation[T]:
+        with contextlib.closing(operation):
+            try:
+                # Not before the first batch: bad arguments are reported before the server is.
+                batch = next(operation)
+                if (yield from check_settings(self._context, write)):
+                    self._agreed.add(shard)
+                while True:
+                    batch = operation.send((yield batch))
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+
+    def _kinds(self, periods: Iterable[str] | None) -> tuple[str, ...]:
+        kinds = self._periods if periods is None else arguments.kinds(periods)
+        if not kinds:
+            raise ArgumentValueError("periods must be given, here or to the constructor")
+        if kinds is not self._periods:
+            for kind in kinds:
+                self._backend.retention_of(kind)
+        return kinds
+
+    def _kind(self, period: str | None) -> str:
+        if period is not None:
+            return check_kind(period)
+        if self._periods is None or len(self._periods) != 1:
+            raise ArgumentValueError(f"period must be given: one of {', '.join(self._periods or PERIODS)}")
+        return self._periods[0]
+
+    def _moment(self, date: dt.date | None, kinds: Sequence[str]) -> datetime | None:
+        if date is None:
+            return None
+        return self._calendar.moment(date, "date", needs_hour="hourly" in kinds)
+
+    def _now(self) -> datetime:
+        return self._calendar.local(self._clock())
+
+    def _range(
+        self, kind: str, start: dt.date | None, end: dt.date | None, *, running: bool
+    ) -> tuple[datetime, datetime]:
+        if end is not None:
+            last = self._calendar.moment(end, "end")
+        else:
+            last = self._now() if kind == "hourly" else datetime.combine(self._now(), datetime.min.time())
+        first = last - _LOOKUP_SPAN if start is None else self._calendar.moment(start, "start")
+        if first > last:
+            raise ArgumentValueError(f"start must not be after end, got {start!r} and {end or last!r}")
+        if end is None and running:
+            last = self._calendar.containing(kind, last).next().start
+        return first, last
+
+    def _chosen(
+        self,
+        buckets: Iterable[str | None] | None,
+        aggregate_buckets: Mapping[str, Sequence[str | None]] | None,
+    ) -> tuple[tuple[str | None, ...], Aggregates]:
+        """The buckets and aggregates a call is about: its own, else the tracker's."""
+        chosen = (arguments.bucket_list(buckets) if buckets else None) or self._buckets
+        if aggregate_buckets is not None:
+            aggregates = arguments.aggregates(aggregate_buckets, chosen)
+        elif buckets is None:
+            aggregates = self._aggregates
+        else:
+            # The tracker's aggregates, where the call's own buckets make them whole.
+            own = set(chosen or ())
+            aggregates = {name: of for name, of in self._aggregates.items() if own.issuperset(of)}
+        if chosen is None:
+            chosen = tuple(dict.fromkeys(source for of in aggregates.values() for source in of)) or (None,)
+        return chosen, aggregates
+
+
+class ActivityTracker(BaseTracker[BaseBackend]):
     """Counts the distinct ids that were active in each period, a bucket at a time.
 
     Args:
@@ -67,61 +202,18 @@ class ActivityTracker:
         MissingExtraError: the backend needs an extra that is not installed.
     """
 
-    PERIOD_HOURLY = "hourly"
-    PERIOD_DAILY = "daily"
-    PERIOD_WEEKLY = "weekly"
-    PERIOD_MONTHLY = "monthly"
-    PERIOD_QUARTERLY = "quarterly"
-    PERIOD_YEARLY = "yearly"
+    _BACKENDS: ClassVar = {
+        "redis": "activity_tracker_hll.backends.redis.RedisBackend",
+        "embedded": "activity_tracker_hll.backends.embedded.EmbeddedBackend",
+    }
+    _BACKEND = BaseBackend
 
-    def __init__(
-        self,
-        periods: Iterable[str] | None = None,
-        backend: str | BaseBackend = "redis",
-        *,
-        buckets: Iterable[str | None] | None = None,
-        aggregate_buckets: Mapping[str, Sequence[str | None]] | None = None,
-        timezone: str | tzinfo | None = None,
-        week_start: int = 0,
-        clock: Callable[[], float] = time.time,
-        **backend_options: Any,
-    ) -> None:
-        self._periods = None if periods is None else arguments.kinds(periods)
-        self._buckets = None if buckets is None else arguments.bucket_list(buckets)
-        self._aggregates: Aggregates = (
-            {} if aggregate_buckets is None else arguments.aggregates(aggregate_buckets, self._buckets)
-        )
-        self._calendar = Calendar(timezone, week_start)
-        self._clock = clock
-        self._backend = _backend(backend, backend_options)
-        for kind in self._periods or ():
-            self._backend.retention_of(kind)
-        self._context = Context(
-            self._backend.keys,
-            self._calendar,
-            self._backend.ids,
-            self._backend.moved_limit,
-            lambda period: self._backend.retention_of(period.kind),
-            frozenset(self._aggregates),
-        )
-        self._tracking = Tracking(self._context)
-        self._agreed: set[int] = set()
-        self._writers: WeakSet[BufferedTracker] = WeakSet()
-
-    @property
-    def backend(self) -> BaseBackend:
-        """The backend in use."""
-        return self._backend
-
-    @property
-    def calendar(self) -> Calendar:
-        """Finds periods in the tracker's time zone."""
-        return self._calendar
+    # Ends
 
     def close(self) -> None:
         """Close its writers, and give back the backend's connections and processes."""
         for writer in list(self._writers):
-            writer.close()
+            writer._close()  # noqa: SLF001 (a part of the tracker)
         self._backend.close()
 
     def __enter__(self) -> Self:
@@ -167,7 +259,7 @@ class ActivityTracker:
         kinds = self._kinds(periods)
         now, moment = self._clock(), self._moment(date, kinds)
         bucket, old_bucket = check_bucket(bucket), check_bucket(old_bucket, "old_bucket")
-        self._run(self._tracking.track(kinds, now, moment, id, bucket, old_id, old_bucket), shard)
+        return self._run(self._tracking.track(kinds, now, moment, id, bucket, old_id, old_bucket), shard)
 
     def track_many(
         self,
@@ -189,7 +281,7 @@ class ActivityTracker:
         kinds = self._kinds(periods)
         now, moment = self._clock(), self._moment(date, kinds)
         operation = self._tracking.track_many(kinds, now, moment, ids, check_bucket(bucket), shard)
-        self._run(operation, shard)
+        return self._run(operation, shard)
 
     def import_events(
         self,
@@ -350,102 +442,33 @@ class ActivityTracker:
 
     # Shorthands: one period instead of a list of them
 
-    track_hourly = of(track, [PERIOD_HOURLY])
-    track_daily = of(track, [PERIOD_DAILY])
-    track_weekly = of(track, [PERIOD_WEEKLY])
-    track_monthly = of(track, [PERIOD_MONTHLY])
-    track_quarterly = of(track, [PERIOD_QUARTERLY])
-    track_yearly = of(track, [PERIOD_YEARLY])
-    collapse_hourly = of(collapse, [PERIOD_HOURLY])
-    collapse_daily = of(collapse, [PERIOD_DAILY])
-    collapse_weekly = of(collapse, [PERIOD_WEEKLY])
-    collapse_monthly = of(collapse, [PERIOD_MONTHLY])
-    collapse_quarterly = of(collapse, [PERIOD_QUARTERLY])
-    collapse_yearly = of(collapse, [PERIOD_YEARLY])
-    lookup_hourly = of(lookup, PERIOD_HOURLY)
-    lookup_daily = of(lookup, PERIOD_DAILY)
-    lookup_weekly = of(lookup, PERIOD_WEEKLY)
-    lookup_monthly = of(lookup, PERIOD_MONTHLY)
-    lookup_quarterly = of(lookup, PERIOD_QUARTERLY)
-    lookup_yearly = of(lookup, PERIOD_YEARLY)
-
-    # Shared
+    track_hourly = of(track, ["hourly"])
+    track_daily = of(track, ["daily"])
+    track_weekly = of(track, ["weekly"])
+    track_monthly = of(track, ["monthly"])
+    track_quarterly = of(track, ["quarterly"])
+    track_yearly = of(track, ["yearly"])
+    collapse_hourly = of(collapse, ["hourly"])
+    collapse_daily = of(collapse, ["daily"])
+    collapse_weekly = of(collapse, ["weekly"])
+    collapse_monthly = of(collapse, ["monthly"])
+    collapse_quarterly = of(collapse, ["quarterly"])
+    collapse_yearly = of(collapse, ["yearly"])
+    lookup_hourly = of(lookup, "hourly")
+    lookup_daily = of(lookup, "daily")
+    lookup_weekly = of(lookup, "weekly")
+    lookup_monthly = of(lookup, "monthly")
+    lookup_quarterly = of(lookup, "quarterly")
+    lookup_yearly = of(lookup, "yearly")
 
     def _run(self, operation: Operation[T], shard: int, *, write: bool = True) -> T:
-        checked = False
-
-        def execute(commands: list[Any]) -> list[Any]:
-            nonlocal checked
-            if not checked and shard not in self._agreed:
-                # Not before the first batch: bad arguments are reported before the server is.
-                checked = True
-                agreement = check_settings(self._context, write)
-                if run(agreement, lambda batch: self._backend.execute(batch, shard)):
-                    self._agreed.add(shard)
-            return self._backend.execute(commands, shard)
-
-        return run(operation, execute)
-
-    def _kinds(self, periods: Iterable[str] | None) -> tuple[str, ...]:
-        kinds = self._periods if periods is None else arguments.kinds(periods)
-        if not kinds:
-            raise ArgumentValueError("periods must be given, here or to the constructor")
-        if kinds is not self._periods:
-            for kind in kinds:
-                self._backend.retention_of(kind)
-        return kinds
-
-    def _kind(self, period: str | None) -> str:
-        if period is not None:
-            return check_kind(period)
-        if self._periods is None or len(self._periods) != 1:
-            raise ArgumentValueError(f"period must be given: one of {', '.join(self._periods or PERIODS)}")
-        return self._periods[0]
-
-    def _moment(self, date: dt.date | None, kinds: Sequence[str]) -> datetime | None:
-        if date is None:
-            return None
-        return self._calendar.moment(date, "date", needs_hour="hourly" in kinds)
-
-    def _now(self) -> datetime:
-        return self._calendar.local(self._clock())
-
-    def _range(
-        self, kind: str, start: dt.date | None, end: dt.date | None, *, running: bool
-    ) -> tuple[datetime, datetime]:
-        if end is not None:
-            last = self._calendar.moment(end, "end")
-        else:
-            last = self._now() if kind == "hourly" else datetime.combine(self._now(), datetime.min.time())
-        first = last - _LOOKUP_SPAN if start is None else self._calendar.moment(start, "start")
-        if first > last:
-            raise ArgumentValueError(f"start must not be after end, got {start!r} and {end or last!r}")
-        if end is None and running:
-            last = self._calendar.containing(kind, last).next().start
-        return first, last
-
-    def _chosen(
-        self,
-        buckets: Iterable[str | None] | None,
-        aggregate_buckets: Mapping[str, Sequence[str | None]] | None,
-    ) -> tuple[tuple[str | None, ...], Aggregates]:
-        """The buckets and aggregates a call is about: its own, else the tracker's."""
-        chosen = (arguments.bucket_list(buckets) if buckets else None) or self._buckets
-        if aggregate_buckets is not None:
-            aggregates = arguments.aggregates(aggregate_buckets, chosen)
-        elif buckets is None:
-            aggregates = self._aggregates
-        else:
-            # The tracker's aggregates, where the call's own buckets make them whole.
-            own = set(chosen or ())
-            aggregates = {name: of for name, of in self._aggregates.items() if own.issuperset(of)}
-        if chosen is None:
-            chosen = tuple(dict.fromkeys(source for of in aggregates.values() for source in of)) or (None,)
-        return chosen, aggregates
+        return run(
+            self._agreeing(operation, shard, write=write), lambda batch: self._backend.execute(batch, shard)
+        )
 
 
-def _backend(backend: object, options: dict[str, Any]) -> BaseBackend:
-    if isinstance(backend, BaseBackend):
+def _backend(backend: object, options: dict[str, Any], names: Mapping[str, str], kind: type[B]) -> B:
+    if isinstance(backend, kind):
         if options:
             raise ArgumentValueError(
                 f"backend is an instance, so it cannot be given options: {', '.join(options)}"
@@ -453,10 +476,10 @@ def _backend(backend: object, options: dict[str, Any]) -> BaseBackend:
         return backend
     if not isinstance(backend, str):
         raise ArgumentTypeError(
-            "backend must be 'redis', 'embedded', 'package.module.Class' or a BaseBackend instance,"
+            f"backend must be 'redis', 'embedded', 'package.module.Class' or a {kind.__name__} instance,"
             f" got {backend!r}"
         )
-    module_name, _, class_name = _BUILTIN_BACKENDS.get(backend, backend).rpartition(".")
+    module_name, _, class_name = names.get(backend, backend).rpartition(".")
     try:
         cls = getattr(importlib.import_module(module_name), class_name)
     except MissingExtraError:
@@ -465,8 +488,8 @@ def _backend(backend: object, options: dict[str, Any]) -> BaseBackend:
         raise ArgumentValueError(
             f"backend must be 'redis', 'embedded' or 'package.module.Class', got {backend!r} ({error})"
         ) from error
-    if not (isinstance(cls, type) and issubclass(cls, BaseBackend)):
-        raise ArgumentTypeError(f"backend {backend!r} is not a subclass of BaseBackend")
+    if not (isinstance(cls, type) and issubclass(cls, kind)):
+        raise ArgumentTypeError(f"backend {backend!r} is not a subclass of {kind.__name__}")
     try:
         return cls(**options)
     except TypeError as error:

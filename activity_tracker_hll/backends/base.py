@@ -1,4 +1,4 @@
-"""The contract of a backend: settings, and a way to run commands on a server.
+"""The contract of a backend: settings, and a way to run commands on a server, waiting or awaited.
 
 What commands to send is decided in :mod:`activity_tracker_hll.commands`; a backend sends them and
 hands back the replies. This is the only copy of the contract's documentation.
@@ -16,7 +16,7 @@ from ..ids import IdEncoder
 from ..keys import DEFAULT_NAMESPACE, Keys
 from ..periods import LONGEST
 
-__all__ = ["DEFAULT_RETENTION", "BaseBackend", "Command", "Reply"]
+__all__ = ["DEFAULT_RETENTION", "AsyncBaseBackend", "BackendSettings", "BaseBackend", "Command", "Reply"]
 
 Command = tuple[str | bytes | float, ...]
 """One server command: its name and arguments. Scripts are sent as EVALSHA."""
@@ -28,8 +28,8 @@ DEFAULT_RETENTION = timedelta(days=35)
 MOST_MOVED = 100_000
 
 
-class BaseBackend(ABC):
-    """Holds the settings that belong to the data, and runs commands.
+class BackendSettings:
+    """The settings that belong to the data.
 
     Args:
         namespace: first part of every key; trackers with different namespaces share nothing.
@@ -56,6 +56,12 @@ class BaseBackend(ABC):
         self.ids = IdEncoder(secret)
         self.moved_limit = integer(moved_limit, "moved_limit", minimum=0, maximum=MOST_MOVED)
         self._retention = retention
+        self._settings = {
+            "namespace": namespace,
+            "secret": secret,
+            "moved_limit": moved_limit,
+            "retention": retention,
+        }
         if retention is not None and retention != "default":
             duration(retention, "retention")
 
@@ -77,6 +83,18 @@ class BaseBackend(ABC):
             )
         return self._retention
 
+    def check_shard(self, shard: int) -> None:
+        """Whether there is such a data set, without asking a server.
+
+        Raises:
+            ArgumentTypeError, ArgumentValueError: there is none.
+        """
+        integer(shard, "shard", minimum=0)
+
+
+class BaseBackend(BackendSettings, ABC):
+    """Runs commands; settings as of :class:`BackendSettings`."""
+
     @abstractmethod
     def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
         """Run commands in their order and return their replies in that order.
@@ -94,14 +112,28 @@ class BaseBackend(ABC):
             BackendError: no answer at all; the cause is the client's own exception.
         """
 
-    def check_shard(self, shard: int) -> None:
-        """Whether there is such a data set, without asking a server.
-
-        Raises:
-            ArgumentTypeError, ArgumentValueError: there is none.
-        """
-        integer(shard, "shard", minimum=0)
-
     @abstractmethod
     def close(self) -> None:
         """Give back connections and processes; the backend cannot be used after it."""
+
+
+class AsyncBaseBackend(BackendSettings, ABC):
+    """Runs commands for :class:`~activity_tracker_hll.aio.AsyncActivityTracker`; settings as above."""
+
+    @abstractmethod
+    async def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
+        """As of :class:`BaseBackend`. A call that is cancelled leaves nothing half-read behind."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """As of :class:`BaseBackend`."""
+
+    def blocking(self) -> BaseBackend:
+        """The same data for the threads of a writer; closed together with this backend.
+
+        Raises:
+            ArgumentValueError: there is no running event loop to run the commands on.
+        """
+        from .on_loop import OnLoop  # noqa: PLC0415 (of it asyncio is loaded)
+
+        return OnLoop(self, **self._settings)

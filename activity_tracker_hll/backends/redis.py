@@ -29,7 +29,7 @@ from ..errors import (
     BackendResponseError,
     BackendTimeoutError,
 )
-from .base import BaseBackend, Command, Reply
+from .base import BackendSettings, BaseBackend, Command, Reply
 from .scripts import SOURCES
 
 __all__ = ["RedisBackend"]
@@ -40,7 +40,67 @@ _CHUNKS_IN_FLIGHT = 4
 _ADDRESS = ("url", "host", "port", "db", "unix_socket_path", "client")
 
 
-class RedisBackend(BaseBackend):
+class RedisSettings(BackendSettings):
+    """Addresses, and the clients of them; see :class:`RedisBackend` for the options."""
+
+    _CLIENT: Callable[..., Any]
+    _RETRY: Callable[..., Any]
+    _ASYNCHRONOUS: bool
+
+    def __init__(
+        self,
+        *,
+        shards: Sequence[Mapping[str, Any]] | None = None,
+        redis_client: Callable[..., Any] | None = None,
+        namespace: str = "active",
+        secret: str | bytes | None = None,
+        moved_limit: int = 10_000,
+        retention: timedelta | None | str = "default",
+        **connection: Any,
+    ) -> None:
+        super().__init__(namespace=namespace, secret=secret, moved_limit=moved_limit, retention=retention)
+        self._shards = _check_shards(shards)
+        self._defaults = connection
+        for shard in range(len(self._shards)):
+            _check_connection(self._options(shard), asynchronous=self._ASYNCHRONOUS)
+        # Clients connect when they are first used; made now, bad options are reported now.
+        make = redis_client or self._CLIENT
+        self._clients = [
+            _connect(self._options(shard), make, self._RETRY) for shard in range(len(self._shards))
+        ]
+        self._pools: dict[int, tuple[Any, tuple[str, ...]]] = {}
+
+    def client(self, shard: int = 0) -> Any:
+        """The client of a shard.
+
+        Raises:
+            ArgumentTypeError, ArgumentValueError: no such shard.
+        """
+        if integer(shard, "shard", minimum=0) >= len(self._clients):
+            raise ArgumentValueError(f"shard must be below {len(self._clients)}, got {shard!r}")
+        return self._clients[shard]
+
+    def check_shard(self, shard: int) -> None:
+        """See :meth:`.base.BaseBackend.check_shard`."""
+        self.client(shard)
+
+    def _options(self, shard: int) -> dict[str, Any]:
+        override = self._shards[shard]
+        defaults = self._defaults
+        if not override.keys().isdisjoint(("url", "client")):
+            defaults = {name: value for name, value in defaults.items() if name not in _ADDRESS}
+        return {**defaults, **override}
+
+    def _pool(self, shard: int) -> tuple[Any, tuple[str, ...]]:
+        pool = self.client(shard).connection_pool
+        # redis-py before 5.3 and valkey-py want a command's name, newer ones warn of it.
+        first = next(iter(inspect.signature(pool.get_connection).parameters.values()), None)
+        wanted = first is not None and first.name == "command_name" and first.default is first.empty
+        self._pools[shard] = pool, ("PFADD",) if wanted else ()
+        return self._pools[shard]
+
+
+class RedisBackend(RedisSettings, BaseBackend):
     """Keeps sketches on a Redis or Valkey server.
 
     Args:
@@ -61,35 +121,9 @@ class RedisBackend(BaseBackend):
         ArgumentTypeError, ArgumentValueError: naming the option and what was expected.
     """
 
-    def __init__(
-        self,
-        *,
-        shards: Sequence[Mapping[str, Any]] | None = None,
-        redis_client: Callable[..., Any] | None = None,
-        namespace: str = "active",
-        secret: str | bytes | None = None,
-        moved_limit: int = 10_000,
-        retention: timedelta | None | str = "default",
-        **connection: Any,
-    ) -> None:
-        super().__init__(namespace=namespace, secret=secret, moved_limit=moved_limit, retention=retention)
-        self._shards = _check_shards(shards)
-        self._defaults = connection
-        for shard in range(len(self._shards)):
-            _check_connection(self._options(shard))
-        # Clients connect when they are first used; made now, bad options are reported now.
-        self._clients = [_connect(self._options(shard), redis_client) for shard in range(len(self._shards))]
-        self._pools: dict[int, tuple[Any, tuple[str, ...]]] = {}
-
-    def client(self, shard: int = 0) -> Any:
-        """The client of a shard.
-
-        Raises:
-            ArgumentTypeError, ArgumentValueError: no such shard.
-        """
-        if integer(shard, "shard", minimum=0) >= len(self._clients):
-            raise ArgumentValueError(f"shard must be below {len(self._clients)}, got {shard!r}")
-        return self._clients[shard]
+    _CLIENT = redis.Redis
+    _RETRY = Retry
+    _ASYNCHRONOUS = False
 
     def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
         """See :meth:`.base.BaseBackend.execute`."""
@@ -98,25 +132,16 @@ class RedisBackend(BaseBackend):
             connection = pool.get_connection(*arguments)
             try:
                 replies = _retried(connection, commands)
-                unknown = [
-                    place for place, reply in enumerate(replies) if type(reply).__name__ == "NoScriptError"
-                ]
-                if unknown:
-                    sources = list(_with_sources(commands, unknown))
-                    for place, reply in zip(unknown, _retried(connection, sources), strict=True):
-                        replies[place] = reply
+                if unknown := failed_with("NoScriptError", replies):
+                    sources = list(with_sources(commands, unknown))
+                    replace_replies(replies, unknown, _retried(connection, sources))
+                if failed_with("ReadOnlyError", replies):
+                    connection.disconnect()  # no master any more: its address may be another server's by now
             finally:
                 pool.release(connection)
-        except _client_errors() as error:
+        except client_errors() as error:
             raise translated(error) from error
-        for place, reply in enumerate(replies):
-            if isinstance(reply, Exception):
-                replies[place] = translated(reply)
-        return replies
-
-    def check_shard(self, shard: int) -> None:
-        """See :meth:`.base.BaseBackend.check_shard`."""
-        self.client(shard)
+        return [translated(reply) if isinstance(reply, Exception) else reply for reply in replies]
 
     def close(self) -> None:
         """Close the connections of every client made here; a client handed in stays open."""
@@ -124,20 +149,16 @@ class RedisBackend(BaseBackend):
             if self._options(shard).get("client") is None:
                 client.close()
 
-    def _options(self, shard: int) -> dict[str, Any]:
-        override = self._shards[shard]
-        defaults = self._defaults
-        if not override.keys().isdisjoint(("url", "client")):
-            defaults = {name: value for name, value in defaults.items() if name not in _ADDRESS}
-        return {**defaults, **override}
 
-    def _pool(self, shard: int) -> tuple[Any, tuple[str, ...]]:
-        pool = self.client(shard).connection_pool
-        # redis-py before 5.3 and valkey-py want a command's name, newer ones warn of it.
-        first = next(iter(inspect.signature(pool.get_connection).parameters.values()), None)
-        wanted = first is not None and first.name == "command_name" and first.default is first.empty
-        self._pools[shard] = pool, ("PFADD",) if wanted else ()
-        return self._pools[shard]
+def failed_with(name: str, replies: Sequence[Any]) -> list[int]:
+    """The places of a client's exception; by class name, see :func:`translated`."""
+    return [place for place, reply in enumerate(replies) if type(reply).__name__ == name]
+
+
+def replace_replies(replies: list[Any], places: Sequence[int], others: Sequence[Any]) -> None:
+    """Put other replies in those places."""
+    for place, reply in zip(places, others, strict=True):
+        replies[place] = reply
 
 
 def translated(error: Exception) -> BackendError:
@@ -162,7 +183,7 @@ def translated(error: Exception) -> BackendError:
     return result
 
 
-def _client_errors() -> tuple[type[Exception], ...]:
+def client_errors() -> tuple[type[Exception], ...]:
     """The roots of what clients raise; valkey-py's if that client is in use at all."""
     roots: list[type[Exception]] = [redis.RedisError, RedisClusterException, OSError]
     valkey = sys.modules.get("valkey.exceptions")
@@ -187,28 +208,33 @@ def _retried(connection: Any, commands: Sequence[Command]) -> list[Any]:
 def _exchange(connection: Any, commands: Sequence[Command]) -> list[Any]:
     """Send all commands and read all replies; an error reply stands in its place as an exception."""
     replies: list[Any] = []
-    sent = 0
-    for start in range(0, len(commands), _CHUNK_COMMANDS):
-        chunk = commands[start : start + _CHUNK_COMMANDS]
-        connection.send_packed_command([b"".join([pack_command(command) for command in chunk])])  # type: ignore[arg-type]
-        sent += len(chunk)
-        if sent - len(replies) >= _CHUNKS_IN_FLIGHT * _CHUNK_COMMANDS:
-            _read(connection, replies, sent - (_CHUNKS_IN_FLIGHT - 1) * _CHUNK_COMMANDS)
-    _read(connection, replies, sent)
+    for packed, until in chunks(commands):
+        connection.send_packed_command([packed])
+        while len(replies) < until:
+            try:
+                replies.append(connection.read_response(disable_decoding=True))
+            except Exception as error:  # noqa: BLE001 (raised again, unless it is a reply)
+                replies.append(in_place(error))
     return replies
 
 
-def _read(connection: Any, replies: list[Any], until: int) -> None:
-    while len(replies) < until:
-        try:
-            replies.append(connection.read_response(disable_decoding=True))
-        except Exception as error:
-            if not any(cls.__name__ == "ResponseError" for cls in type(error).__mro__):
-                raise
-            replies.append(error)
+def chunks(commands: Sequence[Command]) -> Iterator[tuple[bytes, int]]:
+    """What to send, each with the number of replies that have to be read before the next is sent."""
+    for start in range(0, len(commands), _CHUNK_COMMANDS):
+        end = start + _CHUNK_COMMANDS
+        packed = b"".join([pack_command(command) for command in commands[start:end]])  # type: ignore[arg-type]
+        last = end >= len(commands)
+        yield packed, len(commands) if last else max(end - (_CHUNKS_IN_FLIGHT - 1) * _CHUNK_COMMANDS, 0)
 
 
-def _with_sources(commands: Sequence[Command], places: list[int]) -> Iterator[Command]:
+def in_place(error: Exception) -> Exception:
+    """An error that is the reply to one command; any other, which concerns the connection, is raised."""
+    if not any(cls.__name__ == "ResponseError" for cls in type(error).__mro__):
+        raise error
+    return error
+
+
+def with_sources(commands: Sequence[Command], places: list[int]) -> Iterator[Command]:
     """Script calls the server did not know: the first of each brings the source along."""
     brought: set[object] = set()
     for place in places:
@@ -234,7 +260,7 @@ def _check_shards(shards: object) -> list[dict[str, Any]]:
     return [dict(shard) for shard in shards]
 
 
-def _check_connection(options: Mapping[str, Any]) -> None:
+def _check_connection(options: Mapping[str, Any], *, asynchronous: bool) -> None:
     if options.get("socket_timeout") is not None:
         seconds(options["socket_timeout"], "socket_timeout")
     if options.get("db") is not None:
@@ -247,14 +273,14 @@ def _check_connection(options: Mapping[str, Any]) -> None:
             raise ArgumentValueError(f"{sole} cannot be combined with {', '.join(others)}")
     client = options.get("client")
     pool = getattr(client, "connection_pool", None)
-    if client is not None and (pool is None or hasattr(client, "__aenter__")):
+    if client is not None and (pool is None or hasattr(client, "__aenter__") != asynchronous):
         raise ArgumentTypeError(
-            "client must be a synchronous client of redis-py or valkey-py, standalone or Sentinel's,"
-            f" got {client!r}"
+            f"client must be {'an asyncio' if asynchronous else 'a synchronous'} client of redis-py or"
+            f" valkey-py, standalone or Sentinel's, got {client!r}"
         )
 
 
-def _connect(options: dict[str, Any], make_client: Callable[..., Any] | None) -> Any:
+def _connect(options: dict[str, Any], make: Any, make_retry: Callable[..., Any]) -> Any:
     client = options.pop("client", None)
     if client is not None:
         return client
@@ -264,13 +290,13 @@ def _connect(options: dict[str, Any], make_client: Callable[..., Any] | None) ->
     options.setdefault("socket_connect_timeout", options["socket_timeout"])
     # OSError: a refused connection, which redis-py 5 would not try again.
     again = (redis.ConnectionError, redis.TimeoutError, OSError)
-    retry = Retry(FullJitterBackoff(cap=1.0, base=0.05), options.pop("retries", 3), again)
+    retry = make_retry(FullJitterBackoff(cap=1.0, base=0.05), options.pop("retries", 3), again)
     options.setdefault("retry", retry)
     options.setdefault("retry_on_error", [redis.ConnectionError, redis.TimeoutError])
     try:
         if url is not None:
-            return (make_client or redis.Redis).from_url(url, **options)  # type: ignore[union-attr]
-        return (make_client or redis.Redis)(**options)
+            return make.from_url(url, **options)
+        return make(**options)
     except (TypeError, ValueError, AttributeError) as error:
         kind = ArgumentTypeError if isinstance(error, TypeError) else ArgumentValueError
         raise kind(f"connection options: {error}") from error

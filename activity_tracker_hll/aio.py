@@ -1,0 +1,202 @@
+"""AsyncActivityTracker: the calls of ActivityTracker, awaited.
+
+What is sent, and what replies mean, is the same code; here is only the waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextlib import closing
+from functools import wraps
+from types import TracebackType
+from typing import Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar, cast
+
+from .backends.base import AsyncBaseBackend
+from .buffered import BaseWriter, BufferedTracker, Statistics
+from .commands import Operation
+from .shorthands import of
+from .tracker import ActivityTracker, BaseTracker
+
+__all__ = ["AsyncActivityTracker", "AsyncBufferedTracker"]
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+def _awaited(
+    call: Callable[Concatenate[ActivityTracker, P], T],
+) -> Callable[Concatenate[AsyncActivityTracker, P], Coroutine[Any, Any, T]]:
+    """The same call for asyncio: what it hands on is awaited where the other one waits."""
+
+    @wraps(call)
+    async def awaited(self: AsyncActivityTracker, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await cast("Any", call)(self, *args, **kwargs)  # type: ignore[no-any-return]
+
+    return awaited
+
+
+class _Done:
+    """What need not be awaited, and may be."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield from ()
+
+
+_DONE = _Done()
+
+
+def _awaitable(
+    call: Callable[Concatenate[BufferedTracker, P], None],
+) -> Callable[Concatenate[AsyncBufferedTracker, P], Awaitable[None]]:
+    """A call that returns at once, made awaitable so that it reads as its unbuffered sister."""
+
+    @wraps(call)
+    def awaitable(self: AsyncBufferedTracker, /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[None]:
+        cast("Any", call)(self, *args, **kwargs)
+        return _DONE
+
+    return awaitable
+
+
+class AsyncActivityTracker(BaseTracker[AsyncBaseBackend]):
+    """:class:`.ActivityTracker` for asyncio: the same arguments, the same calls, awaited.
+
+    An operation that is cancelled may have been done, in part or in whole; whatever it is, doing it again
+    changes nothing twice. Connections stay sound.
+    """
+
+    _BACKENDS: ClassVar = {
+        "redis": "activity_tracker_hll.backends.aio.AsyncRedisBackend",
+        "embedded": "activity_tracker_hll.backends.aio.AsyncEmbeddedBackend",
+    }
+    _BACKEND = AsyncBaseBackend
+
+    track = _awaited(ActivityTracker.track)
+    track_many = _awaited(ActivityTracker.track_many)
+    import_events = _awaited(ActivityTracker.import_events)
+    collapse = _awaited(ActivityTracker.collapse)
+    lookup = _awaited(ActivityTracker.lookup)
+    inventory = _awaited(ActivityTracker.inventory)
+
+    track_hourly = of(track, ["hourly"])
+    track_daily = of(track, ["daily"])
+    track_weekly = of(track, ["weekly"])
+    track_monthly = of(track, ["monthly"])
+    track_quarterly = of(track, ["quarterly"])
+    track_yearly = of(track, ["yearly"])
+    collapse_hourly = of(collapse, ["hourly"])
+    collapse_daily = of(collapse, ["daily"])
+    collapse_weekly = of(collapse, ["weekly"])
+    collapse_monthly = of(collapse, ["monthly"])
+    collapse_quarterly = of(collapse, ["quarterly"])
+    collapse_yearly = of(collapse, ["yearly"])
+    lookup_hourly = of(lookup, "hourly")
+    lookup_daily = of(lookup, "daily")
+    lookup_weekly = of(lookup, "weekly")
+    lookup_monthly = of(lookup, "monthly")
+    lookup_quarterly = of(lookup, "quarterly")
+    lookup_yearly = of(lookup, "yearly")
+
+    def buffered(
+        self,
+        *,
+        flush_interval: float = 1.0,
+        close_timeout: float = 10.0,
+        refresh_interval: float = 60.0,
+        max_sketches: int = 8192,
+        max_moves: int = 100_000,
+        on_error: Callable[[Exception], object] | None = None,
+    ) -> AsyncBufferedTracker:
+        """A writer for high volume, see :meth:`.ActivityTracker.buffered`; use it in ``async with``.
+
+        Its threads have a connection of their own and do not wait for the event loop, nor it for them. Only
+        a client that was handed in is shared: buffered() is called in a coroutine then.
+        """
+        writer = AsyncBufferedTracker(
+            self._twin(),
+            flush_interval=flush_interval,
+            close_timeout=close_timeout,
+            refresh_interval=refresh_interval,
+            max_sketches=max_sketches,
+            max_moves=max_moves,
+            on_error=on_error,
+        )
+        self._writers.add(writer)
+        return writer
+
+    async def close(self) -> None:
+        """Close its writers, and give back the backend's connections and processes."""
+        for writer in list(self._writers):
+            await asyncio.to_thread(writer._close)  # noqa: SLF001 (a part of the tracker)
+        await self._backend.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def _twin(self) -> ActivityTracker:
+        """The same tracker for threads."""
+        return ActivityTracker(
+            self._periods,
+            self._backend.blocking(),
+            buckets=self._buckets,
+            aggregate_buckets=self._aggregates or None,
+            timezone=self._calendar.zone,
+            week_start=self._calendar.week_start,
+            clock=self._clock,
+        )
+
+    async def _run(self, operation: Operation[T], shard: int, *, write: bool = True) -> T:
+        agreeing = self._agreeing(operation, shard, write=write)
+        with closing(agreeing):
+            try:
+                batch = next(agreeing)
+                while True:
+                    batch = agreeing.send(await self._backend.execute(batch, shard))
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+
+
+class AsyncBufferedTracker(BaseWriter):
+    """:class:`.BufferedTracker` for asyncio, made by :meth:`AsyncActivityTracker.buffered`.
+
+    Its track calls append and return at once. Whether their result is awaited makes no difference, so that
+    they can be called where nothing can be awaited.
+    """
+
+    track = _awaitable(BufferedTracker.track)
+    track_many = _awaitable(BufferedTracker.track_many)
+    track_hourly = of(track, ["hourly"])
+    track_daily = of(track, ["daily"])
+    track_weekly = of(track, ["weekly"])
+    track_monthly = of(track, ["monthly"])
+    track_quarterly = of(track, ["quarterly"])
+    track_yearly = of(track, ["yearly"])
+
+    async def flush(self, timeout: float | None = None) -> Statistics:  # noqa: ASYNC109 (as of the other writer)
+        """See :meth:`.BufferedTracker.flush`. The event loop goes on meanwhile."""
+        return await asyncio.to_thread(self._flush, self._limit(timeout))
+
+    async def close(self, timeout: float | None = None) -> Statistics:  # noqa: ASYNC109
+        """See :meth:`.BufferedTracker.close`. If it is cancelled, a thread brings it to its end."""
+        return await asyncio.to_thread(self._close, self._limit(timeout))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()

@@ -1,0 +1,180 @@
+"""The backends for asyncio: the same servers, options and commands, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+
+from ..errors import BackendConnectionError, EmbeddedServerError
+from .base import AsyncBaseBackend, BaseBackend, Command, Reply
+from .embedded import EmbeddedBackend
+from .redis import (
+    RedisBackend,
+    RedisSettings,
+    chunks,
+    client_errors,
+    failed_with,
+    in_place,
+    replace_replies,
+    translated,
+    with_sources,
+)
+
+__all__ = ["AsyncEmbeddedBackend", "AsyncRedisBackend"]
+
+# More calls than that at once wait their turn: a pool that has lent its last connection raises.
+_MOST_CONNECTIONS = 50
+
+
+class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
+    """Keeps sketches on a Redis or Valkey server; options as of :class:`~.redis.RedisBackend`.
+
+    A client that is handed in is an asyncio client and belongs to its event loop; clients made here follow
+    from one loop to the next.
+    """
+
+    _CLIENT = redis.asyncio.Redis
+    _RETRY = Retry
+    _ASYNCHRONOUS = True
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._all_options = options
+        self._twin: BaseBackend | None = None
+        self._turns: dict[int, asyncio.Semaphore] = {}
+        self._loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
+
+    async def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
+        """See :meth:`.base.BaseBackend.execute`."""
+        self._follow()
+        pool, arguments = self._pools.get(shard) or self._pool(shard)
+        turn = self._turns.get(shard) or self._turns.setdefault(
+            shard, asyncio.Semaphore(min(pool.max_connections, _MOST_CONNECTIONS))
+        )
+        try:
+            async with turn:
+                connection = await pool.get_connection(*arguments)
+                try:
+                    replies = await _replies(connection, commands)
+                except BaseException:
+                    # Replies may still be on their way: the next user of the connection would read them. Nor
+                    # may it stay lent for ever because a caller was cancelled twice.
+                    await asyncio.shield(_discard(pool, connection))
+                    raise
+                await pool.release(connection)
+        except client_errors() as error:
+            raise translated(error) from error
+        return [translated(reply) if isinstance(reply, Exception) else reply for reply in replies]
+
+    async def close(self) -> None:
+        """Close the connections of every client made here; a client handed in stays open."""
+        self._follow()
+        for shard, client in enumerate(self._clients):
+            if self._is_own(shard):
+                await client.aclose()
+        if self._twin is not None:
+            self._twin.close()
+
+    def blocking(self) -> BaseBackend:
+        """See the base class; connections of its own, unless clients were handed in."""
+        if not all(map(self._is_own, range(len(self._clients)))) or self._all_options.get("redis_client"):
+            return super().blocking()
+        if self._twin is None:
+            self._twin = RedisBackend(**self._all_options)
+        return self._twin
+
+    def _is_own(self, shard: int) -> bool:
+        return self._options(shard).get("client") is None
+
+    def _follow(self) -> None:
+        """Forget connections that belong to a loop that has ended."""
+        loop = asyncio.get_running_loop()
+        last = None if self._loop is None else self._loop()
+        if last is loop:
+            return
+        if self._loop is not None and (last is None or last.is_closed()):
+            for shard, client in enumerate(self._clients):
+                if self._is_own(shard):
+                    client.connection_pool.reset()
+        self._loop = weakref.ref(loop)
+        self._turns = {}
+
+
+class AsyncEmbeddedBackend(AsyncRedisBackend):
+    """Keeps sketches in an embedded server; options as of :class:`~.embedded.EmbeddedBackend`.
+
+    The server is started when this is made, which takes some tenths of a second.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str | os.PathLike[str] | None = None,
+        executable: str | os.PathLike[str] | None = None,
+        start_timeout: float = 60.0,
+        **options: Any,
+    ) -> None:
+        server = EmbeddedBackend(path=path, executable=executable, start_timeout=start_timeout, **options)
+        super().__init__(**{**options, "unix_socket_path": str(server.server.socket)})
+        self._twin = self._embedded = server
+        self._closed = False
+
+    async def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
+        """See :meth:`.base.BaseBackend.execute`; a server that has died is started again, on its file."""
+        if self._closed:
+            raise EmbeddedServerError("the backend is closed")
+        try:
+            return await super().execute(commands, shard)
+        except BackendConnectionError:
+            await asyncio.to_thread(self._embedded.server.open)
+            return await super().execute(commands, shard)
+
+    async def close(self) -> None:
+        """Leave the server, which ends after its last user."""
+        self._closed = True
+        await super().close()
+
+
+async def _replies(connection: Any, commands: Sequence[Command]) -> list[Any]:
+    replies = await _retried(connection, commands)
+    if unknown := failed_with("NoScriptError", replies):
+        sources = list(with_sources(commands, unknown))
+        replace_replies(replies, unknown, await _retried(connection, sources))
+    if failed_with("ReadOnlyError", replies):
+        await connection.disconnect()  # as in the other backend
+    return replies
+
+
+async def _retried(connection: Any, commands: Sequence[Command]) -> list[Any]:
+    async def broken(_error: Exception) -> None:
+        await connection.disconnect()
+
+    replies: list[Any] = await connection.retry.call_with_retry(
+        lambda: _exchange(connection, commands), broken
+    )
+    return replies
+
+
+async def _exchange(connection: Any, commands: Sequence[Command]) -> list[Any]:
+    replies: list[Any] = []
+    for packed, until in chunks(commands):
+        await connection.send_packed_command([packed])
+        while len(replies) < until:
+            try:
+                replies.append(await connection.read_response(disable_decoding=True))
+            except Exception as error:  # noqa: BLE001 (raised again, unless it is a reply)
+                replies.append(in_place(error))
+    return replies
+
+
+async def _discard(pool: Any, connection: Any) -> None:
+    try:
+        await connection.disconnect()
+    finally:
+        await pool.release(connection)

@@ -1,0 +1,55 @@
+"""Commands of threads, run on an event loop: for clients that belong to it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import ArgumentValueError, BackendConnectionError
+from .base import AsyncBaseBackend, BaseBackend, Command, Reply
+
+__all__ = ["OnLoop"]
+
+_POLL_S = 0.5
+
+
+class OnLoop(BaseBackend):
+    """Runs commands on the event loop that runs when it is made."""
+
+    def __init__(self, backend: AsyncBaseBackend, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._backend = backend
+        self._process = os.getpid()
+        try:
+            self._loop = asyncio.get_running_loop()
+        except RuntimeError as error:
+            raise ArgumentValueError(
+                "buffered() must be called in a coroutine, as it shares the client of its event loop"
+            ) from error
+
+    def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
+        """See :meth:`.base.BaseBackend.execute`."""
+        if self._process != os.getpid() or not self._loop.is_running():
+            raise BackendConnectionError("the event loop of the client does not run, or not in this process")
+        running = self._backend.execute(commands, shard)
+        try:
+            future = asyncio.run_coroutine_threadsafe(running, self._loop)
+        except RuntimeError as error:  # it has just been closed
+            running.close()
+            raise BackendConnectionError(str(error)) from error
+        while True:
+            try:
+                return future.result(_POLL_S)
+            except TimeoutError as error:
+                if not self._loop.is_running():
+                    future.cancel()
+                    raise BackendConnectionError("the event loop of the client has ended") from error
+
+    def check_shard(self, shard: int) -> None:
+        """See :meth:`.base.BackendSettings.check_shard`."""
+        self._backend.check_shard(shard)
+
+    def close(self) -> None:
+        """Nothing: the client is closed with the backend it belongs to."""
