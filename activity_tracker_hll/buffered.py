@@ -19,6 +19,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable
+from functools import partial
 from random import Random
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from . import arguments
-from .commands import Operation
+from .commands import Operation, run
 from .commands.buffer import Buffer, Marker, Statistics
 from .errors import (
     ArgumentTypeError,
@@ -88,6 +89,7 @@ class BaseWriter:
         self._max_sketches = arguments.integer(max_sketches, "max_sketches", minimum=1)
         self._max_moves = arguments.integer(max_moves, "max_moves", minimum=1)
         self._on_error = on_error
+        self._backend = tracker.backend.for_writer(max(self._flush_interval, _PATIENCE_S))
         self._kinds = tracker._periods or ()  # noqa: SLF001 (this, below too: a part of the tracker)
         self._random = Random()  # noqa: S311 (spreads load, keeps no secret)
         self._buffers = {0: self._buffer()}
@@ -280,7 +282,7 @@ class BaseWriter:
         while not self._stop.is_set() or self._wanted > self._done:
             delay = self._flush_interval
             if failures:
-                delay = min(delay, _FIRST_DELAY_S * 2.0 ** min(failures, 10), _LONGEST_DELAY_S)
+                delay = min(delay / 2, _FIRST_DELAY_S * 2.0 ** min(failures, 10), _LONGEST_DELAY_S)
             # Not all processes of a service at once.
             self._kick.wait(delay * self._random.uniform(0.8, 1.0))
             self._kick.clear()
@@ -313,7 +315,8 @@ class BaseWriter:
         for shard, buffer in list(self._buffers.items()):
             operation = self._counted(self._push_one(buffer, shard))
             try:
-                errors = self._tracker._run(operation, shard)  # noqa: SLF001
+                agreeing = self._tracker._agreeing(operation, shard, write=True)  # noqa: SLF001
+                errors = run(agreeing, partial(self._backend.execute, shard=shard))
                 problem = problem or next(iter(errors), None)
             except Exception as error:  # noqa: BLE001 (the thread must not end)
                 operation.close()

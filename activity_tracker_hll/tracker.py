@@ -336,8 +336,8 @@ class ActivityTracker(BaseTracker[BaseBackend]):
                 acknowledged are sent again, in case it lost them.
             max_sketches: buckets in periods, such as 1,000 buckets in 3 periods = 3,000, that are kept at
                 once, each in up to 48 KiB. Events of further ones are dropped, and counted.
-            max_moves: ids on the move that are kept at once; further ones are dropped, and counted. Also
-                how many ids are remembered until a push in case they return to a bucket.
+            max_moves: ids on the move that are kept at once; further ones are dropped, and counted. As many
+                that the server has acknowledged are remembered, in case it loses them.
             on_error: called with each new problem, from a thread of the writer.
 
         Raises:

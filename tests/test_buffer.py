@@ -31,10 +31,10 @@ class Still(BufferedTracker):
         super().__init__(tracker, **options)
         self.real = server.name != "fakeredis"
         self.server, self.tracker = server, tracker
-        self.execute = tracker.backend.execute
+        self.execute = self._backend.execute
         self.batches, self.sent = 0, Counter()
         self.fail_at, self.fail_after = None, False
-        tracker.backend.execute = self.one
+        self._backend.execute = self.one
 
     def _start(self):
         pass
@@ -141,24 +141,27 @@ def test_any_history_ends_as_if_nothing_was_buffered(server, events):
     after=st.lists(EVENTS, max_size=15),
     vanished=st.sets(PLACES),
 )
-def test_registers_that_the_server_lost_are_sent_again(real_server, before, after, vanished):
+def test_what_the_server_lost_is_sent_again(real_server, before, after, vanished):
+    """Registers and moves, each of one bucket at a time."""
     real_server.client.flushdb()
     writer = Still(real_server)
     plain = real_server.tracker(KINDS, namespace="plain")
     play(writer, plain, before)
     writer.push()
     for bucket in vanished:
-        real_server.client.delete(writer.keys(bucket).hll)
+        keys = writer.keys(bucket)
+        real_server.client.delete(keys.hll, keys.moved, keys.out, keys.back)
     play(writer, plain, after)
     for bucket in BUCKETS:  # each gets an event, so that the writer looks at it
         writer.track(id="z", bucket=bucket)
         plain.track(id="z", bucket=bucket)
     assert writer.push() is None
+    assert writer.push() is None  # what left and came back takes two
     for bucket in BUCKETS:
-        assert (
-            held(real_server, writer.tracker, bucket, "daily")[0]
-            == (held(real_server, plain, bucket, "daily")[0])
-        )
+        written = held(real_server, writer.tracker, bucket, "daily")
+        assert written == held(real_server, plain, bucket, "daily"), bucket
+    live = {"period": "daily", "buckets": BUCKETS, "live": True}
+    assert writer.tracker.lookup(**live)[-1] == plain.lookup(**live)[-1]
     real_server.trackers.clear()
 
 
@@ -403,6 +406,35 @@ def test_another_server_is_recognised(real_server):
     writer.track(id=3)
     writer.push()
     assert real_server.client.pfcount(writer.keys().hll) == 3
+
+
+def test_a_return_that_another_process_saw_is_not_undone(real_server):
+    """The server comes back with its data: only what it lacks is sent again."""
+    writer = Still(real_server)
+    for id in ("kept", "lost"):
+        writer.track(old_id=id, old_bucket="b")
+    writer.push()
+    writer.tracker.track(id="kept", bucket="b")
+    keys = writer.keys("b")
+    real_server.client.srem(keys.out, "lost")
+    writer._buffers[0].doubt()
+    writer.push()
+    assert real_server.client.smembers(keys.back) == {b"kept"}
+    assert real_server.client.smembers(keys.out) == {b"lost"}
+
+
+def test_the_moves_that_are_remembered_are_bounded(real_server):
+    writer = Still(real_server, max_moves=10)
+    for n in range(3):
+        for id in range(8):
+            writer.track(old_id=8 * n + id, old_bucket=f"b{n}")
+        writer.push()
+    buffer = writer._buffers[0]
+    assert sum(len(state.moved) for state in buffer._places.values()) == 10
+    writer.now += 32 * 86400  # both periods end
+    writer.push()
+    writer.push()
+    assert buffer._remembered == 0
 
 
 def test_errors_of_a_push_close_it(real_server):

@@ -76,21 +76,18 @@ class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
         """Close the connections of every client made here; a client handed in stays open."""
         self._follow()
         for shard, client in enumerate(self._clients):
-            if self._is_own(shard):
+            if self.is_own(shard):
                 await client.aclose()
         if self._twin is not None:
             self._twin.close()
 
     def blocking(self) -> BaseBackend:
         """See the base class; connections of its own, unless clients were handed in."""
-        if not all(map(self._is_own, range(len(self._clients)))) or self._all_options.get("redis_client"):
+        if not all(map(self.is_own, range(len(self._clients)))) or self._all_options.get("redis_client"):
             return super().blocking()
         if self._twin is None:
             self._twin = RedisBackend(**self._all_options)
         return self._twin
-
-    def _is_own(self, shard: int) -> bool:
-        return self._options(shard).get("client") is None
 
     def _follow(self) -> None:
         """Forget connections that belong to a loop that has ended."""
@@ -100,7 +97,7 @@ class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
             return
         if self._loop is not None and (last is None or last.is_closed()):
             for shard, client in enumerate(self._clients):
-                if self._is_own(shard):
+                if self.is_own(shard):
                     client.connection_pool.reset()
         self._loop = weakref.ref(loop)
         self._turns = {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 from ..arguments import duration, integer
 from ..errors import ArgumentValueError, BackendError
@@ -56,7 +57,7 @@ class BackendSettings:
         self.ids = IdEncoder(secret)
         self.moved_limit = integer(moved_limit, "moved_limit", minimum=0, maximum=MOST_MOVED)
         self._retention = retention
-        self._settings = {
+        self._settings: dict[str, Any] = {
             "namespace": namespace,
             "secret": secret,
             "moved_limit": moved_limit,
@@ -115,6 +116,17 @@ class BaseBackend(BackendSettings, ABC):
     @abstractmethod
     def close(self) -> None:
         """Give back connections and processes; the backend cannot be used after it."""
+
+    def for_writer(self, patience: float) -> BaseBackend:
+        """What a writer sends with, closed together with this backend.
+
+        A writer tries again on its own: better than to wait long for an answer that may never come.
+
+        Args:
+            patience: seconds to wait for an answer, unless the user has said how long.
+        """
+        del patience
+        return self
 
 
 class AsyncBaseBackend(BackendSettings, ABC):

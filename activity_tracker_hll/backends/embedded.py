@@ -31,7 +31,7 @@ from ..errors import (
     EmbeddedServerError,
     MissingExtraError,
 )
-from .base import Command, Reply
+from .base import BaseBackend, Command, Reply
 from .redis import RedisBackend
 
 __all__ = ["EmbeddedBackend", "EmbeddedServer"]
@@ -241,6 +241,11 @@ class EmbeddedBackend(RedisBackend):
         except BackendConnectionError:
             self.server.open()
             return super().execute(commands, shard)
+
+    def for_writer(self, patience: float) -> BaseBackend:
+        """See :meth:`.base.BaseBackend.for_writer`: this backend, which starts the server again."""
+        del patience
+        return self
 
     def close(self) -> None:
         """Leave the server, which ends after its last user."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import redis
 from hiredis import pack_command
-from redis.backoff import FullJitterBackoff
+from redis.backoff import FullJitterBackoff, NoBackoff
 from redis.exceptions import RedisClusterException
 from redis.retry import Retry
 
@@ -64,10 +64,11 @@ class RedisSettings(BackendSettings):
         for shard in range(len(self._shards)):
             _check_connection(self._options(shard), asynchronous=self._ASYNCHRONOUS)
         # Clients connect when they are first used; made now, bad options are reported now.
-        make = redis_client or self._CLIENT
+        self._make = redis_client or self._CLIENT
         self._clients = [
-            _connect(self._options(shard), make, self._RETRY) for shard in range(len(self._shards))
+            _connect(self._options(shard), self._make, self._RETRY) for shard in range(len(self._shards))
         ]
+        self._for_writers: list[BaseBackend] = []
         self._pools: dict[int, tuple[Any, tuple[str, ...]]] = {}
 
     def client(self, shard: int = 0) -> Any:
@@ -83,6 +84,10 @@ class RedisSettings(BackendSettings):
     def check_shard(self, shard: int) -> None:
         """See :meth:`.base.BaseBackend.check_shard`."""
         self.client(shard)
+
+    def is_own(self, shard: int) -> bool:
+        """Whether the shard's client was made here."""
+        return self._options(shard).get("client") is None
 
     def _options(self, shard: int) -> dict[str, Any]:
         override = self._shards[shard]
@@ -146,8 +151,21 @@ class RedisBackend(RedisSettings, BaseBackend):
     def close(self) -> None:
         """Close the connections of every client made here; a client handed in stays open."""
         for shard, client in enumerate(self._clients):
-            if self._options(shard).get("client") is None:
+            if self.is_own(shard):
                 client.close()
+        for backend in self._for_writers:
+            backend.close()
+
+    def for_writer(self, patience: float) -> BaseBackend:
+        """See :meth:`.base.BaseBackend.for_writer`; clients that were handed in are used as they are."""
+        if not all(map(self.is_own, range(len(self._clients)))):
+            return self
+        once = Retry(NoBackoff(), 1, (redis.ConnectionError, OSError))
+        options: dict[str, Any] = {"socket_timeout": patience, "retry": once}
+        options |= {"retry_on_error": [redis.ConnectionError], **self._defaults, **self._settings}
+        backend = RedisBackend(shards=self._shards, redis_client=self._make, **options)
+        self._for_writers.append(backend)
+        return backend
 
 
 def failed_with(name: str, replies: Sequence[Any]) -> list[int]:

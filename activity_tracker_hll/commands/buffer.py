@@ -138,6 +138,9 @@ class _State:
         whole: whether known has to be sent again too: the server may have lost it.
         refresh_at: when that is done without a reason.
         waiting: everything else that is not sent.
+        moved: ids, and their hashes, that left with the server's acknowledgement.
+        back: which of them were active in the bucket again.
+        doubted: whether the server may have lost the moves, too.
     """
 
     known: Registers | None = None
@@ -146,6 +149,23 @@ class _State:
     whole: bool = False
     refresh_at: float | None = None
     waiting: _Flight = field(default_factory=_Flight)
+    moved: dict[bytes, int] = field(default_factory=dict)
+    back: set[bytes] = field(default_factory=set)
+    doubted: bool = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything is sent, but for registers of the window."""
+        return self.rest is None and not self.waiting.events and not self.waiting.hashes
+
+    def observe(self, flight: _Flight) -> None:
+        """Note who of those that moved away is active again."""
+        if self.moved and flight.hashes:
+            hashes = np.fromiter(self.moved.values(), np.uint64, len(self.moved))
+            active = np.isin(hashes, np.concatenate(flight.hashes)).tolist()
+            self.back.update(
+                id for id, again in zip(self.moved, active, strict=True) if again and id not in flight.removed
+            )
 
     def fold(self, hashes: Hashes) -> None:
         if self.rest is None:
@@ -226,7 +246,7 @@ class Buffer:
         self._flying: dict[Place, _Flight] = {}
         self._inherited_lanes: dict[str | None, Lane] = {}
         self._inherited: dict[Place, _Flight] = {}
-        self._hashes = self._moves = 0
+        self._hashes = self._moves = self._remembered = 0
         self._run_id: bytes | None = None
         self.folded = self.pushed = self.dropped = self.late = 0
 
@@ -437,7 +457,7 @@ class Buffer:
             self._crowded = True
             for place, state in list(self._places.items()):
                 idle = place[1] not in self._registers and place not in self._flying
-                if idle and not state.waiting.events and state.rest is None:
+                if idle and state.idle:
                     del self._places[place]
 
     def _drop(self, events: int) -> None:
@@ -504,6 +524,7 @@ class Buffer:
         with self.lock:
             for state in self._places.values():
                 state.whole = state.known is not None
+                state.doubted = bool(state.moved)
 
     def push(self, now: float) -> Operation[list[BackendError]]:
         """Send what rose and who moved; returns what went wrong, a bucket at a time.
@@ -530,7 +551,7 @@ class Buffer:
                 if state.refresh_at is None or state.refresh_at <= now:
                     state.whole |= state.refresh_at is not None and state.known is not None
                     state.refresh_at = now + self._refresh_interval * self._random.uniform(0.5, 1.5)
-                if state.waiting.events or state.whole or state.rest is not None:
+                if state.whole or not state.idle:
                     flights[place], state.waiting = state.waiting, _Flight()
             self._hashes = self._moves = 0
             return flights
@@ -539,10 +560,11 @@ class Buffer:
         """Another server, or the same one started again, may lack what was acknowledged."""
         [reply] = yield [("INFO", "server")]
         found = _RUN_ID.search(reply) if isinstance(reply, bytes) else None
-        run_id = found[1] if found else None
-        if run_id != self._run_id and self._run_id is not None:
+        if found is None:  # not permitted, say: what vanished is noticed a bucket at a time
+            return
+        if self._run_id not in (None, found[1]):
             self.doubt()
-        self._run_id = run_id
+        self._run_id = found[1]
 
     def _give_back(self, flights: dict[Place, _Flight]) -> None:
         with self.lock:
@@ -555,15 +577,12 @@ class Buffer:
             self._hashes = sum(seen.values())
             self._moves = sum(len(flight.removed) for flight in waiting)
             self._forget()
+            self._remembered = sum(len(state.moved) for state in self._places.values())
 
     def _forget(self) -> None:
         """Periods that ended, once everything of theirs is sent."""
         running = self._periods(None)
-        done = [
-            place
-            for place, state in self._places.items()
-            if place[0] not in running and not state.waiting.events and state.rest is None
-        ]
+        done = [place for place, state in self._places.items() if place[0] not in running and state.idle]
         for place in done:
             del self._places[place]
 
@@ -586,18 +605,37 @@ class Buffer:
             lost = not existed and state.known is not None and not state.whole
             state.whole, state.sent = lost, None
             if lost:
+                state.doubted = bool(state.moved)
                 state.raise_to(sent)
             else:
                 state.acknowledge(sent)
             return lost
 
+    def _lost_moves(self, place: Place, there: set[Any]) -> None:
+        """Take along again who left the bucket, as far as the server does not know it any more."""
+        with self.lock:
+            state, flight = self._places[place], self._flying[place]
+            state.observe(flight)
+            lost = {id: hash for id, hash in state.moved.items() if id not in there}
+            again = [hash for id, hash in lost.items() if id in state.back and id not in flight.removed]
+            flight.removed = lost | flight.removed
+            if again:  # they left and came back: the one now, the other with the next push
+                state.waiting.hashes.append(np.array(again, np.uint64))
+
     def _land(self, place: Place, *, late: bool) -> None:
         with self.lock:
-            events = self._flying.pop(place).events
+            flight, state = self._flying.pop(place), self._places[place]
             if late:
-                self.late += events
-            else:
-                self.pushed += events
+                self.late += flight.events
+                return
+            self.pushed += flight.events
+            state.doubted = False
+            state.observe(flight)
+            for id, hash in flight.removed.items():
+                state.back.discard(id)
+                if id not in state.moved and self._remembered < self._most_ids:
+                    self._remembered += 1
+                    state.moved[id] = hash
 
 
 class _Push:
@@ -712,9 +750,23 @@ class _Push:
     def remove(self) -> Operation[None]:
         """Removals, each of a place whose ids were added."""
         for place in self._added:
-            removed = list(self._flights[place].removed)
-            if (yield from self._write(place, removed, removes=True)):
-                self._landed(place)
+            if (yield from self._recall(place)):
+                removed = list(self._flights[place].removed)
+                if (yield from self._write(place, removed, removes=True)):
+                    self._landed(place)
+
+    def _recall(self, place: Place) -> Operation[bool]:
+        """Where the server may have lost moves: which of them; whether that is known."""
+        if not self._buffer._places[place].doubted:  # noqa: SLF001
+            return True
+        keys = self._context.keys.bucket(*place)
+        replies = yield [("SMEMBERS", keys.out), ("SMEMBERS", keys.back)]
+        for reply in replies:
+            if isinstance(reply, BackendError):
+                self._fail(place, reply)
+                return False
+        self._buffer._lost_moves(place, {id for reply in replies for id in items(reply)})  # noqa: SLF001
+        return True
 
     def _write(self, place: Place, ids: list[bytes], *, removes: bool) -> Operation[bool]:
         for part in batched(ids, _IDS_PER_CALL):
