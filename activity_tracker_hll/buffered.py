@@ -51,6 +51,7 @@ _SHORT_NAP_S = 0.02
 _FIRST_DELAY_S = 0.05
 _LONGEST_DELAY_S = 5.0
 _PATIENCE_S = 1.0
+_LASTING = ("WRONGTYPE", "INVALIDOBJ", "corrupt")
 
 _writers: weakref.WeakSet[BaseWriter] = weakref.WeakSet()
 
@@ -286,44 +287,39 @@ class BaseWriter:
             # Not all processes of a service at once.
             self._kick.wait(delay * self._random.uniform(0.8, 1.0))
             self._kick.clear()
-            wanted, pushed = self._wanted, self._pushed()
-            problem = self._push_all()
-            if problem is None:
+            wanted, problems = self._wanted, self._push_all()
+            if problems:
+                failures += 1
+                self._report(problems[0])
+            else:
                 failures = 0
                 self._error, self._reported = None, ""
-            else:
-                failures += 1
-                self._report(problem)
             # A bucket that is no sketch stays so, however long a flush waits for it.
-            if problem is None or self._pushed() > pushed:
+            if all(any(word in str(problem) for word in _LASTING) for problem in problems):
                 with self._progress:
                     self._done = wanted
                     self._progress.notify_all()
             elif self._stop.is_set():
                 return
 
-    def _pushed(self) -> int:
-        return sum(buffer.pushed for buffer in self._buffers.values())
-
-    def _push_all(self) -> Exception | None:
-        """One push of every data set; returns what went wrong first."""
-        problem: Exception | None = None
+    def _push_all(self) -> list[Exception]:
+        """One push of every data set; returns what went wrong."""
+        problems: list[Exception] = []
         try:
             self._settle()
         except Exception as error:  # noqa: BLE001 (the thread must not end)
-            problem = error
+            problems.append(error)
         for shard, buffer in list(self._buffers.items()):
             operation = self._counted(self._push_one(buffer, shard))
             try:
                 agreeing = self._tracker._agreeing(operation, shard, write=True)  # noqa: SLF001
-                errors = run(agreeing, partial(self._backend.execute, shard=shard))
-                problem = problem or next(iter(errors), None)
+                problems += run(agreeing, partial(self._backend.execute, shard=shard))
             except Exception as error:  # noqa: BLE001 (the thread must not end)
                 operation.close()
                 buffer.doubt()
                 self._tracker._agreed.discard(shard)  # noqa: SLF001 (a server that lost all lost the settings too)
-                problem = problem or error
-        return problem
+                problems.append(error)
+        return problems
 
     def _push_one(self, buffer: Buffer, shard: int) -> Operation[list[Any]]:
         if buffer.sketches is None:
