@@ -318,9 +318,10 @@ def keys_evicted(scene, load):
     """Memory for next to nothing: whatever is written, others have to go for it."""
     scene.client.config_set("maxmemory-policy", "allkeys-lru")
     used = scene.client.info("memory")["used_memory"]
-    scene.client.config_set("maxmemory", used + 300_000)
+    scene.client.config_set("maxmemory", used + 3_000_000)
     for n in range(400):
-        scene.client.set(f"junk{n}", b"x" * 10_000)
+        with contextlib.suppress(redis.OutOfMemoryError):  # not fast enough, this time
+            scene.client.set(f"junk{n}", b"x" * 30_000)
         load.go_on(5)
     assert scene.client.info("stats")["evicted_keys"] > 100
     yield
@@ -357,7 +358,7 @@ def test_a_server_that_is_down_at_first(make_scene, record_property):
     ("change", "undo", "words"),
     [
         ((">other", "<secret"), ("<other", ">secret"), "password"),
-        (("-@write",), ("+@all",), "permission"),
+        (("-@write",), ("+@all",), "permission|can't run"),
         (("-evalsha",), ("+@all",), "permission"),
         (("resetkeys",), ("~*",), "permission"),
         (("off",), ("on",), "password|disabled"),
