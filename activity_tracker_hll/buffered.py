@@ -14,12 +14,14 @@ import atexit
 import contextlib
 import datetime as dt
 import logging
+import multiprocessing
 import os
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cache, partial
+from multiprocessing import util
 from random import Random
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -102,6 +104,7 @@ class BaseWriter:
         self._forked_from: tuple[int, float] | None = None
         self._arm()
         _writers.add(self)
+        _close_at_exit()
 
     @property
     def statistics(self) -> Statistics:
@@ -525,10 +528,26 @@ def _after_fork_in_child() -> None:
         writer._after_fork(_parent)  # noqa: SLF001
 
 
-@atexit.register
-def _at_exit() -> None:
+def _close_all() -> None:
     for writer in list(_writers):
         writer._close()  # noqa: SLF001
+
+
+@cache
+def _close_at_exit() -> None:
+    """Close every writer when the process ends.
+
+    Processes of multiprocessing do not run what atexit has, only finalizers of their own, and those that are
+    forked forget the ones of their parent.
+    """
+    atexit.register(_close_all)
+
+    def finalize(_set: object = None) -> None:
+        util.Finalize(None, _close_all, exitpriority=0)
+
+    if multiprocessing.parent_process() is not None:
+        finalize()
+    util.register_after_fork(_writers, finalize)
 
 
 os.register_at_fork(
