@@ -7,15 +7,16 @@ import contextlib
 from collections import Counter
 
 import numpy as np
+import psutil
 import pytest
 from conftest import NOON, TODAY, day
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from activity_tracker_hll import BackendConnectionError, BufferedTracker
+from activity_tracker_hll import BackendConnectionError, BufferedTracker, bulk
 from activity_tracker_hll.errors import BackendResponseError
 from activity_tracker_hll.hll import codec
-from activity_tracker_hll.hll.registers import empty
+from activity_tracker_hll.hll.registers import empty, fold
 
 KINDS = ("daily", "monthly")
 BUCKETS = ("b", "c", None)
@@ -24,10 +25,10 @@ BUCKETS = ("b", "c", None)
 class Still(BufferedTracker):
     """A writer whose threads are the test."""
 
-    def __init__(self, server, namespace="written", **options):
+    def __init__(self, server, namespace="written", kinds=KINDS, **options):
         self.now = NOON
         backend = {name: options.pop(name) for name in ("secret", "moved_limit") if name in options}
-        tracker = server.tracker(KINDS, namespace=namespace, clock=lambda: self.now, **backend)
+        tracker = server.tracker(kinds, namespace=namespace, clock=lambda: self.now, **backend)
         super().__init__(tracker, **options)
         self.real = server.name != "fakeredis"
         self.server, self.tracker = server, tracker
@@ -336,6 +337,44 @@ def test_an_outage_with_many_buckets_stays_within_its_bound(real_server):
     after = writer.statistics
     assert after.tracked == after.pushed + after.dropped
     assert len(writer._buffers[0].lanes) == 100
+
+
+def test_an_hour_of_outage_with_a_thousand_buckets(real_server):
+    """Memory stays within what the README says: 48 KiB a bucket and period, and some for moves."""
+    kinds, buckets = ("daily", "weekly", "monthly"), [f"b{n}" for n in range(1000)]
+    random, process, memory = np.random.default_rng(3), psutil.Process(), []
+    writer = Still(real_server, kinds=kinds, max_moves=10_000)
+    before = process.memory_info().rss
+    told, moved = [], set()
+    for _ in range(120):
+        writer.now += 30
+        told.append(random.integers((1000, 300_000), size=(4000, 2), dtype=np.int32))
+        for place, user in told[-1].tolist():
+            writer.track(id=user, bucket=buckets[place])
+        for user in random.integers(300_000, size=50).tolist():
+            writer.track(old_id=f"s{user}", old_bucket=buckets[user % 1000])
+            moved.add(user)
+        writer.fold()
+        assert isinstance(writer.push(1), BackendConnectionError)
+        memory.append(process.memory_info().rss - before)
+    assert max(memory) < 3 * 1000 * 48 * 1024 + 2**26
+    statistics = writer.statistics
+    assert statistics.tracked == 3 * 120 * 4050
+    assert statistics.pending == statistics.tracked - statistics.dropped
+    moves = 3 * 120 * 50
+    assert moves - 10_000 - 500 <= statistics.dropped <= moves - 10_000  # some moved twice
+    assert writer.push() is None
+    assert writer.push() is None
+    assert writer.statistics.pushed == statistics.pending
+    places, users = np.concatenate(told).T
+    for place, bucket in enumerate(buckets):
+        least = empty()
+        fold(least, bulk.hashes_of_bytes([str(user).encode() for user in users[places == place].tolist()]))
+        most = least.copy()
+        fold(most, bulk.hashes_of_bytes([f"s{user}".encode() for user in moved if user % 1000 == place]))
+        found = writer.registers(bucket)
+        assert (least <= found).all()
+        assert (found <= most).all()
 
 
 def test_hashes_of_ids_that_may_return_are_bounded(real_server, monkeypatch):

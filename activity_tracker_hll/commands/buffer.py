@@ -15,8 +15,9 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import chain, compress
 from math import inf
+from operator import not_
 from random import Random
 from typing import Any
 
@@ -35,7 +36,9 @@ __all__ = ["Buffer", "Marker", "Statistics"]
 _IDS_PER_CALL = 1000
 _SKETCHES_PER_BATCH = 64
 _MOST_HASHES = 1 << 20
-"""Ids, 8 bytes each, that are remembered until the next push in case they return to a bucket."""
+"""Ids, 8 bytes each, that are remembered until the next push in case they return to a bucket; for a while,
+twice as many."""
+_MOST_PARTS = 16
 _LONGEST_LAG_S = 120
 """A replica that is further behind than this is not made a master."""
 _RUN_ID = re.compile(rb"run_id:(\w+)")
@@ -113,8 +116,8 @@ class _Flight:
         self.hashes.append(hashes)
         self.ids += ids
         if self.removed:
-            active = np.isin(np.fromiter(self.removed.values(), np.uint64, len(self.removed)), hashes)
-            for id in [id for id, again in zip(self.removed, active.tolist(), strict=True) if again]:
+            active = set(hashes.tolist())
+            for id in [id for id, hash in self.removed.items() if hash in active]:
                 del self.removed[id]
 
     def before(self, later: _Flight) -> _Flight:
@@ -309,7 +312,7 @@ class Buffer:
                 pass
             if not self._window.since <= now < self._window.until:
                 self._turn(now)
-            if self._hashes > _MOST_HASHES:
+            if self._hashes > 2 * _MOST_HASHES:
                 self._thin_out()
             return errors
 
@@ -352,26 +355,35 @@ class Buffer:
                 count = len(lane)
                 taken.append((bucket, lane[:count]))
                 del lane[:count]
-        if not taken:
-            return False
-        if not self.marked and self.sketches:
-            together = taken[0][1] if len(taken) == 1 else [id for _, ids in taken for id in ids]
-            try:
-                hashes = bulk.all_hashes(self._context.ids, together)
-            except ActivityTrackerError:
-                pass  # one of them is none: found below
-            else:
-                start = 0
-                for bucket, ids in taken:
-                    self._add(bucket, None, hashes[start : start + len(ids)])
-                    start += len(ids)
-                return False
+        if self.marked:
+            marked = [Marker in map(type, events) for _, events in taken]
+            plain = list(compress(taken, map(not_, marked)))
+            taken = list(compress(taken, marked))
+        else:
+            plain, taken = taken, []
+        if not (plain and self._fold_together(plain)):
+            taken += plain
         for bucket, events in taken:
             rest = self._fold_marked(bucket, events, errors)
             if rest:
                 waiting = True
                 lanes[bucket][:0] = rest
         return waiting
+
+    def _fold_together(self, taken: list[tuple[str | None, Lane]]) -> bool:
+        """Fold lanes of nothing but ids; not done if there is one that is none."""
+        if not self.sketches:
+            return False
+        together = taken[0][1] if len(taken) == 1 else [id for _, ids in taken for id in ids]
+        try:
+            hashes = bulk.all_hashes(self._context.ids, together)
+        except ActivityTrackerError:
+            return False
+        start = 0
+        for bucket, ids in taken:
+            self._add(bucket, None, hashes[start : start + len(ids)])
+            start += len(ids)
+        return True
 
     def _fold_marked(self, bucket: str | None, events: Lane, errors: list[ActivityTrackerError]) -> Lane:
         """Fold events among which there may be markers; returns those that have to wait."""
@@ -475,7 +487,7 @@ class Buffer:
         self.dropped += events
 
     def _thin_out(self) -> None:
-        """Each hash once; if that is not enough, those of the most recent events stay."""
+        """Each hash once, in one array a place, and no more than may be: returns of others go unseen."""
         unique: dict[tuple[int, ...], list[Hashes]] = {}
         total = 0
         for state in self._places.values():
@@ -587,6 +599,8 @@ class Buffer:
             waiting = [state.waiting for state in self._places.values()]
             seen = {id(hashes): len(hashes) for flight in waiting for hashes in flight.hashes}
             self._hashes = sum(seen.values())
+            if max((len(flight.hashes) for flight in waiting), default=0) > _MOST_PARTS:
+                self._thin_out()
             self._moves = sum(len(flight.removed) for flight in waiting)
             self._forget()
             self._remembered = sum(len(state.moved) for state in self._places.values())
