@@ -1,5 +1,6 @@
 """A Flask service whose visitors have a signed cookie, and may sign in."""
 
+import os
 from uuid import uuid4
 
 from flask import Flask, g, request, session
@@ -22,6 +23,12 @@ def sign_in():
     g.moved_from = session["visitor"]
     session["user"] = request.args["user"]
     return "welcome"
+
+
+@app.post("/flush")
+def flush():
+    writer.flush()
+    return str(os.getpid())
 
 
 def identify(_environ):

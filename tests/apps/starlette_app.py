@@ -1,5 +1,7 @@
 """A Starlette service whose visitors have a signed cookie, and may sign in."""
 
+import os
+from inspect import isawaitable
 from uuid import uuid4
 
 from starlette.applications import Starlette
@@ -23,6 +25,13 @@ async def sign_in(request):
     return PlainTextResponse("welcome")
 
 
+async def flush(_request):
+    pushed = writer.flush()
+    if isawaitable(pushed):
+        await pushed
+    return PlainTextResponse(str(os.getpid()))
+
+
 def identify(scope):
     session = scope["session"]
     if "user" in session:
@@ -31,7 +40,11 @@ def identify(scope):
 
 
 app = Starlette(
-    routes=[Route("/", page), Route("/sign-in", sign_in, methods=["POST"])],
+    routes=[
+        Route("/", page),
+        Route("/sign-in", sign_in, methods=["POST"]),
+        Route("/flush", flush, methods=["POST"]),
+    ],
     middleware=[
         Middleware(ActivityMiddleware, writer=writer, identify=identify),
         Middleware(SessionMiddleware, secret_key="not a secret"),
