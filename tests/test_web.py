@@ -19,13 +19,14 @@ from activity_tracker_hll.web.wsgi import ActivityMiddleware as WSGIMiddleware
 
 pytest.importorskip("django")
 
+import asgiref.sync
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpResponse
 from django.test import RequestFactory, override_settings
 
 if not settings.configured:
-    settings.configure(ALLOWED_HOSTS=["testserver"])
+    settings.configure()
 
 from activity_tracker_hll.web.django import ActivityMiddleware as DjangoMiddleware
 
@@ -415,7 +416,7 @@ def call_django(view, **setting):
     with override_settings(ACTIVITY_TRACKER=setting):
         middleware = DjangoMiddleware(view)
     request = RequestFactory().get("/")
-    assert iscoroutinefunction(view) == asyncio.iscoroutinefunction(middleware)
+    assert asgiref.sync.iscoroutinefunction(middleware) == iscoroutinefunction(view)
     response = middleware(request)
     return asyncio.run(response) if asyncio.iscoroutine(response) else response
 
