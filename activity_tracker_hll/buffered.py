@@ -14,12 +14,14 @@ import atexit
 import contextlib
 import datetime as dt
 import logging
+import multiprocessing
 import os
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cache, partial
+from multiprocessing import util
 from random import Random
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -51,6 +53,7 @@ _SHORT_NAP_S = 0.02
 _FIRST_DELAY_S = 0.05
 _LONGEST_DELAY_S = 5.0
 _PATIENCE_S = 1.0
+_LASTING = ("WRONGTYPE", "INVALIDOBJ", "corrupt")
 
 _writers: weakref.WeakSet[BaseWriter] = weakref.WeakSet()
 
@@ -101,6 +104,7 @@ class BaseWriter:
         self._forked_from: tuple[int, float] | None = None
         self._arm()
         _writers.add(self)
+        _close_at_exit()
 
     @property
     def statistics(self) -> Statistics:
@@ -286,44 +290,39 @@ class BaseWriter:
             # Not all processes of a service at once.
             self._kick.wait(delay * self._random.uniform(0.8, 1.0))
             self._kick.clear()
-            wanted, pushed = self._wanted, self._pushed()
-            problem = self._push_all()
-            if problem is None:
+            wanted, problems = self._wanted, self._push_all()
+            if problems:
+                failures += 1
+                self._report(problems[0])
+            else:
                 failures = 0
                 self._error, self._reported = None, ""
-            else:
-                failures += 1
-                self._report(problem)
             # A bucket that is no sketch stays so, however long a flush waits for it.
-            if problem is None or self._pushed() > pushed:
+            if all(any(word in str(problem) for word in _LASTING) for problem in problems):
                 with self._progress:
                     self._done = wanted
                     self._progress.notify_all()
             elif self._stop.is_set():
                 return
 
-    def _pushed(self) -> int:
-        return sum(buffer.pushed for buffer in self._buffers.values())
-
-    def _push_all(self) -> Exception | None:
-        """One push of every data set; returns what went wrong first."""
-        problem: Exception | None = None
+    def _push_all(self) -> list[Exception]:
+        """One push of every data set; returns what went wrong."""
+        problems: list[Exception] = []
         try:
             self._settle()
         except Exception as error:  # noqa: BLE001 (the thread must not end)
-            problem = error
+            problems.append(error)
         for shard, buffer in list(self._buffers.items()):
             operation = self._counted(self._push_one(buffer, shard))
             try:
                 agreeing = self._tracker._agreeing(operation, shard, write=True)  # noqa: SLF001
-                errors = run(agreeing, partial(self._backend.execute, shard=shard))
-                problem = problem or next(iter(errors), None)
+                problems += run(agreeing, partial(self._backend.execute, shard=shard))
             except Exception as error:  # noqa: BLE001 (the thread must not end)
                 operation.close()
                 buffer.doubt()
                 self._tracker._agreed.discard(shard)  # noqa: SLF001 (a server that lost all lost the settings too)
-                problem = problem or error
-        return problem
+                problems.append(error)
+        return problems
 
     def _push_one(self, buffer: Buffer, shard: int) -> Operation[list[Any]]:
         if buffer.sketches is None:
@@ -529,10 +528,26 @@ def _after_fork_in_child() -> None:
         writer._after_fork(_parent)  # noqa: SLF001
 
 
-@atexit.register
-def _at_exit() -> None:
+def _close_all() -> None:
     for writer in list(_writers):
         writer._close()  # noqa: SLF001
+
+
+@cache
+def _close_at_exit() -> None:
+    """Close every writer when the process ends.
+
+    Processes of multiprocessing do not run what atexit has, only finalizers of their own, and those that are
+    forked forget the ones of their parent.
+    """
+    atexit.register(_close_all)
+
+    def finalize(_set: object = None) -> None:
+        util.Finalize(None, _close_all, exitpriority=0)
+
+    if multiprocessing.parent_process() is not None:
+        finalize()
+    util.register_after_fork(_writers, finalize)
 
 
 os.register_at_fork(

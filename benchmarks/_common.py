@@ -63,6 +63,7 @@ class Server:
     """The server that all contestants of a run use."""
 
     port: int
+    socket: str
     client: redis.Redis
     environment: dict[str, str]
 
@@ -140,7 +141,7 @@ def serve(kind: str, *packages: str) -> Iterator[Server]:
             info: Any = client.info("server")
             if int(info["process_id"]) != embedded.process_id():
                 raise click.ClickException(f"another server took port {port}: run it again")
-            yield Server(port, client, _environment(info, packages))
+            yield Server(port, str(embedded.socket), client, _environment(info, packages))
     finally:
         embedded.close()
 

@@ -104,6 +104,16 @@ def pytest_report_header() -> list[str]:
     return [f"servers: {', '.join(shown)}", f"redis-py {redis.__version__}"]
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests measured and do not judge, on machines that are noisy."""
+    reports = [report for report in terminalreporter.stats.get("passed", []) if report.user_properties]
+    if reports:
+        terminalreporter.section("measured")
+        for report in reports:
+            shown = ", ".join(f"{name} {value}" for name, value in report.user_properties)
+            terminalreporter.write_line(f"{report.nodeid.rpartition('::')[2]}: {shown}")
+
+
 @pytest.fixture(scope="session")
 def started() -> Iterator[Callable[[str], EmbeddedServer]]:
     """Starts each real server once, on a temporary directory with a Unix socket."""

@@ -15,6 +15,8 @@ from typing import Any, Self
 import hiredis
 import redis
 from conftest import free_port
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 Decision = Callable[[int, list[bytes]], str]
 """(number of the command, the command) -> what to do with it, one of the names below"""
@@ -138,6 +140,8 @@ class TcpProxy:
         self.cut()
         for thread in self._threads:
             thread.join(10)
+        for connection in self._connections:
+            connection.close()
 
     def black_hole(self) -> None:
         """From now on all bytes vanish, and no end is told; connections of before stay dead for ever."""
@@ -206,7 +210,7 @@ class Node:
             self._command += [f"--{name.replace('_', '-')}", str(value)]
         self.process: subprocess.Popen[bytes] | None = None
         # Of the tests themselves: patient, and on no proxy.
-        self.client = redis.Redis(port=self.port, socket_timeout=60, protocol=2)
+        self.client = redis.Redis(port=self.port, socket_timeout=60, protocol=2, retry=Retry(NoBackoff(), 0))
 
     def start(self, *config: str, wait: bool = True) -> None:
         """Start the process; waits until it answers."""

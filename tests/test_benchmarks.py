@@ -149,7 +149,35 @@ def test_importing_notices_other_registers(tmp_path):
     assert "other registers" in done.stderr
 
 
-@pytest.mark.parametrize("script", ["throughput.py", "accuracy.py", "engine.py", "importing.py"])
+def test_buffered(tmp_path):
+    printed, results = quick("buffered.py", tmp_path)
+    assert "End to end" in printed
+    names = [row["what"] for row in results["calls"]]
+    assert len(names) == len(set(names)) == 11
+    assert {"HLL", "activity-tracker, TCP", "PFADD, Unix socket", "PFADD, asyncio, awaited"} < set(names)
+    assert [row["goal"] for row in results["ratios"]] == [150, 250, 1, 1, 0.5, 100, 100, None, None]
+    assert all(row["ratio"]["median"] > 0 for row in results["ratios"])
+    assert results["registers_equal"]
+    ours, _, single, variadic = results["end_to_end"]
+    assert ours["bytes"] < variadic["bytes"] < single["bytes"]
+    assert ours["server_us"] < single["server_us"]
+
+
+def test_buffered_without_hll(tmp_path):
+    done = run("-c", without("buffered.py", "HLL"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("missing") == 2
+
+
+def test_buffered_notices_other_registers(tmp_path):
+    done = run("-c", "import activity_tracker_hll.hll.hashing as h; h._SEED ^= 1;" + without("buffered.py"))
+    assert done.returncode == 1
+    assert "registers differ" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "script", ["throughput.py", "accuracy.py", "engine.py", "importing.py", "buffered.py"]
+)
 def test_plot(script, tmp_path):
     pytest.importorskip("matplotlib")
     plot = tmp_path / "plot.png"

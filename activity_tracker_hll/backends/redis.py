@@ -8,6 +8,7 @@ more per command than the server needs to run it.
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -37,6 +38,8 @@ __all__ = ["RedisBackend"]
 # While the server works on one chunk the next is packed and sent.
 _CHUNK_COMMANDS = 128
 _CHUNKS_IN_FLIGHT = 4
+# Of commands in a script, Redis 7.0 and Valkey say so without the code NOPERM.
+_DENIED_IN_SCRIPT = re.compile("user executing the script can't run|ACL failure in script")
 _ADDRESS = ("url", "host", "port", "db", "unix_socket_path", "client")
 
 
@@ -186,7 +189,11 @@ def translated(error: Exception) -> BackendError:
     """
     names = {cls.__name__ for cls in type(error).__mro__}
     kind: type[BackendError]
-    if names & {"AuthenticationError", "AuthorizationError", "NoPermissionError"}:
+    if _DENIED_IN_SCRIPT.search(str(error)) or names & {
+        "AuthenticationError",
+        "AuthorizationError",
+        "NoPermissionError",
+    }:
         kind = BackendAuthError
     elif "TimeoutError" in names:
         kind = BackendTimeoutError

@@ -23,13 +23,12 @@ from typing import Any
 import numpy as np
 
 from .. import bulk
-from ..backends.base import Reply
-from ..backends.scripts import MERGE
+from ..backends.base import Command, Reply
 from ..errors import ActivityTrackerError, BackendError, BackendResponseError, MalformedSketchError
 from ..hll import codec
 from ..hll.registers import Hashes, Registers, empty, fold
 from .base import Context, Operation, batched, items, named
-from .pending import Place, write_call
+from .pending import Place, merge_call, write_call
 
 __all__ = ["Buffer", "Marker", "Statistics"]
 
@@ -37,6 +36,8 @@ _IDS_PER_CALL = 1000
 _SKETCHES_PER_BATCH = 64
 _MOST_HASHES = 1 << 20
 """Ids, 8 bytes each, that are remembered until the next push in case they return to a bucket."""
+_LONGEST_LAG_S = 120
+"""A replica that is further behind than this is not made a master."""
 _RUN_ID = re.compile(rb"run_id:(\w+)")
 
 Lane = list[Any]
@@ -127,6 +128,15 @@ class _Flight:
         return both
 
 
+@dataclass(frozen=True, slots=True)
+class _Moved:
+    """An id that left a bucket: whether it is back, and since when it is out or back."""
+
+    hash: int
+    since: float
+    back: bool = False
+
+
 @dataclass(slots=True)
 class _State:
     """A bucket in one period.
@@ -138,9 +148,9 @@ class _State:
         whole: whether known has to be sent again too: the server may have lost it.
         refresh_at: when that is done without a reason.
         waiting: everything else that is not sent.
-        moved: ids, and their hashes, that left with the server's acknowledgement.
-        back: which of them were active in the bucket again.
-        doubted: whether the server may have lost the moves, too.
+        moved: ids that left, as the server has acknowledged.
+        sides: whether the server has each of the keys that keep moves.
+        doubted: whether it may have lost moves.
     """
 
     known: Registers | None = None
@@ -149,8 +159,8 @@ class _State:
     whole: bool = False
     refresh_at: float | None = None
     waiting: _Flight = field(default_factory=_Flight)
-    moved: dict[bytes, int] = field(default_factory=dict)
-    back: set[bytes] = field(default_factory=set)
+    moved: dict[bytes, _Moved] = field(default_factory=dict)
+    sides: tuple[int, ...] = (0, 0, 0)
     doubted: bool = False
 
     @property
@@ -158,14 +168,14 @@ class _State:
         """Whether everything is sent, but for registers of the window."""
         return self.rest is None and not self.waiting.events and not self.waiting.hashes
 
-    def observe(self, flight: _Flight) -> None:
+    def observe(self, flight: _Flight, now: float) -> None:
         """Note who of those that moved away is active again."""
         if self.moved and flight.hashes:
-            hashes = np.fromiter(self.moved.values(), np.uint64, len(self.moved))
+            hashes = np.fromiter((moved.hash for moved in self.moved.values()), np.uint64, len(self.moved))
             active = np.isin(hashes, np.concatenate(flight.hashes)).tolist()
-            self.back.update(
-                id for id, again in zip(self.moved, active, strict=True) if again and id not in flight.removed
-            )
+            for id, again in zip(list(self.moved), active, strict=True):
+                if again and id not in flight.removed and not self.moved[id].back:
+                    self.moved[id] = replace(self.moved[id], back=True, since=now)
 
     def fold(self, hashes: Hashes) -> None:
         if self.rest is None:
@@ -248,6 +258,7 @@ class Buffer:
         self._inherited: dict[Place, _Flight] = {}
         self._hashes = self._moves = self._remembered = 0
         self._run_id: bytes | None = None
+        self._now = 0.0
         self.folded = self.pushed = self.dropped = self.late = 0
 
     # Callers
@@ -546,6 +557,7 @@ class Buffer:
 
     def _depart(self, now: float) -> dict[Place, _Flight]:
         with self.lock:
+            self._now = now
             flights = self._flying
             for place, state in self._places.items():
                 if state.refresh_at is None or state.refresh_at <= now:
@@ -598,29 +610,52 @@ class Buffer:
             if sent.any():
                 state.raise_to(sent)
 
-    def _arrived(self, place: Place, sent: Registers, *, existed: bool) -> bool:
-        """The server has united what was sent; whether it needs the rest too."""
+    def _arrived(self, place: Place, sent: Registers, existed: Sequence[Any]) -> bool:
+        """The server has united what was sent; whether it needs the rest too.
+
+        Args:
+            existed: whether the bucket's keys did: the sketch, and those that keep moves.
+        """
         with self.lock:
             state = self._places[place]
-            lost = not existed and state.known is not None and not state.whole
+            sketch, *sides = existed
+            lost = not sketch and state.known is not None and not state.whole
             state.whole, state.sent = lost, None
+            # One that was there before and is not any more; that may be as it should, but is looked into.
+            vanished = any(before > after for before, after in zip(state.sides, sides, strict=True))
+            state.doubted = bool(state.moved) and (state.doubted or lost or vanished)
+            state.sides = tuple(sides)
             if lost:
-                state.doubted = bool(state.moved)
                 state.raise_to(sent)
             else:
                 state.acknowledge(sent)
             return lost
 
-    def _lost_moves(self, place: Place, there: set[Any]) -> None:
-        """Take along again who left the bucket, as far as the server does not know it any more."""
+    def _lost_moves(self, place: Place, out: set[Any], back: set[Any]) -> list[bytes]:
+        """Take along again who left the bucket or came back, as far as the server does not know.
+
+        It lacks ids altogether, or is a replica that was behind and has them as they were. What it has of ids
+        that did not move just now is believed: others may have moved them since.
+
+        Returns:
+            All that are remembered; none of a period that is over.
+        """
         with self.lock:
             state, flight = self._places[place], self._flying[place]
-            state.observe(flight)
-            lost = {id: hash for id, hash in state.moved.items() if id not in there}
-            again = [hash for id, hash in lost.items() if id in state.back and id not in flight.removed]
-            flight.removed = lost | flight.removed
-            if again:  # they left and came back: the one now, the other with the next push
+            state.observe(flight, self._now)
+            again = []
+            for id, moved in state.moved.items():
+                known = id in out or id in back
+                believed = known and moved.since < self._now - _LONGEST_LAG_S
+                if id in flight.removed or believed:
+                    continue
+                if not known or (id in back and not moved.back):
+                    flight.removed[id] = moved.hash
+                if moved.back and id not in back:
+                    again.append(moved.hash)
+            if again:  # who left and came back: the one now, the other with the next push
                 state.waiting.hashes.append(np.array(again, np.uint64))
+            return list(state.moved) if place[0] in self._periods(None) else []
 
     def _land(self, place: Place, *, late: bool) -> None:
         with self.lock:
@@ -630,12 +665,13 @@ class Buffer:
                 return
             self.pushed += flight.events
             state.doubted = False
-            state.observe(flight)
+            state.observe(flight, self._now)
             for id, hash in flight.removed.items():
-                state.back.discard(id)
-                if id not in state.moved and self._remembered < self._most_ids:
-                    self._remembered += 1
-                    state.moved[id] = hash
+                if id in state.moved or self._remembered < self._most_ids:
+                    self._remembered += id not in state.moved
+                    state.moved[id] = _Moved(hash, self._now)
+            if flight.removed:
+                state.sides = (1, int(self._context.moved_limit > 0), state.sides[2])
 
 
 class _Push:
@@ -692,7 +728,7 @@ class _Push:
                     if state == b"LATE":
                         self._late(place)
                         continue
-                    if buffer._arrived(place, sent[place], existed=rest[0] == 1):  # noqa: SLF001
+                    if buffer._arrived(place, sent[place], rest):  # noqa: SLF001
                         lost.append(place)
                         continue
                     (returned if state == b"OUT" else self._added).append(place)
@@ -707,28 +743,26 @@ class _Push:
         return lost
 
     def _merge(self, sketches: dict[Place, tuple[bytes, ...]]) -> Operation[list[Reply]]:
-        calls = []
-        for place, arguments in sketches.items():
-            keys = self._context.keys.bucket(*place)
-            temporary = self._context.keys.temporary(*place, "merge")
-            calls.append(MERGE.call((keys.counted, keys.hll, keys.out, temporary), *arguments))
+        calls = [merge_call(self._context, place, *arguments) for place, arguments in sketches.items()]
         return (yield calls) if calls else []
 
     def _look(self, places: list[Place], returned: list[Place]) -> Operation[list[Place]]:
         """Of places that have nothing to send: whether the server still has them, and who is out."""
         if not places:
             return []
-        keys = [self._context.keys.bucket(*place) for place in places]
-        replies = yield [("EXISTS", key) for of in keys for key in (of.hll, of.out)]
+        commands: list[Command] = []
+        for place in places:
+            keys = self._context.keys.bucket(*place)
+            commands += [("EXISTS", key) for key in (keys.hll, keys.moved, keys.out, keys.back)]
+        replies = yield commands
         lost = []
-        for place, there, out in zip(places, replies[::2], replies[1::2], strict=True):
-            error = next((reply for reply in (there, out) if isinstance(reply, BackendError)), None)
-            if error is not None:
-                self._fail(place, error)
-            elif self._buffer._arrived(place, empty(), existed=there == 1):  # noqa: SLF001
+        for place, existed in zip(places, batched(replies, 4), strict=True):
+            if self._failed(place, existed):
+                continue
+            if self._buffer._arrived(place, empty(), existed):  # noqa: SLF001
                 lost.append(place)
             else:
-                (returned if out else self._added).append(place)
+                (returned if existed[2] else self._added).append(place)
         return lost
 
     def _return(self, place: Place) -> Operation[bool]:
@@ -737,15 +771,17 @@ class _Push:
         if not flight.hashes:
             return True
         [reply] = yield [("SMEMBERS", self._context.keys.bucket(*place).out)]
-        if isinstance(reply, BackendError):
-            self._fail(place, reply)
+        if self._failed(place, [reply]):
             return False
         out = items(reply)
         active = np.isin(bulk.hashes_of_bytes(out), np.concatenate(flight.hashes))
         back = [
             id for id, again in zip(out, active.tolist(), strict=True) if again and id not in flight.removed
         ]
-        return (yield from self._write(place, back, removes=False))
+        written = yield from self._write(place, back, removes=False)
+        if written and back:
+            self._buffer._places[place].sides = (1, 1, 1)  # noqa: SLF001
+        return written
 
     def remove(self) -> Operation[None]:
         """Removals, each of a place whose ids were added."""
@@ -761,18 +797,26 @@ class _Push:
             return True
         keys = self._context.keys.bucket(*place)
         replies = yield [("SMEMBERS", keys.out), ("SMEMBERS", keys.back)]
-        for reply in replies:
-            if isinstance(reply, BackendError):
-                self._fail(place, reply)
-                return False
-        self._buffer._lost_moves(place, {id for reply in replies for id in items(reply)})  # noqa: SLF001
-        return True
+        if not self._failed(place, replies):
+            out, back = map(items, replies)
+            moved = self._buffer._lost_moves(place, set(out), set(back))  # noqa: SLF001
+            replies = (
+                (yield [("PFADD", keys.moved, *part) for part in batched(moved, _IDS_PER_CALL)])
+                if moved
+                else []
+            )
+        return not self._failed(place, replies)
+
+    def _failed(self, place: Place, replies: Iterable[Reply]) -> bool:
+        error = next((reply for reply in replies if isinstance(reply, BackendError)), None)
+        if error is not None:
+            self._fail(place, error)
+        return error is not None
 
     def _write(self, place: Place, ids: list[bytes], *, removes: bool) -> Operation[bool]:
         for part in batched(ids, _IDS_PER_CALL):
             [reply] = yield [write_call(self._context, place, *(([], part) if removes else (part, [])))]
-            if isinstance(reply, BackendError):
-                self._fail(place, reply)
+            if self._failed(place, [reply]):
                 return False
             if reply == b"LATE":
                 self._late(place)

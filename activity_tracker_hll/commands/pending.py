@@ -22,7 +22,7 @@ from ..hll import codec
 from ..hll.registers import Hashes, Registers, empty, fold
 from .base import Context, Operation, batched, items, named, unwrap
 
-__all__ = ["FEW", "Pending", "Place", "takes_sketches", "write_call"]
+__all__ = ["FEW", "Pending", "Place", "merge_call", "takes_sketches", "write_call"]
 
 Place = tuple[str, str | None]
 """A period's name and a bucket."""
@@ -72,6 +72,13 @@ def write_call(
         *added,
         *removed,
     )
+
+
+def merge_call(context: Context, place: Place, *sketches: bytes) -> Command:
+    """A call of the script that unites a sketch with a bucket's."""
+    keys = context.keys.bucket(*place)
+    temporary = context.keys.temporary(*place, "merge")
+    return MERGE.call((keys.counted, keys.hll, keys.out, temporary, keys.moved, keys.back), *sketches)
 
 
 @dataclass(slots=True)
@@ -153,7 +160,10 @@ class _Push:
 
     def sketches(self, folded: dict[Place, _Folded]) -> Operation[None]:
         """Unite sketches with those on the server."""
-        calls = {place: self._merge_call(place, codec.encode(of.registers)) for place, of in folded.items()}
+        calls = {
+            place: merge_call(self._context, place, codec.encode(of.registers))
+            for place, of in folded.items()
+        }
         again: dict[Place, Command] = {}
         returned: list[Place] = []
 
@@ -209,12 +219,7 @@ class _Push:
             union = np.maximum(registers, codec.decode(held))
         except MalformedSketchError as error:
             raise BackendResponseError(f"the sketch is corrupt: {error}") from error
-        return self._merge_call(place, codec.encode(union), held)
-
-    def _merge_call(self, place: Place, *sketches: bytes) -> Command:
-        keys = self._context.keys.bucket(*place)
-        temporary = self._context.keys.temporary(*place, "merge")
-        return MERGE.call((keys.counted, keys.hll, keys.out, temporary), *sketches)
+        return merge_call(self._context, place, codec.encode(union), held)
 
     def _refuse(self, place: Place, events: int) -> None:
         self.late[place[0]] = self.late.get(place[0], 0) + events

@@ -1,8 +1,9 @@
 -- Unites a sketch made outside with a bucket's, unless the bucket was collapsed and its sketch is gone.
--- KEYS count hll out temporary   ARGV sketch, or a union and the bucket's sketch that it was made from
+-- KEYS count hll out temporary moved back   ARGV sketch, or a union and the bucket's sketch that it was made from
 -- Returns {state, ...}: LATE, SPARSE sketch (the bucket's: unite the two outside and call again, which is
 -- many times faster than what PFMERGE does with two sparse ones), OUT (united; ids are out of the bucket
--- that may have returned) or OK with 1 if the bucket had a sketch before, else 0.
+-- that may have returned) or OK with, 1 or 0 each, whether the bucket had a sketch before, and whether moved,
+-- out and back exist.
 local count, hll, out, temporary = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local sketch, merged = ARGV[1], ARGV[2]
 local DENSE_BYTES = 12304
@@ -28,4 +29,6 @@ else
   redis.call('DEL', temporary)
   if done.err then return done end -- the bucket's own is damaged, or no sketch
 end
-return {redis.call('EXISTS', out) == 1 and 'OUT' or 'OK', size > 0 and 1 or 0}
+local gone = redis.call('EXISTS', out)
+return {gone == 1 and 'OUT' or 'OK', size > 0 and 1 or 0,
+  redis.call('EXISTS', KEYS[5]), gone, redis.call('EXISTS', KEYS[6])}
