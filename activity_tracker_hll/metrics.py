@@ -1,0 +1,98 @@
+"""The statistics of writers as Prometheus metrics, read when they are scraped.
+
+Needs the extra ``metrics``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from .buffered import Statistics
+from .errors import ArgumentTypeError, MissingExtraError
+
+try:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+    from prometheus_client.registry import Collector
+except ImportError as error:
+    raise MissingExtraError(
+        "metrics need prometheus_client, of the extra 'metrics': pip install 'activity-tracker-hll[metrics]'"
+    ) from error
+
+__all__ = ["WriterCollector"]
+
+Family = CounterMetricFamily | GaugeMetricFamily
+
+
+class Counted(Protocol):
+    """What has statistics: a writer, also an asynchronous one."""
+
+    @property
+    def statistics(self) -> Statistics:
+        """What became of its events."""
+
+
+class WriterCollector(Collector):
+    """Exports the statistics of this process's writers; to be registered once, with all of them.
+
+    An event is counted once for each of its periods, a move once for each bucket, as in
+    :class:`.Statistics`.
+
+    Args:
+        writers: by the value of the label ``writer``.
+
+    Raises:
+        ArgumentTypeError: not a mapping of writers.
+    """
+
+    def __init__(self, writers: Mapping[str, Counted]) -> None:
+        if not isinstance(writers, Mapping):
+            raise ArgumentTypeError(f"writers must be a dict of name: writer, got {writers!r}")
+        for name, writer in writers.items():
+            if not isinstance(name, str) or not isinstance(getattr(writer, "statistics", None), Statistics):
+                raise ArgumentTypeError(f"writers must be a dict of name: writer, got {name!r}: {writer!r}")
+        self._writers = dict(writers)
+
+    def describe(self) -> Iterable[Family]:
+        """The metrics without values."""
+        return _families()
+
+    def collect(self) -> Iterable[Family]:
+        """The metrics with the values of this moment."""
+        families = _families()
+        for name, writer in self._writers.items():
+            for family, value in zip(families, _values(writer.statistics), strict=True):
+                family.add_metric([name], value)
+        return families
+
+
+def _families() -> list[Family]:
+    return [
+        _counter("events_tracked", "Events taken by the writer, once for each period."),
+        _counter("events_pushed", "Events the server has acknowledged."),
+        _counter("events_dropped", "Events lost: too many buckets or moves at once, or no valid id."),
+        _counter("events_late", "Events refused by periods that were collapsed and whose sketches are gone."),
+        _counter("sent_bytes", "Size of all that was sent to the server."),
+        _gauge("events_pending", "Events the server has not acknowledged yet."),
+        _gauge("healthy", "1 if all is well, 0 if something went wrong and has not been made good since."),
+    ]
+
+
+def _values(statistics: Statistics) -> list[int]:
+    return [
+        statistics.tracked,
+        statistics.pushed,
+        statistics.dropped,
+        statistics.late,
+        statistics.bytes,
+        statistics.pending,
+        statistics.last_error is None,
+    ]
+
+
+def _counter(name: str, text: str) -> Family:
+    return CounterMetricFamily(f"activity_tracker_hll_{name}", text, labels=["writer"])
+
+
+def _gauge(name: str, text: str) -> Family:
+    return GaugeMetricFamily(f"activity_tracker_hll_{name}", text, labels=["writer"])

@@ -1,0 +1,117 @@
+"""ASGI middleware: Starlette, FastAPI, Quart, Litestar, anything that runs under uvicorn or hypercorn.
+
+An ASGI server may end its process by the signal it was sent, and then nothing runs at exit; but it tells the
+application before, by the lifespan protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from inspect import iscoroutinefunction
+from typing import Any
+
+from . import Identify, Recorder, Writer, check_writer
+
+__all__ = ["ASGIApp", "ActivityMiddleware", "FlushOnShutdown", "Message", "Receive", "Scope", "Send"]
+
+_LOG = logging.getLogger("activity_tracker_hll")
+_STARTS = ("http.response.start", "websocket.accept")
+_ENDS = ("lifespan.shutdown.complete", "lifespan.shutdown.failed")
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class FlushOnShutdown:
+    """Pushes what was tracked before the server ends; all else is the application's.
+
+    Args:
+        app: the application. If it does not know the lifespan protocol, as Django's does not, the server is
+            answered in its place.
+        writer: made by ``tracker.buffered()``.
+
+    Raises:
+        ArgumentTypeError: not a writer.
+    """
+
+    def __init__(self, app: ASGIApp, writer: Writer) -> None:
+        check_writer(writer)
+        self.app = app
+        self._writer = writer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def begin() -> Message:
+            nonlocal begun
+            begun = True
+            return await receive()
+
+        async def end(message: Message) -> None:
+            if message["type"] in _ENDS:
+                await self._flush()
+            await send(message)
+
+        try:
+            await self.app(scope, begin, end)
+        except Exception:
+            if begun:
+                raise
+            _LOG.debug("the application does not support the lifespan protocol", exc_info=True)
+        if not begun:
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await end({"type": "lifespan.shutdown.complete"})
+
+    async def _flush(self) -> None:
+        try:
+            if iscoroutinefunction(self._writer.flush):
+                await self._writer.flush()
+            else:
+                await asyncio.to_thread(self._writer.flush)
+        except Exception:  # noqa: BLE001 (the server must end all the same)
+            _LOG.exception("cannot push what was tracked before the server ends")
+
+
+class ActivityMiddleware(FlushOnShutdown):
+    """Counts the requests and websockets of an ASGI application.
+
+    Args:
+        app: the application.
+        writer: made by ``tracker.buffered()``; it is flushed before the server ends, too.
+        identify: called with the scope when the application starts its response or accepts a websocket, by
+            when inner layers have put there what they know, such as ``scope["session"]``.
+
+    Raises:
+        ArgumentTypeError: naming the argument.
+    """
+
+    def __init__(self, app: ASGIApp, writer: Writer, identify: Identify[Scope]) -> None:
+        super().__init__(app, writer)
+        self._recorder = Recorder(writer, identify)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application."""
+        if scope["type"] not in ("http", "websocket"):
+            await super().__call__(scope, receive, send)
+            return
+
+        async def start(message: Message) -> None:
+            if message["type"] in _STARTS:
+                self._recorder.record(scope)
+            await send(message)
+
+        await self.app(scope, receive, start)

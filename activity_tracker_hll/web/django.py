@@ -1,0 +1,71 @@
+"""Django middleware, and the setting ``ACTIVITY_TRACKER`` that tells it what to do.
+
+Needs the extra ``django``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..errors import ArgumentTypeError, MissingExtraError
+from . import Recorder
+
+try:
+    from django.conf import settings
+    from django.core.exceptions import ImproperlyConfigured
+    from django.utils.deprecation import MiddlewareMixin
+    from django.utils.module_loading import import_string
+except ImportError as error:
+    raise MissingExtraError(
+        "the middleware for Django needs the extra 'django': pip install 'activity-tracker-hll[django]'"
+    ) from error
+
+__all__ = ["ActivityMiddleware"]
+
+_SETTING = "ACTIVITY_TRACKER"
+_PARTS = ("writer", "identify")
+
+
+class ActivityMiddleware(MiddlewareMixin):  # type: ignore[misc]  # Django has no types
+    """Counts the requests of a Django project; stands after AuthenticationMiddleware in ``MIDDLEWARE``.
+
+    ``settings.ACTIVITY_TRACKER`` is a dict of two objects, or their dotted paths:
+
+    - ``writer``, made by ``tracker.buffered()``;
+    - ``identify``, called with the HttpRequest when there is a response to it. ``request.user`` is who is
+      signed in now; the cookie of the session is that from before, as signing in gives the session a new key.
+      It may use the database, also under ASGI.
+
+    Raises:
+        ImproperlyConfigured: naming the setting.
+    """
+
+    def __init__(self, get_response: Callable[[Any], Any]) -> None:
+        super().__init__(get_response)
+        try:
+            self._recorder: Recorder[Any] = Recorder(*_configured())
+        except ArgumentTypeError as error:
+            raise ImproperlyConfigured(f"{_SETTING}: {error}") from error
+
+    def process_response(self, request: Any, response: Any) -> Any:
+        """Record the request; the response goes on as it is."""
+        self._recorder.record(request)
+        return response
+
+
+def _configured() -> list[Any]:
+    """The writer, and the function that identifies requests."""
+    given = getattr(settings, _SETTING, None)
+    if not isinstance(given, Mapping) or set(given) != set(_PARTS):
+        raise ImproperlyConfigured(f"{_SETTING} must be a dict with {' and '.join(_PARTS)}, got {given!r}")
+    return [_imported(part, given[part]) for part in _PARTS]
+
+
+def _imported(part: str, given: Any) -> Any:
+    if not isinstance(given, str):
+        return given
+    try:
+        return import_string(given)
+    except ImportError as error:
+        raise ImproperlyConfigured(f"{_SETTING}[{part!r}] cannot be imported: {error}") from error

@@ -1,0 +1,46 @@
+"""WSGI middleware: Flask, Pyramid, Bottle, anything that runs under gunicorn or mod_wsgi.
+
+Only start_response is wrapped. What the application returns goes to the server as it is: iterables with
+their close(), generators, files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+from . import Identify, Recorder, Writer
+
+__all__ = ["ActivityMiddleware"]
+
+
+class ActivityMiddleware:
+    """Counts the requests of a WSGI application.
+
+    Args:
+        app: the application.
+        writer: made by ``tracker.buffered()``.
+        identify: called with the environ when the application starts its response, by when it may have put
+            there who signed in.
+
+    Raises:
+        ArgumentTypeError: naming the argument.
+    """
+
+    def __init__(self, app: WSGIApplication, writer: Writer, identify: Identify[WSGIEnvironment]) -> None:
+        self.app = app
+        self._recorder = Recorder(writer, identify)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Run the application."""
+        recorded = False
+
+        def start(*response: Any) -> Callable[[bytes], object]:
+            nonlocal recorded
+            if not recorded:  # an application that fails may start its response again
+                recorded = True
+                self._recorder.record(environ)
+            return start_response(*response)
+
+        return self.app(environ, start)
