@@ -361,13 +361,14 @@ class Buffer:
             taken = list(compress(taken, marked))
         else:
             plain, taken = taken, []
-        if not (plain and self._fold_together(plain)):
-            taken += plain
         for bucket, events in taken:
             rest = self._fold_marked(bucket, events, errors)
             if rest:
                 waiting = True
                 lanes[bucket][:0] = rest
+        if plain and not self._fold_together(plain):
+            for bucket, events in plain:
+                self._fold_ids(bucket, events, errors)
         return waiting
 
     def _fold_together(self, taken: list[tuple[str | None, Lane]]) -> bool:
