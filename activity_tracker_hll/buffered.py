@@ -34,6 +34,7 @@ from .commands.buffer import Buffer, Marker, Statistics
 from .errors import (
     ArgumentTypeError,
     ArgumentValueError,
+    BackendAuthError,
     DroppedEventsError,
     WriterClosedError,
 )
@@ -71,6 +72,8 @@ class _Appends(dict[str | None, Callable[[Any], None]]):
 
 class BaseWriter:
     """The writer but for how one waits for it."""
+
+    _ticks = staticmethod(time.monotonic)
 
     def __init__(
         self,
@@ -116,7 +119,7 @@ class BaseWriter:
                 folded, pushed = folded + buffer.folded, pushed + buffer.pushed
                 dropped, late = dropped + buffer.dropped, late + buffer.late
                 pending += buffer.pending
-                held += buffer.held * len(self._kinds)
+                held += buffer.held_events
         return Statistics(folded + held, pushed, pending + held, dropped, late, self._bytes, self._error)
 
     def _flush(self, limit: float) -> Statistics:
@@ -193,15 +196,15 @@ class BaseWriter:
         buffer = self._buffers.get(shard) or self._new_buffer(shard)
         self._start()
         buffer.marked = True
-        addition = None
+        addition, when = None, self._ticks()
         lane = old_lane = buffer.overflow
         if added is not None:
-            addition = Marker(added, names)
+            addition = Marker(added, when, names)
             lane = buffer.lane(bucket)
             lane.append(addition)
         if removed is not None:
             old_lane = buffer.lane(old_bucket) if added is None or lane is not buffer.overflow else lane
-            old_lane.append(Marker(removed, names, removes=True, after=addition))
+            old_lane.append(Marker(removed, when, names, removes=True, after=addition))
 
     def _buffer(self) -> Buffer:
         return Buffer(
@@ -212,6 +215,7 @@ class BaseWriter:
             refresh_interval=self._refresh_interval,
             random=self._random,
             retire=self._retire,
+            ticks=self._ticks,
         )
 
     def _retire(self, bucket: str | None) -> None:
@@ -350,9 +354,10 @@ class BaseWriter:
         """Log a problem, and hand it to the caller, unless it is the one that was reported last."""
         self._error = error
         shown = f"{type(error).__name__}: {error}"
-        if shown == self._reported:
+        problem = type(error).__name__ if isinstance(error, BackendAuthError) else shown
+        if problem == self._reported:
             return
-        self._reported = shown
+        self._reported = problem
         _LOG.error("cannot push, and will try again: %s", shown)
         if self._on_error is not None:
             try:

@@ -118,12 +118,11 @@ def move_out(counter: ActivityTracker, bucket: str, ids: Ids) -> None:
     """What track(old_id=..., old_bucket=...) does, many at a time."""
     backend = counter.backend
     counted, hll, moved, out, back, _ = backend.keys.bucket(PERIOD, bucket)
+    keys = (counted, hll, moved, out, back, backend.keys.temporary(PERIOD, bucket, "moves"))
     encoded = backend.ids.many(ids)
     for start in range(0, len(encoded), PER_CALL):
-        part = encoded[start : start + PER_CALL]
-        [reply] = backend.execute(
-            [WRITE.call((counted, hll, moved, out, back), backend.moved_limit, 0, *part)]
-        )
+        part = [argument for id in encoded[start : start + PER_CALL] for argument in (id, 0)]
+        [reply] = backend.execute([WRITE.call(keys, backend.moved_limit, 0, *part)])
         if isinstance(reply, Exception):
             raise reply
 

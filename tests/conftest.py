@@ -57,10 +57,9 @@ class Server:
         return tracker
 
     def names(self) -> list[str]:
-        """All keys, sorted, without the settings."""
-        return sorted(
-            key.decode() for key in self.client.scan_iter(count=10_000) if not key.endswith(b"{meta}")
-        )
+        """All keys, sorted, without the settings and what is temporary."""
+        keys = [key.decode() for key in self.client.scan_iter(count=10_000)]
+        return sorted(key for key in keys if not key.endswith("{meta}") and ":tmp:" not in key)
 
     def raise_on(self, bucket: str, when: date = YESTERDAY) -> None:
         """Put a list where a bucket's sketch should be."""

@@ -4,6 +4,7 @@ The threads stand still here: a test folds and pushes where it wants to.
 """
 
 import contextlib
+import time
 from collections import Counter
 
 import numpy as np
@@ -26,7 +27,7 @@ class Still(BufferedTracker):
     """A writer whose threads are the test."""
 
     def __init__(self, server, namespace="written", kinds=KINDS, **options):
-        self.now = NOON
+        self.now, self.later = NOON, 0
         backend = {name: options.pop(name) for name in ("secret", "moved_limit") if name in options}
         tracker = server.tracker(kinds, namespace=namespace, clock=lambda: self.now, **backend)
         super().__init__(tracker, **options)
@@ -39,6 +40,9 @@ class Still(BufferedTracker):
 
     def _start(self):
         pass
+
+    def _ticks(self):
+        return time.monotonic() + self.later
 
     def one(self, commands, shard=0):
         """Execute a batch, unless it is the one that fails, before or after the server has executed it."""
@@ -297,6 +301,54 @@ def test_ids_that_return_are_back(server):
     assert server.client.smembers(writer.keys("b").back) == {b"0", b"1"}
 
 
+def test_a_push_that_comes_after_a_move_does_not_undo_it(real_server):
+    """Two workers: what the one saw before the other moved the id is no return, however late it is pushed."""
+    one, other = Still(real_server), Still(real_server)
+    one.track(id="s", bucket="anon")
+    other.track(id="ann", bucket="member", old_id="s", old_bucket="anon")
+    other.push()
+    one.push()
+    keys = one.keys("anon")
+    assert real_server.client.smembers(keys.out) == {b"s"}
+    assert 0 < real_server.client.ttl(f"{keys.hll[:-3]}tmp:moves") <= 3600
+    one.fold()
+    one.track(id="s", bucket="anon")  # signed out
+    one.push()
+    assert real_server.client.smembers(keys.back) == {b"s"}
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+def test_a_move_is_as_old_as_it_is(real_server, buffered):
+    """Pushed after an outage, a move counts from when it was made, not from when it was pushed."""
+    one, other = Still(real_server), Still(real_server)
+    one.track(id="s", bucket="anon")
+    one.push()
+    if buffered:
+        other.track(old_id="s", old_bucket="anon")
+        other.later = one.later = 100
+        one.fold()
+        one.track(id="s", bucket="anon")
+        other.push()
+        one.push()
+        assert real_server.client.smembers(one.keys("anon").back) == {b"s"}
+    else:
+        one.track(id="s", bucket="anon")
+        one.fold()
+        other.tracker.track(old_id="s", old_bucket="anon")
+        one.push()
+        assert real_server.client.smembers(one.keys("anon").out) == {b"s"}
+
+
+def test_how_long_moves_are_remembered_is_bounded(real_server):
+    tracker = real_server.tracker(moved_limit=5)
+    for n in range(20):
+        tracker.track(old_id=n, old_bucket="b")
+    [key] = real_server.client.scan_iter("*:tmp:moves")
+    assert real_server.client.zcard(key) == 5
+    real_server.tracker(moved_limit=0, namespace="none").track(old_id=1, old_bucket="b")
+    assert not list(real_server.client.scan_iter("none:*:tmp:moves"))
+
+
 def test_a_secret_hides_ids_wherever_they_go(server):
     writer = Still(server, secret="s3cret")
     plain = server.tracker(KINDS, namespace="plain", secret="s3cret")
@@ -456,7 +508,7 @@ def test_a_return_that_another_process_saw_is_not_undone(real_server):
     writer.tracker.track(id="kept", bucket="b")
     keys = writer.keys("b")
     real_server.client.srem(keys.out, "lost")
-    writer.now += 600
+    writer.later += 600
     writer._buffers[0].doubt()
     writer.push()
     assert real_server.client.smembers(keys.back) == {b"kept"}
@@ -485,6 +537,19 @@ def test_keys_of_moves_that_vanish_are_written_again(real_server, lost):
         writer.track(id=n, bucket="b")
         writer.push()
     assert held() == before
+
+
+def test_what_was_tracked_is_counted_alike_before_and_after_it_is_folded(server):
+    writer = Still(server)
+    for n in range(10):
+        writer.track_daily(id=n)
+        writer.track(id=n)
+        writer.track(["monthly"], id=n, bucket="b", old_id=n)
+        writer.track(old_id=n)
+    before = writer.statistics
+    assert before.tracked == before.pending == 10 * (1 + 2 + 2 + 2)
+    writer.fold()
+    assert writer.statistics == before
 
 
 def test_the_moves_that_are_remembered_are_bounded(real_server):

@@ -199,7 +199,7 @@ def move_out(tracker, bucket, ids, size=1000):
     """Move many ids out of a bucket of today, through the library's own script."""
     for start in range(0, len(ids), size):
         part = [b"%d" % id for id in ids[start : start + size]]
-        command = write_call(tracker._context, (NAME, bucket), [], part)
+        command = write_call(tracker._context, (NAME, bucket), [], [(id, 0) for id in part])
         assert tracker.backend.execute([command]) == [b"OK"]
 
 

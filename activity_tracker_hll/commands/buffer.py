@@ -19,7 +19,7 @@ from itertools import chain, compress
 from math import inf
 from operator import not_
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from ..errors import ActivityTrackerError, BackendError, BackendResponseError, M
 from ..hll import codec
 from ..hll.registers import Hashes, Registers, empty, fold
 from .base import Context, Operation, batched, items, named
-from .pending import Place, merge_call, write_call
+from .pending import Place, merge_call, recent_moves, write_call
 
 __all__ = ["Buffer", "Marker", "Statistics"]
 
@@ -39,6 +39,8 @@ _MOST_HASHES = 1 << 20
 """Ids, 8 bytes each, that are remembered until the next push in case they return to a bucket; for a while,
 twice as many."""
 _MOST_PARTS = 16
+_TICKS_DIFFER_S = 2.0
+"""What a clock of ours and the server's may differ by, in telling the same moment."""
 _LONGEST_LAG_S = 120
 """A replica that is further behind than this is not made a master."""
 _RUN_ID = re.compile(rb"run_id:(\w+)")
@@ -79,6 +81,7 @@ class Marker:
 
     Attributes:
         id: as it is counted.
+        when: ticks at the event.
         periods: names of the periods; None = those that run when the lane is folded.
         removes: the id leaves the bucket.
         after: what has to be folded first: an id is added where it goes before it leaves.
@@ -86,6 +89,7 @@ class Marker:
     """
 
     id: bytes
+    when: float
     periods: tuple[str, ...] | None = None
     removes: bool = False
     after: Marker | None = None
@@ -101,41 +105,89 @@ class _Window:
     until: float
 
 
+class _Seen(NamedTuple):
+    """Ids that were active, none of them before `since`: ticks, one for all or one for each."""
+
+    hashes: Hashes
+    since: Any
+
+    @classmethod
+    def together(cls, parts: Sequence[_Seen]) -> _Seen:
+        """All of them, with ticks for each."""
+        since = [np.broadcast_to(np.float64(part.since), len(part.hashes)) for part in parts]
+        return cls(np.concatenate([part.hashes for part in parts]), np.concatenate(since))
+
+    def latest(self) -> _Seen:
+        """Each id once, where it was seen last."""
+        hashes, places = np.unique(self.hashes[::-1], return_index=True)
+        return _Seen(hashes, self.since[::-1][places])
+
+
+class _Removed(NamedTuple):
+    """An id that leaves, and when."""
+
+    hash: int
+    when: float
+
+
 @dataclass(slots=True)
 class _Flight:
     """What a push takes along for one place, besides registers."""
 
     events: int = 0
-    hashes: list[Hashes] = field(default_factory=list)
+    seen: list[_Seen] = field(default_factory=list)
     ids: list[bytes] = field(default_factory=list)
-    removed: dict[bytes, int] = field(default_factory=dict)
+    removed: dict[bytes, _Removed] = field(default_factory=dict)
+    cancelled: dict[bytes, _Removed] = field(default_factory=dict)
 
-    def add(self, hashes: Hashes, ids: Sequence[bytes] = ()) -> None:
-        """Events of ids that are active: whatever removed them before has no effect any more."""
-        self.events += len(hashes)
-        self.hashes.append(hashes)
+    @property
+    def moves(self) -> int:
+        """Ids that left, or that left and are back."""
+        return len(self.removed) + len(self.cancelled)
+
+    def remove(self, id: bytes, removed: _Removed) -> None:
+        """An id that leaves."""
+        self.cancelled.pop(id, None)
+        self.removed[id] = removed
+
+    def add(self, seen: _Seen, ids: Sequence[bytes] = ()) -> None:
+        """Events of ids that are active: whatever removed them before has no effect any more.
+
+        If the server has it all the same, of a push that failed, they are back.
+        """
+        self.events += len(seen.hashes)
+        self.seen.append(seen)
         self.ids += ids
         if self.removed:
-            active = set(hashes.tolist())
-            for id in [id for id, hash in self.removed.items() if hash in active]:
-                del self.removed[id]
+            active = set(seen.hashes.tolist())
+            for id in [id for id, removed in self.removed.items() if removed.hash in active]:
+                self.cancelled[id] = self.removed.pop(id)
 
     def before(self, later: _Flight) -> _Flight:
         """This one, which comes back, and what happened since."""
-        both = replace(self, hashes=list(self.hashes), ids=list(self.ids), removed=dict(self.removed))
-        for hashes in later.hashes:
-            both.add(hashes)
+        both = replace(
+            self,
+            seen=list(self.seen),
+            ids=list(self.ids),
+            removed=dict(self.removed),
+            cancelled=dict(self.cancelled),
+        )
+        for seen in later.seen:
+            both.add(seen)
         both.events = self.events + later.events
         both.ids += later.ids
-        both.removed |= later.removed
+        both.cancelled |= later.cancelled
+        for id, removed in later.removed.items():
+            both.remove(id, removed)
         return both
 
 
 @dataclass(frozen=True, slots=True)
 class _Moved:
-    """An id that left a bucket: whether it is back, and since when it is out or back."""
+    """An id that left a bucket, when; whether it is back, and since when it is out or back."""
 
     hash: int
+    when: float
     since: float
     back: bool = False
 
@@ -169,13 +221,13 @@ class _State:
     @property
     def idle(self) -> bool:
         """Whether everything is sent, but for registers of the window."""
-        return self.rest is None and not self.waiting.events and not self.waiting.hashes
+        return self.rest is None and not self.waiting.events and not self.waiting.seen
 
     def observe(self, flight: _Flight, now: float) -> None:
         """Note who of those that moved away is active again."""
-        if self.moved and flight.hashes:
+        if self.moved and flight.seen:
             hashes = np.fromiter((moved.hash for moved in self.moved.values()), np.uint64, len(self.moved))
-            active = np.isin(hashes, np.concatenate(flight.hashes)).tolist()
+            active = np.isin(hashes, np.concatenate([seen.hashes for seen in flight.seen])).tolist()
             for id, again in zip(list(self.moved), active, strict=True):
                 if again and id not in flight.removed and not self.moved[id].back:
                     self.moved[id] = replace(self.moved[id], back=True, since=now)
@@ -223,6 +275,7 @@ class Buffer:
             server that lost them without a trace, to eviction say, has them again then.
         random: spreads that over time.
         retire: called with a bucket whose lane is not used any more.
+        ticks: seconds of a clock that is never set: what came before what.
 
     Attributes:
         lock: held while lanes are folded and while a push takes or gives back; never while it waits.
@@ -240,12 +293,15 @@ class Buffer:
         refresh_interval: float,
         random: Random,
         retire: Callable[[str | None], object],
+        ticks: Callable[[], float],
     ) -> None:
         self._context = context
         self._kinds = kinds
         self._most_sketches, self._most_ids = most_sketches, most_ids
         self._refresh_interval, self._random = refresh_interval, random
         self._retire = retire
+        self.ticks = ticks
+        self._taken_at = ticks()
         self.lock = threading.RLock()
         self.sketches: bool | None = None
         self.lanes: dict[str | None, Lane] = {}
@@ -261,7 +317,6 @@ class Buffer:
         self._inherited: dict[Place, _Flight] = {}
         self._hashes = self._moves = self._remembered = 0
         self._run_id: bytes | None = None
-        self._now = 0.0
         self.folded = self.pushed = self.dropped = self.late = 0
 
     # Callers
@@ -273,6 +328,8 @@ class Buffer:
             return lane
         if len(self.lanes) >= self._most_sketches:
             return self.overflow
+        if not self.lanes:
+            self._taken_at = self.ticks()
         return self.lanes.setdefault(bucket, [])
 
     # Folding
@@ -286,6 +343,18 @@ class Buffer:
     def held(self) -> int:
         """Events in the lanes."""
         return sum(map(len, list(self.lanes.values())))
+
+    @property
+    def held_events(self) -> int:
+        """The same, once for each period."""
+        kinds = len(self._kinds)
+        if not self.marked:
+            return self.held * kinds
+        return sum(
+            len(event.periods) if type(event) is Marker and event.periods is not None else kinds
+            for lane in list(self.lanes.values())
+            for event in list(lane)
+        )
 
     @property
     def pending(self) -> int:
@@ -307,9 +376,11 @@ class Buffer:
                 self._window = self._find_window(now)
             errors: list[ActivityTrackerError] = []
             self._crowded = False
+            taken_at = self.ticks()
             self._fold_lanes(self._retired, errors)
             while self._fold_lanes(self.lanes, errors):
                 pass
+            self._taken_at = taken_at
             if not self._window.since <= now < self._window.until:
                 self._turn(now)
             if self._hashes > 2 * _MOST_HASHES:
@@ -396,9 +467,9 @@ class Buffer:
                 return events[at:]
             hashes = bulk.hashes_of_bytes([marker.id])
             if marker.removes:
-                self._remove(bucket, marker.periods, marker.id, hashes)
+                self._remove(bucket, marker, int(hashes[0]), hashes)
             else:
-                self._add(bucket, marker.periods, hashes, [marker.id])
+                self._add(bucket, marker.periods, hashes, [marker.id], since=marker.when)
             marker.folded = True
             start = at + 1
         self._fold_ids(bucket, events[start:], errors)
@@ -428,17 +499,24 @@ class Buffer:
         return self._window.periods if periods is None else periods
 
     def _add(
-        self, bucket: str | None, periods: tuple[str, ...] | None, hashes: Hashes, ids: Sequence[bytes] = ()
+        self,
+        bucket: str | None,
+        periods: tuple[str, ...] | None,
+        hashes: Hashes,
+        ids: Sequence[bytes] = (),
+        *,
+        since: float | None = None,
     ) -> None:
         if not len(hashes):
             return
+        seen = _Seen(hashes, self._taken_at if since is None else since)
         names = self._periods(periods)
         self.folded += len(hashes) * len(names)
         kept = [state for name in names if (state := self._state((name, bucket), len(hashes))) is not None]
         if not kept:
             return
         for state in kept:
-            state.waiting.add(hashes, () if self.sketches else ids)
+            state.waiting.add(seen, () if self.sketches else ids)
         self._hashes += len(hashes)
         if not self.sketches:
             return
@@ -451,15 +529,16 @@ class Buffer:
             for state in kept:
                 state.fold(hashes)
 
-    def _remove(self, bucket: str | None, periods: tuple[str, ...] | None, id: bytes, hashes: Hashes) -> None:
-        for name in self._periods(periods):
+    def _remove(self, bucket: str | None, marker: Marker, hash: int, hashes: Hashes) -> None:
+        for name in self._periods(marker.periods):
             self.folded += 1
             if self._moves >= self._most_ids:
                 self._drop(1)
             elif (state := self._state((name, bucket), 1)) is not None:
                 state.waiting.events += 1
-                self._moves += id not in state.waiting.removed
-                state.waiting.removed[id] = int(hashes[0])
+                self._moves -= state.waiting.moves
+                state.waiting.remove(marker.id, _Removed(hash, marker.when))
+                self._moves += state.waiting.moves
                 if self.sketches:  # the server adds it too, but might lose it
                     state.fold(hashes)
 
@@ -489,18 +568,19 @@ class Buffer:
 
     def _thin_out(self) -> None:
         """Each hash once, in one array a place, and no more than may be: returns of others go unseen."""
-        unique: dict[tuple[int, ...], list[Hashes]] = {}
+        thinned: dict[tuple[int, ...], _Seen] = {}
         total = 0
         for state in self._places.values():
             waiting = state.waiting
-            if not waiting.hashes or not self.sketches:
+            if not waiting.seen or not self.sketches:
                 continue
-            key = tuple(map(id, waiting.hashes))  # periods of a bucket share them
-            if key not in unique:
+            key = tuple(map(id, waiting.seen))  # periods of a bucket share them
+            if key not in thinned:
                 room = max(_MOST_HASHES - total, 0)
-                unique[key] = [np.unique(np.concatenate(waiting.hashes))[:room]]
-                total += len(unique[key][0])
-            waiting.hashes = list(unique[key])
+                hashes, since = _Seen.together(waiting.seen).latest()
+                thinned[key] = _Seen(hashes[:room], since[:room])
+                total += len(thinned[key].hashes)
+            waiting.seen = [thinned[key]]
         self._hashes = total
 
     # Forks
@@ -570,7 +650,6 @@ class Buffer:
 
     def _depart(self, now: float) -> dict[Place, _Flight]:
         with self.lock:
-            self._now = now
             flights = self._flying
             for place, state in self._places.items():
                 if state.refresh_at is None or state.refresh_at <= now:
@@ -598,11 +677,11 @@ class Buffer:
                 state.waiting = flight.before(state.waiting)
             flights.clear()
             waiting = [state.waiting for state in self._places.values()]
-            seen = {id(hashes): len(hashes) for flight in waiting for hashes in flight.hashes}
-            self._hashes = sum(seen.values())
-            if max((len(flight.hashes) for flight in waiting), default=0) > _MOST_PARTS:
+            parts = {id(seen): len(seen.hashes) for flight in waiting for seen in flight.seen}
+            self._hashes = sum(parts.values())
+            if max((len(flight.seen) for flight in waiting), default=0) > _MOST_PARTS:
                 self._thin_out()
-            self._moves = sum(len(flight.removed) for flight in waiting)
+            self._moves = sum(flight.moves for flight in waiting)
             self._forget()
             self._remembered = sum(len(state.moved) for state in self._places.values())
 
@@ -657,19 +736,20 @@ class Buffer:
         """
         with self.lock:
             state, flight = self._places[place], self._flying[place]
-            state.observe(flight, self._now)
+            state.observe(flight, self.ticks())
             again = []
+            long_ago = self.ticks() - _LONGEST_LAG_S
             for id, moved in state.moved.items():
                 known = id in out or id in back
-                believed = known and moved.since < self._now - _LONGEST_LAG_S
+                believed = known and moved.since < long_ago
                 if id in flight.removed or believed:
                     continue
                 if not known or (id in back and not moved.back):
-                    flight.removed[id] = moved.hash
+                    flight.removed[id] = _Removed(moved.hash, moved.when)
                 if moved.back and id not in back:
                     again.append(moved.hash)
             if again:  # who left and came back: the one now, the other with the next push
-                state.waiting.hashes.append(np.array(again, np.uint64))
+                state.waiting.seen.append(_Seen(np.array(again, np.uint64), self.ticks()))
             return list(state.moved) if place[0] in self._periods(None) else []
 
     def _land(self, place: Place, *, late: bool) -> None:
@@ -680,11 +760,12 @@ class Buffer:
                 return
             self.pushed += flight.events
             state.doubted = False
-            state.observe(flight, self._now)
-            for id, hash in flight.removed.items():
+            state.observe(flight, self.ticks())
+            now = self.ticks()
+            for id, removed in flight.removed.items():
                 if id in state.moved or self._remembered < self._most_ids:
                     self._remembered += id not in state.moved
-                    state.moved[id] = _Moved(hash, self._now)
+                    state.moved[id] = _Moved(removed.hash, removed.when, now)
             if flight.removed:
                 state.sides = (1, int(self._context.moved_limit > 0), state.sides[2])
 
@@ -702,7 +783,7 @@ class _Push:
         """Everything but removals."""
         if not self._buffer.sketches:
             for place in places:
-                if (yield from self._write(place, self._flights[place].ids, removes=False)):
+                if (yield from self._write(place, self._flights[place].ids)):
                     self._added.append(place)
             return
         lost = yield from self._unite(places)
@@ -783,27 +864,59 @@ class _Push:
     def _return(self, place: Place) -> Operation[bool]:
         """Ids that are out of the bucket and were active in it again are back; whether that is done."""
         flight = self._flights[place]
-        if not flight.hashes:
+        if not flight.seen:
             return True
         [reply] = yield [("SMEMBERS", self._context.keys.bucket(*place).out)]
         if self._failed(place, [reply]):
             return False
-        out = items(reply)
-        active = np.isin(bulk.hashes_of_bytes(out), np.concatenate(flight.hashes))
-        back = [
-            id for id, again in zip(out, active.tolist(), strict=True) if again and id not in flight.removed
-        ]
-        written = yield from self._write(place, back, removes=False)
+        out, seen = items(reply), _Seen.together(flight.seen)
+        hashes = bulk.hashes_of_bytes(out)
+        active = np.isin(hashes, seen.hashes).tolist()
+        active_ids = [id for id, again in zip(out, active, strict=True) if again and id not in flight.removed]
+        back: list[bytes] = []
+        if active_ids:
+            wanted = np.isin(seen.hashes, hashes)
+            latest = _Seen(seen.hashes[wanted], seen.since[wanted]).latest()
+            since = dict(zip(latest.hashes.tolist(), latest.since.tolist(), strict=True))
+            replies = yield from self._moved_at(place, active_ids)
+            if replies is None:
+                return False
+            for id, hash in zip(active_ids, bulk.hashes_of_bytes(active_ids).tolist(), strict=True):
+                own = flight.cancelled.get(id) or self._buffer._places[place].moved.get(id)  # noqa: SLF001
+                moved_at = replies[id]
+                # After a move of our own, acknowledged before, comes whatever we see later.
+                is_own = own is not None and abs(own.when - moved_at) < _TICKS_DIFFER_S
+                if is_own or since[hash] >= moved_at:
+                    back.append(id)
+        written = yield from self._write(place, back)
         if written and back:
             self._buffer._places[place].sides = (1, 1, 1)  # noqa: SLF001
         return written
+
+    def _moved_at(self, place: Place, ids: list[bytes]) -> Operation[dict[bytes, float] | None]:
+        """When ids moved out of a bucket, in our own ticks; long ago, if the server does not know.
+
+        Later rather than earlier, by what the answer took and the millisecond that the server may have cut.
+        """
+        key = recent_moves(self._context, place)
+        replies = yield [("TIME",), *(("ZSCORE", key, id) for id in ids)]
+        answered = self._buffer.ticks()
+        if self._failed(place, replies):
+            return None
+        seconds, microseconds = items(replies[0])
+        now = int(seconds) * 1000 + int(microseconds) / 1000
+        return {
+            id: -inf if moved is None else answered - (now - float(moved) - 1) / 1000
+            for id, moved in zip(ids, cast("list[Any]", replies[1:]), strict=True)
+        }
 
     def remove(self) -> Operation[None]:
         """Removals, each of a place whose ids were added."""
         for place in self._added:
             if (yield from self._recall(place)):
-                removed = list(self._flights[place].removed)
-                if (yield from self._write(place, removed, removes=True)):
+                now, removed = self._buffer.ticks(), self._flights[place].removed
+                aged = [(id, max(int((now - of.when) * 1000), 0)) for id, of in removed.items()]
+                if (yield from self._write(place, [], aged)):
                     self._landed(place)
 
     def _recall(self, place: Place) -> Operation[bool]:
@@ -828,9 +941,13 @@ class _Push:
             self._fail(place, error)
         return error is not None
 
-    def _write(self, place: Place, ids: list[bytes], *, removes: bool) -> Operation[bool]:
-        for part in batched(ids, _IDS_PER_CALL):
-            [reply] = yield [write_call(self._context, place, *(([], part) if removes else (part, [])))]
+    def _write(
+        self, place: Place, added: list[bytes], removed: Sequence[tuple[bytes, int]] = ()
+    ) -> Operation[bool]:
+        calls = [write_call(self._context, place, part) for part in batched(added, _IDS_PER_CALL)]
+        calls += [write_call(self._context, place, [], part) for part in batched(removed, _IDS_PER_CALL)]
+        for call in calls:
+            [reply] = yield [call]
             if self._failed(place, [reply]):
                 return False
             if reply == b"LATE":

@@ -22,7 +22,7 @@ from ..hll import codec
 from ..hll.registers import Hashes, Registers, empty, fold
 from .base import Context, Operation, batched, items, named, unwrap
 
-__all__ = ["FEW", "Pending", "Place", "merge_call", "takes_sketches", "write_call"]
+__all__ = ["FEW", "Pending", "Place", "merge_call", "recent_moves", "takes_sketches", "write_call"]
 
 Place = tuple[str, str | None]
 """A period's name and a bucket."""
@@ -61,17 +61,26 @@ def takes_sketches(context: Context) -> Operation[bool]:
 
 
 def write_call(
-    context: Context, place: Place, added: Sequence[bytes], removed: Sequence[bytes] = ()
+    context: Context, place: Place, added: Sequence[bytes], removed: Iterable[tuple[bytes, int]] = ()
 ) -> Command:
-    """A call of the script that adds ids to a bucket and moves ids out of it."""
+    """A call of the script that adds ids to a bucket and moves ids out of it.
+
+    Args:
+        removed: ids, and how many milliseconds ago each moved.
+    """
     keys = context.keys.bucket(*place)
     return WRITE.call(
-        (keys.counted, keys.hll, keys.moved, keys.out, keys.back),
+        (keys.counted, keys.hll, keys.moved, keys.out, keys.back, recent_moves(context, place)),
         context.moved_limit,
         len(added),
         *added,
-        *removed,
+        *(part for id, ago in removed for part in (id, ago)),
     )
+
+
+def recent_moves(context: Context, place: Place) -> str:
+    """The key that says when ids moved out of the bucket: milliseconds of the server's clock, for an hour."""
+    return context.keys.temporary(*place, "moves")
 
 
 def merge_call(context: Context, place: Place, *sketches: bytes) -> Command:

@@ -71,7 +71,7 @@ class Tracking:
                 places += [(period.name, bucket)] * len(new)
         if removed is not None:
             for period, _ in periods:
-                commands.append(write_call(self._context, (period.name, old_bucket), [], [removed]))
+                commands.append(write_call(self._context, (period.name, old_bucket), [], [(removed, 0)]))
                 places.append((period.name, old_bucket))
         late, errors = _refusals(places, (yield commands))
         if errors:
