@@ -11,7 +11,7 @@ from statistics import NormalDist
 from typing import Self
 
 from .errors import ArgumentTypeError, ArgumentValueError
-from .hll.estimators import standard_error
+from .hll.estimators import LARGEST, standard_error
 from .hll.registers import REGISTERS
 
 __all__ = ["Estimate"]
@@ -32,10 +32,11 @@ class Estimate(int):
     Args:
         value: the estimated number of distinct ids, not negative.
         stderr: standard error in ids; None stands for the plain HyperLogLog formula
-            (:func:`activity_tracker_hll.hll.estimators.standard_error`).
+            (:func:`activity_tracker_hll.hll.estimators.standard_error`). Infinite: the registers are not such
+            as random ids leave behind, and nothing can be said of the error.
 
     Raises:
-        ArgumentValueError: a negative value, a negative or infinite standard error.
+        ArgumentValueError: a negative value or standard error.
     """
 
     _stderr: float | None = None
@@ -45,8 +46,8 @@ class Estimate(int):
         if self < 0:
             raise ArgumentValueError(f"value must not be negative, got {value!r}")
         if stderr is not None:
-            if not 0 <= stderr < inf:
-                raise ArgumentValueError(f"stderr must not be negative or infinite, got {stderr!r}")
+            if not stderr >= 0:
+                raise ArgumentValueError(f"stderr must not be negative, got {stderr!r}")
             self._stderr = float(stderr)
         return self
 
@@ -73,6 +74,15 @@ class Estimate(int):
         return standard_error(int(self)) if self._stderr is None else self._stderr
 
     @property
+    def suspect(self) -> bool:
+        """Whether the registers are not such as random ids leave behind: someone has chosen ids, it seems.
+
+        Of a million buckets of random ids, 9 at most are suspected. Not to be suspected proves nothing: who
+        imitates the registers of random ids is not seen. A ``secret`` keeps ids from being chosen at all.
+        """
+        return self.stderr == inf
+
+    @property
     def relative_error(self) -> float:
         """Standard error as a share of the count; 0 where the error is 0, infinite for a count of 0."""
         if self.stderr == 0:
@@ -86,7 +96,7 @@ class Estimate(int):
         below 1.6 (plain counts: below some 290 ids) it is half an id wider on both sides.
 
         Simulated for 95 % and plain counts, 20,000 times, each number of ids up to 2500: it covers 93-98 %
-        from 300 ids on, 95 % on the average, 95-100 % below.
+        from 300 ids on, 95 % on the average, 95-100 % below. Of a suspect count anything from 0 to 2^63 - 1.
 
         Raises:
             ArgumentTypeError, ArgumentValueError: confidence is not a number between 0 and 1.
@@ -97,6 +107,8 @@ class Estimate(int):
             raise ArgumentValueError(f"confidence must lie between 0 and 1, got {confidence!r}")
         if not self.stderr:
             return int(self), int(self)
+        if self.suspect:
+            return 0, LARGEST
         # Of the lower tail, as 1 + confidence can round to 2.
         half = -NormalDist().inv_cdf((1 - confidence) / 2) * self.stderr
         if self.stderr < _FEW_NUMBERS_BELOW:

@@ -109,7 +109,7 @@ def test_confidence_that_is_no_number(confidence):
         Estimate(5).interval(confidence)
 
 
-@pytest.mark.parametrize(("value", "stderr"), [(-1, None), (1, -0.5), (1, float("nan")), (1, float("inf"))])
+@pytest.mark.parametrize(("value", "stderr"), [(-1, None), (1, -0.5), (1, float("nan"))])
 def test_impossible_estimates(value, stderr):
     with pytest.raises(ArgumentValueError, match="negative"):
         Estimate(value, stderr)

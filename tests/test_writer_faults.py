@@ -403,13 +403,17 @@ def test_a_server_that_gives_no_information(make_scene, record_property):
     suffer(scene, fault, record_property, username="service", password="secret")
 
 
+def break_sketches(client, keys):
+    with client.pipeline() as transaction:
+        for key in keys:
+            transaction.delete(key).rpush(key, "no sketch")
+        transaction.execute()
+
+
 def test_a_bucket_of_the_wrong_type_holds_up_no_other(make_scene, record_property):
     def fault(scene, load):
         with scene.tracker() as tracker:
-            for kind in PERIODS:
-                keys = keys_of(tracker, kind, "member")
-                scene.client.delete(keys.hll)
-                scene.client.rpush(keys.hll, "no sketch")
+            break_sketches(scene.client, [keys_of(tracker, kind, "member").hll for kind in PERIODS])
         load.go_on_for(2)
         yield
 
@@ -423,9 +427,7 @@ def test_a_bucket_that_was_of_the_wrong_type(make_scene, record_property):
     def fault(scene, load):
         with scene.tracker() as tracker:
             keys = [keys_of(tracker, kind, "member").hll for kind in PERIODS]
-        for key in keys:
-            scene.client.delete(key)
-            scene.client.rpush(key, "no sketch")
+        break_sketches(scene.client, keys)
         load.go_on_for(2)
         yield
         scene.client.delete(*keys)

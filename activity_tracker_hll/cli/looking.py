@@ -107,7 +107,7 @@ def _records(kind: str, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
             continue
         for bucket, count in counts.items():
             low, high = (None, None) if count is None else count.interval()
-            stderr = None if count is None else round(count.stderr, 3)
+            stderr = None if count is None else "inf" if count.suspect else round(count.stderr, 3)
             values = (kind, date.isoformat(), bucket, count, stderr, low, high)
             yield dict(zip(_FIELDS, values, strict=True))
 

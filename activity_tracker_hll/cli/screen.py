@@ -72,6 +72,8 @@ def count_cell(count: Estimate | None, screen: Console) -> Text:
         return Text("-", style="dim")
     if not count.stderr:
         return Text(f"{count:,}")
+    if count.suspect:
+        return Text.assemble(f"{count:,}", (" suspect", "bold"))
     sign = "±" if _is_unicode(screen) else "+/-"
     digits = 0 if count.stderr >= 10 else 1
     return Text.assemble(f"{count:,}", (f" {sign} {count.stderr:,.{digits}f}", "dim"))

@@ -1,14 +1,16 @@
 """Collapsing: from sketches to stored counts.
 
-A bucket without moves is counted and stored by the server in one step. One with moves is read,
-estimated here (so that any estimator can be used), and stored if it is still as it was read. Either
-way a collapse can be killed anywhere and run again, or run twice at once.
+A bucket without moves is counted and stored by the server in one step, once its sketch has been looked at if
+someone may have chosen ids. One with moves is read, estimated here (so that any estimator can be used), and
+stored if it is still as it was read. Either way a collapse can be killed anywhere and run again, or run
+twice at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import ceil
+from itertools import compress
+from math import ceil, inf
 from typing import Any, NamedTuple
 
 from ..backends.base import Command
@@ -19,7 +21,7 @@ from ..keys import BucketKeys
 from ..periods import Period
 from .base import MARGIN_S, Aggregates, Context, Operation, batched, items, unwrap
 from .legacy import fold
-from .sketches import Moved, estimate_buckets, estimate_union, union_from_counts
+from .sketches import Moved, estimate_buckets, estimate_union, suspects, union_from_counts
 
 __all__ = ["Collapsed", "aggregate_call", "collapse"]
 
@@ -91,6 +93,7 @@ class _Collapser:
         self._aggregates = aggregates
         self._recount = recount
         self._expiries: dict[Period, str] = {}
+        self._suspects: set[_Target] = set()
         self.done: list[Collapsed] = []
         self.failed: dict[_Target, BackendError] = {}
 
@@ -129,11 +132,25 @@ class _Collapser:
 
     def buckets_once(self, targets: Sequence[_Target]) -> Operation[dict[_Target, _Outcome]]:
         """One attempt at buckets; None where there was nothing to do."""
-        calls = list(batched(targets, _BUCKETS_PER_CALL))
+        known = "0" if self._context.ids.has_secret else ""
+        replies = yield from self._collapse(dict.fromkeys(targets, known))
+        unknown = [target for target, reply in replies.items() if _state(reply)[0] == b"CHECK"]
+        if unknown:
+            found = yield from suspects(self._context, [[self._keys(target).hll] for target in unknown])
+            self._suspects.update(compress(unknown, found))
+            errors = {target: "inf" if target in self._suspects else "0" for target in unknown}
+            replies |= yield from self._collapse(errors)
+        return (
+            yield from self._finished(targets, list(replies.values()), self._buckets_read, self._store_call)
+        )
+
+    def _collapse(self, errors: dict[_Target, str]) -> Operation[dict[_Target, Any]]:
+        """What the script says of buckets, given their standard errors as it takes them."""
+        calls = list(batched(errors.items(), _BUCKETS_PER_CALL))
         replies: list[Any] = []
         for call, reply in zip(calls, (yield [self._collapse_call(call) for call in calls]), strict=True):
             replies += [reply] * len(call) if isinstance(reply, BackendError) else items(reply)
-        return (yield from self._finished(targets, replies, self._buckets_read, self._store_call))
+        return dict(zip(errors, replies, strict=True))
 
     def aggregates_once(self, targets: Sequence[_Target]) -> Operation[dict[_Target, _Outcome]]:
         """One attempt at aggregates; as :meth:`buckets_once`."""
@@ -156,8 +173,8 @@ class _Collapser:
             if isinstance(reply, BackendError):
                 outcome[target] = reply
             elif state == b"COUNTED":
-                outcome[target] = Estimate(numbers[0])
-            elif state == b"MOVES":
+                outcome[target] = Estimate(numbers[0], inf if target in self._suspects else None)
+            elif state in {b"MOVES", b"CHECK"}:
                 moves[target] = numbers
             elif state == b"RAW":
                 outcome[target] = yield from self._folded(target, numbers)
@@ -177,20 +194,30 @@ class _Collapser:
         return outcome
 
     def _buckets_read(self, moves: dict[_Target, list[int]]) -> Operation[dict[_Target, _Outcome]]:
-        buckets = [Moved(self._keys(target), *numbers) for target, numbers in moves.items()]
+        doubted = not self._context.ids.has_secret
+        buckets = [
+            Moved(self._keys(target), tracked, moved, back, doubted)
+            for target, (tracked, moved, back) in moves.items()
+        ]
         estimates: dict[_Target, _Outcome] = {}
         estimates.update(zip(moves, (yield from estimate_buckets(buckets)), strict=True))
         return estimates
 
     def _aggregates_read(self, moves: dict[_Target, list[int]]) -> Operation[dict[_Target, _Outcome]]:
         estimates: dict[_Target, _Outcome] = {}
-        for target in list(moves):
+        doubted = not self._context.ids.has_secret
+        for target, numbers in moves.items():
+            sources = self._source_keys(target)
+            if len(numbers) == 2:  # without moves
+                [suspect] = yield from suspects(self._context, [[of.hll for of in sources]])
+                estimates[target] = Estimate(numbers[0], inf if suspect else None)
+                continue
             try:
-                estimates[target] = yield from estimate_union(self._source_keys(target))
+                estimates[target] = yield from estimate_union(sources, doubted=doubted)
                 if estimates[target] is None:
                     [reply] = unwrap((yield [self._aggregate_call(target, detailed=True)]))
-                    state, numbers = _state(reply)
-                    estimates[target] = union_from_counts(numbers) if state == b"MOVES" else _Again()
+                    state, details = _state(reply)
+                    estimates[target] = union_from_counts(details) if state == b"MOVES" else _Again()
             except BackendError as error:
                 estimates[target] = error
         return estimates
@@ -220,12 +247,12 @@ class _Collapser:
     def _keys(self, target: _Target) -> BucketKeys:
         return self._context.keys.bucket(target.period.name, target.bucket)
 
-    def _collapse_call(self, targets: Sequence[_Target]) -> Command:
+    def _collapse_call(self, errors: Sequence[tuple[_Target, str]]) -> Command:
         keys: list[str] = []
         arguments: list[str] = []
-        for target in targets:
+        for target, error in errors:
             keys += (*self._keys(target), self._context.keys.stderr(target.period.name))
-            arguments += (target.expiry, self._context.keys.field(target.bucket))
+            arguments += (target.expiry, self._context.keys.field(target.bucket), error)
         return COLLAPSE.call(tuple(keys), int(self._recount), *arguments)
 
     def _store_call(self, target: _Target, seen: Sequence[int], estimate: Estimate) -> Command:
@@ -250,11 +277,13 @@ class _Collapser:
         name = target.period.name
         sources = self._source_keys(target)
         mode = "recount" if self._recount else "collapse"
-        made: tuple[str | int, ...] = (
-            () if estimate is None else (*seen[:2], int(estimate), repr(estimate.stderr))
-        )
+        made: tuple[str | int, ...] = ()
+        if estimate is not None:
+            plain = len(seen) == 2 and not estimate.suspect
+            made = (*seen[:2], int(estimate), "" if plain else repr(estimate.stderr))
+        detail = "1" if detailed else "0" if self._context.ids.has_secret else "check"
         return aggregate_call(
-            self._context, name, target.bucket, sources, mode, target.expiry, *made, detailed=detailed
+            self._context, name, target.bucket, sources, mode, target.expiry, *made, detail=detail
         )
 
 
@@ -266,7 +295,7 @@ def aggregate_call(
     mode: str,
     expiry: str = "keep",
     *made: str | int,
-    detailed: bool = False,
+    detail: str = "0",
 ) -> Command:
     """A call of the aggregate script, which says what its modes are."""
     own = context.keys.bucket(period, aggregate)
@@ -276,7 +305,7 @@ def aggregate_call(
             *(own.counted, own.hll, context.keys.stderr(period), *temporary),
             *(key for of in sources for key in (of.counted, of.hll, of.moved, of.back, of.raw)),
         ),
-        *(mode, expiry, context.keys.field(aggregate), int(detailed), *made),
+        *(mode, expiry, context.keys.field(aggregate), detail, *made),
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
+from math import inf
 from secrets import token_hex
 from typing import Any
 
@@ -14,7 +16,7 @@ from ..periods import Period
 from .base import Aggregates, Context, Operation, batched, items, named, number, unwrap
 from .collapse import aggregate_call
 from .legacy import copy_with_raw
-from .sketches import Moved, estimate_buckets, estimate_union, union_from_counts
+from .sketches import Moved, estimate_buckets, estimate_union, suspects, union_from_counts
 
 __all__ = ["Wanted", "count_live"]
 
@@ -73,22 +75,23 @@ class _Counter:
     ) -> Operation[Estimate | None]:
         """None where the sketch of a source is gone: there is nothing whole to count."""
         keys = [self._context.keys.bucket(period.name, source) for source in sources]
-        detailed = False
+        detailed, doubted = False, not self._context.ids.has_secret
         while True:
             [reply] = yield [
-                aggregate_call(self._context, period.name, name, keys, "count", detailed=detailed)
+                aggregate_call(self._context, period.name, name, keys, "count", detail=str(int(detailed)))
             ]
             try:
                 state, *numbers = items(unwrap([reply])[0])
             except BackendResponseError as error:
                 raise named(error, period.name, name) from error
             if state == b"COUNTED":
-                return Estimate(numbers[0])
+                [suspect] = yield from suspects(self._context, [[of.hll for of in keys]])
+                return Estimate(numbers[0], inf if suspect else None)
             if state == b"MOVES":
                 if detailed:
                     return union_from_counts(numbers)
                 try:
-                    estimate = yield from estimate_union(keys)
+                    estimate = yield from estimate_union(keys, doubted=doubted)
                 except BackendResponseError as error:
                     raise named(error, period.name, name) from error
                 if estimate is not None:
@@ -111,9 +114,11 @@ class _Counter:
         for at, place in enumerate(present):
             tracked, moved, back = _numbers(replies[3 * at : 3 * at + 3], place[0].name, place[1])
             if moved:
-                moves[place] = Moved(present[place], tracked, moved, back)
+                moves[place] = Moved(present[place], tracked, moved, back, not self._context.ids.has_secret)
             else:
                 result[place] = Estimate(tracked)
+        found = yield from suspects(self._context, [[present[place].hll] for place in result])
+        result |= {place: Estimate(result[place], inf) for place in compress(list(result), found)}
         made = yield from estimate_buckets(list(moves.values()))
         for (period, bucket), estimate in zip(moves, made, strict=True):
             if isinstance(estimate, BackendError):

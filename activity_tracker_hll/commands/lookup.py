@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
-from math import inf
 from typing import Any
 
 from ..backends.base import Command
@@ -94,6 +93,6 @@ def _errors(fields: Any, key: str) -> list[tuple[str | None, float]]:
     except ValueError as error:
         raise BackendResponseError(f"{key} holds what is no standard error: {error}") from error
     for bucket, stderr in found:
-        if not 0 <= stderr < inf:
+        if not stderr >= 0:
             raise BackendResponseError(f"{key} holds {stderr} for bucket {bucket!r}, no standard error")
     return found

@@ -7,33 +7,37 @@ here (another encoding, a stand-in for tests), its own counts have to do.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import bulk
 from ..backends.base import Command
 from ..errors import BackendError, BackendResponseError, MalformedSketchError, UnknownEncodingError
 from ..estimates import Estimate
 from ..hll import codec, from_counts
-from ..hll.estimators import remainder
-from ..hll.registers import Registers, empty, fold
+from ..hll.estimators import cardinality_of, remainder
+from ..hll.randomness import are_random, is_random, is_random_remainder, of_histogram
+from ..hll.registers import Registers, empty, fold, histogram
 from ..hll.unions import union_of_remainders
 from ..keys import BucketKeys
-from .base import Operation, batched, items
+from .base import Context, Operation, batched, items
 
-__all__ = ["Moved", "estimate_buckets", "estimate_union", "union_from_counts"]
+__all__ = ["Moved", "estimate_buckets", "estimate_union", "suspects", "union_from_counts"]
 
 _BUCKETS_PER_BATCH = 100  # two sketches of 12 KiB each
 
 
 class Moved(NamedTuple):
-    """A bucket with moves, and what the server counts in it."""
+    """A bucket with moves, what the server counts in it, and whether someone may have chosen its ids."""
 
     keys: BucketKeys
     tracked: int
     moved: int
     back: int
+    doubted: bool
 
 
 def estimate_buckets(buckets: Sequence[Moved]) -> Operation[list[Estimate | BackendError]]:
@@ -52,8 +56,40 @@ def estimate_buckets(buckets: Sequence[Moved]) -> Operation[list[Estimate | Back
     return made
 
 
-def estimate_union(sources: Sequence[BucketKeys]) -> Operation[Estimate | None]:
+def suspects(context: Context, sketches: Sequence[Sequence[str]]) -> Operation[list[bool]]:
+    """Of unions of sketches, by their keys, which random ids would not leave behind.
+
+    None under a secret, with which nobody can choose hashes; nor any that cannot be read here.
+    """
+    found: list[bool] = []
+    if context.ids.has_secret:
+        return [False] * len(sketches)
+    for batch in batched(sketches, _BUCKETS_PER_BATCH):
+        replies = iter((yield [("GET", key) for keys in batch for key in keys]))
+        tallies = [_tally([next(replies) for _ in keys]) for keys in batch]
+        read = [tally for tally in tallies if tally is not None]
+        random = iter(are_random([of_histogram(tally, cardinality_of(tally)) for tally in read]).tolist())
+        found += [tally is not None and not next(random) for tally in tallies]
+    return found
+
+
+def _tally(replies: Sequence[Any]) -> NDArray[np.int64] | None:
+    """How many registers of a union hold each rank; None if a sketch cannot be read."""
+    try:
+        if len(replies) == 1 and isinstance(replies[0], bytes):
+            return codec.tally(replies[0])
+        registers = [_registers(reply) for reply in replies]
+    except (BackendResponseError, MalformedSketchError):
+        return None
+    known = [of for of in registers if of is not None]
+    return histogram(np.maximum.reduce(known)) if known and len(known) == len(registers) else None
+
+
+def estimate_union(sources: Sequence[BucketKeys], *, doubted: bool) -> Operation[Estimate | None]:
     """The count of an aggregate of these buckets; None where one's sketch cannot be read.
+
+    Args:
+        doubted: whether someone may have chosen ids; their registers are looked at then.
 
     Raises:
         BackendResponseError: a sketch is corrupt.
@@ -64,18 +100,21 @@ def estimate_union(sources: Sequence[BucketKeys]) -> Operation[Estimate | None]:
         for command in (("GET", keys.hll), ("GET", keys.moved), ("SMEMBERS", keys.back))
     ]
     replies = yield commands
-    plain, moving = empty(), []
+    plain, moving, sound = empty(), [], True
     for place in range(0, len(replies), 3):
         hll, moved, back = replies[place : place + 3]
         tracked, out = _registers(hll), _registers(moved)
         if tracked is None or out is None or isinstance(back, BackendError):
             return None
+        if doubted and not (is_random(tracked) and is_random(out)):
+            sound = False
         if not out.any():
             np.maximum(plain, tracked, out=plain)
             continue
         moving.append((tracked, out))
         fold(plain, bulk.hashes_of_bytes(items(back)))  # as good as never moved
-    return Estimate(*union_of_remainders(plain, moving))
+    count, error = union_of_remainders(plain, moving)
+    return Estimate(count, error if sound else inf)
 
 
 def union_from_counts(numbers: Sequence[int]) -> Estimate:
@@ -92,7 +131,8 @@ def _estimate(of: Moved, hll: Any, moved: Any) -> Estimate:
     if tracked is None or out is None:
         return Estimate(*from_counts.difference(of.tracked, of.moved, of.back))
     stayed, error = remainder(tracked, out)
-    return Estimate(stayed + of.back, error)
+    sound = not of.doubted or is_random_remainder(tracked, out, stayed)
+    return Estimate(stayed + of.back, error if sound else inf)
 
 
 def _registers(reply: Any) -> Registers | None:

@@ -42,7 +42,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ArgumentTypeError, ArgumentValueError, MalformedSketchError, UnknownEncodingError
-from .registers import MAX_RANK, REGISTERS, Registers
+from .registers import MAX_RANK, REGISTERS, Registers, histogram
 
 __all__ = [
     "DENSE_BYTES",
@@ -53,6 +53,7 @@ __all__ = [
     "encode",
     "encode_dense",
     "encode_sparse",
+    "tally",
 ]
 
 HEADER_BYTES: Final = 16
@@ -91,6 +92,9 @@ _SPANS: Final = np.select(
     [_BYTES < 0x40, _BYTES < 0x80], [_BYTES + 1, ((_BYTES & 0x3F) << 8) + 1], (_BYTES & 3) + 1
 )
 _RANKS: Final = np.where(_BYTES < 0x80, 0, (_BYTES >> 2 & 0x1F) + 1).astype(np.uint8)
+# Registers of each rank that an opcode spans. As floats, which numpy multiplies faster; all are whole.
+_TALLIES: Final = (_RANKS[:, None] == np.arange(MAX_RANK + 1)) * _SPANS[:, None].astype(np.float64)
+_FIELDS: Final = 64
 
 
 def encode(registers: Registers) -> bytes:
@@ -162,6 +166,45 @@ def decode(data: bytes | bytearray | memoryview) -> Registers:
     raise UnknownEncodingError(f"sketch in encoding {encoding} (byte 4): known are 0, dense, and 1, sparse")
 
 
+def tally(data: bytes | bytearray | memoryview) -> NDArray[np.int64]:
+    """How many registers of a sketch hold each rank, shape (52,): what a count needs, in less time.
+
+    Arguments and errors are those of :func:`decode`.
+    """
+    if not isinstance(data, bytes):
+        data = _as_bytes(data)
+    if len(data) < HEADER_BYTES or not data.startswith(_MAGIC) or data[4] not in {_DENSE, _SPARSE}:
+        return histogram(decode(data))  # which says what is wrong
+    return _tally_dense(data) if data[4] == _DENSE else _tally_sparse(data)
+
+
+def _tally_dense(data: bytes) -> NDArray[np.int64]:
+    if len(data) != DENSE_BYTES:
+        return histogram(decode(data))
+    # Two registers at a time: half as many numbers to count.
+    pairs = np.bincount(_pairs(data).view(np.uint16), minlength=_FIELDS**2).reshape(_FIELDS, _FIELDS)
+    counts: NDArray[np.int64] = pairs.sum(axis=0) + pairs.sum(axis=1)
+    if counts[MAX_RANK + 1 :].any():
+        return histogram(decode(data))
+    return counts[: MAX_RANK + 1]
+
+
+def _tally_sparse(data: bytes) -> NDArray[np.int64]:
+    opcodes = np.frombuffer(data, np.uint8, offset=HEADER_BYTES)
+    counts = np.bincount(opcodes, minlength=256)
+    zeros = 0
+    if counts[0x40:0x80].any():
+        heads = _xzero_heads(opcodes)
+        if heads[-1] == opcodes.size - 1:
+            return histogram(decode(data))
+        seconds = opcodes[heads + 1]
+        zeros = int(seconds.sum())
+        counts -= np.bincount(seconds, minlength=256)
+    result = (counts @ _TALLIES).astype(np.int64)
+    result[0] += zeros
+    return result if result.sum() == REGISTERS else histogram(decode(data))
+
+
 def _as_bytes(data: object) -> bytes:
     """A copy: what it comes from may be strided, and may change while it is read."""
     if not isinstance(data, (bytearray, memoryview)):
@@ -209,16 +252,9 @@ def _unpack(data: bytes) -> Registers:
     """Registers of a dense sketch."""
     if len(data) != DENSE_BYTES:
         raise MalformedSketchError(f"dense sketch of {len(data)} bytes: it takes exactly {DENSE_BYTES}")
-    # 4 bytes from every 3rd, beginning with the header's last: the shift drops what belongs to the
-    # left neighbour, and nothing is read past the end.
-    words = np.ndarray(_WORDS, _WORD, data, HEADER_BYTES - 1, (3,)).copy()
-    words >>= 8
-    # 24 bits to two fields of 12 to four of 6 bits, each alone at the bottom of its 16 or 8 bits.
-    # 15 x + x moves a field 4 bits up, 3 x + x moves it 2: one step less than mask, shift and merge.
-    moved = words & 0xFFF000
-    moved *= 15
-    words += moved
-    np.bitwise_and(words, 0x0FC00FC0, out=moved)
+    words = _pairs(data)
+    # Two fields of 12 bits to four of 6, each alone at the bottom of its 8 bits.
+    moved = words & 0x0FC00FC0
     moved *= 3
     words += moved
     registers = words.view(np.uint8)
@@ -228,6 +264,19 @@ def _unpack(data: bytes) -> Registers:
             f"dense sketch: register {where} holds rank {registers[where]}, above {MAX_RANK}"
         )
     return registers
+
+
+def _pairs(data: bytes) -> NDArray[np.uint32]:
+    """Two registers in each 16 bits, at the bottom 12 of them."""
+    # 4 bytes from every 3rd, beginning with the header's last: the shift drops what belongs to the
+    # left neighbour, and nothing is read past the end.
+    words: NDArray[np.uint32] = np.ndarray(_WORDS, _WORD, data, HEADER_BYTES - 1, (3,)).copy()
+    words >>= 8
+    # 15 x + x moves a field 4 bits up, 3 x + x moves it 2: one step less than mask, shift and merge.
+    moved = words & 0xFFF000
+    moved *= 15
+    words += moved
+    return words
 
 
 def _opcodes(registers: Registers, most: int) -> bytes | None:

@@ -23,6 +23,7 @@ __all__ = [
     "LARGEST",
     "Fit",
     "cardinality",
+    "cardinality_of",
     "fit",
     "remainder",
     "resolution",
@@ -60,7 +61,12 @@ def cardinality(registers: Registers) -> int:
         The estimate; :func:`standard_error` has its error. At most 2^63 - 1: beyond that, which takes
         registers that no ids make, the server's number overflows and becomes -2^63.
     """
-    counts: list[int] = histogram(registers).tolist()
+    return cardinality_of(histogram(registers))
+
+
+def cardinality_of(histogram: NDArray[np.int64]) -> int:
+    """The same from how many registers hold each rank, shape (52,)."""
+    counts: list[int] = histogram.tolist()
     total = REGISTERS * _tau((REGISTERS - counts[MAX_RANK]) / REGISTERS)
     for count in counts[MAX_RANK - 1 : 0 : -1]:
         total = (total + count) * 0.5

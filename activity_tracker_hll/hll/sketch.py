@@ -6,6 +6,7 @@ Only the public class lives here; it puts together what the modules beside it do
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import inf
 from typing import Any, Self
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from .. import bulk, estimates
 from ..errors import ArgumentTypeError
 from ..ids import IdEncoder
-from . import codec, estimators, registers
+from . import codec, estimators, randomness, registers
 from .hashing import hash_one
 
 __all__ = ["HyperLogLog"]
@@ -92,8 +93,12 @@ class HyperLogLog:
         return self
 
     def count(self) -> estimates.Estimate:
-        """How many different ids were added; the same number as the server's `PFCOUNT`."""
-        return estimates.Estimate(estimators.cardinality(self._registers))
+        """How many different ids were added; the same number as the server's `PFCOUNT`.
+
+        It is :attr:`~activity_tracker_hll.Estimate.suspect` if random ids would not leave such registers.
+        """
+        count = estimators.cardinality(self._registers)
+        return estimates.Estimate(count, None if randomness.is_random(self._registers) else inf)
 
     def difference(self, moved: HyperLogLog) -> estimates.Estimate:
         """How many ids are in this sketch and not in another, all of whose ids are in this one too.
@@ -105,7 +110,9 @@ class HyperLogLog:
             ArgumentTypeError: not a HyperLogLog.
         """
         _check(moved, "moved")
-        return estimates.Estimate(*estimators.remainder(self._registers, moved._registers))
+        count, error = estimators.remainder(self._registers, moved._registers)
+        sound = randomness.is_random_remainder(self._registers, moved._registers, count)
+        return estimates.Estimate(count, error if sound else inf)
 
     def to_bytes(self) -> bytes:
         """The sketch as Redis and Valkey store it: sparse while that is short, else dense (12,304 bytes)."""

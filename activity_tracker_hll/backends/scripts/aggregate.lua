@@ -1,11 +1,11 @@
 -- Counts the union of several buckets; with a mode other than 'count' also stores it, with its sketch.
 -- KEYS count hll stderr plain gone (temporary), then per source: count hll moved back raw
--- ARGV mode (count, collapse, recount), expiry, field, detailed (1 or 0), and to store an estimate made outside:
---      the union and gone counts when it was made, count, standard error
+-- ARGV mode (count, collapse, recount), expiry, field, detail (1 or 0, or check: see CHECK), and to store an estimate
+--      made outside: the union and gone counts when it was made, count, standard error (empty: the plain one)
 -- Returns {state, ...}: RAW places of sources whose raw sets must be folded in first, DONE, GONE places of
 -- sources whose sketches are gone, NONE (no sketch to count), MOVES union gone plain, number of
 -- sources with moves, and the counts union_of_differences() in hll/from_counts.py wants of them and of each two;
--- CHANGED, COUNTED n.
+-- CHECK n 0 (no moves; whether the sketches are suspect), CHANGED, COUNTED n.
 local PER_SOURCE, FIRST = 5, 5
 local MOST_IN_PAIRS = 24 -- 1,380 counts of some 15 us each
 local TEMPORARY_S = 60
@@ -77,7 +77,10 @@ end
 if mode == 'count' and #all == 0 then return {'NONE'} end
 if #moving == 0 then
   local n = union(all)
-  return mode == 'count' and {'COUNTED', n} or store(n)
+  if mode == 'count' then return {'COUNTED', n} end
+  if not ARGV[5] then return ARGV[4] == 'check' and n > 0 and {'CHECK', n, 0} or store(n) end
+  if n ~= tonumber(ARGV[5]) or ARGV[6] ~= '0' then return {'CHANGED'} end
+  return store(n, ARGV[8] ~= '' and ARGV[8])
 end
 
 redis.call('DEL', plain, gone)
