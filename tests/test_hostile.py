@@ -90,7 +90,7 @@ def test_the_ids_are_what_they_are_meant_to_be(attack):
 
 @pytest.fixture(params=["track_many", "import", "buffered"])
 def bring(request):
-    """How the ids come in; through a writer only those of today, as it takes events of other days one by one."""
+    """How the ids come in; through a writer only those of today: it takes events of other days one by one."""
 
     def bring(tracker, ids, bucket, date):
         if request.param == "track_many" or (request.param == "buffered" and date != TODAY):
