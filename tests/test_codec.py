@@ -28,7 +28,9 @@ from activity_tracker_hll.hll.codec import (
     encode,
     encode_dense,
     encode_sparse,
+    tallies,
 )
+from activity_tracker_hll.hll.registers import empty, histogram
 
 M = 16384
 DENSE, SPARSE = 0, 1
@@ -652,3 +654,30 @@ def test_where_we_are_stricter_than_the_server(real_server, sketch):
     assert stricter(sketch)
     with pytest.raises(MalformedSketchError):
         decode(sketch)
+
+
+def sketch_of(pairs):
+    registers = empty()
+    for place, rank in pairs:
+        registers[place] = rank
+    return encode(registers)
+
+
+RANKS = st.tuples(st.integers(0, M - 1), st.integers(1, 51))
+BODIES = st.binary(max_size=40).map(lambda body: header(SPARSE) + body)
+DENSE_ONES = st.integers(0, 63).map(lambda rank: header(DENSE) + bytes([rank]) * (DENSE_BYTES - HEADER_BYTES))
+
+
+@given(
+    sketches=st.lists(
+        st.one_of(st.lists(RANKS, max_size=40).map(sketch_of), BODIES, DENSE_ONES, st.binary(max_size=20)),
+        max_size=6,
+    )
+)
+def test_tallies_are_histograms_of_what_is_read(sketches):
+    for data, tally in zip(sketches, tallies(sketches), strict=True):
+        try:
+            expected = histogram(decode(data)).tolist()
+        except MalformedSketchError:
+            expected = None
+        assert (None if tally is None else tally.tolist()) == expected

@@ -1,9 +1,9 @@
 """Collapsing: from sketches to stored counts.
 
-A bucket without moves is counted and stored by the server in one step, once its sketch has been looked at if
-someone may have chosen ids. One with moves is read, estimated here (so that any estimator can be used), and
-stored if it is still as it was read. Either way a collapse can be killed anywhere and run again, or run
-twice at once.
+A bucket without moves is counted and stored by the server in one step; if someone may have chosen ids it is
+suspect until its sketch has been looked at. One with moves is read, estimated here (so that any estimator
+can be used), and stored if it is still as it was read. Either way a collapse can be killed anywhere and run
+again, or run twice at once.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from math import ceil, inf
 from typing import Any, NamedTuple
 
 from ..backends.base import Command
-from ..backends.scripts import AGGREGATE, COLLAPSE, STORE
+from ..backends.scripts import AGGREGATE, COLLAPSE, SOUND, STORE
 from ..errors import BackendError, BackendResponseError, CollapseError
 from ..estimates import Estimate
 from ..keys import BucketKeys
 from ..periods import Period
 from .base import MARGIN_S, Aggregates, Context, Operation, batched, items, unwrap
 from .legacy import fold
-from .sketches import Moved, estimate_buckets, estimate_union, suspects, union_from_counts
+from .sketches import Moved, are_suspect, estimate_buckets, estimate_union, suspects, union_from_counts
 
 __all__ = ["Collapsed", "aggregate_call", "collapse"]
 
@@ -132,25 +132,26 @@ class _Collapser:
 
     def buckets_once(self, targets: Sequence[_Target]) -> Operation[dict[_Target, _Outcome]]:
         """One attempt at buckets; None where there was nothing to do."""
-        known = "0" if self._context.ids.has_secret else ""
-        replies = yield from self._collapse(dict.fromkeys(targets, known))
-        unknown = [target for target, reply in replies.items() if _state(reply)[0] == b"CHECK"]
-        if unknown:
-            found = yield from suspects(self._context, [[self._keys(target).hll] for target in unknown])
-            self._suspects.update(compress(unknown, found))
-            errors = {target: "inf" if target in self._suspects else "0" for target in unknown}
-            replies |= yield from self._collapse(errors)
-        return (
-            yield from self._finished(targets, list(replies.values()), self._buckets_read, self._store_call)
-        )
-
-    def _collapse(self, errors: dict[_Target, str]) -> Operation[dict[_Target, Any]]:
-        """What the script says of buckets, given their standard errors as it takes them."""
-        calls = list(batched(errors.items(), _BUCKETS_PER_CALL))
+        calls = list(batched(targets, _BUCKETS_PER_CALL))
         replies: list[Any] = []
         for call, reply in zip(calls, (yield [self._collapse_call(call) for call in calls]), strict=True):
             replies += [reply] * len(call) if isinstance(reply, BackendError) else items(reply)
-        return dict(zip(errors, replies, strict=True))
+        yield from self._check(targets, replies)
+        return (yield from self._finished(targets, replies, self._buckets_read, self._store_call))
+
+    def _check(self, targets: Sequence[_Target], replies: Sequence[Any]) -> Operation[None]:
+        """Look at the sketches that the script handed out, and clear those that are sound."""
+        told = zip(targets, map(_state, replies), strict=True)
+        sketches = [(target, tuple(parts)) for target, (_, parts) in told if _has_sketch(parts)]
+        found = are_suspect([([sketch], count) for _, (count, sketch) in sketches])
+        self._suspects.update(compress((target for target, _ in sketches), found))
+        sound: dict[str, list[str]] = {}
+        for (target, _), suspect in zip(sketches, found, strict=True):
+            if not suspect:
+                key = self._context.keys.stderr(target.period.name)
+                sound.setdefault(key, []).append(self._context.keys.field(target.bucket))
+        if sound:
+            unwrap((yield [SOUND.call((key,), *fields) for key, fields in sound.items()]))
 
     def aggregates_once(self, targets: Sequence[_Target]) -> Operation[dict[_Target, _Outcome]]:
         """One attempt at aggregates; as :meth:`buckets_once`."""
@@ -209,7 +210,7 @@ class _Collapser:
         for target, numbers in moves.items():
             sources = self._source_keys(target)
             if len(numbers) == 2:  # without moves
-                [suspect] = yield from suspects(self._context, [[of.hll for of in sources]])
+                [suspect] = yield from suspects(self._context, [[of.hll for of in sources]], numbers[:1])
                 estimates[target] = Estimate(numbers[0], inf if suspect else None)
                 continue
             try:
@@ -247,13 +248,14 @@ class _Collapser:
     def _keys(self, target: _Target) -> BucketKeys:
         return self._context.keys.bucket(target.period.name, target.bucket)
 
-    def _collapse_call(self, errors: Sequence[tuple[_Target, str]]) -> Command:
+    def _collapse_call(self, targets: Sequence[_Target]) -> Command:
         keys: list[str] = []
         arguments: list[str] = []
-        for target, error in errors:
+        for target in targets:
             keys += (*self._keys(target), self._context.keys.stderr(target.period.name))
-            arguments += (target.expiry, self._context.keys.field(target.bucket), error)
-        return COLLAPSE.call(tuple(keys), int(self._recount), *arguments)
+            arguments += (target.expiry, self._context.keys.field(target.bucket))
+        check = not self._context.ids.has_secret
+        return COLLAPSE.call(tuple(keys), int(self._recount), int(check), *arguments)
 
     def _store_call(self, target: _Target, seen: Sequence[int], estimate: Estimate) -> Command:
         *sketch, _raw = self._keys(target)
@@ -317,6 +319,10 @@ def _state(reply: Any) -> tuple[bytes, list[int]]:
         return reply, []
     state, *numbers = items(reply)
     return state, numbers
+
+
+def _has_sketch(parts: Sequence[Any]) -> bool:
+    return len(parts) == 2 and isinstance(parts[1], bytes)
 
 
 def _foreign(stored: int, tracked: int) -> BackendError:

@@ -85,7 +85,7 @@ class _Counter:
             except BackendResponseError as error:
                 raise named(error, period.name, name) from error
             if state == b"COUNTED":
-                [suspect] = yield from suspects(self._context, [[of.hll for of in keys]])
+                [suspect] = yield from suspects(self._context, [[of.hll for of in keys]], numbers)
                 return Estimate(numbers[0], inf if suspect else None)
             if state == b"MOVES":
                 if detailed:
@@ -117,7 +117,8 @@ class _Counter:
                 moves[place] = Moved(present[place], tracked, moved, back, not self._context.ids.has_secret)
             else:
                 result[place] = Estimate(tracked)
-        found = yield from suspects(self._context, [[present[place].hll] for place in result])
+        keys = [[present[place].hll] for place in result]
+        found = yield from suspects(self._context, keys, list(result.values()))
         result |= {place: Estimate(result[place], inf) for place in compress(list(result), found)}
         made = yield from estimate_buckets(list(moves.values()))
         for (period, bucket), estimate in zip(moves, made, strict=True):

@@ -7,8 +7,9 @@ here (another encoding, a stand-in for tests), its own counts have to do.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +19,14 @@ from ..backends.base import Command
 from ..errors import BackendError, BackendResponseError, MalformedSketchError, UnknownEncodingError
 from ..estimates import Estimate
 from ..hll import codec, from_counts
-from ..hll.estimators import cardinality_of, remainder
+from ..hll.estimators import remainder
 from ..hll.randomness import are_random, is_random, is_random_remainder, of_histogram
 from ..hll.registers import Registers, empty, fold, histogram
 from ..hll.unions import union_of_remainders
 from ..keys import BucketKeys
 from .base import Context, Operation, batched, items
 
-__all__ = ["Moved", "estimate_buckets", "estimate_union", "suspects", "union_from_counts"]
+__all__ = ["Moved", "are_suspect", "estimate_buckets", "estimate_union", "suspects", "union_from_counts"]
 
 _BUCKETS_PER_BATCH = 100  # two sketches of 12 KiB each
 
@@ -56,30 +57,42 @@ def estimate_buckets(buckets: Sequence[Moved]) -> Operation[list[Estimate | Back
     return made
 
 
-def suspects(context: Context, sketches: Sequence[Sequence[str]]) -> Operation[list[bool]]:
-    """Of unions of sketches, by their keys, which random ids would not leave behind.
+def suspects(
+    context: Context, sketches: Sequence[Sequence[str]], counts: Sequence[int]
+) -> Operation[list[bool]]:
+    """Which unions of sketches random ids would not leave behind; by keys of sketches and counts of unions.
 
-    None under a secret, with which nobody can choose hashes; nor any that cannot be read here.
+    None under a secret, with which nobody can choose hashes.
     """
-    found: list[bool] = []
     if context.ids.has_secret:
         return [False] * len(sketches)
-    for batch in batched(sketches, _BUCKETS_PER_BATCH):
-        replies = iter((yield [("GET", key) for keys in batch for key in keys]))
-        tallies = [_tally([next(replies) for _ in keys]) for keys in batch]
-        read = [tally for tally in tallies if tally is not None]
-        random = iter(are_random([of_histogram(tally, cardinality_of(tally)) for tally in read]).tolist())
-        found += [tally is not None and not next(random) for tally in tallies]
+    found: list[bool] = []
+    for batch in batched(zip(sketches, counts, strict=True), _BUCKETS_PER_BATCH):
+        replies = iter((yield [("GET", key) for keys, _ in batch for key in keys]))
+        found += are_suspect([([next(replies) for _ in keys], count) for keys, count in batch])
     return found
 
 
-def _tally(replies: Sequence[Any]) -> NDArray[np.int64] | None:
+def are_suspect(unions: Sequence[tuple[Sequence[Any], int]]) -> list[bool]:
+    """The same of what GET of the sketches returned. What cannot be read is not suspected."""
+    single = [place for place, (replies, _) in enumerate(unions) if len(replies) == 1]
+    found: dict[int, NDArray[np.int64] | None] = {
+        place: None if len(replies) == 1 else _union_tally(replies)
+        for place, (replies, _) in enumerate(unions)
+    }
+    sketches = [reply if isinstance(reply := unions[place][0][0], bytes) else b"" for place in single]
+    found.update(zip(single, codec.tallies(sketches), strict=True))
+    known = [place for place, tally in found.items() if tally is not None]
+    random = are_random([of_histogram(cast("Any", found[place]), unions[place][1]) for place in known])
+    suspected = set(compress(known, (~random).tolist()))
+    return [place in suspected for place in range(len(unions))]
+
+
+def _union_tally(replies: Sequence[Any]) -> NDArray[np.int64] | None:
     """How many registers of a union hold each rank; None if a sketch cannot be read."""
     try:
-        if len(replies) == 1 and isinstance(replies[0], bytes):
-            return codec.tally(replies[0])
         registers = [_registers(reply) for reply in replies]
-    except (BackendResponseError, MalformedSketchError):
+    except BackendResponseError:
         return None
     known = [of for of in registers if of is not None]
     return histogram(np.maximum.reduce(known)) if known and len(known) == len(registers) else None

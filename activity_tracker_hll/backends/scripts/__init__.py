@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["AGGREGATE", "COLLAPSE", "MERGE", "SOURCES", "STORE", "WRITE", "Script"]
+__all__ = ["AGGREGATE", "COLLAPSE", "MERGE", "SOUND", "SOURCES", "STORE", "WRITE", "Script"]
 
 _FOLDER = Path(__file__).parent
 _COMMON = (_FOLDER / "common.lua").read_text("utf-8")
@@ -38,6 +38,7 @@ COLLAPSE = Script.load("collapse")
 STORE = Script.load("store")
 AGGREGATE = Script.load("aggregate")
 MERGE = Script.load("merge")
+SOUND = Script.load("sound")
 
-SOURCES = {script.sha: script.source for script in (WRITE, COLLAPSE, STORE, AGGREGATE, MERGE)}
+SOURCES = {script.sha: script.source for script in (WRITE, COLLAPSE, STORE, AGGREGATE, MERGE, SOUND)}
 """Source by digest, for a server that does not know a script yet."""
