@@ -223,12 +223,16 @@ def memory_of(server: Server, *keys: str) -> float:
     return float(sum(size or 0 for size in sizes))
 
 
-def collapse(server: Server, sizes: Sizes) -> Contest:
-    """Yesterday's buckets; both find what track() left, ours gives it an expiry where theirs deletes it."""
+def collapse(server: Server, sizes: Sizes, secret: str | None = None) -> Contest:
+    """Yesterday's buckets; both find what track() left, ours gives it an expiry where theirs deletes it.
+
+    Args:
+        secret: without one every sketch is looked at, whether someone has chosen its ids.
+    """
     today = date.today()
     period = f"daily-{today - timedelta(days=1):%Y%m%d}"
     buckets = [f"b{place}" for place in range(sizes.buckets)]
-    ours, exact = tracker(server, namespace=NAMESPACE), exact_tracker(server)
+    ours, exact = tracker(server, namespace=NAMESPACE, secret=secret), exact_tracker(server)
     sketches = [ours.backend.keys.bucket(period, bucket).hll for bucket in buckets]
     sets = [f"active:{period}:raw:{bucket}" for bucket in buckets]
     plain_sketches = [f"plain:{bucket}" for bucket in buckets]
@@ -263,7 +267,8 @@ def collapse(server: Server, sizes: Sizes) -> Contest:
         PLAIN: plain,
     }
     entries = {name: Entry(run, sizes.buckets) for name, run in runs.items()}
-    return Contest(f"collapse, {sizes.ids_per_bucket:,} ids each", "buckets/s", entries, refill, 3)
+    what = f"collapse, {sizes.ids_per_bucket:,} ids each" + (", with a secret" if secret else "")
+    return Contest(what, "buckets/s", entries, refill, 3)
 
 
 def seed_collapse(server: Server, sizes: Sizes, sketch: str, exact: str) -> None:
@@ -332,6 +337,7 @@ def measure_all(server: Server, sizes: Sizes, rounds: int) -> list[Result]:
         import_events(server, sizes).measure(rounds),
         memory(server, sizes),
         collapse(server, sizes).measure(rounds),
+        collapse(server, sizes, "secret").measure(rounds),
         lookup(server, sizes).measure(rounds),
     ]
 

@@ -52,6 +52,7 @@ def test_throughput(tmp_path):
         "import_events",
         "memory of 20,000 ids",
         "collapse, 100 ids each",
+        "collapse, 100 ids each, with a secret",
         "lookup, 30 days of 5 buckets",
     ]
     for what, row in rows.items():
