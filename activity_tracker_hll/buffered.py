@@ -370,6 +370,7 @@ class BaseWriter:
     def _after_fork(self, parent: int) -> None:
         for buffer in self._buffers.values():
             buffer.reset_after_fork()
+        self._backend.after_fork()
         self._random.seed()
         self._append = _Appends(_refuse if self._closed else self._open)
         self._bytes = self._dropped = 0

@@ -138,6 +138,38 @@ def test_forks_while_the_threads_are_busy(real_server):
     assert held(real_server.client) == registers(ids)
 
 
+def test_a_fork_while_a_thread_holds_the_lock_of_the_pool(real_server):
+    """redis-py takes it as soon as it notices the fork, and in the child nobody gives it back."""
+    run(
+        """
+        writer = tracker.buffered(flush_interval=3600)
+        writer.track(id="p")
+        assert writer.flush().pending == 0
+        lock = writer._backend.client().connection_pool._lock
+        held, go_on = threading.Event(), threading.Event()
+
+        def hold():
+            with lock:
+                held.set()
+                go_on.wait()
+
+        holder = threading.Thread(target=hold)
+        holder.start()
+        held.wait()
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(60)
+            writer.track(id="c")
+            os._exit(writer.close(20).pending)
+        go_on.set()
+        holder.join()
+        assert os.waitpid(pid, 0)[1] == 0
+        """,
+        real_server,
+    )
+    assert held(real_server.client) == registers(["p", "c"])
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_processes_of_multiprocessing_push_before_they_end(real_server, tmp_path, method):
     module = tmp_path / "service.py"

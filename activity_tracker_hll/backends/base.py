@@ -128,6 +128,9 @@ class BaseBackend(BackendSettings, ABC):
         del patience
         return self
 
+    def after_fork(self) -> None:
+        """In a child: give up what a thread of the parent, gone now, may have held a lock of."""
+
 
 class AsyncBaseBackend(BackendSettings, ABC):
     """Runs commands for :class:`~activity_tracker_hll.aio.AsyncActivityTracker`; settings as above."""

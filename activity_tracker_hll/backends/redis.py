@@ -72,6 +72,7 @@ class RedisSettings(BackendSettings):
             _connect(self._options(shard), self._make, self._RETRY) for shard in range(len(self._shards))
         ]
         self._for_writers: list[BaseBackend] = []
+        self._inherited: list[Any] = []
         self._pools: dict[int, tuple[Any, tuple[str, ...]]] = {}
 
     def client(self, shard: int = 0) -> Any:
@@ -158,6 +159,17 @@ class RedisBackend(RedisSettings, BaseBackend):
                 client.close()
         for backend in self._for_writers:
             backend.close()
+
+    def after_fork(self) -> None:
+        """See :meth:`.base.BaseBackend.after_fork`: new clients, but for those that were handed in.
+
+        Pools of redis-py 8 take their lock even to notice that the process was forked.
+        """
+        self._inherited = [*self._inherited, *self._clients]  # not closed: connections are the parent's
+        self._pools.clear()
+        for shard in range(len(self._clients)):
+            if self.is_own(shard):
+                self._clients[shard] = _connect(self._options(shard), self._make, self._RETRY)
 
     def for_writer(self, patience: float) -> BaseBackend:
         """See :meth:`.base.BaseBackend.for_writer`; clients that were handed in are used as they are."""
