@@ -1,13 +1,12 @@
 """Daily, weekly, monthly... active users, counted with HyperLogLog in Redis or Valkey."""
 
-from .buffered import BufferedTracker, Statistics
-from .commands import Collapsed, Entry, Imported
 from .errors import (
     ActivityTrackerError,
     ArgumentTypeError,
     ArgumentValueError,
     BackendAuthError,
     BackendConnectionError,
+    BackendDataError,
     BackendError,
     BackendResponseError,
     BackendTimeoutError,
@@ -23,7 +22,9 @@ from .errors import (
 )
 from .estimates import Estimate
 from .hll import HyperLogLog
+from .operations import Collapsed, Entry, Imported
 from .tracker import ActivityTracker
+from .writer import BufferedTracker, Statistics
 
 __version__ = "1.0.0.dev0"
 
@@ -34,6 +35,7 @@ __all__ = [
     "ArgumentValueError",
     "BackendAuthError",
     "BackendConnectionError",
+    "BackendDataError",
     "BackendError",
     "BackendResponseError",
     "BackendTimeoutError",

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from contextlib import closing
 from functools import wraps
 from types import TracebackType
 from typing import Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar, cast
 
 from .backends.base import AsyncBaseBackend
-from .buffered import BaseWriter, BufferedTracker, Statistics
-from .commands import Operation
+from .operations import Operation, run_awaiting
 from .shorthands import of
 from .tracker import ActivityTracker, BaseTracker
+from .writer import BaseWriter, BufferedTracker, Statistics
 
 __all__ = ["AsyncActivityTracker", "AsyncBufferedTracker"]
 
@@ -114,7 +113,8 @@ class AsyncActivityTracker(BaseTracker[AsyncBaseBackend]):
         a client that was handed in is shared: buffered() is called in a coroutine then.
         """
         writer = AsyncBufferedTracker(
-            self._twin(),
+            self._planner,
+            self._backend.blocking(),
             flush_interval=flush_interval,
             close_timeout=close_timeout,
             refresh_interval=refresh_interval,
@@ -128,7 +128,7 @@ class AsyncActivityTracker(BaseTracker[AsyncBaseBackend]):
     async def close(self) -> None:
         """Close its writers, and give back the backend's connections and processes."""
         for writer in list(self._writers):
-            await asyncio.to_thread(writer._close)  # noqa: SLF001 (a part of the tracker)
+            await asyncio.to_thread(writer.close_within)
         await self._backend.close()
 
     async def __aenter__(self) -> Self:
@@ -142,28 +142,9 @@ class AsyncActivityTracker(BaseTracker[AsyncBaseBackend]):
     ) -> None:
         await self.close()
 
-    def _twin(self) -> ActivityTracker:
-        """The same tracker for threads."""
-        return ActivityTracker(
-            self._periods,
-            self._backend.blocking(),
-            buckets=self._buckets,
-            aggregate_buckets=self._aggregates or None,
-            timezone=self._calendar.zone,
-            week_start=self._calendar.week_start,
-            clock=self._clock,
-        )
-
     async def _run(self, operation: Operation[T], shard: int, *, write: bool = True) -> T:
-        agreeing = self._agreeing(operation, shard, write=write)
-        with closing(agreeing):
-            try:
-                batch = next(agreeing)
-                while True:
-                    batch = agreeing.send(await self._backend.execute(batch, shard))
-            except StopIteration as stop:
-                result: T = stop.value
-                return result
+        agreeing = self._planner.agreeing(operation, shard, write=write)
+        return await run_awaiting(agreeing, lambda batch: self._backend.execute(batch, shard))
 
 
 class AsyncBufferedTracker(BaseWriter):
@@ -184,11 +165,11 @@ class AsyncBufferedTracker(BaseWriter):
 
     async def flush(self, timeout: float | None = None) -> Statistics:  # noqa: ASYNC109 (as of the other writer)
         """See :meth:`.BufferedTracker.flush`. The event loop goes on meanwhile."""
-        return await asyncio.to_thread(self._flush, self._limit(timeout))
+        return await asyncio.to_thread(self.flush_within, self.limit(timeout))
 
     async def close(self, timeout: float | None = None) -> Statistics:  # noqa: ASYNC109
         """See :meth:`.BufferedTracker.close`. If it is cancelled, a thread brings it to its end."""
-        return await asyncio.to_thread(self._close, self._limit(timeout))
+        return await asyncio.to_thread(self.close_within, self.limit(timeout))
 
     async def __aenter__(self) -> Self:
         return self

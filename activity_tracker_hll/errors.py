@@ -14,6 +14,7 @@ __all__ = [
     "ArgumentValueError",
     "BackendAuthError",
     "BackendConnectionError",
+    "BackendDataError",
     "BackendError",
     "BackendResponseError",
     "BackendTimeoutError",
@@ -95,7 +96,14 @@ class BackendAuthError(BackendError):
 
 
 class BackendResponseError(BackendError):
-    """The server answered a command with an error (wrong type, corrupt sketch, out of memory...)."""
+    """The server answered a command with an error, which may pass (out of memory, disk full, busy...)."""
+
+
+class BackendDataError(BackendResponseError):
+    """A key holds what does not belong there (wrong type, corrupt sketch, text where a number belongs).
+
+    It stays so until someone mends it.
+    """
 
 
 class EmbeddedServerError(BackendError):

@@ -74,6 +74,11 @@ class Estimate(int):
         return standard_error(int(self)) if self._stderr is None else self._stderr
 
     @property
+    def is_plain(self) -> bool:
+        """Whether the standard error is that of the plain formula."""
+        return self._stderr is None
+
+    @property
     def suspect(self) -> bool:
         """Whether the registers are not such as random ids leave behind: someone has chosen ids, it seems.
 

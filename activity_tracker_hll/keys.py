@@ -1,12 +1,14 @@
 """The only place where keys and hash tags are built, and taken apart again.
 
-Everything of one bucket and period that a sketch needs shares a hash tag, so that it is in one
-cluster slot. Counts and raw sets keep the names activity-tracker 0.0.5 gave them.
+The hash tag of all that belongs to one bucket and period is the whole name of its count, so that count,
+standard error, sketch and side table are in one cluster slot; that holds as no name may contain braces.
+Counts and raw sets keep the names activity-tracker 0.0.5 gave them.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -16,8 +18,10 @@ __all__ = ["DEFAULT_NAMESPACE", "BucketKeys", "Found", "Keys", "check_bucket", "
 
 DEFAULT_NAMESPACE = "active"
 MAX_NAME_BYTES = 200
-_FORBIDDEN = re.compile(r"[{}\x00-\x1f\x7f-\x9f]")
-_SKETCH_PARTS = ("hll", "moved", "out", "back")
+# Braces would end a hash tag; controls, line separators and bidirectional marks would change what people are
+# shown.
+_FORBIDDEN = re.compile(r"[{}\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_TAGGED_PARTS = ("stderr", "hll", "moved", "moves")
 
 
 class BucketKeys(NamedTuple):
@@ -25,23 +29,24 @@ class BucketKeys(NamedTuple):
 
     counted: str
     """string: the collapsed count"""
+    stderr: str
+    """string: its standard error, where that is not the plain formula's"""
     hll: str
     """H: every id tracked"""
     moved: str
     """V: every id ever moved out"""
-    out: str
-    """set: ids that are out, exactly"""
-    back: str
-    """set: ids that were out and came back, exactly"""
+    moves: str
+    """T, sorted set: ids that ever left, each with the stamp of its newest event: positive active, negative
+    left"""
     raw: str
-    """set: ids tracked by activity-tracker"""
+    """set: ids tracked by activity-tracker; in a slot of its own"""
 
 
 class Found(NamedTuple):
     """What a key is about."""
 
     part: str
-    """``count``, ``raw``, ``stderr``, or a part of a sketch: ``hll``, ``moved``, ``out``, ``back``"""
+    """``count``, ``raw``, ``stderr``, or a part of a sketch: ``hll``, ``moved``, ``moves``"""
     period: str
     bucket: str | None
 
@@ -56,70 +61,58 @@ class Keys:
     def __init__(self, namespace: str = DEFAULT_NAMESPACE) -> None:
         self.namespace = check_name(namespace, "namespace")
         self.meta = f"{namespace}:{{meta}}"
+        """hash: the settings that all clients share"""
+        self.open = f"{namespace}:{{open}}"
+        """set: names of the periods that hold uncounted data"""
 
     def bucket(self, period: str, bucket: str | None) -> BucketKeys:
         """Every key of a bucket in the period of that name."""
-        tagged = self.tagged(period, bucket)
         name = f"{self.namespace}:{period}"
         suffix = "" if bucket is None else f":{bucket}"
+        counted = name + suffix
         return BucketKeys(
-            counted=name + suffix,
-            hll=f"{tagged}:hll",
-            moved=f"{tagged}:moved",
-            out=f"{tagged}:out",
-            back=f"{tagged}:back",
-            raw=f"{name}:raw{suffix}",
+            counted,
+            f"{{{counted}}}:stderr",
+            f"{{{counted}}}:hll",
+            f"{{{counted}}}:moved",
+            f"{{{counted}}}:moves",
+            f"{name}:raw{suffix}",
         )
 
-    def tagged(self, period: str, bucket: str | None) -> str:
-        """What the keys of a bucket's sketch begin with, up to the last colon."""
-        tag = period if bucket is None else f"{period}:{bucket}"
-        return f"{self.namespace}:{{{tag}}}"
-
-    def counts(self, period: str, suffixes: list[str]) -> list[str]:
-        """Count keys of many buckets; suffixes as made by :meth:`suffix`."""
+    def counts(self, period: str, buckets: Iterable[str | None]) -> list[str]:
+        """Count keys of many buckets."""
         name = f"{self.namespace}:{period}"
-        return [name + suffix for suffix in suffixes]
+        return [name if bucket is None else f"{name}:{bucket}" for bucket in buckets]
 
     @staticmethod
-    def suffix(bucket: str | None) -> str:
-        """What a bucket adds to the name of a count."""
-        return "" if bucket is None else f":{bucket}"
-
-    def stderr(self, period: str) -> str:
-        """Hash of standard errors that are not the plain formula's, by :meth:`field`."""
-        return f"{self.namespace}:{{{period}}}:stderr"
-
-    @staticmethod
-    def field(bucket: str | None) -> str:
-        """A bucket's field in a period's hash."""
-        return bucket or ""
+    def stderrs(counts: Iterable[str]) -> list[str]:
+        """The keys of the standard errors of counts, by the keys of these."""
+        return [f"{{{count}}}:stderr" for count in counts]
 
     def temporary(self, period: str, bucket: str | None, purpose: str) -> str:
         """A key that lives within one script, or under an expiry set first."""
-        return f"{self.tagged(period, bucket)}:tmp:{purpose}"
+        return f"{{{self.bucket(period, bucket).counted}}}:tmp:{purpose}"
 
     def pattern(self) -> str:
-        """A SCAN pattern for every key of the namespace."""
+        """A SCAN pattern for every key of the namespace, and some of others: tags begin with a brace."""
         escaped = "".join(f"\\{char}" if char in "*?[]\\^" else char for char in self.namespace)
-        return f"{escaped}:*"
+        return f"*{escaped}:*"
+
+    def owns(self, key: str) -> bool:
+        """Whether a key is of the namespace, temporary ones and settings included."""
+        return key.removeprefix("{").startswith(f"{self.namespace}:")
 
     def parse(self, key: str) -> Found | None:
         """What a key is about; None for foreign and temporary keys."""
+        tagged = key.startswith("{")
+        counted, _, part = key[1:].partition("}:") if tagged else (key, "", "count")
         prefix = f"{self.namespace}:"
-        if not key.startswith(prefix):
+        if not counted.startswith(prefix) or (tagged and part not in _TAGGED_PARTS):
             return None
-        rest = key[len(prefix) :]
-        if rest.startswith("{"):
-            tag, _, part = rest[1:].partition("}:")
-            period, colon, bucket = tag.partition(":")
-            if part not in (*_SKETCH_PARTS, "stderr"):
-                return None
-            return Found(part, period, bucket if colon else None)
-        period, colon, bucket = rest.partition(":")
-        if bucket == "raw" or bucket.startswith("raw:"):
+        period, colon, bucket = counted[len(prefix) :].partition(":")
+        if not tagged and (bucket == "raw" or bucket.startswith("raw:")):
             return Found("raw", period, bucket[4:] or None)
-        return Found("count", period, bucket if colon else None)
+        return Found(part, period, bucket if colon else None)
 
 
 def check_name(name: object, argument: str) -> str:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from .buffered import Statistics
 from .errors import ArgumentTypeError, MissingExtraError
+from .writer import Statistics
 
 try:
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily

@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cached_property
+from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from .errors import ArgumentTypeError, ArgumentValueError
 
-__all__ = ["LONGEST", "PERIODS", "Calendar", "Period", "check_kind"]
+__all__ = ["LONGEST", "PERIODS", "Calendar", "Period", "Running", "check_kind"]
 
 PERIODS = ("hourly", "daily", "weekly", "monthly", "quarterly", "yearly")
 
@@ -33,6 +34,8 @@ _NAME = re.compile(
     r"(?:hourly-(?P<hourly>\d{10})|daily-(?P<daily>\d{8})|weekly-(?P<weekly>\d{8})"
     r"|monthly-(?P<monthly>\d{6})|quarterly-(?P<quarterly>\d{4}Q[1-4])|yearly-(?P<yearly>\d{4}))\Z"
 )
+# No zone's clock changes within a quarter of an hour, but for a few before 1972.
+_QUARTER_S = 900
 # Names hold four digits for the year, and a period's end must be a date too.
 _FIRST_YEAR, _LAST_YEAR = 1000, 9998
 
@@ -82,6 +85,21 @@ class Period:
             months = self.start.year * 12 + self.start.month - 1 + steps * _MONTHS[self.kind]
             return self.start.replace(year=months // 12, month=months % 12 + 1)
         return self.start + steps * LONGEST[self.kind]
+
+
+class Running(NamedTuple):
+    """The period that runs at some moment.
+
+    Attributes:
+        period: which.
+        ends: timestamp of its end, as it seems at that moment.
+        sure_until: timestamp until which it surely runs: at a quarter of an hour a zone's clocks may change,
+            so that an hour comes twice, or a period lasts longer or ends sooner.
+    """
+
+    period: Period
+    ends: float
+    sure_until: float
 
 
 def _name(kind: str, start: datetime) -> str:
@@ -187,6 +205,18 @@ class Calendar:
             months = _MONTHS[kind]
             start = start.replace(month=(start.month - 1) // months * months + 1, day=1)
         return Period(kind, start)
+
+    def running(self, kind: str, now: float) -> Running:
+        """The period that runs at a POSIX timestamp."""
+        local = self.local(now)
+        period = self.containing(kind, local)
+        ends = now + (period.next().start - local).total_seconds()
+        return Running(period, ends, min(ends, (now // _QUARTER_S + 1) * _QUARTER_S))
+
+    def microseconds(self, value: datetime) -> int:
+        """Microseconds since 1970 of an aware datetime, or of a naive one in the zone."""
+        aware = value if value.tzinfo is not None else value.replace(tzinfo=self.zone)
+        return round(aware.timestamp() * 1_000_000)
 
     def before(self, kind: str, moment: datetime, count: int) -> Iterator[Period]:
         """Up to `count` periods before the one that contains the moment, newest first."""

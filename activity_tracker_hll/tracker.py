@@ -5,12 +5,11 @@ What it shares with the one for asyncio, in :mod:`.aio`, is :class:`BaseTracker`
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import importlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta, tzinfo
+from datetime import tzinfo
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Self, TypeVar
 from weakref import WeakSet
@@ -19,32 +18,17 @@ from numpy.typing import NDArray
 
 from . import arguments
 from .backends.base import BackendSettings, BaseBackend
-from .buffered import BaseWriter, BufferedTracker
-from .commands import (
-    Collapsed,
-    Context,
-    Entry,
-    Imported,
-    Operation,
-    Row,
-    Tracking,
-    check_settings,
-    collapse,
-    inventory,
-    lookup,
-    run,
-)
-from .commands.base import Aggregates
 from .errors import ArgumentTypeError, ArgumentValueError, MissingExtraError
-from .keys import check_bucket
-from .periods import PERIODS, Calendar, check_kind
+from .operations import Collapsed, Entry, Imported, Operation, Row, run
+from .periods import Calendar
+from .planner import Planner
 from .shorthands import of
+from .writer import BaseWriter, BufferedTracker
 
 __all__ = ["ActivityTracker", "BaseTracker"]
 
 T = TypeVar("T")
 B = TypeVar("B", bound=BackendSettings)
-_LOOKUP_SPAN = timedelta(days=365)
 
 
 class BaseTracker(Generic[B]):
@@ -72,26 +56,12 @@ class BaseTracker(Generic[B]):
         clock: Callable[[], float] = time.time,
         **backend_options: Any,
     ) -> None:
-        self._periods = None if periods is None else arguments.kinds(periods)
-        self._buckets = None if buckets is None else arguments.bucket_list(buckets)
-        self._aggregates: Aggregates = (
-            {} if aggregate_buckets is None else arguments.aggregates(aggregate_buckets, self._buckets)
-        )
-        self._calendar = Calendar(timezone, week_start)
-        self._clock = clock
+        kinds = None if periods is None else arguments.kinds(periods)
+        known = None if buckets is None else arguments.bucket_list(buckets)
+        aggregates = {} if aggregate_buckets is None else arguments.aggregates(aggregate_buckets, known)
+        calendar = Calendar(timezone, week_start)
         self._backend: B = _backend(backend, backend_options, self._BACKENDS, self._BACKEND)
-        for kind in self._periods or ():
-            self._backend.retention_of(kind)
-        self._context = Context(
-            self._backend.keys,
-            self._calendar,
-            self._backend.ids,
-            self._backend.moved_limit,
-            lambda period: self._backend.retention_of(period.kind),
-            frozenset(self._aggregates),
-        )
-        self._tracking = Tracking(self._context)
-        self._agreed: set[int] = set()
+        self._planner = Planner(self._backend, calendar, kinds, known, aggregates, clock)
         self._writers: WeakSet[BaseWriter] = WeakSet()
 
     @property
@@ -102,83 +72,7 @@ class BaseTracker(Generic[B]):
     @property
     def calendar(self) -> Calendar:
         """Finds periods in the tracker's time zone."""
-        return self._calendar
-
-    # Shared
-
-    def _agreeing(self, operation: Operation[T], shard: int, *, write: bool) -> Operation[T]:
-        """The operation; before the first of a data set, settings are compared."""
-        return operation if shard in self._agreed else self._agree_first(operation, shard, write=write)
-
-    def _agree_first(self, operation: Operation[T], shard: int, *, write: bool) -> Operation[T]:
-        with contextlib.closing(operation):
-            try:
-                # Not before the first batch: bad arguments are reported before the server is.
-                batch = next(operation)
-                if (yield from check_settings(self._context, write)):
-                    self._agreed.add(shard)
-                while True:
-                    batch = operation.send((yield batch))
-            except StopIteration as stop:
-                result: T = stop.value
-                return result
-
-    def _kinds(self, periods: Iterable[str] | None) -> tuple[str, ...]:
-        kinds = self._periods if periods is None else arguments.kinds(periods)
-        if not kinds:
-            raise ArgumentValueError("periods must be given, here or to the constructor")
-        if kinds is not self._periods:
-            for kind in kinds:
-                self._backend.retention_of(kind)
-        return kinds
-
-    def _kind(self, period: str | None) -> str:
-        if period is not None:
-            return check_kind(period)
-        if self._periods is None or len(self._periods) != 1:
-            raise ArgumentValueError(f"period must be given: one of {', '.join(self._periods or PERIODS)}")
-        return self._periods[0]
-
-    def _moment(self, date: dt.date | None, kinds: Sequence[str]) -> datetime | None:
-        if date is None:
-            return None
-        return self._calendar.moment(date, "date", needs_hour="hourly" in kinds)
-
-    def _now(self) -> datetime:
-        return self._calendar.local(self._clock())
-
-    def _range(
-        self, kind: str, start: dt.date | None, end: dt.date | None, *, running: bool
-    ) -> tuple[datetime, datetime]:
-        if end is not None:
-            last = self._calendar.moment(end, "end")
-        else:
-            last = self._now() if kind == "hourly" else datetime.combine(self._now(), datetime.min.time())
-        first = last - _LOOKUP_SPAN if start is None else self._calendar.moment(start, "start")
-        if first > last:
-            raise ArgumentValueError(f"start must not be after end, got {start!r} and {end or last!r}")
-        if end is None and running:
-            last = self._calendar.containing(kind, last).next().start
-        return first, last
-
-    def _chosen(
-        self,
-        buckets: Iterable[str | None] | None,
-        aggregate_buckets: Mapping[str, Sequence[str | None]] | None,
-    ) -> tuple[tuple[str | None, ...], Aggregates]:
-        """The buckets and aggregates a call is about: its own, else the tracker's."""
-        chosen = (arguments.bucket_list(buckets) if buckets else None) or self._buckets
-        if aggregate_buckets is not None:
-            aggregates = arguments.aggregates(aggregate_buckets, chosen)
-        elif buckets is None:
-            aggregates = self._aggregates
-        else:
-            # The tracker's aggregates, where the call's own buckets make them whole.
-            own = set(chosen or ())
-            aggregates = {name: of for name, of in self._aggregates.items() if own.issuperset(of)}
-        if chosen is None:
-            chosen = tuple(dict.fromkeys(source for of in aggregates.values() for source in of)) or (None,)
-        return chosen, aggregates
+        return self._planner.calendar
 
 
 class ActivityTracker(BaseTracker[BaseBackend]):
@@ -213,7 +107,7 @@ class ActivityTracker(BaseTracker[BaseBackend]):
     def close(self) -> None:
         """Close its writers, and give back the backend's connections and processes."""
         for writer in list(self._writers):
-            writer._close()  # noqa: SLF001 (a part of the tracker)
+            writer.close_within()
         self._backend.close()
 
     def __enter__(self) -> Self:
@@ -256,10 +150,7 @@ class ActivityTracker(BaseTracker[BaseBackend]):
             LateEventError: a period was collapsed and its sketch is gone.
             BackendError: the server or the way to it failed.
         """
-        kinds = self._kinds(periods)
-        now, moment = self._clock(), self._moment(date, kinds)
-        bucket, old_bucket = check_bucket(bucket), check_bucket(old_bucket, "old_bucket")
-        return self._run(self._tracking.track(kinds, now, moment, id, bucket, old_id, old_bucket), shard)
+        return self._run(self._planner.track(periods, id, bucket, old_id, old_bucket, date, shard), shard)
 
     def track_many(
         self,
@@ -278,10 +169,7 @@ class ActivityTracker(BaseTracker[BaseBackend]):
 
         Other arguments and errors: see :meth:`track`.
         """
-        kinds = self._kinds(periods)
-        now, moment = self._clock(), self._moment(date, kinds)
-        operation = self._tracking.track_many(kinds, now, moment, ids, check_bucket(bucket), shard)
-        return self._run(operation, shard)
+        return self._run(self._planner.track_many(ids, periods, bucket, date, shard), shard)
 
     def import_events(
         self,
@@ -307,12 +195,7 @@ class ActivityTracker(BaseTracker[BaseBackend]):
             ArgumentTypeError, ArgumentValueError: a bad event, by its place; those before it count.
             BackendError: the server or the way to it failed.
         """
-        if isinstance(events, (str, bytes, Mapping)) or not isinstance(events, Iterable):
-            raise ArgumentTypeError(
-                f"events must be an iterable of (id, bucket, datetime), got {type(events).__name__}"
-            )
-        kinds = self._kinds(periods)
-        return self._run(self._tracking.import_events(kinds, events, progress, self._clock, shard), shard)
+        return self._run(self._planner.import_events(events, periods, progress, shard), shard)
 
     def buffered(
         self,
@@ -344,7 +227,8 @@ class ActivityTracker(BaseTracker[BaseBackend]):
             ArgumentTypeError, ArgumentValueError: naming the argument.
         """
         writer = BufferedTracker(
-            self,
+            self._planner,
+            self._backend,
             flush_interval=flush_interval,
             close_timeout=close_timeout,
             refresh_interval=refresh_interval,
@@ -388,12 +272,9 @@ class ActivityTracker(BaseTracker[BaseBackend]):
             CollapseError: some buckets failed, all others are collapsed.
             ArgumentTypeError, ArgumentValueError, BackendError: as :meth:`track`.
         """
-        kinds = self._kinds(periods)
-        moment = self._moment(date, kinds) or self._now()
-        arguments.integer(max_periods, "max_periods", minimum=1)
-        chosen, aggregates = self._chosen(buckets, aggregate_buckets)
-        past = [period for kind in kinds for period in self._calendar.before(kind, moment, max_periods)]
-        return self._run(collapse(self._context, past, chosen, aggregates, bool(recount)), shard)
+        chosen = self._planner.chosen(buckets, aggregate_buckets)
+        operation = self._planner.collapse(periods, date, max_periods, chosen, recount=recount)
+        return self._run(operation, shard)
 
     # Lookup
 
@@ -427,18 +308,12 @@ class ActivityTracker(BaseTracker[BaseBackend]):
             ArgumentTypeError, ArgumentValueError: among them a start after the end.
             BackendError: the server failed, or what it holds makes no sense.
         """
-        kind = self._kind(period)
-        first, last = self._range(kind, start, end, running=live)
-        wanted = (None,) if buckets is None and not self._buckets else self._chosen(buckets, {})[0]
-        if missing is not None:
-            arguments.integer(missing, "missing", minimum=0)
-        rows = list(self._calendar.between(kind, first, last))
-        operation = lookup(self._context, rows, wanted, missing, bool(live), self._aggregates)
+        operation = self._planner.lookup(period, start, end, buckets, live=live, missing=missing)
         return self._run(operation, shard, write=False)
 
     def inventory(self, *, shard: int = 0) -> list[Entry]:
         """What the server holds of each bucket and period, found by SCAN: slow on a large server."""
-        return self._run(inventory(self._context), shard, write=False)
+        return self._run(self._planner.inventory(), shard, write=False)
 
     # Shorthands: one period instead of a list of them
 
@@ -462,9 +337,8 @@ class ActivityTracker(BaseTracker[BaseBackend]):
     lookup_yearly = of(lookup, "yearly")
 
     def _run(self, operation: Operation[T], shard: int, *, write: bool = True) -> T:
-        return run(
-            self._agreeing(operation, shard, write=write), lambda batch: self._backend.execute(batch, shard)
-        )
+        agreeing = self._planner.agreeing(operation, shard, write=write)
+        return run(agreeing, lambda batch: self._backend.execute(batch, shard))
 
 
 def _backend(backend: object, options: dict[str, Any], names: Mapping[str, str], kind: type[B]) -> B:

@@ -6,10 +6,11 @@ share p by sqrt(p (1 - p) / N), a mean by 1 / sqrt(N): bounds are the goal plus 
 fixed. The full runs are marked `long`.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import reduce
-from itertools import combinations, product
+from itertools import product
 from math import exp, expm1, sqrt
 
 import numpy as np
@@ -18,10 +19,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from activity_tracker_hll import Estimate
-from activity_tracker_hll.hll.estimators import ABOVE, CHANCE, LARGEST, cardinality, remainder, standard_error
-from activity_tracker_hll.hll.from_counts import difference, union_of_differences
+from activity_tracker_hll.errors import ArgumentValueError
+from activity_tracker_hll.hll.estimators import (
+    ABOVE,
+    CHANCE,
+    LARGEST,
+    cardinality,
+    remainder,
+    resolution,
+    standard_error,
+)
+from activity_tracker_hll.hll.from_counts import MOST_SOURCES, difference, terms, union
 from activity_tracker_hll.hll.registers import MAX_RANK, REGISTERS, empty, fold
-from activity_tracker_hll.hll.unions import union_of_remainders
+from activity_tracker_hll.hll.unions import _alive, union_of_remainders
 
 # Sketches
 
@@ -228,17 +238,103 @@ def test_a_single_source_has_the_remainder(dice, stayed, gone):
     assert union_of_remainders(empty(), [(tracked, moved)]) == remainder(tracked, moved)
 
 
-@settings(max_examples=20)
-@given(dice, st.integers(2, 6), st.booleans())
-def test_neither_order_nor_repetition_of_sources_matters(dice, sources, with_plain):
-    moved = [drawn(dice, 3000) for _ in range(sources)]
-    made = [(np.maximum(registers, drawn(dice, 5000)), registers) for registers in moved]
-    plain = drawn(dice, 4000) if with_plain else None
-    alive, stderr = union_of_remainders(plain, made)
-    again = union_of_remainders(plain, made[::-1])
-    assert again == (pytest.approx(alive, abs=1), pytest.approx(stderr, rel=1e-3))
-    twice, _ = union_of_remainders(plain, [*made, made[0]])
-    assert twice == pytest.approx(alive, abs=2 * stderr)
+def rolled(registers, dice: np.random.Generator):
+    """Other registers of the same sum."""
+    return np.roll(registers, dice.integers(1, REGISTERS))
+
+
+def some_of(registers, dice: np.random.Generator):
+    return np.where(dice.random(REGISTERS) < dice.random(), registers, 0).astype(np.uint8)
+
+
+def disguised(source, plain, dice: np.random.Generator):
+    """Says the same beside plain: a part of plain is in it, and of H a part of what V has too."""
+    tracked, moved = source
+    tracked = np.where(tracked > moved, tracked, some_of(tracked, dice))
+    return np.maximum(tracked, some_of(plain, dice)), np.maximum(moved, some_of(plain, dice))
+
+
+def drawn_source(dice: np.random.Generator, moved=None):
+    moved = drawn(dice, int(10 ** dice.uniform(1, 5))) if moved is None else moved
+    return np.maximum(moved, drawn(dice, int(10 ** dice.uniform(1, 5)))), moved
+
+
+def drawn_sources(dice: np.random.Generator, count: int):
+    """Some have the same V, or one of the same sum."""
+    sources = [drawn_source(dice)]
+    while len(sources) < count:
+        moved = sources[dice.integers(len(sources))][1]
+        sources.append(drawn_source(dice, (None, moved, rolled(moved, dice))[dice.integers(3)]))
+    return sources
+
+
+plains = st.none() | st.builds(empty) | st.builds(drawn, dice, st.sampled_from([1, 1000, 30_000]))
+
+
+@settings(max_examples=60)
+@given(dice, st.integers(2, 9), plains, st.data())
+def test_neither_order_nor_repetition_of_sources_matters(dice, count, plain, data):
+    sources = drawn_sources(dice, count)
+    expected = union_of_remainders(plain, sources)
+    assert union_of_remainders(plain, data.draw(st.permutations(sources))) == expected
+    again = data.draw(st.lists(st.sampled_from(sources), max_size=6))
+    again = [disguised(source, empty() if plain is None else plain, dice) for source in again]
+    assert union_of_remainders(plain, data.draw(st.permutations([*sources, *again]))) == expected
+
+
+@settings(max_examples=60)
+@given(st.none() | sketches, st.lists(st.tuples(sketches, sketches), min_size=1, max_size=4), st.data())
+def test_neither_order_nor_repetition_of_any_registers_matters(plain, sources, data):
+    again = data.draw(st.permutations([*sources, *data.draw(st.lists(st.sampled_from(sources), max_size=4))]))
+    assert union_of_remainders(plain, again) == union_of_remainders(plain, sources)
+
+
+@settings(max_examples=40)
+@given(dice, st.integers(1, 8), st.sampled_from([1, 1000, 30_000]), st.integers(1, 3), st.data())
+def test_a_source_in_what_is_plain_adds_nothing(dice, count, ids, covered, data):
+    plain, sources = drawn(dice, ids), drawn_sources(dice, count)
+    expected = union_of_remainders(plain, sources)
+    for _ in range(covered):
+        tracked = some_of(plain, dice)
+        sources = data.draw(st.permutations([*sources, (tracked, some_of(tracked, dice))]))
+    assert union_of_remainders(plain, sources) == expected
+
+
+@settings(max_examples=40)
+@given(dice, st.integers(2, 8), plains, st.integers(1, 3))
+def test_a_source_without_anybody_alive_adds_only_doubt(dice, count, plain, empty_ones):
+    """Whom its registers could hide, and nothing else; nor does it count for which method is used."""
+    sources = drawn_sources(dice, count)
+    dead = [(registers, registers) for registers in (drawn(dice, 20_000) for _ in range(empty_ones))]
+
+    def hidden(sources) -> float:
+        registers = (*(tracked for tracked, _ in sources), empty() if plain is None else plain)
+        return resolution(float(ABOVE[reduce(np.maximum, registers)].sum()))
+
+    alive, stderr = union_of_remainders(plain, sources)
+    again, doubt = union_of_remainders(plain, [*dead, *sources])
+    assert again == alive
+    assert doubt**2 - hidden([*dead, *sources]) == pytest.approx(stderr**2 - hidden(sources), rel=1e-6)
+
+
+def check_formula(sources, others) -> None:
+    """The recursion says the same of both, but for the last bits."""
+    (alive, influence), (again, influenced) = _alive(sources), _alive(others)
+    assert again == pytest.approx(alive, rel=1e-9, abs=1e-6)
+    assert np.allclose(influenced, influence, rtol=1e-6, atol=1e-6)
+
+
+@settings(max_examples=30)
+@given(dice, st.integers(1, 4), st.data())
+def test_sources_may_be_left_out_at_any_place_of_the_formula(dice, count, data):
+    """Those where nobody is seen alive, and those that were there before."""
+    sources = drawn_sources(dice, count)
+    place = data.draw(st.integers(0, count))
+    dead = drawn(dice, 20_000)
+    check_formula(sources, [*sources[:place], (dead, dead), *sources[place:]])
+    place = data.draw(st.integers(1, count))
+    again = data.draw(st.sampled_from(sources[:place]))
+    check_formula(sources, [*sources[:place], again, *sources[place:]])
 
 
 # From counts alone
@@ -265,36 +361,83 @@ def test_the_error_of_a_difference_is_that_of_the_design_table():
             assert stderr / remaining * 100 == pytest.approx(percent, rel=0.11)
 
 
+def recursion(sources, dead: frozenset[str] = frozenset()) -> Counter[frozenset[str]]:
+    """The formula of hll/unions.py with R(H, V) = |H u V| - |V|."""
+    result = Counter()
+    if sources:
+        (tracked, moved), *others = sources
+        result[dead | {tracked, moved}] += 1
+        result[dead | {moved}] -= 1
+        result.update(recursion(others, dead | {tracked, moved}))
+        result.update(recursion(others, dead))
+        result.subtract(recursion(others, dead | {moved}))
+    return result
+
+
+def check_terms(plain, sets, sources) -> None:
+    """With exact set sizes instead of estimates the sum is exact."""
+    alive = plain.union(*(sets[tracked] - sets[moved] for tracked, moved in sources))
+    counted = {keys: len(plain.union(*(sets[key] for key in keys))) for keys in terms(sources)}
+    assert sum(factor * counted[keys] for keys, factor in terms(sources).items()) == len(alive)
+    assert union((factor, counted[keys]) for keys, factor in terms(sources).items())[0] == len(alive)
+
+
 @given(st.data())
-def test_unions_of_remainders_from_exact_counts(data):
-    """With exact set sizes instead of estimates: exact for up to three sources, else within the bounds."""
-    ids = st.sets(st.integers(0, 30))
-    plain = data.draw(ids)
-    sources = [(h | v, v) for h, v in data.draw(st.lists(st.tuples(ids, ids), min_size=1, max_size=6))]
-    gone = plain.union(*(v for _, v in sources))
-    singles = [(len(h | plain), len(v | plain), len(h | gone)) for h, v in sources]
-    pairs = [
-        (len(h | w | plain), len(v | i | plain), len(h | i | plain), len(v | w | plain), len(h | i | gone))
-        for (h, v), (i, w) in combinations(sources, 2)
-    ]
-    union = len(plain.union(*(h for h, _ in sources)))
-    alive = len(plain.union(*(h - v for h, v in sources)))
-    count, stderr = union_of_differences(union, len(gone), len(plain), singles, pairs)
-    if len(sources) <= 3:
-        assert count == alive
-    else:  # the error of a uniform distribution between the bounds
-        assert abs(count - alive) <= sqrt(3) * stderr + 0.5
-    if len(sources) == 2:
-        assert union_of_differences(union, len(gone), len(plain), singles)[0] == alive
-    without, wide = union_of_differences(union, len(gone), len(plain), singles)
-    assert abs(without - alive) <= sqrt(3) * wide + 0.5
+def test_the_terms_of_a_union_are_exact(data):
+    """Keys are those of one bucket or of several, and V need not be part of H."""
+    ids, keys = st.sets(st.integers(0, 30)), st.sampled_from("abcdefghijkl")
+    sets = {key: data.draw(ids) for key in "abcdefghijkl"}
+    check_terms(data.draw(ids), sets, data.draw(st.lists(st.tuples(keys, keys), max_size=6)))
 
 
-def test_a_union_without_moves_has_the_plain_error():
-    assert union_of_differences(1000, 0, 0, [])[0] == 1000
-    assert union_of_differences(1000, 400, 400, [])[1] == pytest.approx(
-        sqrt(standard_error(1000) ** 2 + (1000 / 16384) ** 2)
-    )
+def test_the_terms_of_a_union_are_exact_for_all_that_ids_can_do():
+    """Absent, alive or dead in each of three sources, plain or not: one id of each, and two."""
+    for repeated in (1, 2):
+        ids = [
+            (state, copy)
+            for state in product(range(3), range(3), range(3), range(2))
+            for copy in range(repeated)
+        ]
+        sets = {f"h{i}": {id for id in ids if id[0][i]} for i in range(3)}
+        sets |= {f"v{i}": {id for id in ids if id[0][i] == 2} for i in range(3)}
+        check_terms({id for id in ids if id[0][3]}, sets, [(f"h{i}", f"v{i}") for i in range(3)])
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from("abcdef")), max_size=6), st.data())
+def test_the_terms_of_a_union_are_those_of_the_recursion(sources, data):
+    factors = {keys: factor for keys, factor in recursion(sources).items() if factor}
+    assert terms(sources) == factors | {frozenset(): 1}
+    assert terms(data.draw(st.permutations([*sources, *sources]))) == terms(sources)
+
+
+@pytest.mark.parametrize("sources", range(MOST_SOURCES + 1))
+def test_of_each_source_nothing_or_one_or_both(sources):
+    assert len(terms([(f"h{i}", f"v{i}") for i in range(sources)])) == 3**sources
+
+
+def test_the_terms_of_one_source():
+    assert terms([("h", "v")]) == {frozenset("hv"): 1, frozenset("v"): -1, frozenset(): 1}
+
+
+def test_too_many_terms_are_refused():
+    sources = [(f"h{i}", f"v{i}") for i in range(MOST_SOURCES + 1)]
+    assert terms([*sources[1:], *sources[1:]])
+    with pytest.raises(ArgumentValueError, match="union of 7 buckets with moves takes 2,187 counts"):
+        terms(sources)
+
+
+@given(counts)
+def test_a_union_without_moves_is_the_plain_count(n):
+    assert terms([]) == {frozenset(): 1}
+    assert union([(1, n)]) == (n, standard_error(n))
+
+
+@given(st.lists(st.tuples(st.integers(-3, 3), counts), min_size=1))
+def test_a_union_is_between_the_plain_count_and_that_of_all(counted):
+    alive, stderr = union(counted)
+    assert min(count for _, count in counted) <= alive <= max(count for _, count in counted)
+    assert union(counted[::-1]) == (alive, stderr)
+    assert stderr >= max(abs(factor) * standard_error(count) for factor, count in counted) * (1 - 1e-9)
 
 
 # Simulations
@@ -465,20 +608,30 @@ def shared(sources: int, ids: int, share: float) -> Patterns:
     return result
 
 
+def drawn_patterns(patterns: Patterns, dice: np.random.Generator):
+    """H and V of each source."""
+    columns = len(next(iter(patterns)))
+    tracked, moved = [empty() for _ in range(columns)], [empty() for _ in range(columns)]
+    for pattern, count in patterns.items():
+        registers = drawn(dice, count)
+        for column, state in enumerate(pattern):
+            if state != ABSENT:
+                np.maximum(tracked[column], registers, out=tracked[column])
+            if state == DEAD:
+                np.maximum(moved[column], registers, out=moved[column])
+    return tracked, moved
+
+
+def alive_in(patterns: Patterns) -> int:
+    return sum(count for pattern, count in patterns.items() if ALIVE in pattern)
+
+
 def check_union(patterns: Patterns, trials: int, rms: float | None = None, with_plain: bool = False) -> None:
     """RMS error at most that of the standard error (or rms), bias at most a quarter of it, 92-99 % held."""
-    columns = len(next(iter(patterns)))
-    truth = sum(count for pattern, count in patterns.items() if ALIVE in pattern)
+    truth = alive_in(patterns)
 
     def trial(dice):
-        tracked, moved = [empty() for _ in range(columns)], [empty() for _ in range(columns)]
-        for pattern, count in patterns.items():
-            registers = drawn(dice, count)
-            for column, state in enumerate(pattern):
-                if state != ABSENT:
-                    np.maximum(tracked[column], registers, out=tracked[column])
-                if state == DEAD:
-                    np.maximum(moved[column], registers, out=moved[column])
+        tracked, moved = drawn_patterns(patterns, dice)
         plain = tracked.pop() if with_plain else None
         return truth, Estimate(*union_of_remainders(plain, list(zip(tracked, moved, strict=False))))
 
@@ -509,6 +662,39 @@ GOAL = 0.011
 )
 def test_unions(patterns, rms, plain):
     check_union(patterns, 60, rms, plain)
+
+
+@pytest.mark.parametrize(
+    "patterns",
+    [
+        passed_on(1, 20_000, 0.1, 0.5),
+        passed_on(2, 300, 0.5, 0.5),
+        passed_on(2, 20_000, 0.1, 0.5),
+        passed_on(2, 20_000, 0.5, 0.1, plain=20_000),
+        passed_on(3, 20_000, 0.9, 0.5),
+        shared(3, 20_000, 1),
+        {(DEAD, ABSENT): 100_000, (ABSENT, ALIVE): 9_000, (ABSENT, DEAD): 1_000},
+    ],
+)
+def test_unions_from_counts_are_no_worse_than_they_say(patterns):
+    truth = alive_in(patterns)
+
+    def trial(dice):
+        tracked, moved = drawn_patterns(patterns, dice)
+        registers = {("h", i): of for i, of in enumerate(tracked)} | {
+            ("v", i): of for i, of in enumerate(moved)
+        }
+        plain = reduce(np.maximum, [h for h, v in zip(tracked, moved, strict=True) if not v.any()], empty())
+        moving = [(("h", i), ("v", i)) for i, of in enumerate(moved) if of.any()]
+        return truth, Estimate(
+            *union(
+                (factor, cardinality(reduce(np.maximum, [registers[key] for key in keys], plain)))
+                for keys, factor in terms(moving).items()
+            )
+        )
+
+    result = simulated(60, 1, trial)
+    result.check(result.stderr, result.stderr / 4 + 0.5 / truth, (0.95, 1))
 
 
 @pytest.mark.long

@@ -13,23 +13,25 @@ from redis.asyncio.retry import Retry
 
 from ..errors import BackendConnectionError, EmbeddedServerError
 from .base import AsyncBaseBackend, BaseBackend, Command, Reply
+from .batch import Batch, check_reply, client_errors, raise_if_denied, translated
 from .embedded import EmbeddedBackend
-from .redis import (
-    RedisBackend,
-    RedisSettings,
-    chunks,
-    client_errors,
-    failed_with,
-    in_place,
-    replace_replies,
-    translated,
-    with_sources,
-)
+from .redis import RedisBackend, RedisSettings
 
 __all__ = ["AsyncEmbeddedBackend", "AsyncRedisBackend"]
 
 # More calls than that at once wait their turn: a pool that has lent its last connection raises.
 _MOST_CONNECTIONS = 50
+
+
+class _Retry(Retry):
+    """As of the other backend."""
+
+    async def call_with_retry(self, do: Any, fail: Any, *arguments: Any, **options: Any) -> Any:
+        async def failed(error: Exception, *count: int) -> None:
+            await fail(error, *count)
+            raise_if_denied(error)
+
+        return await super().call_with_retry(do, failed, *arguments, **options)
 
 
 class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
@@ -40,7 +42,7 @@ class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
     """
 
     _CLIENT = redis.asyncio.Redis
-    _RETRY = Retry
+    _RETRY = _Retry
     _ASYNCHRONOUS = True
 
     def __init__(self, **options: Any) -> None:
@@ -57,11 +59,13 @@ class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
         turn = self._turns.get(shard) or self._turns.setdefault(
             shard, asyncio.Semaphore(min(pool.max_connections, _MOST_CONNECTIONS))
         )
+        batch = Batch(commands)
         try:
             async with turn:
                 connection = await pool.get_connection(*arguments)
                 try:
-                    replies = await _replies(connection, commands)
+                    for part in batch.rounds():
+                        await _retried(connection, part)
                 except BaseException:
                     # Replies may still be on their way: the next user of the connection would read them. Nor
                     # may it stay lent for ever because a caller was cancelled twice.
@@ -70,12 +74,12 @@ class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
                 await pool.release(connection)
         except client_errors() as error:
             raise translated(error) from error
-        return [translated(reply) if isinstance(reply, Exception) else reply for reply in replies]
+        return batch.results()
 
     async def close(self) -> None:
         """Close the connections of every client made here; a client handed in stays open."""
         self._follow()
-        for shard, client in enumerate(self._clients):
+        for shard, client in list(self._clients.items()):
             if self.is_own(shard):
                 await client.aclose()
         if self._twin is not None:
@@ -83,11 +87,16 @@ class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
 
     def blocking(self) -> BaseBackend:
         """See the base class; connections of its own, unless clients were handed in."""
-        if not all(map(self.is_own, range(len(self._clients)))) or self._all_options.get("redis_client"):
+        if not all(map(self.is_own, range(len(self._shards)))) or self._all_options.get("redis_client"):
             return super().blocking()
         if self._twin is None:
             self._twin = RedisBackend(**self._all_options)
         return self._twin
+
+    def leave_to_parent(self) -> None:
+        """See :meth:`.redis.RedisSettings.leave_to_parent`; the loop is the parent's too."""
+        super().leave_to_parent()
+        self._turns, self._loop = {}, None
 
     def _follow(self) -> None:
         """Forget connections that belong to a loop that has ended."""
@@ -96,7 +105,7 @@ class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
         if last is loop:
             return
         if self._loop is not None and (last is None or last.is_closed()):
-            for shard, client in enumerate(self._clients):
+            for shard, client in self._clients.items():
                 if self.is_own(shard):
                     client.connection_pool.reset()
         self._loop = weakref.ref(loop)
@@ -138,36 +147,36 @@ class AsyncEmbeddedBackend(AsyncRedisBackend):
         await super().close()
 
 
-async def _replies(connection: Any, commands: Sequence[Command]) -> list[Any]:
-    replies = await _retried(connection, commands)
-    if unknown := failed_with("NoScriptError", replies):
-        sources = list(with_sources(commands, unknown))
-        replace_replies(replies, unknown, await _retried(connection, sources))
-    if failed_with("ReadOnlyError", replies):
-        await connection.disconnect()  # as in the other backend
-    return replies
+async def _retried(connection: Any, batch: Batch) -> None:
+    async def broken(error: Exception) -> None:
+        await connection.disconnect()
+        raise_if_denied(error)
 
-
-async def _retried(connection: Any, commands: Sequence[Command]) -> list[Any]:
-    async def broken(_error: Exception) -> None:
+    try:
+        await connection.retry.call_with_retry(lambda: _exchange(connection, batch), broken)
+    except Exception as error:
+        if error is not batch.demoted:
+            raise
         await connection.disconnect()
 
-    replies: list[Any] = await connection.retry.call_with_retry(
-        lambda: _exchange(connection, commands), broken
-    )
-    return replies
 
-
-async def _exchange(connection: Any, commands: Sequence[Command]) -> list[Any]:
-    replies: list[Any] = []
-    for packed, until in chunks(commands):
-        await connection.send_packed_command([packed])
+async def _exchange(connection: Any, batch: Batch) -> None:
+    """As in the other backend, where the reasons stand."""
+    if batch.begin():
+        await connection.connect()
+    try:
+        await connection.check_health()
+    except Exception as error:  # noqa: BLE001 (raised again, unless it is a reply)
+        check_reply(error)
+    replies = batch.replies
+    for packed, until in batch.chunks():
+        await connection.send_packed_command([packed], check_health=False)
         while len(replies) < until:
             try:
                 replies.append(await connection.read_response(disable_decoding=True))
             except Exception as error:  # noqa: BLE001 (raised again, unless it is a reply)
-                replies.append(in_place(error))
-    return replies
+                batch.failed(error)
+    batch.end()
 
 
 async def _discard(pool: Any, connection: Any) -> None:

@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from ..errors import (
     EmbeddedServerError,
     MissingExtraError,
 )
-from .base import BaseBackend, Command, Reply
+from .base import DEFAULT_KEEP, BaseBackend, Command, Keep, Reply
 from .redis import RedisBackend
 
 __all__ = ["EmbeddedBackend", "EmbeddedServer"]
@@ -161,6 +160,8 @@ class EmbeddedServer:
                 return bool(client.ping())
         except (redis.ConnectionError, redis.TimeoutError):  # among them: still loading its data
             return False
+        except redis.ResponseError:  # such as MISCONF: it cannot write, but it is there
+            return True
 
     def _is_free(self) -> bool:
         """Whether no server holds the directory, answering or not."""
@@ -209,7 +210,7 @@ class EmbeddedBackend(RedisBackend):
         namespace: str = "active",
         secret: str | bytes | None = None,
         moved_limit: int = 10_000,
-        retention: timedelta | None | str = "default",
+        keep_sketches: Keep = DEFAULT_KEEP,
         **connection: Any,
     ) -> None:
         for name in ("url", "host", "port", "client", "unix_socket_path"):
@@ -224,7 +225,7 @@ class EmbeddedBackend(RedisBackend):
                 namespace=namespace,
                 secret=secret,
                 moved_limit=moved_limit,
-                retention=retention,
+                keep_sketches=keep_sketches,
                 **{**connection, "unix_socket_path": str(self.server.socket)},
             )
         except ActivityTrackerError:
@@ -243,9 +244,8 @@ class EmbeddedBackend(RedisBackend):
             return super().execute(commands, shard)
 
     def for_writer(self, patience: float) -> BaseBackend:
-        """See :meth:`.base.BaseBackend.for_writer`: this backend, which starts the server again."""
-        del patience
-        return self
+        """See :meth:`.base.BaseBackend.for_writer`: through this one, which starts the server again."""
+        return BaseBackend.for_writer(self, patience)
 
     def close(self) -> None:
         """Leave the server, which ends after its last user."""

@@ -1,46 +1,33 @@
 """Backend for a Redis or Valkey server reached over TCP or a Unix socket.
 
-Connections, time limits, retries and the translation of client errors live here; what to send does
-not. Batches go straight through a connection of the client's pool: a client's own pipeline costs
-more per command than the server needs to run it.
+Clients, time limits and retries live here, and what becomes of them in a forked child; what to send does not.
+Batches go straight through a connection of the client's pool: a client's own pipeline costs more per command
+than the server needs to run it.
 """
 
 from __future__ import annotations
 
+import ctypes
 import inspect
-import re
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import timedelta
+import os
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import redis
-from hiredis import pack_command
 from redis.backoff import FullJitterBackoff, NoBackoff
-from redis.exceptions import RedisClusterException
 from redis.retry import Retry
 
 from ..arguments import integer, seconds
-from ..errors import (
-    ArgumentTypeError,
-    ArgumentValueError,
-    BackendAuthError,
-    BackendConnectionError,
-    BackendError,
-    BackendResponseError,
-    BackendTimeoutError,
-)
-from .base import BackendSettings, BaseBackend, Command, Reply
-from .scripts import SOURCES
+from ..errors import ArgumentTypeError, ArgumentValueError, BackendError
+from .base import DEFAULT_KEEP, BackendSettings, BaseBackend, Command, Keep, Reply
+from .batch import Batch, check_reply, client_errors, raise_if_denied, translated
 
 __all__ = ["RedisBackend"]
 
-# While the server works on one chunk the next is packed and sent.
-_CHUNK_COMMANDS = 128
-_CHUNKS_IN_FLIGHT = 4
-# Of commands in a script, Redis 7.0 and Valkey say so without the code NOPERM.
-_DENIED_IN_SCRIPT = re.compile("user executing the script can't run|ACL failure in script")
 _ADDRESS = ("url", "host", "port", "db", "unix_socket_path", "client")
+
+_backends: weakref.WeakSet[RedisSettings] = weakref.WeakSet()
 
 
 class RedisSettings(BackendSettings):
@@ -58,22 +45,23 @@ class RedisSettings(BackendSettings):
         namespace: str = "active",
         secret: str | bytes | None = None,
         moved_limit: int = 10_000,
-        retention: timedelta | None | str = "default",
+        keep_sketches: Keep = DEFAULT_KEEP,
         **connection: Any,
     ) -> None:
-        super().__init__(namespace=namespace, secret=secret, moved_limit=moved_limit, retention=retention)
+        super().__init__(
+            namespace=namespace, secret=secret, moved_limit=moved_limit, keep_sketches=keep_sketches
+        )
         self._shards = _check_shards(shards)
         self._defaults = connection
         for shard in range(len(self._shards)):
             _check_connection(self._options(shard), asynchronous=self._ASYNCHRONOUS)
-        # Clients connect when they are first used; made now, bad options are reported now.
         self._make = redis_client or self._CLIENT
-        self._clients = [
-            _connect(self._options(shard), self._make, self._RETRY) for shard in range(len(self._shards))
-        ]
-        self._for_writers: list[BaseBackend] = []
-        self._inherited: list[Any] = []
+        self._clients: dict[int, Any] = {}
         self._pools: dict[int, tuple[Any, tuple[str, ...]]] = {}
+        # Clients connect when they are first used; made now, bad options are reported now.
+        for shard in range(len(self._shards)):
+            self.client(shard)
+        _backends.add(self)
 
     def client(self, shard: int = 0) -> Any:
         """The client of a shard.
@@ -81,9 +69,13 @@ class RedisSettings(BackendSettings):
         Raises:
             ArgumentTypeError, ArgumentValueError: no such shard.
         """
-        if integer(shard, "shard", minimum=0) >= len(self._clients):
-            raise ArgumentValueError(f"shard must be below {len(self._clients)}, got {shard!r}")
-        return self._clients[shard]
+        place = integer(shard, "shard", minimum=0)
+        if place >= len(self._shards):
+            raise ArgumentValueError(f"shard must be below {len(self._shards)}, got {shard!r}")
+        if place not in self._clients:
+            # Of threads that come at once each makes one, and the first is taken: no other has connected.
+            self._clients.setdefault(place, _connect(self._options(place), self._make, self._RETRY))
+        return self._clients[place]
 
     def check_shard(self, shard: int) -> None:
         """See :meth:`.base.BaseBackend.check_shard`."""
@@ -92,6 +84,17 @@ class RedisSettings(BackendSettings):
     def is_own(self, shard: int) -> bool:
         """Whether the shard's client was made here."""
         return self._options(shard).get("client") is None
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: make new clients when they are next asked for, but for those handed in.
+
+        The lock of a pool may be held by a thread that only the parent has, and redis-py 8 takes it even to
+        notice that the process was forked.
+        """
+        inherited, self._clients, self._pools = self._clients, {}, {}
+        for shard, client in inherited.items():
+            if self.is_own(shard):
+                _never_finalize(client)
 
     def _options(self, shard: int) -> dict[str, Any]:
         override = self._shards[shard]
@@ -109,6 +112,17 @@ class RedisSettings(BackendSettings):
         return self._pools[shard]
 
 
+class _Retry(Retry):
+    """Tries again what may succeed then."""
+
+    def call_with_retry(self, do: Any, fail: Any, *arguments: Any, **options: Any) -> Any:
+        def failed(error: Exception, *count: int) -> None:
+            fail(error, *count)
+            raise_if_denied(error)
+
+        return super().call_with_retry(do, failed, *arguments, **options)
+
+
 class RedisBackend(RedisSettings, BaseBackend):
     """Keeps sketches on a Redis or Valkey server.
 
@@ -118,12 +132,12 @@ class RedisBackend(RedisSettings, BaseBackend):
         client: a redis-py or valkey-py client (standalone or Sentinel's) to use as it is, with its
             own time limits and retries; instead of any address.
         socket_timeout: seconds to wait for a connection and for each reply; None = no limit.
-        retries: how often a batch is sent again after a broken connection or a time-out.
+        retries: how often a batch is sent again after a broken connection, a time-out or a failover.
         shards: overrides of the options above per data set, such as ``[{}, {"db": 1}]``; chosen by
             the `shard` argument of each call.
         redis_client: what makes a client from connection options, as in activity-tracker.
 
-    namespace, secret, moved_limit, retention: see :class:`~.base.BaseBackend`. Any other option
+    namespace, secret, moved_limit, keep_sketches: see :class:`~.base.BaseBackend`. Any other option
     (password, username, ssl...) is handed to the client's constructor.
 
     Raises:
@@ -131,157 +145,120 @@ class RedisBackend(RedisSettings, BaseBackend):
     """
 
     _CLIENT = redis.Redis
-    _RETRY = Retry
+    _RETRY = _Retry
     _ASYNCHRONOUS = False
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._for_writers: set[BaseBackend] = set()
 
     def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
         """See :meth:`.base.BaseBackend.execute`."""
         pool, arguments = self._pools.get(shard) or self._pool(shard)
+        batch = Batch(commands)
         try:
             connection = pool.get_connection(*arguments)
             try:
-                replies = _retried(connection, commands)
-                if unknown := failed_with("NoScriptError", replies):
-                    sources = list(with_sources(commands, unknown))
-                    replace_replies(replies, unknown, _retried(connection, sources))
-                if failed_with("ReadOnlyError", replies):
-                    connection.disconnect()  # no master any more: its address may be another server's by now
+                for part in batch.rounds():
+                    _retried(connection, part)
             finally:
                 pool.release(connection)
         except client_errors() as error:
             raise translated(error) from error
-        return [translated(reply) if isinstance(reply, Exception) else reply for reply in replies]
+        return batch.results()
 
     def close(self) -> None:
         """Close the connections of every client made here; a client handed in stays open."""
-        for shard, client in enumerate(self._clients):
+        for shard, client in list(self._clients.items()):
             if self.is_own(shard):
                 client.close()
-        for backend in self._for_writers:
+        for backend in list(self._for_writers):
             backend.close()
-
-    def after_fork(self) -> None:
-        """See :meth:`.base.BaseBackend.after_fork`: new clients, but for those that were handed in.
-
-        Pools of redis-py 8 take their lock even to notice that the process was forked.
-        """
-        self._inherited = [*self._inherited, *self._clients]  # not closed: connections are the parent's
-        self._pools.clear()
-        for shard in range(len(self._clients)):
-            if self.is_own(shard):
-                self._clients[shard] = _connect(self._options(shard), self._make, self._RETRY)
 
     def for_writer(self, patience: float) -> BaseBackend:
         """See :meth:`.base.BaseBackend.for_writer`; clients that were handed in are used as they are."""
-        if not all(map(self.is_own, range(len(self._clients)))):
-            return self
-        once = Retry(NoBackoff(), 1, (redis.ConnectionError, OSError))
+        if not all(map(self.is_own, range(len(self._shards)))):
+            return super().for_writer(patience)
+        once = _Retry(NoBackoff(), 1, (redis.ConnectionError, OSError))
         options: dict[str, Any] = {"socket_timeout": patience, "retry": once}
         options |= {"retry_on_error": [redis.ConnectionError], **self._defaults, **self._settings}
-        backend = RedisBackend(shards=self._shards, redis_client=self._make, **options)
-        self._for_writers.append(backend)
-        return backend
+        return _OfWriter(self._for_writers, shards=self._shards, redis_client=self._make, **options)
 
 
-def failed_with(name: str, replies: Sequence[Any]) -> list[int]:
-    """The places of a client's exception; by class name, see :func:`translated`."""
-    return [place for place, reply in enumerate(replies) if type(reply).__name__ == name]
+class _OfWriter(RedisBackend):
+    """What one writer sends with. Closed, it leaves no connection open, also if a call is under way."""
+
+    def __init__(self, unclosed: set[BaseBackend], **options: Any) -> None:
+        super().__init__(**options)
+        self._unclosed = unclosed
+        self._closed = False
+        unclosed.add(self)
+
+    def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
+        if self._closed:
+            raise BackendError("the writer's backend is closed")
+        try:
+            return super().execute(commands, shard)
+        finally:
+            if self._closed:  # by another thread, meanwhile: the call may have connected again
+                super().close()
+
+    def close(self) -> None:
+        self._closed = True
+        self._unclosed.discard(self)
+        super().close()
 
 
-def replace_replies(replies: list[Any], places: Sequence[int], others: Sequence[Any]) -> None:
-    """Put other replies in those places."""
-    for place, reply in zip(places, others, strict=True):
-        replies[place] = reply
-
-
-def translated(error: Exception) -> BackendError:
-    """The BackendError for a client's exception, which becomes its cause.
-
-    By class name: redis-py and valkey-py have the same names in separate trees.
-    """
-    names = {cls.__name__ for cls in type(error).__mro__}
-    kind: type[BackendError]
-    if _DENIED_IN_SCRIPT.search(str(error)) or names & {
-        "AuthenticationError",
-        "AuthorizationError",
-        "NoPermissionError",
-    }:
-        kind = BackendAuthError
-    elif "TimeoutError" in names:
-        kind = BackendTimeoutError
-    elif "ConnectionError" in names or isinstance(error, OSError):
-        kind = BackendConnectionError
-    elif "ResponseError" in names:
-        kind = BackendResponseError
-    else:
-        kind = BackendError
-    result = kind(str(error) or type(error).__name__)
-    result.__cause__ = error
-    return result
-
-
-def client_errors() -> tuple[type[Exception], ...]:
-    """The roots of what clients raise; valkey-py's if that client is in use at all."""
-    roots: list[type[Exception]] = [redis.RedisError, RedisClusterException, OSError]
-    valkey = sys.modules.get("valkey.exceptions")
-    if valkey is not None:
-        roots.append(valkey.ValkeyError)
-    return tuple(roots)
-
-
-def _retried(connection: Any, commands: Sequence[Command]) -> list[Any]:
-    def broken(_error: Exception) -> None:
+def _retried(connection: Any, batch: Batch) -> None:
+    def broken(error: Exception) -> None:
         connection.disconnect()
+        raise_if_denied(error)
 
     try:
-        replies: list[Any] = connection.retry.call_with_retry(lambda: _exchange(connection, commands), broken)
-    except BaseException:
+        connection.retry.call_with_retry(lambda: _exchange(connection, batch), broken)
+    except BaseException as error:
         # Replies may still be on their way: the next user of the connection would read them.
         connection.disconnect()
-        raise
-    return replies
+        if error is not batch.demoted:
+            raise
 
 
-def _exchange(connection: Any, commands: Sequence[Command]) -> list[Any]:
+def _exchange(connection: Any, batch: Batch) -> None:
     """Send all commands and read all replies; an error reply stands in its place as an exception."""
-    replies: list[Any] = []
-    for packed, until in chunks(commands):
-        connection.send_packed_command([packed])
+    if batch.begin():
+        connection.connect()  # Sentinel's connections ask nowhere else for the master of now
+    try:
+        connection.check_health()
+    except Exception as error:  # noqa: BLE001 (raised again, unless it is a reply)
+        # While its disk is full, a server refuses a PING too, and may be read from all the same.
+        check_reply(error)
+    replies = batch.replies
+    for packed, until in batch.chunks():
+        connection.send_packed_command([packed], check_health=False)
         while len(replies) < until:
             try:
                 replies.append(connection.read_response(disable_decoding=True))
             except Exception as error:  # noqa: BLE001 (raised again, unless it is a reply)
-                replies.append(in_place(error))
-    return replies
+                batch.failed(error)
+    batch.end()
 
 
-def chunks(commands: Sequence[Command]) -> Iterator[tuple[bytes, int]]:
-    """What to send, each with the number of replies that have to be read before the next is sent."""
-    for start in range(0, len(commands), _CHUNK_COMMANDS):
-        end = start + _CHUNK_COMMANDS
-        packed = b"".join([pack_command(command) for command in commands[start:end]])  # type: ignore[arg-type]
-        last = end >= len(commands)
-        yield packed, len(commands) if last else max(end - (_CHUNKS_IN_FLIGHT - 1) * _CHUNK_COMMANDS, 0)
+def _leave_to_parent() -> None:
+    for backend in list(_backends):
+        backend.leave_to_parent()
 
 
-def in_place(error: Exception) -> Exception:
-    """An error that is the reply to one command; any other, which concerns the connection, is raised."""
-    if not any(cls.__name__ == "ResponseError" for cls in type(error).__mro__):
-        raise error
-    return error
+def _never_finalize(client: Any) -> None:
+    """Keep a client for longer than the interpreter runs.
+
+    In a child its finalizers would wait for the lock of the pool. Those of asyncio's streams would reach into
+    the parent: what the kernel watches for its loop is shared, and so is a connection, on which TLS takes
+    leave.
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(client))
 
 
-def with_sources(commands: Sequence[Command], places: list[int]) -> Iterator[Command]:
-    """Script calls the server did not know: the first of each brings the source along."""
-    brought: set[object] = set()
-    for place in places:
-        command = commands[place]
-        sha = command[1]
-        if sha in brought:
-            yield command
-        else:
-            brought.add(sha)
-            yield ("EVAL", SOURCES[str(sha)], *command[2:])
+os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def _check_shards(shards: object) -> list[dict[str, Any]]:

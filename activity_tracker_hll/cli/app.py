@@ -16,7 +16,7 @@ from .demo import demo
 from .doctor import doctor
 from .importing import import_
 from .looking import lookup
-from .options import RETENTION
+from .options import KEEP
 from .settings import Settings
 from .tracking import track
 
@@ -69,12 +69,12 @@ class _Group(click.Group):
     help="Hash ids with it. Better set in the environment: others can see a command's arguments.",
 )
 @click.option(
-    "--retention",
-    type=RETENTION,
+    "--keep-sketches",
+    type=KEEP,
     default="default",
     metavar="DAYS|forever",
     help="How long sketches are kept after their period, once collapsed."
-    " Default: 35 days (longer periods: their length).",
+    " Default: 8 days of hourly, 62 of daily periods, 26 weeks, 13 months, 5 quarters, 2 years.",
 )
 @click.pass_context
 def cli(
@@ -86,7 +86,7 @@ def cli(
     timezone: str | None,
     week_start: int,
     secret: str | None,
-    retention: Any,
+    keep_sketches: Any,
 ) -> None:
     """Daily, weekly, monthly... active users, counted with HyperLogLog in Redis or Valkey."""
     explicit = {
@@ -103,7 +103,7 @@ def cli(
         timezone=timezone,
         week_start=week_start,
         secret=secret or None,
-        retention=retention,
+        keep_sketches=keep_sketches,
         is_explicit=bool(explicit),
         clock=time.time,
     )

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import click
 
-from ..commands import Collapsed
 from ..errors import CollapseError
 from ..keys import check_bucket
+from ..operations import Collapsed
 from ..tracker import ActivityTracker
 from .examine import with_expiry
 from .held import Batch, buckets_of, check_known, plan

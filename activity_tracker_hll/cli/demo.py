@@ -13,9 +13,9 @@ from typing import Any
 import click
 from rich.console import Console
 
-from ..commands.base import items
 from ..errors import BackendError
 from ..estimates import Estimate
+from ..operations.base import items
 from ..tracker import ActivityTracker
 from .screen import console, count_cell, progress_bar, spark, table
 from .settings import Settings
@@ -102,8 +102,9 @@ def _delete(tracker: ActivityTracker) -> None:
         if isinstance(reply, BackendError):
             raise reply
         cursor, keys = items(reply)
-        if keys:
-            backend.execute([("UNLINK", key) for key in keys])
+        own = [key for key in keys if backend.keys.owns(key.decode("utf-8", "replace"))]
+        if own:
+            backend.execute([("UNLINK", key) for key in own])
         if cursor in (b"0", 0):
             return
 

@@ -10,8 +10,8 @@ import click
 from rich.console import Console
 from rich.filesize import decimal
 
-from ..commands import Entry
 from ..errors import SettingsMismatchError
+from ..operations import Entry
 from ..periods import Calendar
 from ..tracker import ActivityTracker
 from .examine import Forecast, Server, examine_server, forecasts, without_expiry
@@ -142,5 +142,5 @@ def _about_data(tracker: ActivityTracker, settings: Settings, entries: Sequence[
         yield (
             f"{len(endless)} collapsed sketches never expire, such as {endless[0].period.name}"
             f" bucket {named(endless[0].bucket)}: collapse gives them an end, or says whose count was not"
-            " made from its sketch; --retention forever says that this is meant"
+            " made from its sketch; --keep-sketches forever says that this is meant"
         )

@@ -8,9 +8,9 @@ from datetime import timedelta
 from typing import Any
 
 from ..backends.base import BaseBackend, Command
-from ..commands import Entry
-from ..commands.base import batched, items
 from ..errors import BackendError
+from ..operations import Entry
+from ..operations.base import batched, items
 from ..periods import LONGEST
 from .held import ENDLESS, kinds_of
 
@@ -108,7 +108,7 @@ class Forecast:
         sketches: how many there are.
         mean: bytes of one, measured on a sample.
         per_period: sketches a period, of late.
-        kept_periods: how many periods the retention keeps; None = all.
+        kept_periods: of how many periods sketches are kept; None = all.
         days: length of a period.
     """
 
@@ -131,7 +131,7 @@ class Forecast:
 
     @property
     def expected(self) -> float | None:
-        """Bytes once the retention is filled; None if it is endless."""
+        """Bytes once so many periods are there; None if they are kept for ever."""
         return None if self.kept_periods is None else self.per_period * self.kept_periods * self.mean
 
     @property
@@ -149,15 +149,15 @@ def forecasts(backend: BaseBackend, entries: Sequence[Entry]) -> list[Forecast]:
             continue
         recent = sorted({start for start, _ in keys})[-_RECENT:]
         in_recent = sum(start in recent for start, _ in keys)
-        retention, length = backend.retention_of(kind), LONGEST[kind]
+        keep, length = backend.keep_of(kind), LONGEST[kind]
         result.append(
             Forecast(
                 kind=kind,
                 sketches=len(keys),
                 mean=_mean_size(backend, [key for _, key in keys]),
                 per_period=in_recent / len(recent),
-                # The running period, and those whose end is not longer ago than the retention.
-                kept_periods=None if retention is None else 1 + retention / length,
+                # The running period, and those whose end is not longer ago than that.
+                kept_periods=None if keep is None else 1 + keep / length,
                 days=length / timedelta(days=1),
             )
         )
@@ -180,11 +180,11 @@ def _mean_size(backend: BaseBackend, keys: Sequence[str]) -> float:
 
 
 def without_expiry(backend: BaseBackend, entries: Sequence[Entry]) -> list[Entry]:
-    """Collapsed sketches that stay for ever though the retention is limited."""
+    """Collapsed sketches that stay for ever though they should end."""
     collapsed = [
         entry
         for entry in entries
-        if {"hll", "count"}.issubset(entry.parts) and backend.retention_of(entry.period.kind) is not None
+        if {"hll", "count"}.issubset(entry.parts) and backend.keep_of(entry.period.kind) is not None
     ]
     result = []
     for batch in batched(collapsed, _KEYS_PER_BATCH):

@@ -7,8 +7,8 @@ from datetime import datetime
 from itertools import groupby
 from typing import NamedTuple
 
-from ..commands import Entry
 from ..errors import ArgumentValueError
+from ..operations import Entry
 from ..periods import PERIODS, Calendar, Period
 
 __all__ = ["ENDLESS", "Batch", "buckets_of", "check_known", "is_due", "kinds_of", "plan"]

@@ -11,8 +11,8 @@ import click
 from rich.console import Console
 from rich.progress import DownloadColumn, TextColumn, TransferSpeedColumn
 
-from ..commands import Imported
 from ..keys import check_bucket
+from ..operations import Imported
 from .logs import LogParser
 from .options import period_option
 from .readers import FORMATS, Event, FieldError, Layout, read
@@ -133,7 +133,7 @@ def _report(screen: Console, done: Imported, counts: int, rejected: Rejected, se
         f"{done.events:,} events, {rejected.count:,} bad lines, {seconds:.1f} s,"
         f" {done.events / max(seconds, 1e-9):,.0f} events/s"
     )
-    why = "their periods are collapsed and the sketches are gone, see --retention."
+    why = "their periods are collapsed and the sketches are gone, see --keep-sketches."
     if done.late == counts and counts:
         screen.print(f"Nothing was counted, every event is late: {why}")
     elif done.late:
@@ -144,5 +144,5 @@ def _report(screen: Console, done: Imported, counts: int, rejected: Rejected, se
     if done.late < counts:
         screen.print(
             "Next: activity-tracker-hll collapse, then lookup. Import all there is first: sketches of periods"
-            " longer ago than the retention end when they are collapsed."
+            " longer ago than they are kept end when they are collapsed."
         )

@@ -12,8 +12,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from ..commands import Entry, Row
 from ..keys import check_bucket
+from ..operations import Entry, Row
 from ..tracker import ActivityTracker
 from .held import buckets_of, check_known, is_due
 from .options import MOMENT, PERIOD, aggregate_option, bucket_option

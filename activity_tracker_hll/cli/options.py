@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
 
+from ..backends.base import DEFAULT_KEEP
 from ..periods import PERIODS
 
-__all__ = ["AGGREGATE", "MOMENT", "PERIOD", "RETENTION", "aggregate_option", "bucket_option", "period_option"]
+__all__ = ["AGGREGATE", "KEEP", "MOMENT", "PERIOD", "aggregate_option", "bucket_option", "period_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 PERIOD = click.Choice(PERIODS)
@@ -33,13 +34,15 @@ class _Moment(click.ParamType[dt.date]):
                 self.fail(f"{value!r} is not a date such as 2026-11-23 or 2026-11-23T15:00", param, ctx)
 
 
-class _Retention(click.ParamType[Any]):
+class _Keep(click.ParamType[Any]):
     """A number of days; 'forever', which is None; or 'default', the library's."""
 
-    name = "retention"
+    name = "days"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value == "default" or isinstance(value, dt.timedelta):
+        if value == "default":
+            return DEFAULT_KEEP
+        if isinstance(value, (dt.timedelta, Mapping)):
             return value
         if value == "forever":
             return None
@@ -68,7 +71,7 @@ class _Aggregate(click.ParamType[tuple[str, list[str]]]):
 
 
 MOMENT = _Moment()
-RETENTION = _Retention()
+KEEP = _Keep()
 AGGREGATE = _Aggregate()
 
 

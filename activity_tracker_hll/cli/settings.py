@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import click
 
+from ..backends.base import Keep
 from ..periods import Calendar
 from ..tracker import ActivityTracker
 
@@ -24,7 +25,7 @@ class Settings:
         url, data: where the data are; neither = the user's own data directory.
         is_explicit: whether the place of the data was typed, not taken from the environment or a
             default.
-        retention: a timedelta, None for ever, or "default".
+        keep_sketches: see :class:`~.backends.base.BackendSettings`.
         clock: seconds since the epoch.
     """
 
@@ -34,7 +35,7 @@ class Settings:
     timezone: str | None
     week_start: int
     secret: str | None
-    retention: timedelta | None | str
+    keep_sketches: Keep
     is_explicit: bool
     clock: Callable[[], float]
 
@@ -56,7 +57,7 @@ class Settings:
             "timezone": self.timezone,
             "week_start": self.week_start,
             "secret": self.secret,
-            "retention": self.retention,
+            "keep_sketches": self.keep_sketches,
             "clock": self.clock,
         }
         if self.url:

@@ -2,8 +2,7 @@
 
 Pure functions of registers live here. H is a bucket's sketch of every id tracked, V the sketch of
 every id ever moved out of it. What remains is H without V. Several buckets at once are in
-:mod:`.unions`; estimates from PFCOUNT numbers, for servers whose sketches cannot be read, in
-:mod:`.from_counts`.
+:mod:`.unions`; estimates from PFCOUNT numbers, for sketches that cannot be read, in :mod:`.from_counts`.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .from_counts import standard_error
 from .registers import MAX_RANK, REGISTERS, Registers, histogram
 
 __all__ = [
@@ -102,6 +100,15 @@ def _tau(x: float) -> float:
         power *= 0.5
         total -= (1 - x) ** 2 * power
     return total / 3
+
+
+def standard_error(n: int) -> float:
+    """Standard error, in ids, of a plain HyperLogLog count of about n ids.
+
+    n * sqrt(v(n) / m) with v(n) = 0.5 + 0.58 n / (n + 3 m), a fit to the error of :func:`cardinality`: 0.55 %
+    of n for small n, never above 0.812 %.
+    """
+    return n * sqrt((0.5 + 0.58 * n / (n + 3 * REGISTERS)) / REGISTERS)
 
 
 def remainder(tracked: Registers, moved: Registers) -> tuple[int, float]:

@@ -1,0 +1,29 @@
+"""What each operation asks of the server, and what it makes of the answers.
+
+No sockets, clocks or threads in here. An operation is a generator: it yields batches of commands,
+is sent their replies, and returns its result, so that one description serves every driver. A batch
+is one round trip.
+"""
+
+from .base import Context, Operation, run, run_awaiting
+from .counting import Collapsed, Row, collapse, lookup
+from .data_set import DataSet
+from .inventory import Entry, inventory
+from .tracking import Event, Imported, Tracking
+
+__all__ = [
+    "Collapsed",
+    "Context",
+    "DataSet",
+    "Entry",
+    "Event",
+    "Imported",
+    "Operation",
+    "Row",
+    "Tracking",
+    "collapse",
+    "inventory",
+    "lookup",
+    "run",
+    "run_awaiting",
+]

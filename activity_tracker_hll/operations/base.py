@@ -1,0 +1,142 @@
+"""What all operations share: the driver, the settings they plan with, the reading of replies."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import islice
+from typing import Any, TypeVar
+
+from ..backends.base import Command, Reply
+from ..errors import ArgumentValueError, BackendDataError, BackendError
+from ..ids import IdEncoder
+from ..keys import Keys
+from ..periods import Calendar, Period
+
+__all__ = [
+    "MARGIN_S",
+    "Aggregates",
+    "Context",
+    "Operation",
+    "PeriodBucket",
+    "batched",
+    "items",
+    "named",
+    "number",
+    "run",
+    "run_awaiting",
+    "unwrap",
+]
+
+T = TypeVar("T")
+Operation = Generator[list[Command], list[Reply], T]
+PeriodBucket = tuple[str, str | None]
+"""A period's name and a bucket."""
+
+MARGIN_S = 60
+"""Clocks may disagree and commands be on their way this long.
+
+A running period is written to without asking whether it was collapsed until so long before its end, and
+a sketch is kept at least so long after it.
+"""
+# As in the scripts, whose numbers are exact only below this.
+_IMPOSSIBLE = 2**53
+Aggregates = dict[str, tuple[str | None, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What operations are planned with.
+
+    Attributes:
+        keys, calendar, ids: how keys, periods and ids are made.
+        moved_limit: members the side table of a bucket holds at most.
+        keep: period -> how long sketches are kept after its end; None = for ever.
+        reserved: names of aggregates, which are not tracked under.
+    """
+
+    keys: Keys
+    calendar: Calendar
+    ids: IdEncoder
+    moved_limit: int
+    keep: Callable[[Period], timedelta | None]
+    reserved: frozenset[str] = frozenset()
+
+    def trackable(self, bucket: str | None) -> str | None:
+        """The bucket, unless it is an aggregate: a collapse would overwrite what is tracked in one.
+
+        Raises:
+            ArgumentValueError: it is.
+        """
+        if bucket in self.reserved:
+            raise ArgumentValueError(f"bucket {bucket!r} is one of the tracker's aggregate_buckets")
+        return bucket
+
+
+def run(operation: Operation[T], execute: Callable[[list[Command]], list[Reply]]) -> T:
+    """Drive an operation to its end; it is closed even if a batch fails."""
+    with closing(operation):
+        try:
+            batch = next(operation)
+            while True:
+                batch = operation.send(execute(batch))
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+
+async def run_awaiting(
+    operation: Operation[T], execute: Callable[[list[Command]], Awaitable[list[Reply]]]
+) -> T:
+    """The same for asyncio."""
+    with closing(operation):
+        try:
+            batch = next(operation)
+            while True:
+                batch = operation.send(await execute(batch))
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+
+def batched(values: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of up to `size` values."""
+    iterator = iter(values)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def unwrap(replies: list[Reply]) -> list[Any]:
+    """The replies, unless one is an error: then that error."""
+    for reply in replies:
+        if isinstance(reply, BackendError):
+            raise reply
+    return replies
+
+
+def items(reply: Any) -> list[Any]:
+    """A list reply; a map's keys and values in turn, as the older protocol sends it."""
+    if isinstance(reply, dict):
+        return [part for pair in reply.items() for part in pair]
+    return list(reply)
+
+
+def number(reply: Any, what: str) -> int:
+    """A count that makes sense, or an error: a manipulated sketch gives absurd ones."""
+    try:
+        value = int(reply)
+    except ValueError as error:
+        raise BackendDataError(f"{what} holds {reply!r:.60}, not a number") from error
+    if not 0 <= value < _IMPOSSIBLE:
+        raise BackendDataError(f"{what} is corrupt: impossible cardinality {value}")
+    return value
+
+
+def named(error: BackendError, target: PeriodBucket) -> BackendError:
+    """The same error saying which bucket it is about."""
+    period, bucket = target
+    result = type(error)(f"{period} bucket {bucket!r}: {error}")
+    result.__cause__ = error.__cause__ or error
+    return result

@@ -1,0 +1,6 @@
+"""From sketches to counts, stored and live, and reading them."""
+
+from .collapse import Collapsed, collapse
+from .lookup import Row, lookup
+
+__all__ = ["Collapsed", "Row", "collapse", "lookup"]

@@ -1,0 +1,221 @@
+"""Collapsing: from sketches to stored counts.
+
+A bucket without moves under a secret is counted and stored by the server in one step. Any other is read,
+estimated here (so that any estimator can be used, and ids that someone chose are noticed), and stored if it
+is still as it was read. Either way a collapse can be killed anywhere and run again, or run twice at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from ...backends.base import Command
+from ...errors import BackendDataError, BackendError, BackendResponseError, CollapseError
+from ...estimates import Estimate
+from ...keys import BucketKeys
+from ...periods import Period
+from ...scripts.calls import Readings, answer, call_collapse, call_store
+from ..base import Aggregates, Context, Operation, batched, unwrap
+from .aggregates import count_aggregates
+from .legacy import fold
+from .outcomes import Again, Done, Nothing, Outcome, Target, expiry_of, stderr_text, stored
+from .sketches import estimates
+
+__all__ = ["Collapsed", "collapse"]
+
+_TARGETS_PER_BATCH = 500
+# Only a race changes a bucket while it is collapsed; one that always changes is still in use.
+_ATTEMPTS = 20
+
+
+class Collapsed(NamedTuple):
+    """A count that a collapse stored."""
+
+    period: Period
+    bucket: str | None
+    count: Estimate  # type: ignore[assignment]  # shadows tuple.count, which nobody needs here
+
+
+def collapse(
+    context: Context,
+    periods: Sequence[Period],
+    buckets: Sequence[str | None],
+    aggregates: Aggregates,
+    recount: bool,
+) -> Operation[list[Collapsed]]:
+    """Store the counts of some buckets and aggregates of some periods.
+
+    Aggregates come first: they need the sketches of their sources, which may end with the sources'
+    own collapse.
+
+    Raises:
+        CollapseError: after all that could be collapsed was.
+    """
+    expiries = {period: expiry_of(context, period) for period in periods}
+    outcomes: dict[Target, Outcome] = {}
+    unions = [Target(period, name, expiries[period]) for period in periods for name in aggregates]
+
+    def unite(targets: Sequence[Target]) -> Operation[dict[Target, Outcome]]:
+        return count_aggregates(context, targets, aggregates, recount=recount)
+
+    def count(targets: Sequence[Target]) -> Operation[dict[Target, Outcome]]:
+        return _Counting(context, recount=recount).attempt(targets)
+
+    yield from _attempt(unions, unite, outcomes)
+    # What an aggregate still needs is kept until that can be mended.
+    needed = {
+        (target.period, source)
+        for target, outcome in outcomes.items()
+        if isinstance(outcome, BackendError)
+        for source in aggregates[str(target.bucket)]
+    }
+    singles = [
+        Target(period, bucket, "keep" if (period, bucket) in needed else expiries[period])
+        for period in periods
+        for bucket in buckets
+    ]
+    yield from _attempt(singles, count, outcomes)
+    yield from _take_marks(context, periods, outcomes)
+    done = [
+        Collapsed(target.period, target.bucket, outcome)
+        for target, outcome in outcomes.items()
+        if isinstance(outcome, Estimate)
+    ]
+    failures = [
+        (target.period.name, target.bucket, outcome)
+        for target, outcome in outcomes.items()
+        if isinstance(outcome, BackendError)
+    ]
+    if failures:
+        raise CollapseError(failures, done)
+    return done
+
+
+def _attempt(
+    targets: Iterable[Target],
+    once: Callable[[Sequence[Target]], Operation[dict[Target, Outcome]]],
+    outcomes: dict[Target, Outcome],
+) -> Operation[None]:
+    """Collapse targets batch by batch; those that change meanwhile again."""
+    for batch in batched(targets, _TARGETS_PER_BATCH):
+        left = batch
+        for _ in range(_ATTEMPTS):
+            outcomes |= yield from once(left)
+            left = [target for target in left if isinstance(outcomes[target], Again)]
+            if not left:
+                break
+        outcomes |= {target: BackendError("is still being written to") for target in left}
+
+
+def _take_marks(
+    context: Context, periods: Sequence[Period], outcomes: dict[Target, Outcome]
+) -> Operation[None]:
+    """Take away the marks of periods of which nothing is left to count.
+
+    What is written to a period is marked after it: so what comes after a look for data has its mark still to
+    come.
+    """
+    failed = {target.period for target, outcome in outcomes.items() if isinstance(outcome, BackendError)}
+    names = [period.name for period in periods if period not in failed]
+    if not names:
+        return
+    marked = unwrap((yield [("SREM", context.keys.open, name) for name in names]))
+    taken = {name for name, was_there in zip(names, marked, strict=True) if was_there}
+    empty = [
+        target
+        for target, outcome in outcomes.items()
+        if isinstance(outcome, Nothing) and target.period.name in taken
+    ]
+    for batch in batched(empty, _TARGETS_PER_BATCH):
+        keys = [context.keys.bucket(target.period.name, target.bucket) for target in batch]
+        found = yield [("EXISTS", key) for of in keys for key in (of.hll, of.raw)]
+        again = {
+            target.period.name
+            for place, target in enumerate(batch)
+            if any(reply != 0 for reply in found[2 * place : 2 * place + 2])
+        }
+        if again:
+            unwrap((yield [("SADD", context.keys.open, *sorted(again))]))
+
+
+class _Counting:
+    """One attempt at some buckets."""
+
+    def __init__(self, context: Context, *, recount: bool) -> None:
+        self._context = context
+        self._recount = recount
+        self._look = not context.ids.has_secret
+        self._outcomes: dict[Target, Outcome] = {}
+
+    def attempt(self, targets: Sequence[Target]) -> Operation[dict[Target, Outcome]]:
+        """The outcome of each."""
+        yield from self._fold_raw_sets(targets)
+        readings: dict[Target, Readings] = {}
+        left = [target for target in targets if target not in self._outcomes]
+        for target, reply in zip(
+            left, (yield [self._call(target) for target in left]) if left else (), strict=True
+        ):
+            try:
+                self._note(target, readings, *answer(reply))
+            except BackendError as error:
+                self._outcomes[target] = error
+        yield from self._store(readings)
+        return self._outcomes
+
+    def _fold_raw_sets(self, targets: Sequence[Target]) -> Operation[None]:
+        """Sets of activity-tracker are folded in first, unless the sketch they belong to is gone."""
+        found = yield [("EXISTS", self._keys(target).raw) for target in targets]
+        for target in [target for target, there in zip(targets, found, strict=True) if there]:
+            keys = self._keys(target)
+            try:
+                counted, sketch = unwrap((yield [("GET", keys.counted), ("EXISTS", keys.hll)]))
+                if sketch or counted in (None, b"0"):
+                    yield from fold(self._context, keys, keys.counted, keys.stderr)
+            except BackendError as error:
+                self._outcomes[target] = error
+
+    def _note(self, target: Target, readings: dict[Target, Readings], state: bytes, rest: list[Any]) -> None:
+        outcome: Outcome = Done()
+        if state == b"COUNTED":
+            outcome = Estimate(rest[0])
+        elif state == b"READ":
+            readings[target] = Readings(*rest)
+        elif state == b"NONE":
+            outcome = Nothing()
+        elif state == b"TEXT":
+            shown = rest[0][:40].decode("utf-8", "replace")
+            outcome = BackendDataError(f"{self._keys(target).counted} holds {shown!r}, not a count")
+        elif state == b"FOREIGN":
+            outcome = _foreign(int(rest[0]), rest[1])
+        self._outcomes[target] = outcome
+
+    def _store(self, readings: dict[Target, Readings]) -> Operation[None]:
+        """Store what was estimated here."""
+        made = zip(readings, estimates(list(readings.values()), look=self._look), strict=True)
+        counts: dict[Target, Estimate] = {}
+        for target, count in made:
+            if isinstance(count, BackendError):
+                self._outcomes[target] = count
+            else:
+                counts[target] = count
+        calls: list[Command] = [
+            call_store(self._keys(target), readings[target], int(count), stderr_text(count), target.expiry)
+            for target, count in counts.items()
+        ]
+        for (target, count), reply in zip(counts.items(), (yield calls) if calls else (), strict=True):
+            self._outcomes[target] = stored(reply, count)
+
+    def _keys(self, target: Target) -> BucketKeys:
+        return self._context.keys.bucket(target.period.name, target.bucket)
+
+    def _call(self, target: Target) -> Command:
+        return call_collapse(self._keys(target), recount=self._recount, look=self._look, expiry=target.expiry)
+
+
+def _foreign(stored: int, tracked: int) -> BackendError:
+    return BackendResponseError(
+        f"the stored count, {stored}, was not made from the sketch at hand, which counts {tracked}: another"
+        " program's collapse, or writes by a clock far behind? The sketch is kept; "
+        + ("recount=True stores its count" if tracked > stored else "delete the one that is wrong")
+    )

@@ -1,0 +1,58 @@
+"""What becomes of a bucket or an aggregate in one attempt to collapse it."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Any, NamedTuple
+
+from ...errors import BackendError
+from ...estimates import Estimate
+from ...periods import Period
+from ...scripts.calls import answer
+from ..base import MARGIN_S, Context
+
+__all__ = ["Again", "Done", "Nothing", "Outcome", "Target", "expiry_of", "stderr_text", "stored"]
+
+
+class Target(NamedTuple):
+    """A bucket or aggregate of a period, and when its sketch is to end, see :func:`expiry_of`."""
+
+    period: Period
+    bucket: str | None
+    expiry: str
+
+
+class Again:
+    """It changed meanwhile."""
+
+
+class Done:
+    """It is counted already."""
+
+
+class Nothing:
+    """There is nothing to count."""
+
+
+Outcome = Estimate | BackendError | Again | Done | Nothing
+
+
+def expiry_of(context: Context, period: Period) -> str:
+    """When sketches of a period end, for scripts: 'keep' or a unix time, which may be in the past."""
+    keep = context.keep(period)
+    end = context.calendar.timestamp(period.next().start)
+    return "keep" if keep is None else str(ceil(end + max(MARGIN_S, keep.total_seconds())))
+
+
+def stderr_text(estimate: Estimate) -> str:
+    """A standard error as it is stored: nothing for the plain formula's."""
+    return "" if estimate.is_plain else repr(estimate.stderr)
+
+
+def stored(reply: Any, estimate: Estimate) -> Outcome:
+    """What a script says that was to store a count."""
+    try:
+        state, _ = answer(reply)
+    except BackendError as error:
+        return error
+    return Again() if state == b"CHANGED" else estimate

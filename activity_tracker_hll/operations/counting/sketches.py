@@ -1,0 +1,166 @@
+"""From sketches to counts: of buckets, and of unions of buckets, with and without ids that moved out.
+
+Registers say more than counts do. Where the server does not hand them out in a form that is known here
+(another encoding, a stand-in for tests), its own counts have to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import compress
+from math import inf
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ... import bulk
+from ...backends.base import Command
+from ...errors import BackendDataError, BackendError, MalformedSketchError, UnknownEncodingError
+from ...estimates import Estimate
+from ...hll import codec, from_counts
+from ...hll.estimators import cardinality, remainder
+from ...hll.randomness import are_random, is_random, is_random_remainder, of_histogram
+from ...hll.registers import Registers, empty, fold
+from ...hll.unions import union_of_remainders
+from ...keys import BucketKeys
+from ...scripts.calls import Readings
+from ..base import Operation, number, unwrap
+from ..tracking.side_table import ACTIVE, Range, read_members
+
+__all__ = ["Union", "are_suspect", "estimate", "estimates", "registers_of", "union_by_server", "union_of"]
+
+
+class Union(NamedTuple):
+    """The count of a union, and its sketch, empty where a source had moves: it cannot say who left."""
+
+    count: Estimate  # type: ignore[assignment]  # shadows tuple.count, which nobody needs here
+    sketch: bytes
+
+
+def estimates(readings: Sequence[Readings], *, look: bool) -> list[Estimate | BackendError]:
+    """Counts of buckets.
+
+    Args:
+        look: whether someone may have chosen ids; their registers are looked at then.
+
+    Returns:
+        A count for each, or an error where the sketches are corrupt.
+    """
+    plain = [reading for reading in readings if not reading.moved]
+    suspected = iter(are_suspect([(reading.hll, reading.tracked) for reading in plain]) if look else [])
+    made: list[Estimate | BackendError] = []
+    for reading in readings:
+        if reading.moved:
+            made.append(estimate(reading, look=look))
+        else:
+            made.append(Estimate(reading.tracked, inf if next(suspected, False) else None))
+    return made
+
+
+def estimate(reading: Readings, *, look: bool) -> Estimate | BackendError:
+    """The count of a bucket with moves."""
+    try:
+        tracked, moved = registers_of(reading.hll), registers_of(reading.moved_hll)
+    except BackendDataError as error:
+        return error
+    if tracked is None or moved is None:
+        return Estimate(*from_counts.difference(reading.tracked, reading.moved, reading.back))
+    stayed, stderr = remainder(tracked, moved)
+    sound = not look or is_random_remainder(tracked, moved, stayed)
+    return Estimate(stayed + reading.back, stderr if sound else inf)
+
+
+def are_suspect(sketches: Sequence[tuple[Any, int]]) -> list[bool]:
+    """Which sketches, with their counts, random ids would not leave behind; not what cannot be read."""
+    tallies = codec.tallies([sketch if isinstance(sketch, bytes) else b"" for sketch, _ in sketches])
+    known = [place for place, tally in enumerate(tallies) if tally is not None]
+    tails = [of_histogram(cast("NDArray[np.int64]", tallies[place]), sketches[place][1]) for place in known]
+    suspected = set(compress(known, (~are_random(tails)).tolist()))
+    return [place in suspected for place in range(len(sketches))]
+
+
+def union_of(sources: Sequence[BucketKeys], *, look: bool) -> Operation[Union | None]:
+    """Read buckets, and unite what remains in them; None where a sketch cannot be read.
+
+    A source whose sketch is gone counts as empty.
+
+    Raises:
+        BackendError: a sketch is corrupt, or cannot be had.
+    """
+    commands: list[Command] = [
+        command
+        for keys in sources
+        for command in (("GET", keys.hll), ("GET", keys.moved), ("ZCOUNT", keys.moves, *ACTIVE))
+    ]
+    replies = yield commands
+    plain, moving, back, sound = empty(), [], [], True
+    for place, keys in enumerate(sources):
+        tracked, moved = (registers_of(reply) for reply in replies[3 * place : 3 * place + 2])
+        if tracked is None or moved is None:
+            return None
+        if look and not (is_random(tracked) and is_random(moved)):
+            sound = False
+        if not moved.any():
+            np.maximum(plain, tracked, out=plain)
+            continue
+        moving.append((tracked, moved))
+        if unwrap([replies[3 * place + 2]])[0]:
+            back.append(Range(keys.moves, *ACTIVE))
+    # Who came back is as good as never moved.
+    errors = yield from read_members(
+        back, lambda _number, ids, _scores: fold(plain, bulk.hashes_of_bytes(ids))
+    )
+    for failed in errors.values():
+        raise failed
+    if not moving:
+        count = cardinality(plain)
+        sound = sound and (not look or is_random(plain))
+        return Union(Estimate(count, None if sound else inf), codec.encode(plain))
+    count, error = union_of_remainders(plain, moving)
+    return Union(Estimate(count, error if sound else inf), b"")
+
+
+def union_by_server(sources: Sequence[BucketKeys], temporary: str) -> Operation[Estimate]:
+    """The same by the server's own counts, of buckets whose sketches it does not hand out.
+
+    Args:
+        temporary: a key for ids that came back.
+
+    Raises:
+        BackendError: a count makes no sense, or there are too many sources with moves.
+    """
+    replies = unwrap((yield [("EXISTS", keys.moved) for keys in sources]))
+    moving = list(compress(sources, replies))
+    plain = [keys.hll for keys in sources if keys not in moving]
+    backs: list[bytes] = []
+    errors = yield from read_members(
+        [Range(keys.moves, *ACTIVE) for keys in moving], lambda _number, ids, _scores: backs.extend(ids)
+    )
+    for failed in errors.values():
+        raise failed
+    if backs:
+        unwrap((yield [("PFADD", temporary, *backs), ("EXPIRE", temporary, 60)]))
+    terms = from_counts.terms([(keys.hll, keys.moved) for keys in moving])
+    plain.append(temporary)  # whether there is one or not
+    counted = unwrap((yield [*(("PFCOUNT", *plain, *sorted(keys)) for keys in terms), ("DEL", temporary)]))
+    counts = [number(count, "the union") for count in counted[:-1]]
+    return Estimate(*from_counts.union(list(zip(terms.values(), counts, strict=True))))
+
+
+def registers_of(reply: Any) -> Registers | None:
+    """What a GET of a sketch returned; None if it cannot be read here.
+
+    Raises:
+        BackendDataError: it is corrupt.
+    """
+    if reply is None:
+        return empty()
+    if not isinstance(reply, bytes) or not reply:
+        return None
+    try:
+        return codec.decode(reply)
+    except UnknownEncodingError:
+        return None
+    except MalformedSketchError as error:
+        raise BackendDataError(f"corrupt sketch: {error}") from error

@@ -1,0 +1,82 @@
+"""The check that all clients of a namespace agree on what its keys mean."""
+
+from __future__ import annotations
+
+from ..errors import SettingsMismatchError
+from .base import Context, Operation, items, unwrap
+from .tracking.stamps import ServerClock
+
+__all__ = ["LAYOUT", "check_settings"]
+
+LAYOUT = "2"
+"""Version of the keys and what they hold."""
+
+
+def check_settings(context: Context, clock: ServerClock, write: bool) -> Operation[bool]:
+    """Compare this client's settings with those on the server, and store them there if there are none.
+
+    Readers do not store: they may be on a replica. The server's clock is read along.
+
+    Returns:
+        Whether there was something to agree with.
+
+    Raises:
+        SettingsMismatchError: naming what differs.
+    """
+    calendar = context.calendar
+    ours = {
+        "layout": LAYOUT,
+        "timezone_rules": calendar.zone_fingerprint,
+        "week_start": str(calendar.week_start),
+        "secret": context.ids.fingerprint,
+    }
+    meta = context.keys.meta
+    # The name of the zone is for people: "UTC" and "Etc/UTC" are no disagreement.
+    wanted = {**ours, "timezone": calendar.zone_name}
+    sent = clock.ticks()
+    found, time = yield [("HGETALL", meta), ("TIME",)]
+    clock.sample(sent, time)
+    theirs = _fields(unwrap([found])[0])
+    if theirs.get("layout", LAYOUT) != LAYOUT:
+        raise SettingsMismatchError(_of_other_layout(meta, theirs["layout"]))
+    if write and not theirs.keys() >= wanted.keys():
+        commands = [("HSETNX", meta, field, value) for field, value in wanted.items()]
+        theirs = _fields(unwrap((yield [*commands, ("HGETALL", meta)]))[-1])
+    if all(theirs.get(field, value) == value for field, value in ours.items()):
+        return bool(theirs)
+    raise SettingsMismatchError(
+        f"{meta} was written with other settings: " + "; ".join(_differences(theirs, wanted))
+    )
+
+
+def _of_other_layout(meta: str, layout: str) -> str:
+    if layout.isdigit() and int(layout) < int(LAYOUT):
+        return (
+            f"{meta}: the data have layout {layout}, of an older version of this library, which this one does"
+            f" not read (layout {LAYOUT}). Stop what uses the older version, let it collapse the periods that"
+            f" are over, and delete {meta}: stored counts stay, and new periods begin with the new layout"
+        )
+    return (
+        f"{meta}: the data have layout {layout!r}, which this version does not know (it has layout {LAYOUT});"
+        " a newer version of this library wrote them"
+    )
+
+
+def _fields(reply: object) -> dict[str, str]:
+    flat = [part.decode("utf-8", "replace") for part in items(reply)]
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _differences(theirs: dict[str, str], wanted: dict[str, str]) -> list[str]:
+    shown = [
+        f"{field} {theirs[field]} there, {wanted[field]} here"
+        for field in ("week_start",)
+        if theirs.get(field, wanted[field]) != wanted[field]
+    ]
+    if theirs.get("timezone_rules", wanted["timezone_rules"]) != wanted["timezone_rules"]:
+        shown.append(f"timezone {theirs.get('timezone')!r} there, {wanted['timezone']!r} here")
+    if theirs.get("secret", wanted["secret"]) != wanted["secret"]:
+        # Fingerprints, to tell "another" from "none"; they give nothing away.
+        there, here = theirs["secret"] or "none", wanted["secret"] or "none"
+        shown.append(f"secret (fingerprint) {there} there, {here} here")
+    return shown

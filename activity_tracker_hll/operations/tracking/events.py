@@ -1,0 +1,258 @@
+"""Tracking: one event, many ids, streams of events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence, Sized
+from dataclasses import dataclass
+from datetime import datetime
+from math import inf
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ... import bulk
+from ...backends.base import Command, Reply
+from ...errors import BackendError, LateEventError
+from ...ids import check_batch
+from ...keys import BucketKeys
+from ...periods import PERIODS
+from ...scripts.calls import TableState, answer, call_write
+from ..base import MARGIN_S, Context, Operation, PeriodBucket, named
+from ..data_set import DataSet
+from .batches import Batch, batches
+from .gathered import FEW, Gathered
+from .importing import Importing
+
+__all__ = ["Event", "Imported", "Tracking"]
+
+_PUSH_EVERY_S = 1.0
+
+
+class Event(NamedTuple):
+    """One event, checked and encoded.
+
+    Attributes:
+        id, bucket: who is active; None = nobody.
+        old_id, old_bucket: who leaves; None = nobody.
+        moment: of the event, naive in the calendar's zone; None = now.
+        stamp: microseconds since 1970, if the moment was given to the second; else the event is one of now.
+    """
+
+    id: bytes | None
+    bucket: str | None
+    old_id: bytes | None
+    old_bucket: str | None
+    moment: datetime | None
+    stamp: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What an import did.
+
+    Attributes:
+        events: events read and sent.
+        late: how often an event was refused by a period that was collapsed and whose sketches are
+            gone; an event counts once for each such period.
+    """
+
+    events: int
+    late: int
+
+
+class _Running(NamedTuple):
+    """The periods that run surely from `since` until `until`; none ends before `lasts`."""
+
+    names: tuple[str, ...]
+    since: float
+    until: float
+    lasts: float
+
+
+class Tracking:
+    """Plans the operations that add and move ids; remembers the running periods."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._running: dict[tuple[str, ...], _Running] = {}
+
+    def periods(self, kinds: tuple[str, ...], moment: datetime | None, now: float) -> tuple[str, ...]:
+        """Names of the periods of an event."""
+        running = self._running_at(kinds, now)
+        if moment is None:
+            return running.names
+        names = tuple(self._context.calendar.containing(kind, moment).name for kind in kinds)
+        return running.names if names == running.names else names
+
+    def track(self, data: DataSet, kinds: tuple[str, ...], event: Event, now: float) -> Operation[None]:
+        """One event, in one round trip; every add comes before any removal."""
+        names = self.periods(kinds, event.moment, now)
+        running = self._running_at(kinds, now)
+        runs = names is running.names and now < running.lasts
+        stamp = data.clock.now() if event.stamp is None else min(event.stamp, data.clock.now())
+        bucket_keys, limit = self._context.keys.bucket, self._context.moved_limit
+        commands: list[Command] = []
+        targets: list[PeriodBucket] = []
+        if event.id is not None:
+            for name in names:
+                keys = bucket_keys(name, event.bucket)
+                # Only an event of now is surely newer than what the side table has.
+                new = (
+                    _add(keys, event.id, stamp)
+                    if runs and event.stamp is None
+                    else [call_write(keys, limit, [(event.id, stamp)])]
+                )
+                commands += new
+                targets += [(name, event.bucket)] * len(new)
+        if event.old_id is not None:
+            for name in names:
+                keys = bucket_keys(name, event.old_bucket)
+                commands.append(call_write(keys, limit, (), [(event.old_id, -stamp)]))
+                targets.append((name, event.old_bucket))
+        sent, upkeep = data.clock.ticks(), data.upkeep(names, runs=runs)
+        replies = yield [*commands, *upkeep] if upkeep else commands
+        if upkeep:
+            data.kept_up(sent, replies[len(targets) :])
+        late = _late(data, targets, replies)
+        if late:
+            raise LateEventError(list(dict.fromkeys(period for period, _ in late)))
+
+    def track_many(
+        self,
+        data: DataSet,
+        kinds: tuple[str, ...],
+        ids: object,
+        event: Event,
+        now: float,
+    ) -> Operation[None]:
+        """Many ids of one bucket and moment; all are checked before the first is sent.
+
+        Args:
+            event: the bucket and the moment.
+        """
+        batch: Any = check_batch(ids, "ids")
+        if not isinstance(batch, (list, tuple, np.ndarray)):
+            batch = list(batch)
+        hashes = bulk.all_hashes(self._context.ids, batch) if len(batch) >= FEW else None
+        encoded = self._context.ids.many(batch) if hashes is None else None
+        return self._track_many(data, batch, hashes, encoded, kinds, event, now)
+
+    def _track_many(
+        self,
+        data: DataSet,
+        batch: Any,
+        hashes: bulk.Hashes | None,
+        encoded: list[bytes] | None,
+        kinds: tuple[str, ...],
+        event: Event,
+        now: float,
+    ) -> Operation[None]:
+        stamp = data.clock.now() if event.stamp is None else min(event.stamp, data.clock.now())
+        gathered = Gathered(self._context, lambda names: data.open_periods.mark(names, self.running(now)))
+        if hashes is not None and not (yield from data.takes_sketches()):
+            hashes, encoded = None, self._context.ids.many(batch)
+        for name in self.periods(kinds, event.moment, now):
+            if hashes is not None:
+                gathered.add_hashes((name, event.bucket), hashes, stamp)
+            else:
+                gathered.add_ids((name, event.bucket), ((id, stamp) for id in encoded or ()))
+        late = yield from gathered.push()
+        if late:
+            raise LateEventError(list(late))
+
+    def import_events(
+        self,
+        data: DataSet,
+        kinds: tuple[str, ...],
+        events: Any,
+        progress: Callable[[int], object] | None,
+        clock: Callable[[], float],
+    ) -> Operation[Imported]:
+        """Events of any bucket and moment, united in sketches before they are sent.
+
+        A bad event ends the import with an error that names its place, as does an error of the
+        iterable's own; the events before it are sent. A bad first event is told before the server is asked.
+        """
+        # What may be a stream shows at once that it works; what is all there is not cut up.
+        pushed = clock() if isinstance(events, Sized) else -inf
+
+        def due() -> bool:
+            return abs(clock() - pushed) >= _PUSH_EVERY_S
+
+        gathered = Gathered(self._context, lambda names: data.open_periods.mark(names, self.running(clock())))
+        importing = Importing(self._context, kinds, gathered, data.clock)
+        all_batches = batches(events, due)
+        first = next(all_batches, None)
+        if first is not None:
+            importing.check(first)
+
+        def operation() -> Operation[Imported]:
+            nonlocal pushed
+            late = 0
+            for batch in _again(first, all_batches):
+                if len(batch) and not importing.asked:
+                    importing.takes_sketches((yield from data.takes_sketches()))
+                bad = yield from importing.add(batch)
+                if bad is not None or gathered.full or due():
+                    late += sum((yield from gathered.push()).values())
+                    pushed = clock()
+                    if progress is not None and importing.done:
+                        progress(importing.done)
+                if bad is not None:
+                    raise bad
+            late += sum((yield from gathered.push()).values())
+            if progress is not None and importing.done:
+                progress(importing.done)
+            return Imported(importing.done, late)
+
+        return operation()
+
+    def running(self, now: float) -> set[str]:
+        """Names of all periods that run and last a while."""
+        calendar = self._context.calendar
+        running = (calendar.running(kind, now) for kind in PERIODS)
+        return {found.period.name for found in running if now < found.ends - MARGIN_S}
+
+    def _running_at(self, kinds: tuple[str, ...], now: float) -> _Running:
+        running = self._running.get(kinds)
+        if running is None or not running.since <= now < running.until:
+            found = [self._context.calendar.running(kind, now) for kind in kinds]
+            running = self._running[kinds] = _Running(
+                tuple(of.period.name for of in found),
+                now,
+                min((of.sure_until for of in found), default=inf),
+                min((of.ends for of in found), default=inf) - MARGIN_S,
+            )
+        return running
+
+
+def _add(keys: BucketKeys, id: bytes, stamp: int) -> list[Command]:
+    """An activity of now: idempotent, and the second does nothing unless the id ever left."""
+    return [("PFADD", keys.hll, id), ("ZADD", keys.moves, "XX", "GT", stamp, id)]
+
+
+def _late(data: DataSet, targets: Sequence[PeriodBucket], replies: Sequence[Reply]) -> list[PeriodBucket]:
+    """The targets whose writes were late.
+
+    Raises:
+        BackendError: naming its target.
+    """
+    late: list[PeriodBucket] = []
+    for target, reply in zip(targets, replies, strict=False):
+        if isinstance(reply, int):
+            continue
+        try:
+            state, rest = answer(reply)
+        except BackendError as error:
+            raise named(error, target) from error
+        if state == b"LATE":
+            late.append(target)
+        else:
+            data.clock.observe(TableState.read(rest).newest)
+    return late
+
+
+def _again(first: Batch | None, others: Iterator[Batch]) -> Iterator[Batch]:
+    if first is not None:
+        yield first
+        yield from others

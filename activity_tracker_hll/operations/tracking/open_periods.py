@@ -1,0 +1,48 @@
+"""Marking the periods that hold uncounted data, so that a collapse finds them however old they are.
+
+A mark is set again from time to time, as a server may have lost it. It follows what it marks: a collapse
+takes a mark away and then looks for data once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from ...backends.base import Command
+from ...keys import Keys
+
+__all__ = ["OpenPeriods"]
+
+_EVERY_US = 60_000_000
+_MOST_REMEMBERED = 1000
+
+
+class OpenPeriods:
+    """Which periods of one data set this process has marked.
+
+    Args:
+        ticks: microseconds of a clock that is never set.
+    """
+
+    def __init__(self, keys: Keys, ticks: Callable[[], int]) -> None:
+        self._keys = keys
+        self._ticks = ticks
+        self._marked: dict[str, int] = {}
+
+    def mark(self, names: Iterable[str], running: Iterable[str] = ()) -> list[Command]:
+        """The commands that mark periods, as far as that is needed.
+
+        Args:
+            running: periods that are not over; all others are marked with each write.
+        """
+        now = self._ticks()
+        last, running = now - _EVERY_US, set(running)
+        due = [name for name in names if name not in running or self._marked.get(name, last) <= last]
+        if len(self._marked) > _MOST_REMEMBERED:
+            self._marked.clear()
+        self._marked.update(dict.fromkeys(due, now))
+        return [("SADD", self._keys.open, *due)] if due else []
+
+    def forget(self) -> None:
+        """The server may have lost the marks."""
+        self._marked.clear()

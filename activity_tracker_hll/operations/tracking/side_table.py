@@ -1,0 +1,189 @@
+"""Reading side tables: who moved out of a bucket, and who came back.
+
+A side table is a last-writer-wins set. Member = an id, score = the stamp of its newest event in the bucket:
+positive, it was active; negative, it left. Merging a stamp keeps the newest by absolute value, active wins a
+tie. So merging is commutative, associative and idempotent: stamps may be sent again, by several processes, in
+any order, to a server that kept or lost an older state. Up to ``moved_limit`` members the newest event of
+each id wins; beyond it any subset that got in is right: counts stay right, only the return of an id that did
+not get in goes unseen.
+
+A table may hold 100,000 ids. It is read in pages, so that no command takes the server more than a millisecond
+or two, and what is remembered of it are hashes, not ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ... import bulk
+from ...backends.base import Command
+from ...errors import BackendError
+from ...hll.registers import Hashes
+from ...scripts.calls import EMPTY_TABLE, TableState
+from ..base import Operation, batched, items
+
+__all__ = ["ACTIVE", "LEFT", "Range", "Seen", "SideTable", "Stamps", "read_members"]
+
+_PAGE = 2000
+_RANGES_PER_BATCH = 64
+
+Stamps = NDArray[np.int64]
+
+
+class Range(NamedTuple):
+    """Members of a table, by their scores."""
+
+    key: str
+    low: str
+    high: str
+
+
+LEFT = ("-inf", "(0")
+"""Scores of ids that left last."""
+
+ACTIVE = ("(0", "+inf")
+"""Scores of ids that left once, and are back."""
+
+
+def read_members(
+    ranges: Sequence[Range], take: Callable[[int, list[bytes], list[int]], object]
+) -> Operation[dict[int, BackendError]]:
+    """Read members in order of their scores, page by page.
+
+    By scores and not by ranks: a member that changes meanwhile moves no other to where it is not seen.
+
+    Args:
+        take: called with the number of a range, ids, and their scores.
+
+    Returns:
+        The errors of ranges that could not be read.
+    """
+    errors: dict[int, BackendError] = {}
+    for numbers in batched(range(len(ranges)), _RANGES_PER_BATCH):
+        # From where on to read, and how many there have been read already.
+        open_at = {number: (ranges[number].low, 0) for number in numbers}
+        while open_at:
+            commands: list[Command] = [
+                ("ZRANGEBYSCORE", ranges[number].key, low, ranges[number].high, *_limit(offset))
+                for number, (low, offset) in open_at.items()
+            ]
+            replies = yield commands
+            for (number, (low, offset)), reply in zip(list(open_at.items()), replies, strict=True):
+                del open_at[number]
+                if isinstance(reply, BackendError):
+                    errors[number] = reply
+                    continue
+                ids, scores = _pairs(reply)
+                take(number, ids, scores)
+                if len(ids) == _PAGE:
+                    last = str(scores[-1])
+                    open_at[number] = last, scores.count(scores[-1]) + (offset if last == low else 0)
+    return errors
+
+
+def _limit(offset: int) -> tuple[str | int, ...]:
+    return ("WITHSCORES", "LIMIT", offset, _PAGE)
+
+
+def _pairs(reply: Any) -> tuple[list[bytes], list[int]]:
+    """Members and scores: in one list, or in pairs as the newer protocol has them."""
+    flat = items(reply)
+    if flat and isinstance(flat[0], (list, tuple)):
+        flat = [part for pair in flat for part in pair]
+    return flat[::2], [int(float(score)) for score in flat[1::2]]
+
+
+class Seen(NamedTuple):
+    """Ids that were active, none of them before `since`.
+
+    Attributes:
+        hashes: shape (n,).
+        since: stamps in microseconds, one for all or one for each.
+    """
+
+    hashes: Hashes
+    since: int | Stamps
+
+
+class SideTable:
+    """Who is out of a bucket, as far as it was read: for a process that knows hashes, but not ids.
+
+    Somebody of whom it does not know that he came back does no harm: that he is active is said once more.
+    """
+
+    def __init__(self) -> None:
+        self._state = EMPTY_TABLE
+        self._hashes = np.empty(0, np.uint64)  # sorted
+        self._left = np.empty(0, np.int64)  # when, of each
+
+    def forget(self) -> None:
+        """Read everything again the next time."""
+        self.__init__()  # type: ignore[misc]
+
+    @property
+    def members(self) -> int:
+        """How many members the table had when it was read."""
+        return self._state.members
+
+    def update(self, key: str, state: TableState) -> Operation[None]:
+        """Read what is new.
+
+        Args:
+            key: of the table.
+            state: as a push has just answered.
+
+        Raises:
+            BackendError: it cannot be read.
+        """
+        if state.members < self._state.members:
+            self.forget()  # the table was lost, or this is another server
+        before, self._state = self._state, state
+        if state == before or not state.left:
+            return
+        known = len(self._hashes)
+        newest = int(self._left.max(initial=0))
+        yield from self._read(Range(key, "-inf", f"-{newest}" if newest else "(0"))
+        # Who got in by an event older than the newest was not among them.
+        missed = state.members - before.members > len(self._hashes) - known or state.left > len(self._hashes)
+        if newest and missed:
+            yield from self._read(Range(key, *LEFT))
+
+    def _read(self, wanted: Range) -> Operation[None]:
+        hashes, left = [self._hashes], [self._left]
+
+        def take(_number: int, ids: list[bytes], scores: list[int]) -> None:
+            hashes.append(bulk.hashes_of_bytes(ids))
+            left.append(-np.array(scores, np.int64))
+
+        errors = yield from read_members([wanted], take)
+        for error in errors.values():
+            raise error
+        together, when = np.concatenate(hashes), np.concatenate(left)
+        order = np.lexsort((-when, together))
+        self._hashes, first = np.unique(together[order], return_index=True)
+        self._left = when[order][first]
+
+    def returned(self, seen: Sequence[Seen]) -> tuple[Hashes, Stamps, Stamps]:
+        """Who is out and was seen since: hashes, when they left, and since when they are back."""
+        since = np.full(len(self._hashes), -1, np.int64)
+        for part in seen if len(self._hashes) else ():
+            at = np.searchsorted(self._hashes, part.hashes)
+            np.minimum(at, len(self._hashes) - 1, out=at)
+            hit = self._hashes[at] == part.hashes
+            stamps = (
+                np.broadcast_to(np.int64(part.since), len(part.hashes))
+                if np.ndim(part.since) == 0
+                else part.since
+            )
+            np.maximum.at(since, at[hit], np.asarray(stamps)[hit])
+        back = since >= self._left
+        return self._hashes[back], self._left[back], since[back]
+
+    def are_back(self, hashes: Hashes) -> None:
+        """Forget who has come back."""
+        keep = ~np.isin(self._hashes, hashes)
+        self._hashes, self._left = self._hashes[keep], self._left[keep]

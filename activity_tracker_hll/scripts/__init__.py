@@ -1,0 +1,1 @@
+"""What runs on the server, in Lua, and how it is called: see :mod:`.calls`."""

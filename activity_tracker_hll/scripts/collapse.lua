@@ -1,0 +1,43 @@
+-- Stores the count of a bucket in one step with the expiry of its sketch, or hands out what it is made of.
+-- recount, look: 1 or 0; look: hand out also sketches without moves, as someone may have chosen their ids.
+-- NONE: nothing is there. DONE: it is counted. GONE: a recount without a sketch. TEXT stored: no number.
+-- FOREIGN stored tracked: the count was not made from the sketch. COUNTED n. READ: numbers of ids tracked,
+-- moved, and back by the side table, then both sketches; see store.lua.
+local stored = redis.call('GET', count)
+if stored and not string.match(stored, '^%d+$') then return {'TEXT', stored} end
+local tracked = cardinality(hll)
+local exists = tracked > 0 or redis.call('EXISTS', hll) == 1
+local foreign = false
+if stored then
+  -- A sketch whose count is stored has an expiry. One without is newer than the count, or was counted while
+  -- sketches were kept for ever.
+  local endless = exists and redis.call('TTL', hll) == -1
+  local estimated = redis.call('EXISTS', stderr) == 1
+  if stored == '0' and endless and tracked > 0 and not estimated then stored = false
+  else foreign = endless and expiry ~= 'keep' and not estimated and tonumber(stored) ~= tracked end
+end
+if foreign and not (recount == '1' and tracked > tonumber(stored)) then
+  return {'FOREIGN', stored, tracked}
+end
+if stored and recount == '0' then
+  expire({hll, moved, moves}, expiry, false)
+  return {'DONE'}
+end
+local moving = redis.call('EXISTS', moved) == 1
+if not exists then
+  if moving then error('CORRUPT: the sketch is gone but not what was moved out of it') end
+  return {stored and stored ~= '0' and 'GONE' or 'NONE'}
+end
+if moving or look == '1' then
+  -- Stand-ins for tests keep something else in place of a sketch; a nil would cut the reply.
+  local function read(key)
+    local value = redis.pcall('GET', key)
+    return type(value) == 'string' and value or ''
+  end
+  local back = redis.call('ZCOUNT', moves, '(0', '+inf')
+  return {'READ', tracked, cardinality(moved), back, read(hll), read(moved)}
+end
+redis.call('DEL', stderr)
+redis.call('SET', count, tracked)
+expire({hll}, expiry, true) -- without moves there is nothing else
+return {'COUNTED', tracked}

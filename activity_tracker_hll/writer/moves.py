@@ -1,0 +1,124 @@
+"""The moves of one bucket and period that a writer made or saw: of each id the newest event.
+
+The newest event of an id wins, across processes: stamps are merged on the server in any order, and again
+whenever it may have lost some (see :mod:`..operations.tracking.side_table`). Within this process ticks tell
+what came first; an event gets its stamp when it is first sent, and keeps it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..operations.tracking.side_table import Seen
+from ..operations.tracking.stamps import ServerClock
+
+__all__ = ["Moves"]
+
+
+@dataclass(slots=True)
+class _Newest:
+    """The newest event of an id: whether it was active or left, and when.
+
+    Attributes:
+        stamp: as it was sent; 0 before that.
+        floor: least stamp it may get, as it comes after what was sent before.
+    """
+
+    hash: int
+    active: bool
+    ticks: int
+    stamp: int = 0
+    floor: int = 0
+
+
+class Moves:
+    """Newest events by id."""
+
+    def __init__(self) -> None:
+        self._newest: dict[bytes, _Newest] = {}
+        self._unsent: set[bytes] = set()  # the server may not have these
+        self._new: set[bytes] = set()  # a part of these: it never had them
+
+    def __len__(self) -> int:
+        return len(self._newest)
+
+    @property
+    def unsent(self) -> int:
+        """How many ids the server may not know of."""
+        return len(self._unsent)
+
+    @property
+    def new(self) -> int:
+        """How many of them it was never known to know of."""
+        return len(self._new)
+
+    def leave(self, id: bytes, hash: int, ticks: int) -> None:
+        """An id leaves."""
+        self._set(id, hash, ticks, active=False)
+
+    def observe(self, seen: Sequence[Seen]) -> None:
+        """Take in who was active after it left, by an event that is not sent yet; `since` in ticks."""
+        left = [id for id in self._new if not self._newest[id].active]
+        if not left or not seen:
+            return
+        hashes = np.fromiter((self._newest[id].hash for id in left), np.uint64, len(left))
+        latest = np.full(len(left), -1, np.int64)
+        order = np.argsort(hashes)
+        ordered = hashes[order]
+        for part in seen:
+            at = np.minimum(np.searchsorted(ordered, part.hashes), len(ordered) - 1)
+            hit = ordered[at] == part.hashes
+            since = np.broadcast_to(np.asarray(part.since, np.int64), len(part.hashes))
+            np.maximum.at(latest, order[at[hit]], since[hit])
+        for id, ticks in zip(left, latest.tolist(), strict=True):
+            newest = self._newest[id]
+            if ticks >= newest.ticks:
+                self._set(id, newest.hash, ticks, active=True)
+
+    def remember(self, returned: Mapping[bytes, int], hashes: Sequence[int]) -> None:
+        """Keep who was found to be back, and has been told so to the server, with stamps."""
+        for (id, stamp), hash in zip(returned.items(), hashes, strict=True):
+            newest = self._newest.get(id)
+            if newest is None or (id not in self._new and newest.stamp <= stamp):
+                self._newest[id] = _Newest(hash, active=True, ticks=0, stamp=stamp)
+
+    def stamps(self, clock: ServerClock, *, everything: bool = False) -> dict[bytes, int]:
+        """Signed stamps to send: of what is unsent, or of everything."""
+        made: dict[bytes, int] = {}
+        for id in self._newest if everything else self._unsent:
+            newest = self._newest[id]
+            if not newest.stamp:
+                newest.stamp = max(clock.stamp(newest.ticks), newest.floor)
+            made[id] = newest.stamp if newest.active else -newest.stamp
+        return made
+
+    def acknowledge(self, sent: Mapping[bytes, int], *, keep: bool) -> None:
+        """The server has these; what has happened since stays unsent.
+
+        Args:
+            keep: whether there is room to keep them, in case the server loses them.
+        """
+        for id, stamp in sent.items():
+            newest = self._newest.get(id)
+            if newest is not None and newest.stamp == abs(stamp) and newest.active == (stamp > 0):
+                self._unsent.discard(id)
+                self._new.discard(id)
+                if not keep:
+                    del self._newest[id]
+
+    def doubt(self) -> None:
+        """The server may have lost some."""
+        self._unsent.update(self._newest)
+
+    def _set(self, id: bytes, hash: int, ticks: int, *, active: bool) -> None:
+        before = self._newest.get(id)
+        if before is not None and before.ticks > ticks:
+            return
+        # It comes after the one before, whatever the clock has learned in between; active wins a tie.
+        floor = 0 if before is None else max(before.stamp, before.floor) + (not active)
+        self._newest[id] = _Newest(hash, active, ticks, floor=floor)
+        self._unsent.add(id)
+        self._new.add(id)

@@ -1,0 +1,305 @@
+"""The high-volume writer as users see it: a call costs an append to a list, threads do the rest.
+
+``track`` takes no lock, waits for nothing, and raises only for bad arguments. What is kept between two pushes
+is the :mod:`.buffer`'s, threads are the :mod:`.worker`'s, forks and ends the :mod:`.lifecycle`'s.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import time
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from .. import arguments
+from ..backends.base import BaseBackend
+from ..errors import ArgumentTypeError, ArgumentValueError, WriterClosedError
+from ..ids import check_batch, encode
+from ..keys import check_bucket
+from ..planner import Planner
+from ..shorthands import of
+from . import lifecycle
+from .buffer import Buffer, Limits
+from .intake import Append, Appends, Marker
+from .statistics import Statistics
+from .worker import Worker
+
+__all__ = ["BaseWriter", "BufferedTracker"]
+
+_LOG = logging.getLogger("activity_tracker_hll")
+_PATIENCE_S = 1.0
+
+
+class BaseWriter:
+    """The writer but for how one waits for it.
+
+    Args:
+        planner: of the tracker it belongs to.
+        backend: of the tracker; the writer has one of its own made from it.
+
+    Others: see :meth:`.ActivityTracker.buffered`.
+    """
+
+    def __init__(
+        self,
+        planner: Planner,
+        backend: BaseBackend,
+        *,
+        flush_interval: float = 1.0,
+        close_timeout: float = 10.0,
+        refresh_interval: float = 60.0,
+        max_sketches: int = 8192,
+        max_moves: int = 100_000,
+        on_error: Callable[[Exception], object] | None = None,
+    ) -> None:
+        if on_error is not None and not callable(on_error):
+            raise ArgumentTypeError(f"on_error must be callable, got {on_error!r}")
+        interval = arguments.seconds(flush_interval, "flush_interval")
+        self._planner = planner
+        self._close_timeout = arguments.seconds(close_timeout, "close_timeout")
+        self._limits = Limits(
+            arguments.integer(max_sketches, "max_sketches", minimum=1),
+            arguments.integer(max_moves, "max_moves", minimum=1),
+            round(arguments.seconds(refresh_interval, "refresh_interval") * 1_000_000),
+        )
+        self._buffers: dict[int, Buffer] = {}
+        self._worker = Worker(
+            planner,
+            backend.for_writer(max(interval, _PATIENCE_S)),
+            self._buffers,
+            interval,
+            on_error,
+        )
+        self._append = self._buffer(0).intake.appends
+        self._closed = False
+        self._forked_from: lifecycle.ForkedFrom | None = None
+        lifecycle.register(self)
+
+    @property
+    def statistics(self) -> Statistics:
+        """What became of the events so far, in this process."""
+        numbers = [buffer.numbers() for buffer in list(self._buffers.values())]
+        tracked, pushed, pending, dropped, late = map(sum, zip(*numbers, strict=True))
+        sent, error = self._worker.bytes, self._worker.last_error
+        return Statistics(tracked, pushed, pending, dropped, late, sent, error)
+
+    def flush_within(self, limit: float) -> Statistics:
+        """Push everything, within so many seconds."""
+        self._worker.flush(limit)
+        return self.statistics
+
+    def close_within(self, limit: float | None = None) -> Statistics:
+        """Push everything and end, within so many seconds; None = those given to the constructor."""
+        deadline = time.monotonic() + (self._close_timeout if limit is None else limit)
+        if self._closed:
+            return self.statistics
+        self._closed = True
+        self._append = Appends(_refuse)
+        lifecycle.unregister(self)
+        statistics = self.statistics
+        orphaned = self._forked_from is not None and self._forked_from.has_ended
+        if statistics.pending or self._worker.has_started or orphaned:
+            statistics = self.flush_within(max(deadline - time.monotonic(), 0.001))
+        self._worker.stop(deadline)
+        if statistics.pending:
+            _LOG.error(
+                "%d events were not pushed in time and are lost: %s",
+                statistics.pending,
+                statistics.last_error,
+            )
+        return statistics
+
+    def limit(self, timeout: float | None) -> float:
+        """Seconds to wait, checked."""
+        return self._close_timeout if timeout is None else arguments.seconds(timeout, "timeout")
+
+    # Forks
+
+    def locks(self) -> list[Any]:
+        """What has to be held during a fork."""
+        return [buffer.lock for buffer in list(self._buffers.values())]
+
+    def after_fork(self, parent: int) -> None:
+        """In the child."""
+        for buffer in self._buffers.values():
+            buffer.after_fork()
+        self._worker.after_fork()
+        self._append = Appends(_refuse) if self._closed else self._buffers[0].intake.appends
+        self._forked_from = lifecycle.ForkedFrom(parent)
+
+    # Events
+
+    def _open(self, bucket: str | None) -> Append:
+        """How to append to a bucket that has no queue yet."""
+        name = self._planner.context.trackable(check_bucket(bucket))
+        if not self._planner.periods:
+            raise ArgumentValueError("periods must be given, here or to the tracker's constructor")
+        self._worker.start()
+        buffer = self._buffers[0]
+        buffer.open(self._planner.clock())
+        return buffer.intake.append_to(name)
+
+    def _track(
+        self,
+        periods: Iterable[str] | None,
+        id: object,
+        bucket: str | None,
+        old_id: object,
+        old_bucket: str | None,
+        date: dt.date | None,
+        shard: int,
+    ) -> None:
+        """Everything that is not the common case."""
+        if self._closed:
+            _refuse(None)
+        if periods is None and date is None and old_id is None and shard == 0 and id is not None:
+            self._append[bucket](_plain(id, "id"))
+            return
+        kinds = self._planner.kinds(periods)
+        event = self._planner.event(kinds, id, bucket, old_id, old_bucket, date)
+        names = None if periods is None and date is None else self._planner.names(kinds, event)
+        clock = self._planner.data_set(shard).clock
+        ticks = clock.ticks() if event.stamp is None else clock.ticks_at(event.stamp)
+        buffer = self._buffers.get(shard) or self._buffer(shard)
+        self._worker.start()
+        buffer.open(self._planner.clock())
+        intake = buffer.intake
+        intake.marked = True
+        addition, append = None, None
+        if event.id is not None:
+            addition = Marker(event.id, ticks, names)
+            append = intake.append_to(event.bucket)
+            append(addition)
+        if event.old_id is not None:
+            if append is None or not intake.is_overflow(append):
+                append = intake.append_to(event.old_bucket)
+            append(Marker(event.old_id, ticks, names, leaves=True, after=addition))
+
+    def _buffer(self, shard: int) -> Buffer:
+        data = self._planner.data_set(shard)
+        buffer = Buffer(
+            self._planner.context,
+            data,
+            self._planner.periods or (),
+            self._limits,
+            self._worker.random,
+            self._open,
+        )
+        return self._buffers.setdefault(shard, buffer)
+
+
+class BufferedTracker(BaseWriter):
+    """Tracks without waiting; made by :meth:`.ActivityTracker.buffered`.
+
+    Calls may come from any thread, from signal handlers, and from the garbage collector. None of them
+    waits for the network or raises because of it.
+    """
+
+    def track(
+        self,
+        periods: Iterable[str] | None = None,
+        *,
+        id: object = None,
+        bucket: str | None = None,
+        old_id: object = None,
+        old_bucket: str | None = None,
+        date: dt.date | None = None,
+        shard: int = 0,
+    ) -> None:
+        """Record that an id was active; arguments as of :meth:`.ActivityTracker.track`.
+
+        Raises:
+            ArgumentTypeError, ArgumentValueError: bad arguments. (A str that is too long or cannot be encoded
+                is found later: it is dropped, counted, and reported to `on_error`.)
+            WriterClosedError: after close().
+        """
+        # The common case, with nothing in it that is not needed; it is a tenth of a microsecond.
+        if (
+            periods is date is old_id  # type: ignore[comparison-overlap]
+            and not shard
+            and type(id) is str
+            and id
+        ):
+            try:
+                self._append[bucket](id)
+            except TypeError:
+                check_bucket(bucket)  # one that cannot be hashed
+                raise
+        else:
+            self._track(periods, id, bucket, old_id, old_bucket, date, shard)
+
+    def track_many(
+        self,
+        ids: Iterable[object],
+        periods: Iterable[str] | None = None,
+        *,
+        bucket: str | None = None,
+        date: dt.date | None = None,
+        shard: int = 0,
+    ) -> None:
+        """Record that many ids were active; see :meth:`.ActivityTracker.track_many`."""
+        batch: Any = check_batch(ids, "ids")
+        plain = [
+            _plain(id, f"ids[{place}]")
+            for place, id in enumerate(batch.tolist() if isinstance(batch, np.ndarray) else batch)
+        ]
+        if periods is None and date is None and shard == 0:
+            append = self._append[bucket]
+            for id in plain:
+                append(id)
+        else:
+            for id in plain:
+                self._track(periods, id, bucket, None, None, date, shard)
+
+    track_hourly = of(track, ["hourly"])
+    track_daily = of(track, ["daily"])
+    track_weekly = of(track, ["weekly"])
+    track_monthly = of(track, ["monthly"])
+    track_quarterly = of(track, ["quarterly"])
+    track_yearly = of(track, ["yearly"])
+
+    def flush(self, timeout: float | None = None) -> Statistics:
+        """Push everything that was tracked before, and wait until the server has it.
+
+        Args:
+            timeout: seconds to wait; None = as long as close() does.
+
+        Returns:
+            The statistics; where `pending` is not 0, time was up.
+        """
+        return self.flush_within(self.limit(timeout))
+
+    def close(self, timeout: float | None = None) -> Statistics:
+        """Push everything and end the threads; what is still pending then is lost, and logged.
+
+        Args and returns: see :meth:`flush`.
+        """
+        return self.close_within(self.limit(timeout))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _plain(id: object, argument: str) -> str | bytes:
+    """An id as a queue holds it."""
+    encoded = encode(id, argument)
+    try:
+        return encoded.decode()
+    except UnicodeDecodeError:
+        return encoded
+
+
+def _refuse(_event: object) -> Any:
+    raise WriterClosedError("the buffered tracker is closed")

@@ -1,0 +1,40 @@
+"""The window: the periods that run, one of each kind, and until when that is sure.
+
+Events in the queues bear no time of their own. They belong to the window in which they were appended, so the
+queues are emptied where it ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+from typing import NamedTuple
+
+from ..periods import Calendar
+
+__all__ = ["Window"]
+
+
+class Window(NamedTuple):
+    """Names of the running periods; times are seconds since the epoch.
+
+    Attributes:
+        periods: one of each kind.
+        since: when that was found out; a clock may be set back before it.
+        until: when it has to be looked at again; the periods may be the same then.
+    """
+
+    periods: tuple[str, ...]
+    since: float
+    until: float
+
+    @classmethod
+    def at(cls, calendar: Calendar, kinds: Sequence[str], now: float) -> Window:
+        """The window that is open at a moment."""
+        running = [calendar.running(kind, now) for kind in kinds]
+        until = min((found.sure_until for found in running), default=inf)
+        return cls(tuple(found.period.name for found in running), now, until)
+
+    def contains(self, now: float) -> bool:
+        """Whether the periods are surely the same still."""
+        return self.since <= now < self.until
