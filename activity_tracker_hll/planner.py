@@ -132,8 +132,7 @@ class Planner:
         Raises:
             ArgumentTypeError, ArgumentValueError: naming the argument.
         """
-        moment = None if date is None else self._moment(date, kinds)
-        stamp = self.calendar.microseconds(date) if isinstance(date, datetime) else None
+        moment, stamp = self._when(date, kinds)
         bucket = self.context.trackable(check_bucket(bucket))
         old_bucket = self.context.trackable(check_bucket(old_bucket, "old_bucket"))
         if id is None and old_id is None:
@@ -152,6 +151,13 @@ class Planner:
     def running(self) -> set[str]:
         """Names of all periods that run, and do so for a while."""
         return self._tracking.running(self.clock())
+
+    def _when(self, date: dt.date | None, kinds: Sequence[str]) -> tuple[datetime | None, int | None]:
+        """When an event was, if that is said, and the microseconds since 1970, if it is said to the second."""
+        if date is None:
+            return None, None
+        stamp = self.calendar.microseconds(date) if isinstance(date, datetime) else None
+        return self._moment(date, kinds), stamp
 
     def _moment(self, date: dt.date, kinds: Sequence[str]) -> datetime:
         return self.calendar.moment(date, "date", needs_hour="hourly" in kinds)
@@ -186,8 +192,9 @@ class Planner:
     ) -> Operation[None]:
         """See :meth:`.ActivityTracker.track_many`."""
         kinds = self.kinds(periods)
-        event = self.event(kinds, b"-", bucket, None, None, date)
-        return self._tracking.track_many(self.data_set(shard), kinds, ids, event, self.clock())
+        bucket = self.context.trackable(check_bucket(bucket))
+        each = Event(None, bucket, None, None, *self._when(date, kinds))
+        return self._tracking.track_many(self.data_set(shard), kinds, ids, each, self.clock())
 
     def import_events(
         self,

@@ -15,6 +15,8 @@ is marked (*) beyond three times that, and a goal that is missed by less has a q
 
 from __future__ import annotations
 
+import time
+
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
@@ -40,8 +42,8 @@ from _trials import (
 from rich.table import Table
 
 from activity_tracker_hll import ActivityTracker, Estimate, HyperLogLog
-from activity_tracker_hll.backends.scripts import WRITE
 from activity_tracker_hll.hll.unions import union_of_remainders
+from activity_tracker_hll.scripts.calls import answer, call_write
 
 Rows = list[dict[str, Any]]
 DAY = date(2026, 1, 1)
@@ -117,14 +119,13 @@ def count(counter: ActivityTracker, bucket: str) -> Estimate:
 def move_out(counter: ActivityTracker, bucket: str, ids: Ids) -> None:
     """What track(old_id=..., old_bucket=...) does, many at a time."""
     backend = counter.backend
-    counted, hll, moved, out, back, _ = backend.keys.bucket(PERIOD, bucket)
-    keys = (counted, hll, moved, out, back, backend.keys.temporary(PERIOD, bucket, "moves"))
+    keys = backend.keys.bucket(PERIOD, bucket)
     encoded = backend.ids.many(ids)
+    now = -time.time_ns() // 1000
     for start in range(0, len(encoded), PER_CALL):
-        part = [argument for id in encoded[start : start + PER_CALL] for argument in (id, 0)]
-        [reply] = backend.execute([WRITE.call(keys, backend.moved_limit, 0, *part)])
-        if isinstance(reply, Exception):
-            raise reply
+        moves = [(id, now) for id in encoded[start : start + PER_CALL]]
+        [reply] = backend.execute([call_write(keys, backend.moved_limit, (), moves)])
+        answer(reply)
 
 
 def moves_on_server(server: Server, plan: Plan, tracked: int) -> list[ServerCell]:

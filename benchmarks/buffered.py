@@ -316,7 +316,7 @@ def end_to_end(server: Server, sizes: Sizes, seconds: float) -> EndToEnd:
         cost(server, "PFADD, one id a command", one_by_one),
         cost(server, f"PFADD, {PER_CALL} ids a command", lambda: pfadd(server, [("variadic", events)])),
     ]
-    written: Any = list(server.client.scan_iter("*:{daily-*}:hll"))
+    written: Any = list(server.client.scan_iter("{*:daily-*}:hll"))
     sketches: Any = server.client.mget([*written, PLAIN, "variadic"])
     first, *others = [codec.decode(sketch) for sketch in sketches]
     equal = len(written) == 2 and all((first == other).all() for other in others)

@@ -120,7 +120,7 @@ def by_hand(server: Server, events: list[tuple[str, str, datetime]]) -> None:
 
 def key(day: date, bucket: str) -> str:
     """As the library names it."""
-    return f"active:{{daily-{day:%Y%m%d}:{bucket}}}:hll"
+    return f"{{active:daily-{day:%Y%m%d}:{bucket}}}:hll"
 
 
 def importers(server: Server, events: Events) -> dict[str, Callable[[], object]]:

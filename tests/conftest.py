@@ -23,6 +23,7 @@ import redis
 
 from activity_tracker_hll import ActivityTracker, ActivityTrackerError
 from activity_tracker_hll.backends.embedded import EmbeddedServer
+from activity_tracker_hll.keys import BucketKeys
 
 # No example is timed: speed lives in benchmarks/. CI tries the same examples each time.
 hypothesis.settings.register_profile("tests", deadline=None, derandomize=bool(os.environ.get("CI")))
@@ -57,13 +58,23 @@ class Server:
         return tracker
 
     def names(self) -> list[str]:
-        """All keys, sorted, without the settings and what is temporary."""
+        """All keys, sorted, without the settings and marks."""
         keys = [key.decode() for key in self.client.scan_iter(count=10_000)]
-        return sorted(key for key in keys if not key.endswith("{meta}") and ":tmp:" not in key)
+        return sorted(key for key in keys if not key.endswith(("{meta}", "{open}")))
 
     def raise_on(self, bucket: str, when: date = YESTERDAY) -> None:
         """Put a list where a bucket's sketch should be."""
-        self.client.rpush(f"active:{{daily-{when:%Y%m%d}:{bucket}}}:hll", "no sketch")
+        self.client.rpush(f"{{active:daily-{when:%Y%m%d}:{bucket}}}:hll", "no sketch")
+
+
+def left(client: Any, keys: BucketKeys) -> set[bytes]:
+    """Ids whose newest event in a bucket is that they left it."""
+    return set(client.zrangebyscore(keys.moves, "-inf", "(0"))
+
+
+def back(client: Any, keys: BucketKeys) -> set[bytes]:
+    """Ids that left a bucket once and were active in it since."""
+    return set(client.zrangebyscore(keys.moves, "(0", "+inf"))
 
 
 def program(name: str) -> str | None:

@@ -191,14 +191,25 @@ CONSTRUCTOR = [
     ({"week_start": "monday"}, T, "^week_start must be an int"),
     ({"buckets": "abc"}, T, "^buckets must be a list"),
     ({"aggregate_buckets": {"t": ["x"]}, "buckets": ["a"]}, V, "unknown buckets"),
-    ({"retention": timedelta(days=-1)}, V, "^retention must not be negative"),
-    ({"retention": 35}, T, "^retention must be a timedelta or None, got 35"),
-    ({"retention": "35 days"}, T, "^retention must be a timedelta or None"),
+    ({"keep_sketches": timedelta(days=-1)}, V, "^keep_sketches must not be negative"),
+    ({"keep_sketches": 35}, T, "^keep_sketches must be a timedelta or None, got 35"),
+    ({"keep_sketches": "35 days"}, T, "^keep_sketches must be a timedelta or None"),
+    ({"keep_sketches": True}, T, "^keep_sketches must be a timedelta or None"),
+    ({"keep_sketches": ["daily"]}, T, "^keep_sketches must be a timedelta or None"),
     (
-        {"retention": timedelta(days=7), "periods": ["daily", "monthly"]},
+        {"keep_sketches": timedelta(days=7), "periods": ["daily", "monthly"]},
         V,
-        "^retention must be at least 31 days.*monthly",
+        "^keep_sketches must be at least 31 days.*monthly",
     ),
+    (
+        {"keep_sketches": {"monthly": timedelta(days=30)}, "periods": ["daily", "monthly"]},
+        V,
+        "^keep_sketches must be at least 31 days.*monthly",
+    ),
+    ({"keep_sketches": {"daily": 35}}, T, r"^keep_sketches\['daily'\] must be a timedelta or None, got 35"),
+    ({"keep_sketches": {"daily": timedelta(-1)}}, V, r"^keep_sketches\['daily'\] must not be negative"),
+    ({"keep_sketches": {"dayly": None}}, V, r"^keep_sketches\['dayly'\] must be one of hourly, daily"),
+    ({"keep_sketches": {1: None}}, T, r"^keep_sketches\[1\] must be one of hourly, daily"),
     ({"moved_limit": -1}, V, "^moved_limit must be at least 0, got -1"),
     ({"moved_limit": 100_001}, V, "^moved_limit must be at most 100000"),
     ({"moved_limit": 1e4}, T, "^moved_limit must be an int"),
@@ -247,10 +258,28 @@ def test_unknown_options_of_the_backend():
         ActivityTracker(["daily"], backend=ActivityTracker(["daily"]).backend, host="x")
 
 
-def test_a_period_longer_than_the_retention_is_refused_where_it_is_first_used(server):
-    tracker = server.tracker(["daily"], retention=timedelta(days=2))
-    with pytest.raises(ArgumentValueError, match="retention must be at least 7 days"):
-        tracker.track(["weekly"], id=1)
+@pytest.mark.parametrize("keep", [timedelta(days=2), {"weekly": timedelta(days=2)}])
+def test_a_period_longer_than_sketches_are_kept_is_refused_where_it_is_first_used(server, keep):
+    tracker = server.tracker(["daily"], keep_sketches=keep)
+    for act in (
+        lambda: tracker.track(["weekly"], id=1),
+        lambda: tracker.track_many([1], ["weekly"]),
+        lambda: tracker.import_events([(1, None, TODAY)], ["weekly"]),
+        lambda: tracker.collapse(["weekly"]),
+        lambda: tracker.track_weekly(id=1),
+    ):
+        with pytest.raises(ArgumentValueError, match="keep_sketches must be at least 7 days"):
+            act()
+    assert server.client.keys() == []
+    tracker.track(id=1)
+    assert tracker.lookup("weekly") != []  # what is stored can be read
+
+
+def test_the_option_that_was_called_otherwise_before_is_no_option():
+    with pytest.raises(ArgumentTypeError, match="retention"):
+        ActivityTracker(["daily"], retention=timedelta(days=9))
+    with pytest.raises(ArgumentTypeError, match="retention"):
+        ActivityTracker(["daily"], backend="embedded", retention=timedelta(days=9))
 
 
 def test_one_bad_id_never_poisons_a_batch(server):

@@ -258,7 +258,7 @@ def test_retention_of_zero_loses_nothing_that_was_acknowledged(real_server):
     accepted, refused, go = [], [], threading.Event()
 
     def write(number):
-        tracker = real_server.tracker(retention=timedelta(0))
+        tracker = real_server.tracker(keep_sketches=timedelta(0))
         go.wait()
         for n in range(300):
             id = f"{number}-{n}"
@@ -275,7 +275,7 @@ def test_retention_of_zero_loses_nothing_that_was_acknowledged(real_server):
     go.set()
     while len(accepted) < 100 and any(thread.is_alive() for thread in threads):
         time.sleep(0.001)
-    real_server.tracker(retention=timedelta(0)).collapse()
+    real_server.tracker(keep_sketches=timedelta(0)).collapse()
     for thread in threads:
         thread.join()
     count = real_server.tracker().lookup(start=YESTERDAY, end=TODAY)[0][1][None]

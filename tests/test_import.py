@@ -268,7 +268,7 @@ def test_ids_that_return_in_a_large_lot_are_back(server, secret):
 
 
 def test_a_sketch_that_was_collapsed_keeps_its_expiry(real_server):
-    tracker = real_server.tracker(retention=timedelta(days=2))
+    tracker = real_server.tracker(keep_sketches=timedelta(days=2))
     tracker.track_many(range(100), date=YESTERDAY)
     tracker.collapse()
     key = tracker.backend.keys.bucket(f"daily-{YESTERDAY:%Y%m%d}", None).hll
@@ -280,7 +280,7 @@ def test_a_sketch_that_was_collapsed_keeps_its_expiry(real_server):
 
 
 def test_late_events_are_counted_each_and_make_no_key(real_server):
-    tracker = real_server.tracker(["daily", "monthly"], retention=timedelta(0))
+    tracker = real_server.tracker(["daily", "monthly"], keep_sketches=timedelta(0))
     gone = date(2020, 1, 15)
     tracker.track(id=1, date=gone)
     tracker.collapse(date=date(2020, 2, 15), max_periods=40, periods=["daily", "monthly"])
@@ -484,7 +484,7 @@ def test_one_moment_of_numpy_for_all(real_server, unit):
     moment = np.datetime64("1970-01-01").astype(f"M8[{unit}]")
     for date_ in (moment, np.repeat(moment, 200)):
         assert tracker.import_events((np.arange(200), "a", date_)).events == 200
-    assert [*tracked(real_server)] == [b"active:{daily-19700101:a}:hll"]
+    assert [*tracked(real_server)] == [b"{active:daily-19700101:a}:hll"]
 
 
 class Site(str, Enum):  # noqa: UP042 (a StrEnum shows its value)

@@ -1,15 +1,16 @@
 """Moves: exact small cases on every server, statistics on the real ones."""
 
 import random
+from datetime import datetime
 from math import sqrt
 
 import pytest
-from conftest import TODAY, YESTERDAY
+from conftest import NOON, TODAY, YESTERDAY
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from activity_tracker_hll.commands.pending import write_call
 from activity_tracker_hll.hll.estimators import standard_error
+from activity_tracker_hll.scripts import calls
 
 NAME = f"daily-{TODAY:%Y%m%d}"
 
@@ -19,12 +20,17 @@ def counts(tracker, *buckets):
     return [row[bucket] for bucket in buckets]
 
 
+def stamps(server, bucket):
+    """A bucket's side table: of each id the stamp of its newest event, negative if it left."""
+    held = server.client.zrange(f"{{active:{NAME}:{bucket}}}:moves", 0, -1, withscores=True)
+    return {member.decode(): int(score) for member, score in held}
+
+
 def table(server, bucket):
     """(out, back) of a bucket."""
-    return tuple(
-        {member.decode() for member in server.client.smembers(f"active:{{{NAME}:{bucket}}}:{part}")}
-        for part in ("out", "back")
-    )
+    held = stamps(server, bucket)
+    assert 0 not in held.values()
+    return {id for id, stamp in held.items() if stamp < 0}, {id for id, stamp in held.items() if stamp > 0}
 
 
 @pytest.fixture(params=[1, 2], ids=["once", "every command twice"])
@@ -124,6 +130,63 @@ def test_a_full_table_still_counts_right(tracker, server):
     assert sum(map(len, table(server, "a"))) == 3
 
 
+def test_a_stamp_is_the_servers_time_to_the_microsecond(server):
+    """By which all processes agree on what came last; the client's clock only says which period runs."""
+    tracker = server.tracker(clock=lambda: NOON - 11 * 3600)
+
+    def now():
+        seconds, microseconds = server.client.time()
+        return 1_000_000 * seconds + microseconds
+
+    before = now()
+    for n in range(50):
+        tracker.track(old_id=n, old_bucket="a")
+    left = stamps(server, "a")
+    assert all(before <= -stamp <= now() + 1_000_000 for stamp in left.values())
+    assert sorted(left, key=left.__getitem__, reverse=True) == [str(n) for n in range(50)]
+    assert len(set(left.values())) == 50
+    tracker.track(id=7, bucket="a")
+    assert stamps(server, "a")["7"] > max(-stamp for stamp in left.values())
+
+
+@pytest.mark.parametrize("how", ["track", "track_many", "large", "import", "large import"])
+def test_only_what_came_after_a_move_is_a_return(tracker, server, how):
+    """An event with a moment is as old as that: a log that is imported again undoes no move."""
+    midnight = datetime.combine(TODAY, datetime.min.time())
+    filler = range(10**6, 10**6 + (300 if "large" in how else 0))
+    write = {
+        "track": lambda ids, when: [tracker.track(id=id, bucket="a", date=when) for id in ids],
+        "import": lambda ids, when: tracker.import_events([(id, "a", when) for id in ids]),
+        "track_many": lambda ids, when: tracker.track_many(ids, bucket="a", date=when),
+    }["import" if "import" in how else "track" if how == "track" else "track_many"]
+    write([*range(10), *filler], midnight)
+    for id in range(5):
+        tracker.track(old_id=id, old_bucket="a")
+    left = table(server, "a")
+    assert left == ({"0", "1", "2", "3", "4"}, set())
+    [before] = counts(tracker, "a")
+    write([*range(10), *filler], midnight)
+    assert table(server, "a") == left
+    assert counts(tracker, "a") == [before]
+    write([*range(2), *filler], TODAY)  # a day says nothing of when: now
+    assert table(server, "a") == ({"2", "3", "4"}, {"0", "1"})
+
+
+def test_an_event_is_never_newer_than_the_call(server):
+    """Who gives a moment to come would keep the id from ever leaving."""
+    tracker = server.tracker()
+    soon = datetime.combine(TODAY, datetime.max.time())
+    tracker.track(old_id="x", old_bucket="a")
+    for _ in range(2):
+        tracker.track(id="x", bucket="a", date=soon)
+        assert table(server, "a") == (set(), {"x"})
+        tracker.track(old_id="x", old_bucket="a")
+        assert table(server, "a") == ({"x"}, set())
+    tracker.track(old_id="x", old_bucket="a", date=soon)
+    tracker.track(id="x", bucket="a")
+    assert table(server, "a") == (set(), {"x"})
+
+
 def test_moves_of_all_periods_in_one_round_trip(server, monkeypatch):
     tracker = server.tracker(["daily", "monthly", "yearly"])
     tracker.track(id=1, bucket="a")
@@ -137,7 +200,7 @@ def test_moves_of_all_periods_in_one_round_trip(server, monkeypatch):
     tracker.track(id=2, bucket="b", old_id=1, old_bucket="a")
     assert len(batches) == 1
     verbs = [command[0] for command in batches[0]]
-    assert verbs == ["PFADD", "SMOVE"] * 3 + ["EVALSHA"] * 3  # every add before any removal
+    assert verbs == ["PFADD", "ZADD"] * 3 + ["EVALSHA"] * 3  # every add before any removal
     for kind in ("daily", "monthly", "yearly"):
         assert tracker.lookup(kind, buckets=["a", "b"], live=True)[-1][1] == {"a": 0, "b": 1}
 
@@ -152,7 +215,9 @@ def test_collapsed_counts_after_moves_carry_their_error(server):
     assert row["a"] == pytest.approx(900, abs=4 * row["a"].stderr)
     assert row["a"].stderr != standard_error(row["a"])
     assert row["b"].stderr == standard_error(row["b"])
-    assert float(server.client.hget(f"active:{{daily-{YESTERDAY:%Y%m%d}}}:stderr", "a")) == row["a"].stderr
+    stderr = "{{active:daily-{:%Y%m%d}:{}}}:stderr".format
+    assert float(server.client.get(stderr(YESTERDAY, "a"))) == row["a"].stderr
+    assert server.client.get(stderr(YESTERDAY, "b")) is None
 
 
 # A small world in which every id's bucket is known: after any sequence of moves the counts are exact
@@ -197,10 +262,11 @@ def test_any_sequence_of_moves_makes_exact_aggregates_when_small(server, steps):
 
 def move_out(tracker, bucket, ids, size=1000):
     """Move many ids out of a bucket of today, through the library's own script."""
+    keys = tracker.backend.keys.bucket(NAME, bucket)
     for start in range(0, len(ids), size):
-        part = [b"%d" % id for id in ids[start : start + size]]
-        command = write_call(tracker._context, (NAME, bucket), [], [(id, 0) for id in part])
-        assert tracker.backend.execute([command]) == [b"OK"]
+        part = [(b"%d" % id, -(10**15 + id)) for id in ids[start : start + size]]
+        [reply] = tracker.backend.execute([calls.call_write(keys, tracker.backend.moved_limit, (), part)])
+        assert calls.answer(reply)[0] == b"OK"
 
 
 # DESIGN section 3, column "PFCOUNT difference", and for 10 % the same theory that gives the others.
@@ -257,10 +323,10 @@ def remainder_coverage(server, total, remaining, bases, trials):
         tracker = server.tracker(moved_limit=0)
         source = random.Random(base)
         tracker.track_many(source.sample(range(10**12), total), bucket="moved")
-        moved = f"active:{{{NAME}:moved}}:hll"
+        moved = f"{{active:{NAME}:moved}}:hll"
         for _ in range(trials):
-            server.client.copy(moved, f"active:{{{NAME}:a}}:hll", replace=True)
-            server.client.copy(moved, f"active:{{{NAME}:a}}:moved", replace=True)
+            server.client.copy(moved, f"{{active:{NAME}:a}}:hll", replace=True)
+            server.client.copy(moved, f"{{active:{NAME}:a}}:moved", replace=True)
             tracker.track_many(source.sample(range(10**12, 2 * 10**12), remaining), bucket="a")
             low, high = counts(tracker, "a")[0].interval()
             covered += low <= remaining <= high
@@ -287,8 +353,7 @@ def test_a_million_moves_into_a_bounded_table(real_server):
     ids = range(1_100_000)
     tracker.track_many(ids, bucket="a")
     move_out(tracker, "a", ids[:1_000_000], size=4000)
-    out, back = (real_server.client.scard(f"active:{{{NAME}:a}}:{part}") for part in ("out", "back"))
-    assert out + back <= 10_000
+    assert real_server.client.zcard(f"{{active:{NAME}:a}}:moves") == 10_000
     [count] = counts(tracker, "a")
     assert abs(count - 100_000) < 4 * count.stderr
     move_out(tracker, "a", ids[:10])

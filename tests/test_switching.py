@@ -208,11 +208,11 @@ def test_a_fold_that_is_cut_short_leaves_a_sketch_that_does_not_end(server, exac
         patch.setattr(tracker.backend, "execute", cut_short)
         with pytest.raises(KeyboardInterrupt):
             tracker.collapse()
-    assert server.client.ttl(f"active:{{daily-{YESTERDAY:%Y%m%d}}}:hll") == -1
+    assert server.client.ttl(f"{{active:daily-{YESTERDAY:%Y%m%d}}}:hll") == -1
     assert tracker.lookup(start=YESTERDAY, live=True)[0][1] == {None: 11}
     tracker.collapse()
     assert tracker.lookup(start=YESTERDAY)[0][1] == {None: 11}
-    assert server.client.ttl(f"active:{{daily-{YESTERDAY:%Y%m%d}}}:hll") > 0
+    assert server.client.ttl(f"{{active:daily-{YESTERDAY:%Y%m%d}}}:hll") > 0
 
 
 def test_live_counts_leave_no_copies(server, exact):
@@ -232,7 +232,7 @@ def test_the_other_librarys_job_left_running_is_noticed(server, exact):
     exact.collapse(["daily"], date=TODAY, buckets=["a"])
     with pytest.raises(activity_tracker_hll.CollapseError, match="another program"):
         tracker.collapse(buckets=["a"])
-    assert server.client.ttl(f"active:{{daily-{YESTERDAY:%Y%m%d}:a}}:hll") == -1
+    assert server.client.ttl(f"{{active:daily-{YESTERDAY:%Y%m%d}:a}}:hll") == -1
 
 
 def test_zeros_the_other_librarys_job_stored_are_counted_with_their_aggregates(server, exact):

@@ -8,8 +8,15 @@ import numpy as np
 import pytest
 from conftest import NOON, TODAY, YESTERDAY, day, raises
 
-from activity_tracker_hll import ActivityTracker, LateEventError
+from activity_tracker_hll import (
+    ActivityTracker,
+    BackendConnectionError,
+    BackendDataError,
+    BackendError,
+    LateEventError,
+)
 from activity_tracker_hll.periods import PERIODS
+from activity_tracker_hll.planner import Planner
 
 NOW = datetime.fromtimestamp(NOON, UTC).replace(tzinfo=None)
 
@@ -42,7 +49,9 @@ def test_shorthands(server):
         getattr(tracker, f"track_{kind}")(id=kind, bucket="b")
         rows = getattr(tracker, f"lookup_{kind}")(buckets=["b"], live=True)
         assert rows[-1][1] == {"b": 1}
-        assert getattr(tracker, f"collapse_{kind}")(buckets=["b"], date=NOW + timedelta(days=366))
+        period = tracker.calendar.containing(kind, NOW)
+        done = getattr(tracker, f"collapse_{kind}")(buckets=["b"], date=period.next().start)
+        assert done == [(period, "b", 1)]
     assert ActivityTracker.PERIOD_MONTHLY == "monthly"
 
 
@@ -160,7 +169,7 @@ def test_what_was_never_collapsed_never_expires(server):
 
 @pytest.mark.parametrize("how", ["track", "track_many", "move"])
 def test_a_write_to_a_period_whose_sketch_is_gone_is_refused(server, how):
-    tracker = server.tracker(["daily", "monthly"], retention=timedelta(0))
+    tracker = server.tracker(["daily", "monthly"], keep_sketches=timedelta(0))
     old = date(2020, 2, 29)
     tracker.track_many(range(5), date=old)
     tracker.collapse(date=date(2020, 3, 1))
@@ -185,25 +194,49 @@ def test_a_late_write_to_a_kept_sketch_counts_at_the_next_recount_and_expires_wi
     tracker = server.tracker()
     tracker.track(id=1, date=YESTERDAY)
     tracker.collapse()
-    ttl = server.client.ttl(f"active:{{daily-{YESTERDAY:%Y%m%d}}}:hll")
+    ttl = server.client.ttl(f"{{active:daily-{YESTERDAY:%Y%m%d}}}:hll")
     tracker.track(id=2, date=YESTERDAY)
     tracker.track(id=3, old_id=1, date=YESTERDAY)
-    assert tracker.lookup(start=YESTERDAY) == [(YESTERDAY, {None: 1})]
-    tracker.collapse(recount=True)
-    assert tracker.lookup(start=YESTERDAY) == [(YESTERDAY, {None: 2})]
-    for key in server.names():
-        if "{" in key and "stderr" not in key:
-            assert ttl - 60 <= server.client.ttl(key) <= ttl
+    parts = [f"{{active:daily-{YESTERDAY:%Y%m%d}}}:{part}" for part in ("hll", "moved", "moves")]
+    for when in ("as soon as it is written", "after the recount"):
+        for key in parts:
+            assert ttl - 60 <= server.client.ttl(key) <= ttl, f"{key} {when}"
+        assert tracker.lookup(start=YESTERDAY) == [(YESTERDAY, {None: 1 if "soon" in when else 2})]
+        tracker.collapse(recount=True)
+    assert set(parts) <= set(server.names())
 
 
-def test_a_late_write_to_a_period_counted_as_empty_opens_it_again(server):
+def test_a_late_write_to_a_period_where_there_was_nothing_is_counted_by_the_next_collapse(server):
     tracker = server.tracker()
-    tracker.collapse(max_periods=3)
-    assert tracker.lookup(start=day(3), missing=None) == [(day(n), {None: 0}) for n in (3, 2, 1)]
+    assert tracker.collapse(max_periods=3) == []
+    assert server.names() == []
+    assert tracker.lookup(start=day(3), missing=None) == [(day(n), {None: None}) for n in (3, 2, 1)]
     tracker.track(id=1, date=day(2))
-    assert server.client.ttl(f"active:{{daily-{day(2):%Y%m%d}}}:hll") == -1
-    tracker.collapse(max_periods=3)
-    assert [count[None] for _, count in tracker.lookup(start=day(3))] == [0, 1, 0]
+    assert server.client.ttl(f"{{active:daily-{day(2):%Y%m%d}}}:hll") == -1
+    assert [(done.period.date, done.count) for done in tracker.collapse(max_periods=3)] == [(day(2), 1)]
+    rows = tracker.lookup(start=day(3), missing=None)
+    assert [count[None] for _, count in rows] == [None, 1, None]
+
+
+@pytest.mark.parametrize("how", ["track", "track_many", "large", "move", "import"])
+def test_a_late_write_opens_a_period_again_that_activity_tracker_counted_as_empty(server, how):
+    """It stores a zero where there was nothing."""
+    tracker = server.tracker()
+    count = f"active:daily-{day(2):%Y%m%d}"
+    server.client.set(count, 0)
+    write = {
+        "track": lambda: tracker.track(id=1, date=day(2)),
+        "track_many": lambda: tracker.track_many([1], date=day(2)),
+        "large": lambda: tracker.track_many([1] * 200, date=day(2)),
+        "move": lambda: tracker.track(id=1, old_id=1, old_bucket="b", date=day(2)),
+        "import": lambda: tracker.import_events([(1, None, day(2))]),
+    }[how]
+    write()
+    assert not server.client.exists(count)
+    assert server.client.ttl(f"{{{count}}}:hll") == -1
+    assert [(done.period.date, done.count) for done in tracker.collapse(max_periods=3)] == [(day(2), 1)]
+    rows = tracker.lookup(start=day(3), missing=None)
+    assert [count[None] for _, count in rows] == [None, 1, None]
 
 
 def test_just_before_its_end_a_period_is_written_to_with_care(server):
@@ -211,11 +244,11 @@ def test_just_before_its_end_a_period_is_written_to_with_care(server):
     midnight = NOON - 12 * 3600
     tracker = server.tracker(clock=lambda: midnight - 1)
     tracker.track(id=1)
-    ahead = server.tracker(clock=lambda: midnight + 1, retention=timedelta(0))
+    ahead = server.tracker(clock=lambda: midnight + 1, keep_sketches=timedelta(0))
     assert [done.count for done in ahead.collapse()] == [1]
     with raises(LateEventError, f"daily-{YESTERDAY:%Y%m%d}"):
         tracker.track(id=2)
-    assert f"active:{{daily-{YESTERDAY:%Y%m%d}}}:hll" not in server.names()
+    assert f"{{active:daily-{YESTERDAY:%Y%m%d}}}:hll" not in server.names()
 
 
 def test_an_error_at_one_bucket_names_it_and_the_others_are_written(server):
@@ -237,15 +270,219 @@ def test_a_secret_keeps_ids_off_the_server(server):
     tracker.import_events([("alice@example.com", "b", TODAY)])
     assert live(tracker, bucket="a") == 1
     assert live(tracker, bucket="b") == 2
-    members = [
-        m for key in server.names() if key.endswith((":out", ":back")) for m in server.client.smembers(key)
-    ]
+    tables = [key for key in server.names() if key.endswith(":moves")]
+    assert len(tables) == 2
+    members = [member for key in tables for member in server.client.zrange(key, 0, -1)]
     assert members
     assert all(len(member) == 16 and b"alice" not in member for member in members)
+    if server.name != "fakeredis":  # where a sketch is a set of what was added
+        assert not any(b"alice" in (server.client.dump(key) or b"") for key in server.client.scan_iter())
 
 
 def test_namespaces_are_apart(server):
     one, other = server.tracker(namespace="one"), server.tracker(namespace="other", week_start=6)
     one.track(id=1)
     assert (live(one), live(other)) == (1, 0)
-    assert not [name for name in server.names() if not name.startswith("one:")]
+    keys = [key.decode() for key in server.client.scan_iter()]
+    assert {one.backend.keys.meta, one.backend.keys.open} < set(keys)
+    assert all(one.backend.keys.owns(key) and not other.backend.keys.owns(key) for key in keys)
+    assert all(key.startswith(("one:", "{one:")) for key in keys)
+
+
+WRITES = {
+    "track": lambda tracker, date: tracker.track(id=1, date=date),
+    "move": lambda tracker, date: tracker.track(id=1, bucket="b", old_id=1, date=date),
+    "removal": lambda tracker, date: tracker.track(old_id=1, date=date),
+    "track_many": lambda tracker, date: tracker.track_many(range(3), date=date),
+    "large track_many": lambda tracker, date: tracker.track_many(range(300), date=date),
+    "import_events": lambda tracker, date: tracker.import_events([(1, None, date or TODAY)]),
+    "columns": lambda tracker, date: tracker.import_events((np.arange(300), "b", date or TODAY)),
+}
+
+
+@pytest.fixture
+def ticks(monkeypatch):
+    """The clock that is never set, in seconds; it stands still."""
+    now = [1000.0]
+    monkeypatch.setattr(Planner, "ticks", staticmethod(lambda: round(now[0] * 1_000_000)))
+    return now
+
+
+def marks(server):
+    """Names of the periods that are marked as holding uncounted data."""
+    return {name.decode() for name in server.client.smembers("active:{open}")}
+
+
+def names_of(when, *kinds):
+    """Names of periods."""
+    moment = datetime.combine(when, datetime.min.time())
+    calendar = ActivityTracker(timezone="UTC").calendar
+    return {calendar.containing(kind, moment).name for kind in kinds}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_the_first_write_of_a_process_marks_its_periods(server, ticks, write):
+    tracker = server.tracker(["daily", "monthly"])
+    write(tracker, None)
+    assert marks(server) == names_of(TODAY, "daily", "monthly")
+    server.client.delete("active:{open}")
+    write(tracker, None)
+    write(tracker, TODAY)
+    assert marks(server) == set()  # it knows that it has done that
+    tracker.track_weekly(id=1)
+    assert marks(server) == names_of(TODAY, "weekly")
+    write(server.tracker(["daily", "monthly"]), None)
+    assert marks(server) == names_of(TODAY, "daily", "weekly", "monthly")
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_each_write_to_a_past_period_marks_it(server, ticks, write):
+    tracker = server.tracker(["daily", "yearly"])
+    past = date(2020, 2, 29)
+    for _ in range(3):
+        write(tracker, past)
+        assert marks(server) == names_of(past, "daily", "yearly")
+        server.client.delete("active:{open}")
+
+
+def test_a_period_about_to_end_is_marked_with_each_write(server, ticks):
+    """Another host's clock may be ahead: it may just have collapsed it."""
+    midnight = NOON - 12 * 3600
+    tracker = server.tracker(clock=lambda: midnight - 30)
+    for _ in range(3):
+        tracker.track(id=1)
+        assert marks(server) == names_of(YESTERDAY, "daily")
+        server.client.delete("active:{open}")
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_marks_that_the_server_lost_come_back_after_a_minute(server, ticks, write):
+    tracker = server.tracker(["daily", "monthly"])
+    write(tracker, None)
+    server.client.flushall()
+    ticks[0] += 59
+    write(tracker, None)
+    assert marks(server) == set()
+    ticks[0] += 1
+    write(tracker, None)
+    assert marks(server) == names_of(TODAY, "daily", "monthly")
+    server.client.delete("active:{open}")
+    ticks[0] += 59
+    write(tracker, None)
+    assert marks(server) == set()
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_a_mark_that_did_not_get_there_is_set_by_the_next_write(server, ticks, monkeypatch, write):
+    tracker = server.tracker(["daily"])
+    tracker.lookup()
+    execute, broken = tracker.backend.execute, True
+
+    def breaking(commands, shard=0):
+        if broken and any(command[0] == "SADD" for command in commands):
+            raise BackendConnectionError("it is away")
+        return execute(commands, shard)
+
+    monkeypatch.setattr(tracker.backend, "execute", breaking)
+    with pytest.raises(BackendConnectionError):
+        write(tracker, None)
+    assert marks(server) == set()
+    broken = False
+    write(tracker, None)
+    assert marks(server) == names_of(TODAY, "daily")
+
+
+def test_marks_are_of_a_namespace_and_of_a_data_set(server, ticks):
+    options = {} if server.name == "fakeredis" else {"shards": [{}, {"db": 1}]}
+    tracker = server.tracker(namespace="other", **options)
+    tracker.track(id=1, date=YESTERDAY)
+    assert marks(server) == set()
+    name = f"daily-{YESTERDAY:%Y%m%d}".encode()
+    assert server.client.smembers("other:{open}") == {name}
+    for shard in range(1, len(options.get("shards", ()))):
+        tracker.track(id=1, shard=shard)
+        other = tracker.backend.client(shard)
+        assert other.smembers("other:{open}") == {f"daily-{TODAY:%Y%m%d}".encode()}
+        other.flushdb()
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_an_event_is_written_before_its_period_is_marked(server, ticks, monkeypatch, write):
+    """A collapse takes a mark away and then looks for data: what comes later has its mark still to come."""
+    tracker = server.tracker(["daily"])
+    sent = []
+    execute = tracker.backend.execute
+
+    def noting(commands, shard=0):
+        sent.extend(commands)
+        return execute(commands, shard)
+
+    monkeypatch.setattr(tracker.backend, "execute", noting)
+    write(tracker, None)
+    [place] = [place for place, command in enumerate(sent) if command[0] == "SADD"]
+    writes = [place for place, command in enumerate(sent) if command[0] in ("PFADD", "ZADD", "EVALSHA")]
+    assert writes
+    assert max(writes) < place
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_a_key_of_marks_that_holds_something_else_is_named(server, write):
+    server.client.set("active:{open}", "no set")
+    with raises(BackendDataError, r"active:\{open\}"):
+        write(server.tracker(), None)
+
+
+def damaged(server, part, value, bucket="bad", when=YESTERDAY):
+    """Put something else where a part of a bucket should be."""
+    name = f"active:daily-{when:%Y%m%d}:{bucket}"
+    key = name if part == "count" else f"{{{name}}}:{part}"
+    server.client.delete(key)
+    if value == "list":
+        server.client.rpush(key, "x")
+    else:
+        server.client.set(key, value)
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [("count", "list"), *((part, value) for part in ("hll", "moved", "moves") for value in ("list", "x"))],
+)
+@pytest.mark.parametrize("how", ["track", "track_many", "large", "move", "import", "large import"])
+def test_what_does_not_belong_in_a_bucket_is_named_and_others_are_written(real_server, how, part, value):
+    tracker = real_server.tracker(buckets=["bad", "good"])
+    tracker.track(id=0, bucket="bad", date=YESTERDAY)
+    tracker.track(id="old", bucket="good", old_id="old", old_bucket="bad", date=YESTERDAY)
+    damaged(real_server, part, value)
+    many = [(n, bucket, YESTERDAY) for n in range(300 if "large" in how else 3) for bucket in ("bad", "good")]
+    write = {
+        "track": lambda: tracker.track(id=1, bucket="bad", date=YESTERDAY),
+        "track_many": lambda: tracker.track_many(range(3), bucket="bad", date=YESTERDAY),
+        "large": lambda: tracker.track_many(range(300), bucket="bad", date=YESTERDAY),
+        "move": lambda: tracker.track(id=1, bucket="good", old_id=0, old_bucket="bad", date=YESTERDAY),
+        "import": lambda: tracker.import_events(many),
+        "large import": lambda: tracker.import_events(many),
+    }[how]
+    if part == "moved" and how != "move":
+        write()  # who is active has nothing to do with it
+    else:
+        with raises(BackendDataError, f"daily-{YESTERDAY:%Y%m%d}", "'bad'"):
+            write()
+    count = tracker.lookup(start=YESTERDAY, end=TODAY, buckets=["good"], live=True)[0][1]["good"]
+    expected = {"move": 2, "import": 4, "large import": 301}.get(how, 1)
+    assert abs(count - expected) <= 4 * count.stderr
+
+
+def test_an_error_that_may_pass_is_told_from_one_that_stays(real_server):
+    tracker = real_server.tracker()
+    tracker.track(id=1, bucket="WRONGTYPE corrupt")
+    real_server.client.config_set("maxmemory", 1)
+    try:
+        for write in (
+            *WRITES.values(),
+            lambda t, _: t.track(id=2, bucket="WRONGTYPE corrupt", date=YESTERDAY),
+        ):
+            with raises(BackendError, "memory") as caught:
+                write(tracker, YESTERDAY)
+            assert not isinstance(caught.value, BackendDataError)
+    finally:
+        real_server.client.config_set("maxmemory", 0)

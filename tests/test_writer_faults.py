@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from conftest import NOON, free_port, missing, program
+from conftest import NOON, back, free_port, left, missing, program
 from faults import Node, TcpProxy
 
 from activity_tracker_hll import ActivityTracker, BackendAuthError, BackendResponseError
@@ -86,13 +86,16 @@ def waited_for_a_processor():
 
 
 def state(client, tracker, buckets=BUCKETS):
-    """What a server holds: of each bucket and period the registers, who is out, and how many remain."""
+    """What a server holds: of each bucket and period the registers, of all ids and of those that ever left,
+    who is out, and who is back."""
     held = {}
     for bucket, kind in itertools.product(buckets, PERIODS):
         keys = keys_of(tracker, kind, bucket)
-        blob = client.get(keys.hll)
-        registers = None if blob is None else codec.decode(blob).tobytes()
-        held[kind, bucket] = registers, client.smembers(keys.out)
+        registers = [
+            None if blob is None else codec.decode(blob).tobytes()
+            for blob in client.mget(keys.hll, keys.moved)
+        ]
+        held[kind, bucket] = *registers, left(client, keys), back(client, keys)
     return held
 
 

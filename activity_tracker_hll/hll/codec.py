@@ -94,8 +94,8 @@ _SPANS: Final = np.select(
     [_BYTES < 0x40, _BYTES < 0x80], [_BYTES + 1, ((_BYTES & 0x3F) << 8) + 1], (_BYTES & 3) + 1
 )
 _RANKS: Final = np.where(_BYTES < 0x80, 0, (_BYTES >> 2 & 0x1F) + 1).astype(np.uint8)
-# Registers of each rank that an opcode spans. As floats, which numpy multiplies faster; all are whole.
-_TALLIES: Final = (_RANKS[:, None] == np.arange(MAX_RANK + 1)) * _SPANS[:, None].astype(np.float64)
+_RUN_LENGTHS: Final = np.arange(1, 5)  # of the four VAL opcodes of a rank
+_SPARSE_RANKS: Final = 32
 _FIELDS: Final = 64
 
 
@@ -210,8 +210,12 @@ def _tally_sparse(sketches: Sequence[bytes]) -> NDArray[np.int64]:
         seconds = heads + 1
         counts -= np.bincount(kinds[seconds], minlength=256 * len(bodies))
         zeros = np.bincount(kinds[heads] >> 8, opcodes[seconds].astype(np.float64), len(bodies))
-    result: NDArray[np.int64] = (counts.reshape(-1, 256) @ _TALLIES).astype(np.int64)
-    result[:, 0] += zeros.astype(np.int64)
+    # Sums of integers: a product of matrices would wake the threads of BLAS, which spin for a while.
+    by_opcode = counts.reshape(-1, 256)
+    result = np.zeros((len(bodies), MAX_RANK + 1), np.int64)
+    result[:, 0] = (by_opcode[:, :128] * _SPANS[:128]).sum(axis=1) + zeros.astype(np.int64)
+    runs = by_opcode[:, 128:].reshape(-1, _SPARSE_RANKS, len(_RUN_LENGTHS))
+    result[:, 1 : _SPARSE_RANKS + 1] = (runs * _RUN_LENGTHS).sum(axis=2)
     return result
 
 

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from .estimators import cardinality_of
 from .registers import MAX_RANK, REGISTERS, Registers, histogram
 
-__all__ = ["Tails", "are_random", "is_random", "is_random_remainder", "of_histogram", "of_remainder"]
+__all__ = ["Tails", "are_random", "is_random", "is_random_remainder", "of_histograms", "of_remainder"]
 
 # Of one id 1 in 131,072 has a rank of 18 or more: still suspected, as 200,000 ids in one register have it.
 _HIGH: Final = 8e-6
@@ -40,22 +40,24 @@ _RATES: Final = 2.0 ** -np.arange(MAX_RANK)
 
 
 class Tails(NamedTuple):
-    """What is tested.
+    """What is tested, of n sketches.
 
     Attributes:
-        above: shape (51,): of some registers, how many hold a rank above k, for each k from 0 to 50.
-        among: shape (51,): how many registers these are.
-        rate: x, the ids that fell on each register, as estimated.
+        above: shape (n, 51): of some registers, how many hold a rank above k, for each k from 0 to 50.
+        among: how many registers these are; of the same shape, or one number for all.
+        rates: shape (n,): x, the ids that fell on each register, as estimated.
     """
 
     above: NDArray[np.int64]
-    among: NDArray[np.int64]
-    rate: float
+    among: NDArray[np.int64] | int
+    rates: NDArray[np.float64]
 
 
-def of_histogram(counts: NDArray[np.int64], ids: float) -> Tails:
-    """A sketch of so many ids; the histogram of its registers has shape (52,)."""
-    return Tails(REGISTERS - counts[:-1].cumsum(), _ALL, ids / REGISTERS)
+def of_histograms(counts: NDArray[np.int64], ids: Sequence[float] | NDArray[np.float64]) -> Tails:
+    """Sketches of so many ids; the histograms of their registers have shape (n, 52)."""
+    return Tails(
+        REGISTERS - counts[:, :-1].cumsum(axis=1), REGISTERS, np.asarray(ids, np.float64) / REGISTERS
+    )
 
 
 def of_remainder(tracked: Registers, moved: Registers, ids: float) -> Tails:
@@ -72,31 +74,24 @@ def of_remainder(tracked: Registers, moved: Registers, ids: float) -> Tails:
     low = np.bincount(moved, minlength=MAX_RANK + 1)[:-1].cumsum()
     # Where V is at most k but H is not; V is nowhere above H.
     both = np.bincount(tracked, minlength=MAX_RANK + 1)[:-1].cumsum()
-    return Tails(low - both, low, ids / REGISTERS)
-
-
-_ALL: Final = np.full(MAX_RANK, REGISTERS)
+    return Tails((low - both)[None], low[None], np.array([ids / REGISTERS]))
 
 
 def is_random(registers: Registers) -> bool:
     """Whether random ids can have made a sketch."""
     counts = histogram(registers)
-    return bool(are_random([of_histogram(counts, cardinality_of(counts))]).all())
+    return bool(are_random(of_histograms(counts[None], [cardinality_of(counts)])).all())
 
 
 def is_random_remainder(tracked: Registers, moved: Registers, ids: float) -> bool:
     """Whether random ids can have made all of this: H, V, and what is in H alone, so many ids."""
     both = np.maximum(tracked, moved)
-    return (
-        is_random(tracked) and is_random(moved) and bool(are_random([of_remainder(both, moved, ids)]).all())
-    )
+    return is_random(tracked) and is_random(moved) and bool(are_random(of_remainder(both, moved, ids)).all())
 
 
-def are_random(sketches: Sequence[Tails]) -> NDArray[np.bool_]:
+def are_random(sketches: Tails) -> NDArray[np.bool_]:
     """For each, whether random ids can have made it: True for all but 9 in a million that they made."""
-    if not sketches:
-        return np.zeros(0, np.bool_)
-    above, among, rates = (np.array(column, np.float64) for column in zip(*sketches, strict=True))
+    above, among, rates = sketches.above.astype(np.float64), sketches.among, sketches.rates
     expected = rates[:, None] * _RATES  # of a register: ids that rank above k
     below = among - above
     with np.errstate(divide="ignore", invalid="ignore"):

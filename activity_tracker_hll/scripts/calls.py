@@ -32,10 +32,12 @@ __all__ = [
     "UNITE",
     "WRITE",
     "Call",
+    "Count",
     "Readings",
     "Script",
     "TableState",
     "answer",
+    "answers",
     "call_aggregate",
     "call_collapse",
     "call_expire",
@@ -62,34 +64,58 @@ class Script:
             ``KEYS[REST_KEYS]``, ``ARGV[REST]`` and so on.
         states: what a reply may begin with. Besides these it can be BROKEN and a message: a key holds what
             does not belong there.
+        each: names of arguments that a bucket has. A script with such may be called for several buckets: it
+            is sent the keys of each, then `arguments`, then `each` of each bucket, and answers with a list.
     """
 
     name: str
     keys: tuple[str, ...]
     arguments: tuple[str, ...]
     states: tuple[bytes, ...]
+    each: tuple[str, ...] = ()
     source: str = field(init=False, repr=False)
     sha: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         body = (_FOLDER / f"{self.name}.lua").read_text("utf-8")
-        source = "\n".join([_COMMON, *self._names(), "return guarded(function()", body, "end)\n"])
+        keys, each = len(self.keys), len(self.each)
+        arguments = _named("ARGV", self.arguments)
+        if each:
+            begin = [
+                arguments,
+                "local results = {}",
+                f"for i = 0, #KEYS / {keys} - 1 do",
+                _named("KEYS", self.keys, f"i * {keys} + "),
+                _named("ARGV", self.each, f"i * {each} + {len(self.arguments)} + "),
+                "local result = guarded(function()",
+            ]
+            end = [
+                "end)",
+                "if result.err then return result end",
+                "results[i + 1] = result",
+                "end",
+                "return results",
+            ]
+        else:
+            rest = f"local REST_KEYS, REST = {keys + 1}, {len(self.arguments) + 1}"
+            begin = [_named("KEYS", self.keys), arguments, rest, "return guarded(function()"]
+            end = ["end)"]
+        source = "\n".join([_COMMON, *begin, body, *end, ""])
         object.__setattr__(self, "source", source)
         digest = hashlib.sha1(source.encode(), usedforsecurity=False)
         object.__setattr__(self, "sha", digest.hexdigest())
 
-    def _names(self) -> list[str]:
-        named = [("KEYS", self.keys), ("ARGV", self.arguments)]
-        lines = [
-            f"local {', '.join(names)} = {', '.join(f'{table}[{at}]' for at in range(1, len(names) + 1))}"
-            for table, names in named
-            if names
-        ]
-        return [*lines, f"local REST_KEYS, REST = {len(self.keys) + 1}, {len(self.arguments) + 1}"]
-
     def call(self, keys: Sequence[str], *arguments: str | bytes | float) -> Call:
         """The command that runs it."""
         return ("EVALSHA", self.sha, len(keys), *keys, *arguments)
+
+
+def _named(table: str, names: Sequence[str], offset: str = "") -> str:
+    """Lua that gives elements of a table, from that place on, their names."""
+    if not names:
+        return ""
+    values = ", ".join(f"{table}[{offset}{at}]" for at in range(1, len(names) + 1))
+    return f"local {', '.join(names)} = {values}"
 
 
 _BUCKET = ("count", "stderr", "hll", "moved", "moves")
@@ -101,11 +127,16 @@ WRITE = Script("write", ("count", "hll", "moved", "moves"), ("limit", "actives")
 COLLAPSE = Script(
     "collapse",
     _BUCKET,
-    ("recount", "look", "expiry"),
+    ("recount", "look"),
     (b"NONE", b"DONE", b"GONE", b"TEXT", b"FOREIGN", b"COUNTED", b"READ"),
+    each=("expiry",),
 )
 STORE = Script(
-    "store", _BUCKET, ("tracked", "left", "back", "n", "error_text", "expiry"), (b"STORED", b"CHANGED")
+    "store",
+    _BUCKET,
+    (),
+    (b"STORED", b"CHANGED"),
+    each=("tracked", "left", "back", "n", "error_text", "expiry"),
 )
 AGGREGATE = Script(
     "aggregate", ("count", "stderr", "hll", "temporary"), ("seen", "expiry"), (b"CHANGED", b"COUNTED")
@@ -177,6 +208,11 @@ def answer(reply: Any) -> tuple[bytes, list[Any]]:
     return state, rest
 
 
+def answers(reply: Any, count: int) -> list[Any]:
+    """The replies of a script that was called for several buckets; an error is that of each."""
+    return [reply] * count if isinstance(reply, BackendError) else list(reply)
+
+
 def call_unite(keys: BucketKeys, temporary: str, sketch: bytes, base: bytes = b"") -> Call:
     """Unite a sketch with a bucket's; without one, only look.
 
@@ -213,28 +249,49 @@ def call_write(
     )
 
 
-def call_collapse(keys: BucketKeys, *, recount: bool, look: bool, expiry: str) -> Call:
-    """Store a bucket's count, or hand out what it is to be made from.
+def call_collapse(buckets: Sequence[tuple[BucketKeys, str]], *, recount: bool, look: bool) -> Call:
+    """Store the counts of buckets, or hand out what they are to be made from.
 
     Args:
+        buckets: keys of each, and the unix time at which its sketch ends, or "keep".
         look: hand out sketches without moves too.
-        expiry: unix time at which the sketch ends, or "keep".
 
-    Answers: NONE, DONE, GONE, TEXT, FOREIGN, COUNTED, READ, see ``collapse.lua``; READ with
+    Answers, for each: NONE, DONE, GONE, TEXT, FOREIGN, COUNTED, READ, see ``collapse.lua``; READ with
     :class:`Readings`.
     """
-    return COLLAPSE.call(keys[:5], int(recount), int(look), expiry)
+    keys = [key for of, _ in buckets for key in of[:5]]
+    return COLLAPSE.call(keys, int(recount), int(look), *(expiry for _, expiry in buckets))
 
 
-def call_store(keys: BucketKeys, seen: Readings, count: int, error: str, expiry: str) -> Call:
-    """Store a count made from what :data:`COLLAPSE` handed out.
+class Count(NamedTuple):
+    """A count made from what :data:`COLLAPSE` handed out.
 
-    Args:
-        error: the standard error, empty for the plain formula's.
-
-    Answers: STORED; CHANGED, if the bucket is not as it was read.
+    Attributes:
+        seen: what it was made from.
+        ids: the estimate.
+        error: its standard error as text; empty for the plain formula's.
+        expiry: unix time at which the sketch ends, or "keep".
     """
-    return STORE.call(keys[:5], seen.tracked, seen.moved, seen.back, count, error, expiry)
+
+    keys: BucketKeys
+    seen: Readings
+    ids: int
+    error: str
+    expiry: str
+
+
+def call_store(counts: Sequence[Count]) -> Call:
+    """Store counts.
+
+    Answers, for each: STORED; CHANGED, if the bucket is not as it was read.
+    """
+    keys = [key for of in counts for key in of.keys[:5]]
+    arguments = [
+        argument
+        for of in counts
+        for argument in (of.seen.tracked, of.seen.moved, of.seen.back, of.ids, of.error, of.expiry)
+    ]
+    return STORE.call(keys, *arguments)
 
 
 def call_aggregate(

@@ -217,26 +217,39 @@ class Buffer:
         return True
 
     def _fold_marked(self, bucket: str | None, events: Queue, errors: list[ActivityTrackerError]) -> Queue:
-        """Fold events among which there may be markers; returns those that have to wait."""
-        start, since = 0, self._taken_at
+        """Fold events among which there are markers; returns those that have to wait.
+
+        What follows a marker in the queue came after it.
+        """
+        ids: Queue = []
+        since: list[Stamps] = []
+        added: dict[tuple[str, ...] | None, list[Marker]] = {}
+        leaving: dict[tuple[str, ...] | None, list[Marker]] = {}
+        start, now, waiting = 0, self._taken_at, []
         for at in [at for at, kind in enumerate(map(type, events)) if kind is Marker]:
-            self._fold_ids(bucket, events[start:at], since, errors)
+            ids += events[start:at]
+            since.append(np.full(at - start, now))
+            start = at + 1
             marker: Marker = events[at]
             if marker.after is not None and not marker.after.folded:
-                return events[at:]
-            hashes = bulk.hashes_of_bytes([marker.id])
-            if marker.leaves:
-                self._leave(bucket, marker, hashes)
-            else:
-                self._add(bucket, marker.periods, hashes, marker.ticks, [marker.id])
+                start, waiting = len(events), events[at:]
+                break
+            (leaving if marker.leaves else added).setdefault(marker.periods, []).append(marker)
             marker.folded = True
-            since = max(since, marker.ticks)  # what follows in the queue came later
-            start = at + 1
-        self._fold_ids(bucket, events[start:], since, errors)
-        return []
+            now = max(now, marker.ticks)
+        ids += events[start:]
+        since.append(np.full(len(events) - start, now))
+        self._fold_ids(bucket, ids, np.concatenate(since), errors)
+        for periods, markers in added.items():
+            encoded = [marker.id for marker in markers]
+            when = np.array([marker.ticks for marker in markers], np.int64)
+            self._add(bucket, periods, bulk.hashes_of_bytes(encoded), when, encoded)
+        for periods, markers in leaving.items():
+            self._leave(bucket, periods, markers)
+        return waiting
 
     def _fold_ids(
-        self, bucket: str | None, ids: Queue, since: int, errors: list[ActivityTrackerError]
+        self, bucket: str | None, ids: Queue, since: int | Stamps, errors: list[ActivityTrackerError]
     ) -> None:
         if not ids:
             return
@@ -246,14 +259,16 @@ class Buffer:
                 return
             encoded = self._context.ids.many(ids)
         except ActivityTrackerError:
-            encoded = []
-            for id in ids:
+            encoded, good = [], []
+            for at, id in enumerate(ids):
                 try:
                     encoded.append(self._context.ids.one(id))
+                    good.append(at)
                 except ActivityTrackerError as error:
                     errors.append(error)
                     self._folded += len(self._kinds)
                     self._dropped += len(self._kinds)
+            since = np.broadcast_to(np.asarray(since), len(ids))[good]
         self._add(bucket, None, bulk.hashes_of_bytes(encoded), since, encoded)
 
     def _names(self, periods: tuple[str, ...] | None) -> tuple[str, ...]:
@@ -265,7 +280,7 @@ class Buffer:
         bucket: str | None,
         periods: tuple[str, ...] | None,
         hashes: Hashes,
-        since: int,
+        since: int | Stamps,
         ids: Sequence[bytes] = (),
     ) -> None:
         """Ids were active, not before `since`."""
@@ -281,7 +296,8 @@ class Buffer:
             state.waiting.events += len(hashes)
             state.waiting.seen.append(seen)
             if not self.sketches:
-                state.waiting.ids += [(id, since) for id in ids]
+                ticks = np.broadcast_to(np.asarray(since), len(ids)).tolist()
+                state.waiting.ids += zip(ids, ticks, strict=True)
         self._hashes += len(hashes)
         if not self.sketches:
             return
@@ -294,22 +310,27 @@ class Buffer:
             for state in kept:
                 state.fold(hashes)
 
-    def _leave(self, bucket: str | None, marker: Marker, hashes: Hashes) -> None:
-        for name in self._names(marker.periods):
-            self._folded += 1
-            state = self._state((name, bucket), 1)
+    def _leave(self, bucket: str | None, periods: tuple[str, ...] | None, markers: Sequence[Marker]) -> None:
+        """Ids left, in this order."""
+        hashes = bulk.hashes_of_bytes([marker.id for marker in markers])
+        for name in self._names(periods):
+            self._folded += len(markers)
+            state = self._state((name, bucket), len(markers))
             if state is None:
                 continue
-            if self._new_moves >= self._limits.moves:
-                self._dropped += 1
-                continue
+            room = self._limits.moves - self._new_moves
             before = state.moves.new
-            state.moves.leave(marker.id, int(hashes[0]), marker.ticks)
+            taken = []
+            for marker, hash in zip(markers, hashes.tolist(), strict=True):
+                taken.append(state.moves.new - before < room or state.moves.is_new(marker.id))
+                if taken[-1]:
+                    state.moves.leave(marker.id, hash, marker.ticks)
             self._new_moves += state.moves.new - before
-            state.waiting.events += 1
+            self._dropped += taken.count(False)
+            state.waiting.events += taken.count(True)
             self.has_news = True
-            if self.sketches:  # the server adds it too, but might lose it
-                state.fold(hashes)
+            if self.sketches:  # the server adds them too, but might lose them
+                state.fold(hashes[taken])
 
     def _state(self, target: PeriodBucket, events: int) -> BucketState | None:
         """The state of a bucket and period; None if there are too many, and its events are dropped."""

@@ -45,6 +45,10 @@ class Moves:
     def __len__(self) -> int:
         return len(self._newest)
 
+    def is_new(self, id: bytes) -> bool:
+        """Whether the server was never known to know of it."""
+        return id in self._new
+
     @property
     def unsent(self) -> int:
         """How many ids the server may not know of."""

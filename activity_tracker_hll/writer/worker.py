@@ -122,7 +122,7 @@ class Worker:
             self._progress.wait_for(lambda: self._done >= wanted, limit)
 
     def stop(self, deadline: float) -> None:
-        """End the threads, and give back the connections.
+        """End the threads, the last of which gives back the connections.
 
         Args:
             deadline: by the monotonic clock, until when to wait for the threads.
@@ -132,7 +132,7 @@ class Worker:
         for thread in (self._folder, self._pusher):
             if thread is not None and thread is not threading.current_thread():
                 thread.join(max(deadline - time.monotonic(), 0))
-        if self._pusher is None or not self._pusher.is_alive():
+        if self._pusher is None:
             self._backend.close()
 
     def after_fork(self) -> None:
@@ -178,6 +178,12 @@ class Worker:
             self._report(DroppedEventsError(f"{more} events were dropped: too many buckets or moves at once"))
 
     def _push_on(self) -> None:
+        try:
+            self._push_until_stopped()
+        finally:
+            self._backend.close()
+
+    def _push_until_stopped(self) -> None:
         failures = 0
         while not self._stop.is_set() or self._wanted > self._done:
             delay = self._flush_interval

@@ -15,7 +15,7 @@ from ...errors import BackendDataError, BackendError, BackendResponseError, Coll
 from ...estimates import Estimate
 from ...keys import BucketKeys
 from ...periods import Period
-from ...scripts.calls import Readings, answer, call_collapse, call_store
+from ...scripts.calls import Count, Readings, answer, answers, call_collapse, call_store
 from ..base import Aggregates, Context, Operation, batched, unwrap
 from .aggregates import count_aggregates
 from .legacy import fold
@@ -25,6 +25,9 @@ from .sketches import estimates
 __all__ = ["Collapsed", "collapse"]
 
 _TARGETS_PER_BATCH = 500
+_BUCKETS_PER_CALL = (
+    20  # at some 10 us each, up to 100 for a large sketch that was not counted since it changed
+)
 # Only a race changes a bucket while it is collapsed; one that always changes is still in use.
 _ATTEMPTS = 20
 
@@ -152,20 +155,26 @@ class _Counting:
         """The outcome of each."""
         yield from self._fold_raw_sets(targets)
         readings: dict[Target, Readings] = {}
-        left = [target for target in targets if target not in self._outcomes]
-        for target, reply in zip(
-            left, (yield [self._call(target) for target in left]) if left else (), strict=True
-        ):
-            try:
-                self._note(target, readings, *answer(reply))
-            except BackendError as error:
-                self._outcomes[target] = error
+        calls = list(
+            batched((target for target in targets if target not in self._outcomes), _BUCKETS_PER_CALL)
+        )
+        replies = (yield [self._call(call) for call in calls]) if calls else []
+        for call, of_call in zip(calls, replies, strict=True):
+            for target, reply in zip(call, answers(of_call, len(call)), strict=True):
+                try:
+                    self._note(target, readings, *answer(reply))
+                except BackendError as error:
+                    self._outcomes[target] = error
         yield from self._store(readings)
         return self._outcomes
 
     def _fold_raw_sets(self, targets: Sequence[Target]) -> Operation[None]:
         """Sets of activity-tracker are folded in first, unless the sketch they belong to is gone."""
-        found = yield [("EXISTS", self._keys(target).raw) for target in targets]
+        raws = [self._keys(target).raw for target in targets]
+        [count] = yield [("EXISTS", *raws)]
+        if count == 0:
+            return
+        found = yield [("EXISTS", raw) for raw in raws]
         for target in [target for target, there in zip(targets, found, strict=True) if there]:
             keys = self._keys(target)
             try:
@@ -199,18 +208,26 @@ class _Counting:
                 self._outcomes[target] = count
             else:
                 counts[target] = count
-        calls: list[Command] = [
-            call_store(self._keys(target), readings[target], int(count), stderr_text(count), target.expiry)
-            for target, count in counts.items()
+        calls = list(batched(counts.items(), _BUCKETS_PER_CALL))
+        commands = [
+            call_store(
+                [
+                    Count(self._keys(target), readings[target], int(count), stderr_text(count), target.expiry)
+                    for target, count in call
+                ]
+            )
+            for call in calls
         ]
-        for (target, count), reply in zip(counts.items(), (yield calls) if calls else (), strict=True):
-            self._outcomes[target] = stored(reply, count)
+        for call, of_call in zip(calls, (yield commands) if commands else (), strict=True):
+            for (target, count), reply in zip(call, answers(of_call, len(call)), strict=True):
+                self._outcomes[target] = stored(reply, count)
 
     def _keys(self, target: Target) -> BucketKeys:
         return self._context.keys.bucket(target.period.name, target.bucket)
 
-    def _call(self, target: Target) -> Command:
-        return call_collapse(self._keys(target), recount=self._recount, look=self._look, expiry=target.expiry)
+    def _call(self, targets: Sequence[Target]) -> Command:
+        buckets = [(self._keys(target), target.expiry) for target in targets]
+        return call_collapse(buckets, recount=self._recount, look=self._look)
 
 
 def _foreign(stored: int, tracked: int) -> BackendError:

@@ -20,7 +20,7 @@ from ...errors import BackendDataError, BackendError, MalformedSketchError, Unkn
 from ...estimates import Estimate
 from ...hll import codec, from_counts
 from ...hll.estimators import cardinality, remainder
-from ...hll.randomness import are_random, is_random, is_random_remainder, of_histogram
+from ...hll.randomness import are_random, is_random, is_random_remainder, of_histograms
 from ...hll.registers import Registers, empty, fold
 from ...hll.unions import union_of_remainders
 from ...keys import BucketKeys
@@ -75,8 +75,11 @@ def are_suspect(sketches: Sequence[tuple[Any, int]]) -> list[bool]:
     """Which sketches, with their counts, random ids would not leave behind; not what cannot be read."""
     tallies = codec.tallies([sketch if isinstance(sketch, bytes) else b"" for sketch, _ in sketches])
     known = [place for place, tally in enumerate(tallies) if tally is not None]
-    tails = [of_histogram(cast("NDArray[np.int64]", tallies[place]), sketches[place][1]) for place in known]
-    suspected = set(compress(known, (~are_random(tails)).tolist()))
+    if not known:
+        return [False] * len(sketches)
+    histograms = np.stack([cast("NDArray[np.int64]", tallies[place]) for place in known])
+    random = are_random(of_histograms(histograms, [sketches[place][1] for place in known]))
+    suspected = set(compress(known, (~random).tolist()))
     return [place in suspected for place in range(len(sketches))]
 
 

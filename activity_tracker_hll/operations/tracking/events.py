@@ -78,17 +78,15 @@ class Tracking:
 
     def periods(self, kinds: tuple[str, ...], moment: datetime | None, now: float) -> tuple[str, ...]:
         """Names of the periods of an event."""
-        running = self._running_at(kinds, now)
         if moment is None:
-            return running.names
-        names = tuple(self._context.calendar.containing(kind, moment).name for kind in kinds)
-        return running.names if names == running.names else names
+            return self._running_at(kinds, now).names
+        return tuple(self._context.calendar.containing(kind, moment).name for kind in kinds)
 
     def track(self, data: DataSet, kinds: tuple[str, ...], event: Event, now: float) -> Operation[None]:
         """One event, in one round trip; every add comes before any removal."""
-        names = self.periods(kinds, event.moment, now)
         running = self._running_at(kinds, now)
-        runs = names is running.names and now < running.lasts
+        names = running.names if event.moment is None else self.periods(kinds, event.moment, now)
+        runs = now < running.lasts and names == running.names
         stamp = data.clock.now() if event.stamp is None else min(event.stamp, data.clock.now())
         bucket_keys, limit = self._context.keys.bucket, self._context.moved_limit
         commands: list[Command] = []

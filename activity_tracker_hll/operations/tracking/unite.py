@@ -47,7 +47,8 @@ class Load:
     """What is to get to one bucket and period.
 
     Attributes:
-        registers: to unite with the bucket's sketch; None or all zero = there are none.
+        registers: to unite with the bucket's sketch; all zero = only look what the server has; None = not even
+            that, as of a server that takes no sketches.
         ids: that were active, with their stamps.
         seen: hashes of ids in the registers, to find those that came back.
         moves: ids that moved, with the stamp of their newest event, negative if they left.
@@ -141,9 +142,8 @@ class _Sending:
         sketches: dict[PeriodBucket, tuple[bytes, ...]] = {}
         for target in targets:
             load = self._loads[target]
-            if load.registers is not None or not load.ids:
-                some = load.registers is not None and load.registers.any()
-                sketches[target] = (codec.encode(load.registers) if some else b"",)  # type: ignore[arg-type]
+            if load.registers is not None:
+                sketches[target] = (codec.encode(load.registers) if load.registers.any() else b"",)
         for _ in range(_ATTEMPTS):
             sketches = yield from self._unite(sketches)
         for target in sketches:

@@ -1,0 +1,159 @@
+"""The server's part of tracking in plain Python, to compare the package and real servers with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from activity_tracker_hll.bulk import hashes_of_bytes
+from activity_tracker_hll.hll import codec
+from activity_tracker_hll.hll.registers import Registers, empty, fold
+from activity_tracker_hll.scripts import calls
+
+Stamped = Iterable[tuple[bytes, int]]
+
+
+def registers_of(ids: Iterable[bytes]) -> Registers:
+    """The registers of encoded ids."""
+    registers = empty()
+    fold(registers, hashes_of_bytes(list(ids)))
+    return registers
+
+
+def newer(stamp: int, other: int) -> bool:
+    """Whether a signed stamp takes the place of another: newest by absolute value, active wins a tie."""
+    return abs(stamp) > abs(other) or stamp == -other > 0
+
+
+class Bucket:
+    """One bucket and period.
+
+    Attributes:
+        tracked: encoded ids that were added as ids; `united`: registers that were added.
+        moved: encoded ids that ever left.
+        table: of those who ever left, the signed stamp of the newest event.
+    """
+
+    def __init__(self) -> None:
+        self.tracked: set[bytes] = set()
+        self.united: Registers | None = None
+        self.moved: set[bytes] = set()
+        self.table: dict[bytes, int] = {}
+
+    @property
+    def registers(self) -> Registers:
+        """H."""
+        registers = registers_of(self.tracked)
+        return registers if self.united is None else np.maximum(registers, self.united)
+
+    @property
+    def state(self) -> calls.TableState:
+        """What scripts say of the side table."""
+        left = sum(stamp < 0 for stamp in self.table.values())
+        return calls.TableState(len(self.table), left, max(map(abs, self.table.values()), default=0))
+
+    @property
+    def remaining(self) -> int:
+        """How many ids count, if no two share a register."""
+        return len(self.tracked - self.moved) + sum(stamp > 0 for stamp in self.table.values())
+
+    def raise_stamp(self, id: bytes, stamp: int) -> None:
+        """ZADD XX GT."""
+        if id in self.table:
+            self.table[id] = max(self.table[id], stamp)
+
+    def write(self, limit: int, actives: Stamped, moves: Stamped) -> None:
+        """As ``scripts/write.lua``."""
+        for id, stamp in actives:
+            self.tracked.add(id)
+            if id in self.table:
+                self._merge(id, stamp)
+        for id, stamp in moves:
+            self.tracked.add(id)
+            room = len(self.table) < limit
+            if stamp < 0 or id in self.table or room:
+                self.moved.add(id)
+            if id in self.table or room:
+                self._merge(id, stamp)
+
+    def _merge(self, id: bytes, stamp: int) -> None:
+        if newer(stamp, self.table.get(id, 0)):
+            self.table[id] = stamp
+
+    def unite(self, sketch: bytes) -> tuple[int, int]:
+        """As ``scripts/unite.lua``; whether there was a sketch, and whether ids were moved out."""
+        existed = bool(self.tracked) or self.united is not None
+        if sketch:
+            registers = codec.decode(sketch)
+            self.united = registers if self.united is None else np.maximum(self.united, registers)
+        return int(existed), int(bool(self.moved))
+
+
+class ModelServer:
+    """Executes what trackers and writers send while they track in one bucket and period.
+
+    Args:
+        now: microseconds since 1970.
+    """
+
+    def __init__(self, now: Callable[[], int]) -> None:
+        self._now = now
+        self._runs = 1
+        self._meta: dict[str, str] = {}
+        self.bucket = Bucket()
+
+    def lose(self, *, restarts: bool) -> None:
+        """All data are gone."""
+        self.bucket, self._meta = Bucket(), {}
+        self._runs += restarts
+
+    def execute(self, commands: Sequence[Any]) -> list[Any]:
+        """The replies to some commands."""
+        return [getattr(self, f"_{command[0].lower()}")(*command[1:]) for command in commands]
+
+    def _time(self) -> tuple[int, int]:
+        return divmod(self._now(), 1_000_000)
+
+    def _info(self, _section: str) -> bytes:
+        return b"# Server\r\nrun_id:%040x\r\n" % self._runs
+
+    def _hgetall(self, _key: str) -> list[bytes]:
+        return [part.encode() for field in self._meta.items() for part in field]
+
+    def _hsetnx(self, _key: str, field: str, value: str) -> int:
+        self._meta.setdefault(field, value)
+        return 0
+
+    def _sadd(self, _key: str, *names: str) -> int:
+        return len(names)
+
+    def _pfadd(self, _key: str, id: bytes) -> int:
+        self.bucket.tracked.add(id)
+        return 0
+
+    def _zadd(self, _key: str, _xx: str, _gt: str, stamp: int, id: bytes) -> int:
+        self.bucket.raise_stamp(id, stamp)
+        return 0
+
+    def _zrangebyscore(self, _key: str, low: str, high: str, *options: Any) -> list[Any]:
+        _, _, offset, count = options
+        least, most = _bound(low, -1), _bound(high, +1)
+        found = sorted((stamp, id) for id, stamp in self.bucket.table.items() if least <= stamp <= most)
+        return [part for stamp, id in found[offset : offset + count] for part in (id, b"%d" % stamp)]
+
+    def _evalsha(self, sha: str, keys: int, *rest: Any) -> list[Any]:
+        arguments = rest[keys:]
+        if sha == calls.UNITE.sha:
+            return [b"OK", *self.bucket.unite(arguments[0]), *self.bucket.state]
+        assert sha == calls.WRITE.sha
+        limit, actives, *parts = arguments
+        events = list(zip(parts[::2], parts[1::2], strict=True))
+        self.bucket.write(limit, events[:actives], events[actives:])
+        return [b"OK", *self.bucket.state]
+
+
+def _bound(text: str, inwards: int) -> float:
+    """A bound of a range of integers; one that begins with a parenthesis is not in the range."""
+    return float(text[1:]) - inwards if text.startswith("(") else float(text)
