@@ -153,7 +153,7 @@ class Planner:
         return self._tracking.running(self.clock())
 
     def _when(self, date: dt.date | None, kinds: Sequence[str]) -> tuple[datetime | None, int | None]:
-        """When an event was, if that is said, and the microseconds since 1970, if it is said to the second."""
+        """When an event was, if that is said; and microseconds since 1970, if it is said to the second."""
         if date is None:
             return None, None
         stamp = self.calendar.microseconds(date) if isinstance(date, datetime) else None
@@ -230,7 +230,9 @@ class Planner:
         arguments.integer(max_periods, "max_periods", minimum=1)
         past = [period for kind in kinds for period in self.calendar.before(kind, moment, max_periods)]
         buckets, aggregates = chosen
-        return collapse(self.context, past, buckets, aggregates, bool(recount))
+        known = self.buckets or (None,)
+        others = [bucket for bucket in known if bucket not in buckets]
+        return collapse(self.context, past, buckets, aggregates, bool(recount), others)
 
     def lookup(
         self,

@@ -16,7 +16,6 @@ is marked (*) beyond three times that, and a goal that is missed by less has a q
 from __future__ import annotations
 
 import time
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta

@@ -104,10 +104,22 @@ class ModelServer:
         self._meta: dict[str, str] = {}
         self.bucket = Bucket()
 
-    def lose(self, *, restarts: bool) -> None:
-        """All data are gone."""
-        self.bucket, self._meta = Bucket(), {}
-        self._runs += restarts
+    def restart(self, *, empty: bool) -> None:
+        """Another run, with the data or without."""
+        self._runs += 1
+        if empty:
+            self.lose()
+
+    def lose(self, *parts: str) -> None:
+        """Parts of the data, or all."""
+        if not parts:
+            self.bucket, self._meta = Bucket(), {}
+        if "hll" in parts:
+            self.bucket.tracked, self.bucket.united = set(), None
+        if "moved" in parts:
+            self.bucket.moved = set()
+        if "moves" in parts:
+            self.bucket.table = {}
 
     def execute(self, commands: Sequence[Any]) -> list[Any]:
         """The replies to some commands."""
@@ -126,6 +138,15 @@ class ModelServer:
         self._meta.setdefault(field, value)
         return 0
 
+    def _set(self, _key: str, *_rest: Any) -> bytes:
+        return b"OK"
+
+    def _pfcount(self, _key: str) -> int:
+        return 1
+
+    def _del(self, _key: str) -> int:
+        return 1
+
     def _sadd(self, _key: str, *names: str) -> int:
         return len(names)
 
@@ -142,6 +163,10 @@ class ModelServer:
         least, most = _bound(low, -1), _bound(high, +1)
         found = sorted((stamp, id) for id, stamp in self.bucket.table.items() if least <= stamp <= most)
         return [part for stamp, id in found[offset : offset + count] for part in (id, b"%d" % stamp)]
+
+    def _zcount(self, _key: str, low: str, high: str) -> int:
+        least, most = _bound(low, -1), _bound(high, +1)
+        return sum(least <= stamp <= most for stamp in self.bucket.table.values())
 
     def _evalsha(self, sha: str, keys: int, *rest: Any) -> list[Any]:
         arguments = rest[keys:]

@@ -420,7 +420,7 @@ def test_a_client_that_was_handed_in_is_shared(real_server):
         return lost
 
     lost = asyncio.run(main())
-    statistics = lost._close(0.2)
+    statistics = lost.close_within(0.2)
     assert statistics.pending == 1
     assert isinstance(statistics.last_error, BackendConnectionError)
     with raises(ArgumentValueError, "coroutine"):

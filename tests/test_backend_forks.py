@@ -52,7 +52,7 @@ def busy(work, threads=4):
             traceback.print_exc()
             os._exit(1)
 
-    running = [threading.Thread(target=again) for _ in range(threads)]
+    running = [threading.Thread(target=again, daemon=True) for _ in range(threads)]
     for thread in running:
         thread.start()
     sys.setswitchinterval(1e-6)  # they are interrupted anywhere, and where they hold a lock

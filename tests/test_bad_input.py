@@ -7,6 +7,7 @@ leave nothing on the server.
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
+import fakeredis
 import numpy as np
 import pytest
 from conftest import NOON, TODAY, day
@@ -275,11 +276,20 @@ def test_a_period_longer_than_sketches_are_kept_is_refused_where_it_is_first_use
     assert tracker.lookup("weekly") != []  # what is stored can be read
 
 
-def test_the_option_that_was_called_otherwise_before_is_no_option():
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict,
+        lambda: {"url": "redis://localhost"},
+        lambda: {"backend": "embedded"},
+        lambda: {"client": fakeredis.FakeRedis()},
+    ],
+    ids=["redis", "url", "embedded", "client"],
+)
+def test_an_option_that_was_called_otherwise_is_none(options):
+    """keep_sketches was called retention: nobody's sketches may end early without a word."""
     with pytest.raises(ArgumentTypeError, match="retention"):
-        ActivityTracker(["daily"], retention=timedelta(days=9))
-    with pytest.raises(ArgumentTypeError, match="retention"):
-        ActivityTracker(["daily"], backend="embedded", retention=timedelta(days=9))
+        ActivityTracker(["daily"], retention=None, **options())
 
 
 def test_one_bad_id_never_poisons_a_batch(server):

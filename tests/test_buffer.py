@@ -4,23 +4,64 @@ The threads stand still here: a test folds and pushes where it wants to.
 """
 
 import contextlib
+import os
 import time
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import psutil
 import pytest
-from conftest import NOON, TODAY, day
+from conftest import NOON, TODAY, back, day, left
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from activity_tracker_hll import BackendConnectionError, BufferedTracker, bulk
+from activity_tracker_hll.backends.shared import Shared
 from activity_tracker_hll.errors import BackendResponseError
 from activity_tracker_hll.hll import codec
 from activity_tracker_hll.hll.registers import empty, fold
+from activity_tracker_hll.tracker import ActivityTracker
+from activity_tracker_hll.writer.push import ServerIdentity, push
 
 KINDS = ("daily", "monthly")
 BUCKETS = ("b", "c", None)
+SECOND = 1_000_000
+
+
+class Line(Shared):
+    """The way to the server: a test cuts it, sets the server's clock, or lets another server answer.
+
+    Attributes:
+        fail_at: number of the batch that fails; None = none does.
+        fail_after: whether the server executes that one first.
+        meanwhile: called while the server works on a batch.
+        ahead: seconds by which the server's clock is put forward.
+        run_id: of the server, unless it is its own.
+    """
+
+    def __init__(self, backend, **settings):
+        super().__init__(backend, **settings)
+        self.batches, self.sent = 0, Counter()
+        self.fail_at, self.fail_after = None, False
+        self.meanwhile = lambda commands: None
+        self.ahead, self.run_id = 0, None
+
+    def execute(self, commands, shard=0):
+        self.batches += 1
+        if self.fail_at == self.batches and not self.fail_after:
+            raise BackendConnectionError("cut before")
+        replies = super().execute(commands, shard)
+        self.sent.update(command[0] for command in commands)
+        self.meanwhile(commands)
+        if self.fail_at == self.batches:
+            raise BackendConnectionError("cut after")
+        return [self.told(*pair) for pair in zip(commands, replies, strict=True)]
+
+    def told(self, command, reply):
+        if command[0] == "TIME":
+            return [b"%d" % (int(reply[0]) + self.ahead), reply[1]]
+        return b"run_id:" + self.run_id if command[0] == "INFO" and self.run_id else reply
 
 
 class Still(BufferedTracker):
@@ -28,42 +69,38 @@ class Still(BufferedTracker):
 
     def __init__(self, server, namespace="written", kinds=KINDS, **options):
         self.now, self.later = NOON, 0
-        backend = {name: options.pop(name) for name in ("secret", "moved_limit") if name in options}
-        tracker = server.tracker(kinds, namespace=namespace, clock=lambda: self.now, **backend)
-        super().__init__(tracker, **options)
-        self.real = server.name != "fakeredis"
-        self.server, self.tracker = server, tracker
-        self.execute = self._backend.execute
-        self.batches, self.sent = 0, Counter()
-        self.fail_at, self.fail_after = None, False
-        self._backend.execute = self.one
+        data = {name: options.pop(name) for name in ("secret", "moved_limit") if name in options}
+        data["namespace"] = namespace
+        self.server, self.real = server, server.name != "fakeredis"
+        self.line = Line(server.tracker(kinds, **data).backend, **data)
+        self.tracker = ActivityTracker(kinds, self.line, timezone="UTC", clock=lambda: self.now)
+        planner = self.tracker._planner
+        planner.ticks = lambda: time.monotonic_ns() // 1000 + self.later * SECOND
+        super().__init__(planner, self.line, **options)
+        self._worker.start = lambda: None
 
-    def _start(self):
-        pass
+    @property
+    def buffer(self):
+        return self._buffers[0]
 
-    def _ticks(self):
-        return time.monotonic() + self.later
+    @property
+    def states(self):
+        return self.buffer._states
 
-    def one(self, commands, shard=0):
-        """Execute a batch, unless it is the one that fails, before or after the server has executed it."""
-        self.batches += 1
-        if self.fail_at == self.batches and not self.fail_after:
-            raise BackendConnectionError("cut before")
-        replies = self.execute(commands, shard)
-        self.sent.update(command[0] for command in commands)
-        if self.fail_at == self.batches:
-            raise BackendConnectionError("cut after")
-        return replies
+    def wait(self, seconds):
+        """Time passes, for this process and for the server as it sees it."""
+        self.later += seconds
+        self.line.ahead += seconds
 
     def fold(self):
         for buffer in self._buffers.values():
             buffer.sketches = self.real
-            self._fold_one(buffer)
+            self._worker.fold(buffer)
 
     def push(self, fail_at=None, *, after=False):
-        self.batches, self.fail_at, self.fail_after = 0, fail_at, after
-        self.sent.clear()
-        return next(iter(self._push_all()), None)
+        self.line.batches, self.line.fail_at, self.line.fail_after = 0, fail_at, after
+        self.line.sent.clear()
+        return next(iter(self._worker.push()), None)
 
     def keys(self, bucket=None, kind="daily", date=TODAY):
         calendar = self.tracker.calendar
@@ -74,18 +111,30 @@ class Still(BufferedTracker):
         blob = self.server.client.get(self.keys(*place, **period).hll)
         return empty() if blob is None else codec.decode(blob)
 
+    def left(self, *place, **period):
+        return left(self.server.client, self.keys(*place, **period))
+
+    def back(self, *place, **period):
+        return back(self.server.client, self.keys(*place, **period))
+
 
 def held(server, tracker, bucket, kind):
-    """What the server has of a bucket: registers (or the count, of a stand-in) and who is out."""
+    """What the server has of a bucket: registers (or the counts, of a stand-in), who is out, who is back."""
     calendar = tracker.calendar
     period = calendar.containing(kind, calendar.local(NOON))
     keys = tracker.backend.keys.bucket(period.name, bucket)
     if server.name == "fakeredis":
-        sketch = server.client.pfcount(keys.hll)
+        sketches = [server.client.pfcount(key) for key in (keys.hll, keys.moved)]
     else:
-        blob = server.client.get(keys.hll)
-        sketch = None if blob is None else codec.decode(blob).tobytes()
-    return sketch, set(server.client.smembers(keys.out))
+        blobs = server.client.mget(keys.hll, keys.moved)
+        sketches = [None if blob is None else codec.decode(blob).tobytes() for blob in blobs]
+    return *sketches, left(server.client, keys), back(server.client, keys)
+
+
+def wait(seconds, *writers):
+    """Time passes for all of them."""
+    for writer in writers:
+        writer.wait(seconds)
 
 
 IDS = st.sampled_from([f"u{n}" for n in range(6)])
@@ -96,7 +145,7 @@ EVENTS = st.one_of(
     st.tuples(st.just("move"), IDS, PLACES, IDS, PLACES),
     st.tuples(st.just("remove"), IDS, PLACES),
     st.just(("fold",)),
-    st.tuples(st.just("push"), st.none() | st.integers(1, 6), st.booleans()),
+    st.tuples(st.just("push"), st.none() | st.integers(1, 9), st.booleans()),
 )
 
 
@@ -155,13 +204,12 @@ def test_what_the_server_lost_is_sent_again(real_server, before, after, vanished
     writer.push()
     for bucket in vanished:
         keys = writer.keys(bucket)
-        real_server.client.delete(keys.hll, keys.moved, keys.out, keys.back)
+        real_server.client.delete(keys.hll, keys.moved, keys.moves)
     play(writer, plain, after)
     for bucket in BUCKETS:  # each gets an event, so that the writer looks at it
         writer.track(id="z", bucket=bucket)
         plain.track(id="z", bucket=bucket)
     assert writer.push() is None
-    assert writer.push() is None  # what left and came back takes two
     for bucket in BUCKETS:
         written = held(real_server, writer.tracker, bucket, "daily")
         assert written == held(real_server, plain, bucket, "daily"), bucket
@@ -185,7 +233,9 @@ def test_only_registers_that_rose_are_sent(real_server):
     for n in range(50_100):
         writer.track(id=f"u{n}")
     writer.push()
-    assert writer.sent == {"INFO": 1, "EXISTS": 8}
+    third = writer.statistics.bytes - first - second
+    assert third < 2 * 400  # whether both are there still
+    assert writer.line.sent == {"INFO": 1, "TIME": 1, "EVALSHA": 2}
     assert writer.statistics.pushed == 2 * 100_200
 
 
@@ -222,25 +272,34 @@ def test_buckets_that_come_and_go(real_server):
         for n in range(8):
             writer.track(id=n, bucket=f"{past}-{n}")
         assert writer.push() is None
-        buffer = writer._buffers[0]
-        assert len(buffer._places) <= 20
-        assert len(buffer.lanes) <= 16
+        assert len(writer.states) <= 20
         assert len(writer._append) <= 16
+        assert writer.buffer.intake._retired == []
     statistics = writer.statistics
     assert (statistics.pushed, statistics.dropped) == (160, 0)
 
 
-def test_an_append_that_comes_late_is_not_lost(server):
+@pytest.mark.parametrize("days", [1, 2, 5])
+def test_an_append_that_comes_late_is_not_lost(server, days):
+    """However long a caller holds it, and as often as it does."""
     writer = Still(server)
     append = writer._append["b"]
     writer.fold()
+    for _ in range(days):
+        writer.now += 86400
+        writer.fold()
+        assert "b" not in writer._append
+    for n in range(3):
+        append(f"x{n}")
+        writer.track(id=f"y{n}", bucket="b")
+        assert writer.push() is None
+    assert server.client.pfcount(writer.keys("b", date=day(-days)).hll) == 6
+    assert writer.statistics.pushed == writer.statistics.tracked == 12
+    assert len(writer.buffer.intake._retired) == 1
+    del append
     writer.now += 86400
     writer.fold()
-    assert "b" not in writer._append
-    append("x")
-    writer.track(id="y", bucket="b")
-    assert writer.push() is None
-    assert server.client.pfcount(writer.keys("b", date=day(-1)).hll) == 2
+    assert writer.buffer.intake._retired == []
 
 
 def test_clocks_may_be_set_back(server):
@@ -286,6 +345,55 @@ def test_late_events_are_counted(server):
     assert (statistics.late, statistics.pushed, statistics.pending) == (1, 1, 0)
 
 
+def test_events_that_come_while_a_late_push_is_under_way(server):
+    """None goes uncounted."""
+    writer = Still(server)
+    past = day(100)
+    server.client.set(writer.keys(date=past).counted, 5)
+
+    def meanwhile(commands):
+        if len(more) < 7:
+            more.append(writer.track(["daily"], id=f"m{len(more)}", date=past))
+            writer.fold()
+            numbers.append(writer.statistics)
+
+    writer.track(["daily"], id=2, date=past)
+    writer.fold()
+    more, numbers = [], []
+    writer.line.meanwhile = meanwhile
+    assert writer.push() is None
+    assert writer.push() is None
+    for statistics in (*numbers, writer.statistics):
+        assert statistics.tracked == statistics.pushed + statistics.pending + statistics.late
+    assert writer.statistics.late == writer.statistics.tracked == 1 + len(more) > 3
+
+
+@pytest.mark.parametrize("command", ["ZRANGEBYSCORE", "EVALSHA"])
+def test_a_return_that_cannot_be_told_is_told_later(real_server, command, monkeypatch):
+    """Neither is it forgotten who was out."""
+    writer = Still(real_server)
+    writer.tracker.track(old_id="s", old_bucket="b")
+    writer.track(id="u", bucket="b")
+    writer.wait(1)
+    writer.push()
+    assert writer.left("b") == {b"s"}
+    execute = writer.line.execute
+
+    def refuse(commands, shard=0):
+        refused = [sent[0] == command and (command != "EVALSHA" or b"s" in sent) for sent in commands]
+        replies = execute([("PING",) if no else sent for no, sent in zip(refused, commands, strict=True)])
+        oom = BackendResponseError("OOM")
+        return [oom if no else reply for no, reply in zip(refused, replies, strict=True)]
+
+    writer.track(id="s", bucket="b")
+    monkeypatch.setattr(writer.line, "execute", refuse)
+    assert isinstance(writer.push(), BackendResponseError)
+    monkeypatch.undo()
+    assert writer.left("b") == {b"s"}
+    assert writer.push() is None
+    assert writer.back("b") == {b"s"}
+
+
 def test_ids_that_return_are_back(server):
     writer = Still(server)
     for n in range(10):
@@ -293,28 +401,117 @@ def test_ids_that_return_are_back(server):
     for n in range(5):
         writer.track(id=n, bucket="c", old_id=n, old_bucket="b")
     writer.push()
-    assert server.client.scard(writer.keys("b").out) == 5
+    assert len(writer.left("b")) == 5
     for n in (0, 1):
         writer.track(id=n, bucket="b")
     writer.push()
-    assert server.client.smembers(writer.keys("b").out) == {b"2", b"3", b"4"}
-    assert server.client.smembers(writer.keys("b").back) == {b"0", b"1"}
+    assert writer.left("b") == {b"2", b"3", b"4"}
+    assert writer.back("b") == {b"0", b"1"}
 
 
 def test_a_push_that_comes_after_a_move_does_not_undo_it(real_server):
     """Two workers: what the one saw before the other moved the id is no return, however late it is pushed."""
     one, other = Still(real_server), Still(real_server)
     one.track(id="s", bucket="anon")
+    wait(1, one, other)
     other.track(id="ann", bucket="member", old_id="s", old_bucket="anon")
     other.push()
     one.push()
-    keys = one.keys("anon")
-    assert real_server.client.smembers(keys.out) == {b"s"}
-    assert 0 < real_server.client.ttl(f"{keys.hll[:-3]}tmp:moves") <= 3600
+    assert one.left("anon") == {b"s"}
     one.fold()
+    wait(1, one, other)
     one.track(id="s", bucket="anon")  # signed out
     one.push()
-    assert real_server.client.smembers(keys.back) == {b"s"}
+    assert one.back("anon") == {b"s"}
+
+
+def test_a_return_that_was_pushed_before_the_move_it_follows(real_server):
+    """Two workers: the one that moved the id could not push in time."""
+    one, other = Still(real_server), Still(real_server)
+    one.track(id="s", bucket="anon")
+    one.push()
+    other.track(id="ann", bucket="member", old_id="s", old_bucket="anon")
+    wait(1, one, other)
+    one.fold()
+    one.track(id="s", bucket="anon")
+    one.push()
+    other.push()
+    assert one.left("anon") == {b"s"}
+    one.track(id="another", bucket="anon")
+    one.push()
+    assert one.back("anon") == {b"s"}
+
+
+@pytest.mark.parametrize("off", [-3000, -50, 50, 3000])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_a_process_did_itself_keeps_its_order(real_server, when, off):
+    """However well the server's clock is known meanwhile: here it is off by milliseconds at first."""
+    writer = Still(real_server)
+    clock = writer._planner.data_set(0).clock
+    for n in range(5):
+        writer.track(id=n, bucket="b")
+    writer.fold()
+    for n in range(5):
+        writer.track(old_id=n, old_bucket="b")
+        if when == "after":
+            writer.track(id=n, bucket="b")
+            writer.track(old_id=n, old_bucket="b")
+    writer.line.meanwhile = lambda commands: setattr(clock, "_ahead", clock._ahead and clock._ahead + off)
+    writer.push()
+    writer.line.meanwhile = lambda commands: None
+    if when == "after":
+        for n in range(5):
+            writer.track(id=n, bucket="b")
+    else:
+        writer.track(id="another", bucket="b")
+    writer.push()
+    everyone = {b"%d" % n for n in range(5)}
+    assert writer.left("b") == (everyone if when == "before" else set())
+    assert writer.back("b") == (everyone if when == "after" else set())
+
+
+@pytest.mark.parametrize("days", [0.001, 1000])
+@pytest.mark.parametrize("buffered", [True, False])
+def test_a_move_of_an_older_moment(server, days, buffered):
+    """Whatever the time since the machine was started: a clock that is never set begins there."""
+    writer = Still(server)
+    writer.now = time.time()
+    target = writer if buffered else writer.tracker
+    moment = datetime.fromtimestamp(writer.now - days * 86400, UTC)
+    target.track(old_id="s", old_bucket="b", date=moment)
+    target.track(id="t", bucket="b", date=moment)
+    writer.push()
+    date = moment.date()
+    assert (writer.left("b", date=date), writer.back("b", date=date)) == ({b"s"}, set())
+    target.track(id="s", bucket="b", date=moment - timedelta(seconds=1))
+    writer.push()
+    assert (writer.left("b", date=date), writer.back("b", date=date)) == ({b"s"}, set())
+    target.track(id="s", bucket="b", date=moment + timedelta(seconds=1))
+    writer.push()
+    assert (writer.left("b", date=date), writer.back("b", date=date)) == (set(), {b"s"})
+    target.track(old_id="s", old_bucket="b", date=moment)
+    writer.push()
+    assert (writer.left("b", date=date), writer.back("b", date=date)) == (set(), {b"s"})
+
+
+def test_a_return_just_after_a_move_that_a_fold_has_taken_along(server):
+    """The move came after the folder had looked at the clock and before it took the queue."""
+    writer = Still(server)
+    writer.track(id="s", bucket="b")
+    writer.fold()
+    intake = writer.buffer.intake
+    take, left = intake.take, iter(["s"])
+
+    def take_later():
+        for id in left:
+            writer.track(old_id=id, old_bucket="b")
+        return take()
+
+    intake.take = take_later
+    writer.fold()
+    writer.track(id="s", bucket="b")
+    writer.push()
+    assert (writer.left("b"), writer.back("b")) == (set(), {b"s"})
 
 
 @pytest.mark.parametrize("buffered", [True, False])
@@ -323,30 +520,35 @@ def test_a_move_is_as_old_as_it_is(real_server, buffered):
     one, other = Still(real_server), Still(real_server)
     one.track(id="s", bucket="anon")
     one.push()
+    wait(100, one, other)
     if buffered:
         other.track(old_id="s", old_bucket="anon")
-        other.later = one.later = 100
+        wait(100, one, other)
         one.fold()
         one.track(id="s", bucket="anon")
         other.push()
         one.push()
-        assert real_server.client.smembers(one.keys("anon").back) == {b"s"}
+        assert one.back("anon") == {b"s"}
     else:
         one.track(id="s", bucket="anon")
         one.fold()
+        wait(100, one, other)
         other.tracker.track(old_id="s", old_bucket="anon")
         one.push()
-        assert real_server.client.smembers(one.keys("anon").out) == {b"s"}
+        assert one.left("anon") == {b"s"}
 
 
-def test_how_long_moves_are_remembered_is_bounded(real_server):
-    tracker = real_server.tracker(moved_limit=5)
+@pytest.mark.parametrize("limit", [0, 5])
+@pytest.mark.parametrize("buffered", [True, False])
+def test_how_many_moves_the_server_keeps_is_bounded(real_server, limit, buffered):
+    writer = Still(real_server, moved_limit=limit)
     for n in range(20):
-        tracker.track(old_id=n, old_bucket="b")
-    [key] = real_server.client.scan_iter("*:tmp:moves")
-    assert real_server.client.zcard(key) == 5
-    real_server.tracker(moved_limit=0, namespace="none").track(old_id=1, old_bucket="b")
-    assert not list(real_server.client.scan_iter("none:*:tmp:moves"))
+        (writer if buffered else writer.tracker).track(old_id=n, old_bucket="b")
+    writer.push()
+    keys = writer.keys("b")
+    assert len(writer.left("b")) == limit
+    assert real_server.client.exists(keys.moves) == (limit > 0)
+    assert real_server.client.pfcount(keys.moved) == real_server.client.pfcount(keys.hll) == 20
 
 
 def test_a_secret_hides_ids_wherever_they_go(server):
@@ -358,11 +560,9 @@ def test_a_secret_hides_ids_wherever_they_go(server):
         target.track(id="name0", bucket="c", old_id="name1", old_bucket="b")
         target.track(id="name7", bucket="b", date=TODAY)
     seen = []
-    execute, writer.execute = (
-        writer.execute,
-        lambda commands, shard: seen.extend(commands) or execute(commands, shard),
-    )
+    writer.line.meanwhile = seen.extend
     assert writer.push() is None
+    assert len(seen) > 5
     assert not [part for command in seen for part in command if b"name" in str(part).encode()]
     for bucket in BUCKETS:
         written = held(server, writer.tracker, bucket, "daily")
@@ -388,7 +588,7 @@ def test_an_outage_with_many_buckets_stays_within_its_bound(real_server):
     writer.push()
     after = writer.statistics
     assert after.tracked == after.pushed + after.dropped
-    assert len(writer._buffers[0].lanes) == 100
+    assert len(writer._append) == 100
 
 
 def test_an_hour_of_outage_with_a_thousand_buckets(real_server):
@@ -430,14 +630,14 @@ def test_an_hour_of_outage_with_a_thousand_buckets(real_server):
 
 
 def test_hashes_of_ids_that_may_return_are_bounded(real_server, monkeypatch):
-    monkeypatch.setattr("activity_tracker_hll.commands.buffer._MOST_HASHES", 1000)
+    monkeypatch.setattr("activity_tracker_hll.writer.buffer._MOST_HASHES", 1000)
     writer = Still(real_server)
     for part in range(5):
         for n in range(1000):
             writer.track(id=n % 500 + part, bucket="b")
         writer.fold()
-    buffer = writer._buffers[0]
-    assert buffer._hashes <= 1000
+    assert writer.buffer._hashes <= 1000
+    assert all(sum(len(part.hashes) for part in state.seen) <= 1000 for state in writer.states.values())
     writer.push()
     expected = np.zeros(16384, np.uint8)
     plain = real_server.tracker(KINDS, namespace="plain")
@@ -448,26 +648,32 @@ def test_hashes_of_ids_that_may_return_are_bounded(real_server, monkeypatch):
     assert (writer.registers("b") == expected).all()
 
 
-@pytest.mark.parametrize("parent_lives", [True, False])
-def test_what_a_child_does_with_what_it_inherits(real_server, parent_lives):
-    """Registers do no harm twice; moves are made again only if the parent cannot make them any more."""
-    writer = Still(real_server)
-    for n in range(20):
-        writer.track(id=n, bucket="b")
-    writer.fold()
-    writer.track(id=5, bucket="c", old_id=5, old_bucket="b")
-    writer.track(id=20, bucket="b")
-    buffer = writer._buffers[0]
-    buffer.reset_after_fork()
-    writer._append.clear()
-    buffer.inherit(writer.now)
+@pytest.mark.parametrize("pushes_too", [True, False], ids=["a parent that goes on", "one that ends"])
+def test_what_a_child_does_with_what_it_inherits(real_server, pushes_too):
+    """It pushes it: what the parent pushes too does no harm twice. But it counts as the parent's."""
+    writer, parent = Still(real_server), Still(real_server)
+    for process in (writer, parent):
+        for n in range(20):
+            process.track(id=n, bucket="b")
+        process.fold()
+        process.track(id=5, bucket="c", old_id=5, old_bucket="b")
+        process.track(id=6, bucket="c", old_id=6, old_bucket="b")
+        process.track(id=20, bucket="b")
+    writer.after_fork(os.getppid())
+    assert writer.statistics.tracked == 0
+    writer.buffer.adopt(writer.now)
     writer.track(id=21, bucket="b")
-    buffer.settle(heir=not parent_lives)
+    parent.fold()
+    wait(1, writer, parent)
+    parent.track(id=6, bucket="b")  # after the fork
+    if pushes_too:
+        parent.push()
     assert writer.push() is None
     assert real_server.client.pfcount(writer.keys("b").hll) == 22
-    assert real_server.client.smembers(writer.keys("b").out) == (set() if parent_lives else {b"5"})
+    assert writer.left("b") == ({b"5"} if pushes_too else {b"5", b"6"})
+    assert writer.back("b") == ({b"6"} if pushes_too else set())
     statistics = writer.statistics
-    assert statistics.tracked == statistics.pushed
+    assert statistics.tracked == statistics.pushed == 2
     assert statistics.pending == 0
 
 
@@ -481,7 +687,12 @@ def test_what_is_refreshed_without_a_reason(real_server):
     writer.track(id="other", bucket="b")
     writer.push()
     assert not writer.registers().any()  # nothing of the bucket was tracked: nobody looked
-    writer.now += 16
+    writer.now -= 86400  # a clock that can be set decides nothing
+    writer.now += 86400
+    writer.wait(4)
+    writer.push()
+    assert not writer.registers().any()
+    writer.wait(12)
     assert writer.push() is None
     assert (writer.registers() == expected).all()
 
@@ -490,7 +701,7 @@ def test_another_server_is_recognised(real_server):
     writer = Still(real_server)
     writer.track(id=1)
     writer.push()
-    writer._buffers[0]._run_id = b"that of a server before"
+    writer.line.run_id = b"another"
     real_server.client.delete(writer.keys().hll)
     # Another writer came first, so that the sketch exists.
     real_server.client.pfadd(writer.keys().hll, "2")
@@ -499,23 +710,29 @@ def test_another_server_is_recognised(real_server):
     assert real_server.client.pfcount(writer.keys().hll) == 3
 
 
-def test_a_return_that_another_process_saw_is_not_undone(real_server):
-    """The server comes back with its data: only what it lacks is sent again."""
-    writer = Still(real_server)
+@pytest.mark.parametrize("why", ["an error", "a refresh", "another server"])
+def test_a_return_that_another_process_saw_is_not_undone(real_server, why):
+    """However soon all is sent again, by an error, a refresh, or another server."""
+    writer = Still(real_server, refresh_interval=30)
     for id in ("kept", "lost"):
         writer.track(old_id=id, old_bucket="b")
     writer.push()
     writer.tracker.track(id="kept", bucket="b")
     keys = writer.keys("b")
-    real_server.client.srem(keys.out, "lost")
-    writer.later += 600
-    writer._buffers[0].doubt()
-    writer.push()
-    assert real_server.client.smembers(keys.back) == {b"kept"}
-    assert real_server.client.smembers(keys.out) == {b"lost"}
+    real_server.client.zrem(keys.moves, "lost")
+    writer.track(id="z", bucket="c")
+    if why == "an error":
+        assert isinstance(writer.push(1), BackendConnectionError)
+    elif why == "a refresh":
+        writer.wait(46)
+    else:
+        writer.line.run_id = b"another"
+    assert writer.push() is None
+    assert writer.back("b") == {b"kept"}
+    assert writer.left("b") == {b"lost"}
 
 
-@pytest.mark.parametrize("lost", [("moved",), ("out",), ("back",), ("out", "back"), ("moved", "out", "back")])
+@pytest.mark.parametrize("lost", [("moved",), ("moves",), ("moved", "moves"), ("hll", "moved", "moves")])
 def test_keys_of_moves_that_vanish_are_written_again(real_server, lost):
     """As eviction does it: one key at a time, while the sketch stays."""
     writer = Still(real_server)
@@ -527,8 +744,7 @@ def test_keys_of_moves_that_vanish_are_written_again(real_server, lost):
     keys = writer.keys("b")
 
     def held():
-        client = real_server.client
-        return client.pfcount(keys.moved), client.smembers(keys.out), client.smembers(keys.back)
+        return real_server.client.pfcount(keys.moved), writer.left("b"), writer.back("b")
 
     before = held()
     assert before == (2, {b"out"}, {b"back"})
@@ -558,12 +774,16 @@ def test_the_moves_that_are_remembered_are_bounded(real_server):
         for id in range(8):
             writer.track(old_id=8 * n + id, old_bucket=f"b{n}")
         writer.push()
-    buffer = writer._buffers[0]
-    assert sum(len(state.moved) for state in buffer._places.values()) == 10
+    remembered = [len(state.moves) for state in writer.states.values()]
+    assert 0 < sum(remembered) <= 10
+    writer.wait(100)  # all is sent again, and is remembered still
+    writer.push()
+    assert [len(state.moves) for state in writer.states.values()] == remembered
     writer.now += 32 * 86400  # both periods end
+    writer.fold()
+    writer.track(["daily"], id=1)
     writer.push()
-    writer.push()
-    assert buffer._remembered == 0
+    assert [bucket for _, bucket in writer.states] == [None]
 
 
 def test_errors_of_a_push_close_it(real_server):
@@ -571,13 +791,14 @@ def test_errors_of_a_push_close_it(real_server):
     writer = Still(real_server)
     writer.track(id=1)
     writer.fold()
-    push = writer._buffers[0].push(writer.now)
-    next(push)
+    planner = writer._planner
+    pushing = push(writer.buffer, planner.context, planner.data_set(0), ServerIdentity(), planner.running())
+    next(pushing)
     assert writer.statistics.pending == 2
-    push.send([b"run_id:1"])
-    push.close()
+    pushing.send([b"run_id:1", [b"1800000000", b"0"]])
+    pushing.close()
     assert writer.statistics.pending == 2
     with contextlib.suppress(StopIteration):
-        push.send([])
+        pushing.send([])
     assert writer.push() is None
     assert writer.statistics.pending == 0

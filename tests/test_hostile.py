@@ -141,7 +141,7 @@ def test_every_reader_notices(real_server, attack, bring):
     assert suspect(lambda: with_moves.lookup(start=YESTERDAY, end=TODAY, **live)[0][1]["b"])
     assert suspect(lambda: collapsed(with_moves, "all"))
     assert suspect(lambda: collapsed(with_moves, "b"))
-    blob = real_server.client.get(f"active:{{daily-{TODAY:%Y%m%d}:b}}:hll")
+    blob = real_server.client.get(f"{{active:daily-{TODAY:%Y%m%d}:b}}:hll")
     assert suspect(HyperLogLog.from_bytes(blob).count)
 
 
@@ -167,7 +167,7 @@ def test_a_suspect_bucket_that_is_sound_later_is_told_so(real_server):
     tracker.track_many(ids_of(one_register()), date=YESTERDAY)
     tracker.collapse()
     assert stored(tracker, None).suspect
-    real_server.client.delete(f"active:{{daily-{YESTERDAY:%Y%m%d}}}:hll")
+    real_server.client.delete(f"{{active:daily-{YESTERDAY:%Y%m%d}}}:hll")
     real_server.client.delete(f"active:daily-{YESTERDAY:%Y%m%d}")
     tracker.track_many(range(1000), date=YESTERDAY)
     tracker.collapse()

@@ -25,10 +25,10 @@ from activity_tracker_hll import (
     CollapseError,
     HyperLogLog,
 )
-from activity_tracker_hll.commands.batches import EVENTS_PER_BATCH
-from activity_tracker_hll.commands.pending import FEW
 from activity_tracker_hll.hll.codec import DENSE_BYTES
 from activity_tracker_hll.ids import IdEncoder
+from activity_tracker_hll.operations.tracking.batches import EVENTS_PER_BATCH
+from activity_tracker_hll.operations.tracking.gathered import FEW
 from activity_tracker_hll.periods import Calendar
 
 BUCKETS = ["anon", "member", None, "é"]
@@ -259,12 +259,46 @@ def test_ids_that_return_in_a_large_lot_are_back(server, secret):
         tracker.track(id=id, bucket="a")
         tracker.track(old_id=id, old_bucket="a")
     ids = tracker.backend.ids.many(range(50))
-    keys = tracker.backend.keys.bucket(f"daily-{TODAY:%Y%m%d}", "a")
+
+    def back_and_out():
+        """Of the day and the month."""
+        for period in (f"daily-{TODAY:%Y%m%d}", f"monthly-{TODAY:%Y%m}"):
+            table = tracker.backend.keys.bucket(period, "a").moves
+            for scores in (("(0", "+inf"), ("-inf", "(0")):
+                yield set(server.client.zrangebyscore(table, *scores))
+
+    assert [*back_and_out()] == [set(), set(ids)] * 2
     tracker.track_many(range(40, 5000), bucket="a")
-    assert server.client.smembers(keys.back) == set(ids[40:])
+    assert [*back_and_out()] == [set(ids[40:]), set(ids[:40])] * 2
     tracker.import_events([(id, "a", TODAY) for id in range(30, 5000)])
-    assert server.client.smembers(keys.back) == set(ids[30:])
-    assert server.client.smembers(keys.out) == set(ids[:30])
+    assert [*back_and_out()] == [set(ids[30:]), set(ids[:30])] * 2
+    tracker.import_events((np.arange(20, 5000), "a", TODAY))
+    assert [*back_and_out()] == [set(ids[20:]), set(ids[:20])] * 2
+    for id in range(10, 30):
+        tracker.track(old_id=id, old_bucket="a")
+    tracker.track_many(range(15, 5000), bucket="a")
+    assert [*back_and_out()] == [set(ids[15:]), set(ids[:15])] * 2
+
+
+@pytest.mark.parametrize("secret", [None, "hush"])
+@pytest.mark.parametrize("form", ["tuples", "columns", "aware, elsewhere", "columns, objects", "mixed"])
+def test_a_log_that_is_imported_again_undoes_no_move(server, form, secret):
+    """Its events are as old as they were; only what came after a move is a return."""
+    tracker = server.tracker(["daily"], secret=secret, buckets=["anon"])
+    first = datetime.combine(YESTERDAY, datetime.min.time())
+    events = [(f"user-{n % 600}", "anon", first + timedelta(minutes=n % 600)) for n in range(3000)]
+    tracker.import_events(FORMS[form](events))
+    for n in range(0, 600, 10):  # at noon; those of user-540 on came again in the evening
+        moment = first + timedelta(hours=12)
+        tracker.track(old_id=f"user-{n}", old_bucket="anon", date=moment if n < 300 else first)
+    [count] = [counts["anon"] for _, counts in tracker.lookup(start=YESTERDAY, end=TODAY, live=True)]
+    tracker.import_events(FORMS[form](events))
+    [again] = [counts["anon"] for _, counts in tracker.lookup(start=YESTERDAY, end=TODAY, live=True)]
+    key = tracker.backend.keys.bucket(f"daily-{YESTERDAY:%Y%m%d}", "anon").moves
+    left = set(server.client.zrangebyscore(key, "-inf", "(0"))
+    assert left == {tracker.backend.ids.one(f"user-{n}") for n in range(0, 300, 10)}
+    assert server.client.zcard(key) == 60
+    assert abs(again - count - 30) <= 4 * again.stderr
 
 
 def test_a_sketch_that_was_collapsed_keeps_its_expiry(real_server):
@@ -400,7 +434,7 @@ def test_an_import_that_is_killed_and_run_again_gives_the_same_counts(real_serve
         pushes = int(sys.argv[1])
         tracker = ActivityTracker(
             ["daily"], unix_socket_path={real_server.options["unix_socket_path"]!r}, timezone="UTC",
-            clock=itertools.count({NOON}).__next__,
+            clock=({NOON} + call / 8 for call in itertools.count()).__next__,  # some hundred events a push
         )
         execute = tracker.backend.execute
 

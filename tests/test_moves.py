@@ -9,6 +9,7 @@ from conftest import NOON, TODAY, YESTERDAY
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from activity_tracker_hll import ActivityTrackerError, BackendDataError, CollapseError
 from activity_tracker_hll.hll.estimators import standard_error
 from activity_tracker_hll.scripts import calls
 
@@ -185,6 +186,44 @@ def test_an_event_is_never_newer_than_the_call(server):
     tracker.track(old_id="x", old_bucket="a", date=soon)
     tracker.track(id="x", bucket="a")
     assert table(server, "a") == (set(), {"x"})
+
+
+@pytest.mark.parametrize("score", ["inf", "-inf", "1e300", "-1e300", "0", "0.5", "-0.5", "-9007199254740993"])
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda tracker: tracker.track(id="x", bucket="bad", date=YESTERDAY),
+        lambda tracker: tracker.track(id="good", bucket="good", old_id="x", old_bucket="bad", date=YESTERDAY),
+        lambda tracker: tracker.track_many([*range(300), "x"], bucket="bad", date=YESTERDAY),
+        lambda tracker: tracker.import_events(
+            [(id, bucket, YESTERDAY) for bucket in ("bad", "good") for id in (*range(300), "x", "good")]
+        ),
+        lambda tracker: tracker.collapse(),
+        lambda tracker: tracker.lookup(start=YESTERDAY, live=True),
+        lambda tracker: tracker.lookup(start=YESTERDAY, buckets=["t"], live=True),
+    ],
+    ids=["track", "move", "track_many", "import", "collapse", "live", "aggregate"],
+)
+def test_a_stamp_that_nobody_can_have_made_harms_no_other_bucket(real_server, act, score):
+    """At most it is an error that says where it is."""
+    tracker = real_server.tracker(buckets=["bad", "good"], aggregate_buckets={"t": ["bad", "good"]})
+    tracker.track_many(["x", "y"], bucket="bad", date=YESTERDAY)
+    tracker.track(id="good", bucket="good", old_id="y", old_bucket="bad", date=YESTERDAY)
+    name = f"active:daily-{YESTERDAY:%Y%m%d}:bad"
+    real_server.client.execute_command("ZADD", f"{{{name}}}:moves", score, "x")
+    try:
+        act(tracker)
+    except ActivityTrackerError as error:
+        assert isinstance(error, (BackendDataError, CollapseError))  # noqa: PT017
+        assert "'bad'" in str(error) or name in str(error)  # noqa: PT017
+    row = tracker.lookup(start=YESTERDAY, buckets=["good"], live=True)[0][1]
+    assert row["good"] in (1, pytest.approx(302, abs=4 * row["good"].stderr))
+    with tracker.buffered() as writer:
+        writer.track(id="another", bucket="good", date=YESTERDAY)
+        writer.track(id="x", bucket="bad", date=YESTERDAY)
+        writer.track(old_id="z", old_bucket="bad", date=YESTERDAY)
+        statistics = writer.flush(1)
+    assert statistics.pushed >= 1
 
 
 def test_moves_of_all_periods_in_one_round_trip(server, monkeypatch):

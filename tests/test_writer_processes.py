@@ -79,7 +79,7 @@ def registers(ids):
 
 
 def held(client, bucket=""):
-    blob = client.get(f"active:{{daily-{TODAY:%Y%m%d}{bucket}}}:hll")
+    blob = client.get(f"{{active:daily-{TODAY:%Y%m%d}{bucket}}}:hll")
     return codec.decode(blob).tolist() if blob else empty().tolist()
 
 
@@ -145,7 +145,7 @@ def test_a_fork_while_a_thread_holds_the_lock_of_the_pool(real_server):
         writer = tracker.buffered(flush_interval=3600)
         writer.track(id="p")
         assert writer.flush().pending == 0
-        lock = writer._backend.client().connection_pool._lock
+        lock = writer._worker._backend.client().connection_pool._lock
         held, go_on = threading.Event(), threading.Event()
 
         def hold():

@@ -6,7 +6,7 @@ from typing import assert_type
 import numpy as np
 
 from activity_tracker_hll import ActivityTracker, Collapsed, Entry, Estimate, Imported
-from activity_tracker_hll.commands import Row
+from activity_tracker_hll.operations import Row
 
 
 def calls(tracker: ActivityTracker) -> None:

@@ -132,7 +132,7 @@ def check_reply(error: Exception) -> None:
 
 def raise_if_denied(error: Exception) -> None:
     """Raise an error again that no other attempt would mend, although it is a ConnectionError to clients."""
-    if not _DENIED.isdisjoint(_names(error)):
+    if _is_denied(error):
         raise error
 
 
@@ -143,7 +143,7 @@ def translated(error: Exception) -> BackendError:
     """
     names, code = _names(error), _code(error)
     kind: type[BackendError]
-    if not _DENIED.isdisjoint(names) or code == "NOPERM" or _DENIED_IN_SCRIPT.search(str(error)):
+    if _is_denied(error) or code == "NOPERM" or _DENIED_IN_SCRIPT.search(str(error)):
         kind = BackendAuthError
     elif "TimeoutError" in names:
         kind = BackendTimeoutError
@@ -167,10 +167,18 @@ def client_errors() -> tuple[type[Exception], ...]:
     return tuple(roots)
 
 
+def _is_denied(error: Exception) -> bool:
+    """Also by its cause: on a Unix socket redis-py for asyncio wraps whatever fails when it connects."""
+    return any(not _DENIED.isdisjoint(_names(one)) for one in (error, error.__cause__))
+
+
 def _code(error: Exception) -> str:
-    """The code of an error reply, which is its first word."""
-    return _CODES.get(type(error).__name__) or _IN_SCRIPT.sub("", str(error)).partition(" ")[0]
+    """The code of an error reply: its first word, unless the client has taken it off."""
+    name = type(error).__name__
+    if name != "ResponseError":
+        return _CODES.get(name, "")
+    return _IN_SCRIPT.sub("", str(error)).partition(" ")[0]
 
 
-def _names(error: Exception) -> set[str]:
+def _names(error: BaseException | None) -> set[str]:
     return {cls.__name__ for cls in type(error).__mro__}

@@ -28,6 +28,7 @@ __all__ = [
     "run",
     "run_awaiting",
     "unwrap",
+    "unwrap_of",
 ]
 
 T = TypeVar("T")
@@ -43,6 +44,8 @@ a sketch is kept at least so long after it.
 """
 # As in the scripts, whose numbers are exact only below this.
 _IMPOSSIBLE = 2**53
+_MOST_DIGITS = 20
+_SHOWN = 40
 Aggregates = dict[str, tuple[str | None, ...]]
 
 
@@ -125,13 +128,21 @@ def items(reply: Any) -> list[Any]:
 
 def number(reply: Any, what: str) -> int:
     """A count that makes sense, or an error: a manipulated sketch gives absurd ones."""
-    try:
-        value = int(reply)
-    except ValueError as error:
-        raise BackendDataError(f"{what} holds {reply!r:.60}, not a number") from error
+    if isinstance(reply, bytes) and not (reply.isdigit() and len(reply) <= _MOST_DIGITS):
+        raise BackendDataError(f"{what} holds {reply[:_SHOWN]!r}, not a count")
+    value = int(reply)
     if not 0 <= value < _IMPOSSIBLE:
         raise BackendDataError(f"{what} is corrupt: impossible cardinality {value}")
     return value
+
+
+def unwrap_of(key: str, replies: list[Reply]) -> list[Any]:
+    """The replies to commands about one key, unless one is an error: then that error, naming the key."""
+    for reply in replies:
+        if isinstance(reply, BackendError):
+            error = type(reply)(f"{key}: {reply}")
+            raise error from reply.__cause__ or reply
+    return replies
 
 
 def named(error: BackendError, target: PeriodBucket) -> BackendError:

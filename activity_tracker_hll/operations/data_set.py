@@ -11,7 +11,7 @@ from ..backends.base import Command, Reply
 from ..errors import BackendResponseError
 from ..hll import codec
 from ..hll.registers import empty
-from .base import Context, Operation, unwrap
+from .base import Context, Operation, unwrap, unwrap_of
 from .handshake import check_settings
 from .tracking.open_periods import OpenPeriods
 from .tracking.stamps import ServerClock
@@ -63,22 +63,28 @@ class DataSet:
         ticks = self.clock.ticks()
         if runs and ticks < self._look_again.get(names, 0):
             return []
-        if runs:
-            if len(self._look_again) > _MOST_REMEMBERED:
-                self._look_again.clear()
-            self._look_again[names] = ticks + _LOOK_AGAIN_US
         return [*self.open_periods.mark(names, names if runs else ()), ("TIME",)]
 
-    def kept_up(self, sent: int, replies: list[Reply]) -> None:
+    def kept_up(
+        self, names: tuple[str, ...], sent: int, commands: list[Command], replies: list[Reply]
+    ) -> None:
         """Take in the answers, which have just come.
 
         Args:
+            names: of the event's periods.
             sent: ticks before they were asked for.
+            commands: as :meth:`upkeep` returned them.
 
         Raises:
             BackendError: periods could not be marked.
         """
-        self.clock.sample(sent, unwrap(replies)[-1])
+        *marked, time = replies
+        self.clock.sample(sent, time)
+        unwrap_of(self.open_periods.key, marked)
+        self.open_periods.are_marked(commands[:-1])
+        if len(self._look_again) > _MOST_REMEMBERED:
+            self._look_again.clear()
+        self._look_again[names] = sent + _LOOK_AGAIN_US
 
     def forget(self) -> None:
         """It is another server, or lost everything: settings, clock and marks have to be looked at again."""

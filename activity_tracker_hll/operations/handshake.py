@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import SettingsMismatchError
-from .base import Context, Operation, items, unwrap
+from .base import Context, Operation, items, unwrap_of
 from .tracking.stamps import ServerClock
 
 __all__ = ["LAYOUT", "check_settings"]
@@ -36,12 +36,12 @@ def check_settings(context: Context, clock: ServerClock, write: bool) -> Operati
     sent = clock.ticks()
     found, time = yield [("HGETALL", meta), ("TIME",)]
     clock.sample(sent, time)
-    theirs = _fields(unwrap([found])[0])
+    theirs = _fields(unwrap_of(meta, [found])[0])
     if theirs.get("layout", LAYOUT) != LAYOUT:
         raise SettingsMismatchError(_of_other_layout(meta, theirs["layout"]))
     if write and not theirs.keys() >= wanted.keys():
         commands = [("HSETNX", meta, field, value) for field, value in wanted.items()]
-        theirs = _fields(unwrap((yield [*commands, ("HGETALL", meta)]))[-1])
+        theirs = _fields(unwrap_of(meta, (yield [*commands, ("HGETALL", meta)]))[-1])
     if all(theirs.get(field, value) == value for field, value in ours.items()):
         return bool(theirs)
     raise SettingsMismatchError(

@@ -1,10 +1,12 @@
 -- Stores the count of a bucket in one step with the expiry of its sketch, or hands out what it is made of.
 -- recount, look: 1 or 0; look: hand out also sketches without moves, as someone may have chosen their ids.
--- NONE: nothing is there. DONE: it is counted. GONE: a recount without a sketch. TEXT stored: no number.
+-- NONE: nothing is there. DONE: it is counted. GONE: a recount without a sketch. TEXT stored: no count.
 -- FOREIGN stored tracked: the count was not made from the sketch. COUNTED n. READ: numbers of ids tracked,
 -- moved, and back by the side table, then both sketches; see store.lua.
 local stored = redis.call('GET', count)
-if stored and not string.match(stored, '^%d+$') then return {'TEXT', stored} end
+if stored and not (string.match(stored, '^%d+$') and #stored <= 16 and tonumber(stored) < 2 ^ 53) then
+  return {'TEXT', stored}
+end
 local tracked = cardinality(hll)
 local exists = tracked > 0 or redis.call('EXISTS', hll) == 1
 local foreign = false

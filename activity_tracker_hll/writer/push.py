@@ -53,13 +53,11 @@ def push(
     data.clock.sample(sent, time)
     loads = buffer.depart()
     try:
-        marks = data.open_periods.mark({period for period, _ in loads}, running)
-        outcomes, unmarked = yield from unite(context, loads, marks)
+        outcomes, unmarked = yield from unite(context, loads, data.open_periods, running)
         for outcome in outcomes.values():
             data.clock.observe(outcome.table.newest)
         errors = buffer.arrive(outcomes)
         if unmarked is not None:
-            data.open_periods.forget()
             errors.append(unmarked)
         return errors
     finally:

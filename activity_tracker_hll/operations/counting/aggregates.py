@@ -16,7 +16,7 @@ from ...errors import BackendError, BackendResponseError
 from ...estimates import Estimate
 from ...keys import BucketKeys
 from ...scripts.calls import answer, call_aggregate, call_expire, call_store_union
-from ..base import Aggregates, Context, Operation, PeriodBucket, unwrap
+from ..base import Aggregates, Context, Operation, PeriodBucket, number, unwrap
 from .legacy import fold
 from .outcomes import Again, Done, Nothing, Outcome, Target, stderr_text, stored
 from .sketches import Union, union_by_server, union_of
@@ -118,6 +118,7 @@ class _Counting:
             yield from self._fold(target, raws)
             return Again()
         if own.count is not None:
+            number(own.count, self._keys(target).counted)
             # A source that is not counted came later, or the collapse that counted this was cut short.
             if gone or not (self._recount or any(map(_is_uncounted, found.values()))):
                 answer((yield [call_expire(self._keys(target), target.expiry)])[0])

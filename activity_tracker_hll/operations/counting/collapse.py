@@ -16,7 +16,7 @@ from ...estimates import Estimate
 from ...keys import BucketKeys
 from ...periods import Period
 from ...scripts.calls import Count, Readings, answer, answers, call_collapse, call_store
-from ..base import Aggregates, Context, Operation, batched, unwrap
+from ..base import Aggregates, Context, Operation, batched, unwrap, unwrap_of
 from .aggregates import count_aggregates
 from .legacy import fold
 from .outcomes import Again, Done, Nothing, Outcome, Target, expiry_of, stderr_text, stored
@@ -46,11 +46,15 @@ def collapse(
     buckets: Sequence[str | None],
     aggregates: Aggregates,
     recount: bool,
+    others: Sequence[str | None] = (),
 ) -> Operation[list[Collapsed]]:
     """Store the counts of some buckets and aggregates of some periods.
 
     Aggregates come first: they need the sketches of their sources, which may end with the sources'
     own collapse.
+
+    Args:
+        others: buckets that are known besides, for which the marks of periods may have to stay.
 
     Raises:
         CollapseError: after all that could be collapsed was.
@@ -79,7 +83,6 @@ def collapse(
         for bucket in buckets
     ]
     yield from _attempt(singles, count, outcomes)
-    yield from _take_marks(context, periods, outcomes)
     done = [
         Collapsed(target.period, target.bucket, outcome)
         for target, outcome in outcomes.items()
@@ -90,6 +93,11 @@ def collapse(
         for target, outcome in outcomes.items()
         if isinstance(outcome, BackendError)
     ]
+    try:
+        yield from _take_marks(context, periods, outcomes, others)
+    except BackendError:
+        if not failures:
+            raise
     if failures:
         raise CollapseError(failures, done)
     return done
@@ -112,34 +120,49 @@ def _attempt(
 
 
 def _take_marks(
-    context: Context, periods: Sequence[Period], outcomes: dict[Target, Outcome]
+    context: Context,
+    periods: Sequence[Period],
+    outcomes: dict[Target, Outcome],
+    others: Sequence[str | None],
 ) -> Operation[None]:
     """Take away the marks of periods of which nothing is left to count.
 
-    What is written to a period is marked after it: so what comes after a look for data has its mark still to
-    come.
+    What is written to a period is marked after it: what comes after the look has its mark still to come.
+
+    Raises:
+        BackendError: the key of the marks is not what it should be.
     """
     failed = {target.period for target, outcome in outcomes.items() if isinstance(outcome, BackendError)}
     names = [period.name for period in periods if period not in failed]
     if not names:
         return
-    marked = unwrap((yield [("SREM", context.keys.open, name) for name in names]))
-    taken = {name for name, was_there in zip(names, marked, strict=True) if was_there}
-    empty = [
-        target
+    key = context.keys.open
+    # Asked before: what SREM says of a mark is not true if it was sent twice.
+    [marked] = unwrap_of(key, (yield [("SMISMEMBER", key, *names)]))
+    taken = {name for name, is_marked in zip(names, marked, strict=True) if is_marked}
+    if not taken:
+        return
+    unwrap_of(key, (yield [("SREM", key, *sorted(taken))]))
+    uncertain = [
+        (target.period.name, target.bucket)
         for target, outcome in outcomes.items()
         if isinstance(outcome, Nothing) and target.period.name in taken
     ]
-    for batch in batched(empty, _TARGETS_PER_BATCH):
-        keys = [context.keys.bucket(target.period.name, target.bucket) for target in batch]
-        found = yield [("EXISTS", key) for of in keys for key in (of.hll, of.raw)]
+    uncertain += [(name, bucket) for name in taken for bucket in others]
+    for batch in batched(uncertain, _TARGETS_PER_BATCH):
+        keys = [context.keys.bucket(*target) for target in batch]
+        found = yield [
+            command
+            for of in keys
+            for command in (("EXISTS", of.hll), ("EXISTS", of.raw), ("EXISTS", of.counted))
+        ]
         again = {
-            target.period.name
-            for place, target in enumerate(batch)
-            if any(reply != 0 for reply in found[2 * place : 2 * place + 2])
+            name
+            for place, (name, _) in enumerate(batch)
+            if any(found[3 * place : 3 * place + 2]) and not found[3 * place + 2]
         }
         if again:
-            unwrap((yield [("SADD", context.keys.open, *sorted(again))]))
+            unwrap_of(key, (yield [("SADD", key, *sorted(again))]))
 
 
 class _Counting:

@@ -121,7 +121,10 @@ class _Counter:
         present: dict[Wanted, BucketKeys] = {}
         for target, hll, raw in zip(wanted, replies[::2], replies[1::2], strict=True):
             if raw:
-                present[target] = yield from self._with_raw(target, keys[target])
+                try:
+                    present[target] = yield from self._with_raw(target, keys[target])
+                except BackendError as error:
+                    raise named(error, (target[0].name, target[1])) from error
             elif hll:
                 present[target] = keys[target]
         return present

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
+from ...backends.base import Command
 from ...errors import BackendDataError
 from ...estimates import Estimate
 from ...periods import Period
-from ..base import Aggregates, Context, Operation, batched, number, unwrap
+from ..base import Aggregates, Context, Operation, batched, number, unwrap, unwrap_of
 from .live import Wanted, count_live
 
 __all__ = ["Row", "lookup"]
@@ -18,6 +19,7 @@ Row = tuple[date, dict[str | None, Any]]
 """(first day, or for an hour its datetime; {bucket: Estimate, or what stands for absent data})"""
 
 _COUNTS_PER_BATCH = 4000
+_FEW_DIGITS = 16  # all of them are possible counts
 
 
 def lookup(
@@ -59,21 +61,33 @@ def _stored(
     if not keys:
         return [{} for _ in names]
     [values] = unwrap((yield [("MGET", *keys)]))
-    try:
+    # Of many numbers that make sense nothing has to be looked at one by one.
+    found = [value for value in values if value is not None]
+    if all(found) and (b"".join(found) or b"0").isdigit() and max(map(len, found), default=0) < _FEW_DIGITS:
         counts = Estimate.plain(values)
-    except ValueError:
+    else:
         counts = [_parsed(value, key) for value, key in zip(values, keys, strict=True)]
-    known = [place for place, count in enumerate(counts) if count]
-    if known:
-        errors = context.keys.stderrs(keys[place] for place in known)
-        [stderrs] = unwrap((yield [("MGET", *errors)]))
-        for place, key, stderr in zip(known, errors, stderrs, strict=True):
-            if stderr is not None:
-                counts[place] = Estimate(int(counts[place] or 0), _error(stderr, key))
+    known = [place for place, count in enumerate(counts) if count is not None]
+    absent = [key for key, count in zip(keys, counts, strict=True) if count is None]
+    errors = context.keys.stderrs(keys[place] for place in known)
+    commands: list[Command] = [("MGET", *errors)] if errors else []
+    commands += [("EXISTS", *absent)] if absent else []
+    replies = unwrap((yield commands)) if commands else []
+    for place, key, stderr in zip(known, errors, replies[0] if errors else (), strict=True):
+        if stderr is not None:
+            counts[place] = Estimate(int(counts[place] or 0), _error(stderr, key))
+    if absent and replies[-1]:  # MGET says nil also of what is no string
+        yield from _name_others(absent)
     width = len(buckets)
     return [
         dict(zip(buckets, counts[row * width : (row + 1) * width], strict=True)) for row in range(len(names))
     ]
+
+
+def _name_others(keys: Sequence[str]) -> Operation[None]:
+    """Raise the error of a key that does not hold a string, if there is one still."""
+    for key, reply in zip(keys, (yield [("GET", key) for key in keys]), strict=True):
+        unwrap_of(key, [reply])
 
 
 def _parsed(value: bytes | None, key: str) -> Estimate | None:

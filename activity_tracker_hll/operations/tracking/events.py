@@ -110,7 +110,7 @@ class Tracking:
         sent, upkeep = data.clock.ticks(), data.upkeep(names, runs=runs)
         replies = yield [*commands, *upkeep] if upkeep else commands
         if upkeep:
-            data.kept_up(sent, replies[len(targets) :])
+            data.kept_up(names, sent, upkeep, replies[len(targets) :])
         late = _late(data, targets, replies)
         if late:
             raise LateEventError(list(dict.fromkeys(period for period, _ in late)))
@@ -146,7 +146,7 @@ class Tracking:
         now: float,
     ) -> Operation[None]:
         stamp = data.clock.now() if event.stamp is None else min(event.stamp, data.clock.now())
-        gathered = Gathered(self._context, lambda names: data.open_periods.mark(names, self.running(now)))
+        gathered = Gathered(self._context, data.open_periods, lambda: self.running(now))
         if hashes is not None and not (yield from data.takes_sketches()):
             hashes, encoded = None, self._context.ids.many(batch)
         for name in self.periods(kinds, event.moment, now):
@@ -177,7 +177,7 @@ class Tracking:
         def due() -> bool:
             return abs(clock() - pushed) >= _PUSH_EVERY_S
 
-        gathered = Gathered(self._context, lambda names: data.open_periods.mark(names, self.running(clock())))
+        gathered = Gathered(self._context, data.open_periods, lambda: self.running(clock()))
         importing = Importing(self._context, kinds, gathered, data.clock)
         all_batches = batches(events, due)
         first = next(all_batches, None)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from ...backends.base import Command
 from ...errors import BackendError
 from ...hll.registers import Hashes, Registers, empty, fold
 from ..base import Context, Operation, PeriodBucket
+from .open_periods import OpenPeriods
 from .side_table import Seen, SideTable, Stamps
 from .unite import Load, unite
 
@@ -43,12 +43,16 @@ class Gathered:
     """What is not sent yet.
 
     Args:
-        mark: the commands that mark some periods.
+        open_periods: marks periods.
+        running: names of those that are not over.
     """
 
-    def __init__(self, context: Context, mark: Callable[[Iterable[str]], list[Command]]) -> None:
+    def __init__(
+        self, context: Context, open_periods: OpenPeriods, running: Callable[[], Iterable[str]]
+    ) -> None:
         self._context = context
-        self._mark = mark
+        self._open_periods = open_periods
+        self._running = running
         self._buckets: dict[PeriodBucket, _Bucket] = {}
         self._tables: dict[PeriodBucket, SideTable] = {}
         self._moving: set[PeriodBucket] = set()
@@ -103,7 +107,7 @@ class Gathered:
             )
             for target, waiting in buckets.items()
         }
-        sent = yield from unite(self._context, loads, self._mark({period for period, _ in buckets}))
+        sent = yield from unite(self._context, loads, self._open_periods, self._running())
         late: dict[str, int] = {}
         errors: list[BackendError] = []
         for target, outcome in sent.outcomes.items():

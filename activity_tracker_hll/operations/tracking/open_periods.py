@@ -25,7 +25,7 @@ class OpenPeriods:
     """
 
     def __init__(self, keys: Keys, ticks: Callable[[], int]) -> None:
-        self._keys = keys
+        self.key = keys.open
         self._ticks = ticks
         self._marked: dict[str, int] = {}
 
@@ -35,13 +35,16 @@ class OpenPeriods:
         Args:
             running: periods that are not over; all others are marked with each write.
         """
-        now = self._ticks()
-        last, running = now - _EVERY_US, set(running)
+        last, running = self._ticks() - _EVERY_US, set(running)
         due = [name for name in names if name not in running or self._marked.get(name, last) <= last]
+        return [("SADD", self.key, *due)] if due else []
+
+    def are_marked(self, commands: Iterable[Command]) -> None:
+        """The server has done what :meth:`mark` returned."""
         if len(self._marked) > _MOST_REMEMBERED:
             self._marked.clear()
-        self._marked.update(dict.fromkeys(due, now))
-        return [("SADD", self._keys.open, *due)] if due else []
+        for _, _, *names in commands:
+            self._marked.update(dict.fromkeys(map(str, names), self._ticks()))
 
     def forget(self) -> None:
         """The server may have lost the marks."""

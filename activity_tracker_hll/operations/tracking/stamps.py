@@ -14,7 +14,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..base import Operation, items, unwrap
+from ...errors import BackendError
+from ..base import items
 
 __all__ = ["ServerClock"]
 
@@ -70,19 +71,15 @@ class ServerClock:
         """The ticks at a moment by the clock on the wall; not later than now."""
         return min(microseconds - self._offset, self.ticks())
 
-    def read(self) -> Operation[None]:
-        """Ask the server."""
-        sent = self.ticks()
-        [reply] = yield [("TIME",)]
-        self.sample(sent, reply)
-
     def sample(self, sent: int, reply: Any) -> None:
-        """Take in an answer to TIME that has just come.
+        """Take in an answer to TIME that has just come; who may not ask is left with the guess.
 
         Args:
             sent: ticks before it was asked for.
         """
-        seconds, microseconds = items(unwrap([reply])[0])
+        if isinstance(reply, BackendError):
+            return
+        seconds, microseconds = items(reply)
         time = int(seconds) * 1_000_000 + int(microseconds)
         newest = _Sample(time - self.ticks(), time - sent)
         if self._samples and self._ahead is not None and newest.least <= self._ahead <= newest.most:

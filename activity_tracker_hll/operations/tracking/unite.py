@@ -28,7 +28,8 @@ from ...errors import BackendDataError, BackendError, MalformedSketchError
 from ...hll import codec
 from ...hll.registers import Registers
 from ...scripts.calls import EMPTY_TABLE, TableState, answer, call_unite, call_write
-from ..base import Context, Operation, PeriodBucket, batched, named
+from ..base import Context, Operation, PeriodBucket, batched, named, unwrap_of
+from .open_periods import OpenPeriods
 from .side_table import Range, Seen, SideTable, read_members
 
 __all__ = ["IDS_PER_CALL", "Load", "Outcome", "Sent", "unite"]
@@ -47,8 +48,8 @@ class Load:
     """What is to get to one bucket and period.
 
     Attributes:
-        registers: to unite with the bucket's sketch; all zero = only look what the server has; None = not even
-            that, as of a server that takes no sketches.
+        registers: to unite with the bucket's sketch; all zero = only look what the server has; None = not
+            even that, as of a server that takes no sketches.
         ids: that were active, with their stamps.
         seen: hashes of ids in the registers, to find those that came back.
         moves: ids that moved, with the stamp of their newest event, negative if they left.
@@ -108,12 +109,13 @@ class Sent(NamedTuple):
 
 
 def unite(
-    context: Context, loads: Mapping[PeriodBucket, Load], marks: Sequence[Command] = ()
+    context: Context, loads: Mapping[PeriodBucket, Load], open_periods: OpenPeriods, running: Iterable[str]
 ) -> Operation[Sent]:
     """Send loads.
 
     Args:
-        marks: commands that mark the loads' periods.
+        open_periods: marks the loads' periods.
+        running: names of periods that are not over.
 
     Returns:
         What became of each. A bucket that fails holds up no other.
@@ -124,9 +126,13 @@ def unite(
     yield from sending.find_returned()
     yield from sending.move(lambda stamp: stamp > 0)
     yield from sending.move(lambda stamp: stamp < 0)
-    replies = (yield list(marks)) if marks and loads else ()
-    failed = [reply for reply in replies if isinstance(reply, BackendError)]
-    return Sent(sending.outcomes, failed[0] if failed else None)
+    marks = open_periods.mark(dict.fromkeys(period for period, _ in loads), running)
+    try:
+        unwrap_of(open_periods.key, (yield marks) if marks else [])
+    except BackendError as error:
+        return Sent(sending.outcomes, error)
+    open_periods.are_marked(marks)
+    return Sent(sending.outcomes, None)
 
 
 class _Sending:
