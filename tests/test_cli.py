@@ -211,9 +211,12 @@ def test_bad_arguments_are_one_clear_line(run, arguments, status, message):
         (("--timezone", "Mars/Base"), 1, "IANA name"),
         (("--week-start", "7"), 2, "week-start"),
         (("--namespace", "a{b"), 1, "namespace must not contain"),
-        (("--retention", "soon"), 2, "'forever'"),
-        (("--retention", "-1"), 1, "retention must not be negative"),
-        (("--retention", "3"), 1, "retention must be at least 31 days"),
+        (("--keep-sketches", "soon"), 2, "'forever'"),
+        (("--keep-sketches", "1e9"), 2, "'forever'"),
+        (("--keep-sketches", "99999999999"), 2, "'forever'"),
+        (("--keep-sketches", "-1"), 1, "keep_sketches must not be negative"),
+        (("--keep-sketches", "3"), 1, "keep_sketches must be at least 31 days"),
+        (("--retention", "3"), 2, "--retention"),
     ],
 )
 def test_bad_options(run, options, status, message):
@@ -279,7 +282,7 @@ def test_collapse_does_what_is_held_and_no_more(run, tracker):
 def test_collapse_of_a_window_and_again(run, tracker):
     for day in (1, 2, 3):
         tracker.track(id="x", date=datetime(2026, 1, day))
-    keep = ("--timezone", "UTC", "--retention", "forever")
+    keep = ("--timezone", "UTC", "--keep-sketches", "forever")
     run("collapse", "--date", "2026-01-03", options=keep)
     assert list(counts(run)) == [("2026-01-02", None)]
     tracker.track(id="y", date=datetime(2026, 1, 2))
@@ -337,11 +340,11 @@ def test_collapse_names_counts_that_another_program_made(run, tracker):
     assert "never expire" not in run("doctor").stdout
 
 
-def test_sketches_kept_for_ever_get_an_end_by_a_collapse_with_retention(run, tracker):
+def test_sketches_kept_for_ever_get_an_end_by_a_collapse_that_keeps_them_for_a_while(run, tracker):
     tracker.track_many(range(9), date=datetime(2020, 1, 1))
     tracker.track_many(range(9), date=datetime(2020, 1, 2))
-    run("collapse", options=("--timezone", "UTC", "--retention", "forever"))
-    run("doctor", "--strict", options=("--timezone", "UTC", "--retention", "forever"))
+    run("collapse", options=("--timezone", "UTC", "--keep-sketches", "forever"))
+    run("doctor", "--strict", options=("--timezone", "UTC", "--keep-sketches", "forever"))
     assert "2 collapsed sketches never expire" in run("doctor").stdout
     run("collapse")
     assert "never expire" not in run("doctor").stdout
@@ -423,7 +426,7 @@ def test_doctor_warns_of_a_dangerous_server(run, tracker):
         "maxmemory-policy allkeys-lru evicts any sketch when the memory is full",
         "no persistence",
         "1 collapsed sketches never expire, such as daily-20200101 bucket (all): collapse gives them an end",
-        "made from its sketch; --retention forever says that this is meant",
+        "made from its sketch; --keep-sketches forever says that this is meant",
         "1 raw sets of activity-tracker lie beside a count",
     ):
         assert warning in shown

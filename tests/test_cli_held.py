@@ -25,7 +25,7 @@ def planned(entries, **options):
 
 HELD = [
     entry("daily-20200101", "a", "hll"),
-    entry("daily-20200102", "a", "hll", "moved", "out"),
+    entry("daily-20200102", "a", "hll", "moved", "moves"),
     entry("daily-20200103", "a", "count", "hll"),
     entry("daily-20200104", "a", "hll"),
     entry("daily-20200104", "b", "hll"),

@@ -910,7 +910,7 @@ def test_a_sketch_under_a_secret_is_not_handed_out(real_server, monkeypatch):
 
 
 def test_an_aggregate_that_cannot_be_counted_does_not_keep_others_from_it():
-    """Where sketches cannot be read, as on a stand-in for tests, a union of many with moves takes too much."""
+    """Where sketches cannot be read, as on a stand-in for tests, a union of many with moves is too much."""
     sources = [f"b{n}" for n in range(7)]
     tracker = ActivityTracker(
         ["daily"],

@@ -188,7 +188,10 @@ def test_an_event_is_never_newer_than_the_call(server):
     assert table(server, "a") == (set(), {"x"})
 
 
-@pytest.mark.parametrize("score", ["inf", "-inf", "1e300", "-1e300", "0", "0.5", "-0.5", "-9007199254740993"])
+NO_STAMPS = ["inf", "-inf", "1e300", "-1e300", "0", "0.5", "-0.5", "-9007199254740993"]
+
+
+@pytest.mark.parametrize("score", NO_STAMPS)
 @pytest.mark.parametrize(
     "act",
     [
@@ -218,12 +221,22 @@ def test_a_stamp_that_nobody_can_have_made_harms_no_other_bucket(real_server, ac
         assert "'bad'" in str(error) or name in str(error)  # noqa: PT017
     row = tracker.lookup(start=YESTERDAY, buckets=["good"], live=True)[0][1]
     assert row["good"] in (1, pytest.approx(302, abs=4 * row["good"].stderr))
-    with tracker.buffered() as writer:
-        writer.track(id="another", bucket="good", date=YESTERDAY)
-        writer.track(id="x", bucket="bad", date=YESTERDAY)
-        writer.track(old_id="z", old_bucket="bad", date=YESTERDAY)
-        statistics = writer.flush(1)
-    assert statistics.pushed >= 1
+
+
+@pytest.mark.parametrize("score", NO_STAMPS)
+def test_a_stamp_that_nobody_can_have_made_holds_up_no_writer(real_server, score):
+    tracker = real_server.tracker(buckets=["bad", "good"])
+    tracker.track(old_id="x", old_bucket="bad")
+    real_server.client.execute_command("ZADD", f"{{active:{NAME}:bad}}:moves", score, "x")
+    with tracker.buffered(flush_interval=0.05, close_timeout=0.2) as writer:
+        writer.track(id="another", bucket="good")
+        writer.track(id="x", bucket="bad")
+        writer.track(old_id="z", old_bucket="bad")
+        assert writer.flush(0.5).pushed >= 1
+        assert counts(tracker, "good") == [1]
+        writer.track(id="one more", bucket="good")
+        assert writer.flush(0.5).pushed >= 2
+    assert counts(tracker, "good") == [2]
 
 
 def test_moves_of_all_periods_in_one_round_trip(server, monkeypatch):

@@ -45,10 +45,14 @@ __all__ = [
     "call_store_union",
     "call_unite",
     "call_write",
+    "read_stamp",
 ]
 
 _FOLDER = Path(__file__).parent
 _COMMON = (_FOLDER / "common.lua").read_text("utf-8")
+
+_FARTHEST = 2.0**53
+"""Scores are exact up to here."""
 
 Call = tuple[str | bytes | float, ...]
 """A command of the server."""
@@ -154,6 +158,11 @@ SOURCES = {script.sha: script.source for script in SCRIPTS}
 """Source by digest, for a server that does not know a script yet."""
 
 
+def read_stamp(score: Any) -> int:
+    """A score of a side table as a stamp; what nobody's clock can have made becomes the farthest there is."""
+    return round(max(-_FARTHEST, min(float(score), _FARTHEST)))
+
+
 class TableState(NamedTuple):
     """What a bucket's side table holds, as :data:`UNITE` and :data:`WRITE` answer.
 
@@ -171,7 +180,7 @@ class TableState(NamedTuple):
     def read(cls, parts: Sequence[Any]) -> TableState:
         """From the end of a reply."""
         members, left, newest = parts
-        return cls(int(members), int(left), abs(int(float(newest))))
+        return cls(int(members), int(left), abs(read_stamp(newest)))
 
 
 EMPTY_TABLE = TableState(0, 0, 0)
@@ -283,7 +292,7 @@ class Count(NamedTuple):
 def call_store(counts: Sequence[Count]) -> Call:
     """Store counts.
 
-    Answers, for each: STORED; CHANGED, if the bucket is not as it was read.
+    Answers, for each: STORED and the count; CHANGED, if the bucket is not as it was read.
     """
     keys = [key for of in counts for key in of.keys[:5]]
     arguments = [

@@ -1,10 +1,10 @@
 -- Stores the count of an aggregate made outside, if its own count is still as it was read.
 -- seen: that count, or empty. error_text: standard error, or empty for the plain formula's. sketch: of the
 -- union, or empty where a source had moves: a union of sketches cannot say who left.
--- STORED. CHANGED.
+-- STORED n. CHANGED.
 if (redis.call('GET', count) or '') ~= seen then return {'CHANGED'} end
 if sketch == '' then redis.call('DEL', hll) else redis.call('SET', hll, sketch) end
 if error_text == '' then redis.call('DEL', stderr) else redis.call('SET', stderr, error_text) end
 redis.call('SET', count, n)
 expire({hll}, expiry, true)
-return {'STORED'}
+return {'STORED', tonumber(n)}

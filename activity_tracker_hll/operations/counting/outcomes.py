@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, inf
 from typing import Any, NamedTuple
 
 from ...errors import BackendError
@@ -52,7 +52,9 @@ def stderr_text(estimate: Estimate) -> str:
 def stored(reply: Any, estimate: Estimate) -> Outcome:
     """What a script says that was to store a count."""
     try:
-        state, _ = answer(reply)
+        state, rest = answer(reply)
     except BackendError as error:
         return error
-    return Again() if state == b"CHANGED" else estimate
+    if state == b"CHANGED":
+        return Again()
+    return estimate if rest[0] == estimate else Estimate(rest[0], inf if estimate.suspect else None)

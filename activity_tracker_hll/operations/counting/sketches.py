@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 
 from ... import bulk
 from ...backends.base import Command
-from ...errors import BackendDataError, BackendError, MalformedSketchError, UnknownEncodingError
+from ...errors import (
+    ArgumentValueError,
+    BackendDataError,
+    BackendError,
+    BackendResponseError,
+    MalformedSketchError,
+    UnknownEncodingError,
+)
 from ...estimates import Estimate
 from ...hll import codec, from_counts
 from ...hll.estimators import cardinality, remainder
@@ -144,7 +151,10 @@ def union_by_server(sources: Sequence[BucketKeys], temporary: str) -> Operation[
         raise failed
     if backs:
         unwrap((yield [("PFADD", temporary, *backs), ("EXPIRE", temporary, 60)]))
-    terms = from_counts.terms([(keys.hll, keys.moved) for keys in moving])
+    try:
+        terms = from_counts.terms([(keys.hll, keys.moved) for keys in moving])
+    except ArgumentValueError as error:
+        raise BackendResponseError(str(error)) from error
     plain.append(temporary)  # whether there is one or not
     counted = unwrap((yield [*(("PFCOUNT", *plain, *sorted(keys)) for keys in terms), ("DEL", temporary)]))
     counts = [number(count, "the union") for count in counted[:-1]]

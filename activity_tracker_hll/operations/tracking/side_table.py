@@ -23,7 +23,7 @@ from ... import bulk
 from ...backends.base import Command
 from ...errors import BackendError
 from ...hll.registers import Hashes
-from ...scripts.calls import EMPTY_TABLE, TableState
+from ...scripts.calls import EMPTY_TABLE, TableState, read_stamp
 from ..base import Operation, batched, items
 
 __all__ = ["ACTIVE", "LEFT", "Range", "Seen", "SideTable", "Stamps", "read_members"]
@@ -94,7 +94,7 @@ def _pairs(reply: Any) -> tuple[list[bytes], list[int]]:
     flat = items(reply)
     if flat and isinstance(flat[0], (list, tuple)):
         flat = [part for pair in flat for part in pair]
-    return flat[::2], [int(float(score)) for score in flat[1::2]]
+    return flat[::2], [read_stamp(score) for score in flat[1::2]]
 
 
 class Seen(NamedTuple):
