@@ -214,9 +214,9 @@ class Calendar:
         return Running(period, ends, min(ends, (now // _QUARTER_S + 1) * _QUARTER_S))
 
     def microseconds(self, value: datetime) -> int:
-        """Microseconds since 1970 of an aware datetime, or of a naive one in the zone."""
+        """Microseconds since 1970, at least 1, of an aware datetime, or of a naive one in the zone."""
         aware = value if value.tzinfo is not None else value.replace(tzinfo=self.zone)
-        return round(aware.timestamp() * 1_000_000)
+        return max(1, round(aware.timestamp() * 1_000_000))
 
     def before(self, kind: str, moment: datetime, count: int) -> Iterator[Period]:
         """Up to `count` periods before the one that contains the moment, newest first."""

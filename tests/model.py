@@ -155,6 +155,9 @@ class ModelServer:
     def _info(self, _section: str) -> bytes:
         return b"# Server\r\nrun_id:%040x\r\n" % self._runs
 
+    def _exists(self, _key: str) -> int:
+        return int(bool(self._meta))
+
     def _hgetall(self, _key: str) -> list[bytes]:
         return [part.encode() for field in self._meta.items() for part in field]
 
@@ -325,6 +328,11 @@ class Truth:
                     made[period.name, bucket] = self._store(period, place, count)
         return made
 
+    def _is_over(self, name: str) -> bool:
+        period = self._calendar.parse(name)
+        assert period is not None
+        return self._calendar.timestamp(period.next().start) <= time.time()
+
     def _sources(self, period: str, sources: Sequence[str | None]) -> list[Place]:
         return [self.places[period, source] for source in sources]
 
@@ -338,8 +346,10 @@ class Truth:
     def lookup(self, period: str, bucket: str | None, *, live: bool) -> Estimate:
         """What a lookup finds."""
         place = self.places[period, bucket]
-        if place.counted is not None or not live:
-            return place.counted or Estimate(0)
+        if place.counted is not None:
+            return place.counted
+        if not live:
+            return Estimate(0)
         if bucket not in self._aggregates:
             return place.estimate(look=self._look) if place.held else Estimate(0)
         found = self._sources(period, self._aggregates[bucket])
@@ -354,7 +364,7 @@ class Truth:
             if there != wanted:
                 found.append(f"{what}: {there!r:.300} instead of {wanted!r:.300}")
 
-        wanted = {keys.meta, keys.open}
+        wanted = {keys.meta}
         for (period, bucket), place in self.places.items():
             of = keys.bucket(period, bucket)
             if place.counted is not None:
@@ -365,6 +375,7 @@ class Truth:
                 wanted |= {of.stderr} if stderr else set()
             if place.has_sketch and not place.gone:
                 wanted.add(of.hll)
+                same(f"expiry of {of.hll}", client.expiretime(of.hll), place.expires)
             if place.held:
                 table = place.table
                 parts = {of.hll, of.moved, of.moves} if table else {of.hll}
@@ -376,13 +387,13 @@ class Truth:
                 scores = client.zrange(of.moves, 0, -1, withscores=True)
                 there = {id: score > 0 for id, score in scores}
                 for id in table.keys() | there.keys():
-                    if there.get(id) != table.get(id):
-                        same((of.moves, id, place.events.get(id), dict(scores).get(id)), there.get(id), table.get(id))
+                    history = (of.moves, id, place.events.get(id), dict(scores).get(id))
+                    same(history, there.get(id), table.get(id))
                 for key in parts:
                     same(f"expiry of {key}", client.expiretime(key), place.expires or -1)
-                if place.counted is None:
+                if place.counted is None and self._is_over(period):
                     same(f"mark of {period}", client.sismember(keys.open, period), 1)
-        there = {key.decode() for key in client.scan_iter(count=10_000) if b"}:tmp:" not in key}
+        there = {key.decode() for key in client.scan_iter(count=10_000) if b"}:tmp:" not in key} - {keys.open}
         same("keys", sorted(there - wanted), [])
         same("missing keys", sorted(wanted - there), [])
         return found
@@ -421,7 +432,7 @@ def serve(pipe: Connection) -> None:
     """The other side of a :class:`Process`."""
     logging.disable()  # of the library, which says what the network does
     process: Any = None
-    with contextlib.suppress(EOFError):
+    with contextlib.suppress(EOFError, ConnectionError):
         while True:
             name, arguments = pipe.recv()
             try:
@@ -457,15 +468,16 @@ class _Tracking:
         return self._execute(commands, shard)
 
     def do(self, events: Sequence[tuple[str, dict[str, Any]]]) -> list[object]:
-        """Make some calls in turn; their results."""
+        """Make some calls in turn; their results, but for lists."""
         return [self._do(*event) for event in events]
 
     def _do(self, name: str, arguments: dict[str, Any]) -> object:
-        target = self._writer if self._writer is not None else self._tracker
+        target = self._tracker if self._writer is None else self._writer
         deadline = time.monotonic() + 60
         while True:
             try:
-                return getattr(target, name)(**arguments)
+                result = getattr(target, name)(**arguments)
+                return None if isinstance(result, list) else result
             except LateEventError:
                 return "late"
             except BackendError:  # as an application would that wants its event counted
@@ -476,7 +488,9 @@ class _Tracking:
         """Push everything; the statistics."""
         assert self._writer is not None
         statistics = self._writer.flush(60)
-        return {name: getattr(statistics, name) for name in ("tracked", "pushed", "pending", "dropped", "late")}
+        return {
+            name: getattr(statistics, name) for name in ("tracked", "pushed", "pending", "dropped", "late")
+        }
 
     def replay(self, seed: int) -> None:
         """Send again some of what was pushed, in any order, as a network would that held it up."""

@@ -21,6 +21,7 @@ from activity_tracker_hll.backends.shared import Shared
 from activity_tracker_hll.errors import BackendResponseError
 from activity_tracker_hll.hll import codec
 from activity_tracker_hll.hll.registers import empty, fold
+from activity_tracker_hll.scripts.calls import WRITE
 from activity_tracker_hll.tracker import ActivityTracker
 from activity_tracker_hll.writer.push import ServerIdentity, push
 
@@ -362,6 +363,7 @@ def test_events_that_come_while_a_late_push_is_under_way(server):
     more, numbers = [], []
     writer.line.meanwhile = meanwhile
     assert writer.push() is None
+    writer.line.meanwhile = lambda commands: None
     assert writer.push() is None
     for statistics in (*numbers, writer.statistics):
         assert statistics.tracked == statistics.pushed + statistics.pending + statistics.late
@@ -663,8 +665,8 @@ def test_what_a_child_does_with_what_it_inherits(real_server, pushes_too):
     assert writer.statistics.tracked == 0
     writer.buffer.adopt(writer.now)
     writer.track(id=21, bucket="b")
-    parent.fold()
     wait(1, writer, parent)
+    parent.fold()
     parent.track(id=6, bucket="b")  # after the fork
     if pushes_too:
         parent.push()
@@ -753,6 +755,36 @@ def test_keys_of_moves_that_vanish_are_written_again(real_server, lost):
         writer.track(id=n, bucket="b")
         writer.push()
     assert held() == before
+
+
+@pytest.mark.parametrize("lost", [("hll",), ("moved",), ("moves",), ("moved", "moves")])
+@pytest.mark.parametrize("after", [0, 1], ids=["after the sketch", "amid the moves"])
+def test_keys_that_vanish_during_a_push_are_written_again(real_server, lost, after, monkeypatch):
+    """Eviction comes with what is written, and so between the parts of a push."""
+    monkeypatch.setattr("activity_tracker_hll.operations.tracking.unite.IDS_PER_CALL", 5)
+    monkeypatch.setattr("activity_tracker_hll.operations.tracking.unite._CALLS_PER_BATCH", 1)
+    writer = Still(real_server, kinds=["daily"])
+    for n in range(20):
+        writer.track(old_id=n, old_bucket="b")
+    writer.push()
+    for n in range(20, 40):
+        writer.track(old_id=n, old_bucket="b")
+    keys, moves, execute = writer.keys("b"), [], writer.line.execute
+
+    def evict(commands, shard=0):
+        moves.extend(command for command in commands if WRITE.sha in command)
+        if len(moves) == after + 1 and WRITE.sha in commands[0]:
+            assert real_server.client.delete(*(getattr(keys, key) for key in lost))
+        return execute(commands, shard)
+
+    monkeypatch.setattr(writer.line, "execute", evict)
+    assert writer.push() is None
+    assert len(moves) == 4
+    writer.track(id="another", bucket="b")
+    assert writer.push() is None
+    assert writer.left("b") == {b"%d" % n for n in range(40)}
+    counts = [real_server.client.pfcount(key) for key in (keys.hll, keys.moved)]
+    assert counts == [41, 40]
 
 
 def test_what_was_tracked_is_counted_alike_before_and_after_it_is_folded(server):

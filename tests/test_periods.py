@@ -128,3 +128,31 @@ def test_before_and_between():
     assert [p.name for p in rows] == ["monthly-202601", "monthly-202602"]
     assert list(calendar.between("daily", moment, moment)) == []
     assert len(list(calendar.before("yearly", datetime(1002, 1, 1), 50))) == 2
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "Australia/Lord_Howe", "America/New_York"])
+@pytest.mark.parametrize("kind", PERIODS)
+def test_a_running_period_runs_for_as_long_as_is_said(kind, zone):
+    """Also where the clocks change: what is sure stays so, to the second."""
+    calendar = Calendar(zone)
+    begin = datetime(2025, 10, 26, tzinfo=UTC).timestamp() - 3600
+    for step in range(100):
+        now = begin + step * 1237
+        running = calendar.running(kind, now)
+        assert running.period == calendar.containing(kind, calendar.local(now))
+        assert now < running.sure_until <= running.ends
+        assert calendar.containing(kind, calendar.local(running.sure_until - 1)) == running.period
+        assert running.sure_until - now <= 900
+
+
+def test_moments_are_microseconds_since_1970():
+    calendar = Calendar("Asia/Tokyo")
+    moment = datetime(2026, 1, 1, 9, 0, 0, 123_457)
+    expected = 1_767_225_600_123_457
+    assert calendar.microseconds(moment) == expected
+    assert calendar.microseconds(moment.replace(hour=0, tzinfo=UTC)) == expected
+    assert calendar.microseconds(moment.replace(tzinfo=timezone(timedelta(hours=9)))) == expected
+    assert calendar.microseconds(datetime(1970, 1, 1, 9)) == 0
+    twice = datetime(2025, 10, 26, 2, 30)
+    first, second = (Calendar("Europe/Berlin").microseconds(twice.replace(fold=fold)) for fold in (0, 1))
+    assert second - first == 3_600_000_000

@@ -1,12 +1,19 @@
 """What the README shows works as it stands there."""
 
+import hashlib
 import re
 import textwrap
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from conftest import TODAY, YESTERDAY
 
+from activity_tracker_hll.backends.base import DEFAULT_KEEP
+from activity_tracker_hll.keys import BucketKeys
+from activity_tracker_hll.periods import PERIODS
+
+NAMES = [*PERIODS, "Hourly"]
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.rst").read_text("utf-8")
 
@@ -78,6 +85,59 @@ def test_web_services_and_metrics(server):
     shown = {family.name for family in registered[0].collect()}
     described = re.findall(r"``(?:\.\.\.|activity_tracker_hll)_(\w+?)(?:_total)?``", README)
     assert {f"activity_tracker_hll_{name}" for name in described} == shown
+
+
+@pytest.mark.parametrize("secret", [None, "pepper"])
+def test_a_service_in_another_language(real_server, secret):
+    """The three commands of the section on keys, with today's period."""
+    section = README.split("\nKeys\n----")[1].split("\nMeasured\n")[0]
+    commands = [line.split() for line in section.splitlines() if re.match(r"    (PFADD|ZADD|SADD) ", line)]
+    assert [command[0] for command in commands] == ["PFADD", "ZADD", "SADD"]
+    tracker = real_server.tracker(secret=secret, buckets=["anon"])
+    id = b"session-1"
+    if secret is not None:
+        key = hashlib.blake2b(secret.encode(), person=b"activity-hll").digest()
+        id = hashlib.blake2b(id, key=key, digest_size=16).digest()
+
+    def track():
+        seconds, microseconds = real_server.client.time()
+        now = {"1795435200000000": f"{seconds}{microseconds:06}", "session-1": id}
+        for command in commands:
+            words = [now.get(word, word.replace("daily-20261123", period)) for word in command]
+            real_server.client.execute_command(*words)
+
+    period = f"daily-{TODAY:%Y%m%d}"
+    track()
+    assert real_server.client.smembers("active:{open}") == {period.encode()}
+    tracker.track(id="session-1", bucket="anon")
+    assert tracker.lookup(live=True)[-1][1] == {"anon": 1}
+    tracker.track(old_id="session-1", old_bucket="anon")
+    assert tracker.lookup(live=True)[-1][1] == {"anon": 0}
+    track()
+    assert tracker.lookup(live=True)[-1][1] == {"anon": 1}
+
+
+def test_the_keys_are_those_that_are_listed(server):
+    tracker = server.tracker(buckets=["anon"])
+    tracker.track_many(range(50), bucket="anon", date=YESTERDAY)
+    tracker.track(old_id=1, old_bucket="anon", date=YESTERDAY)
+    tracker.collapse()
+    tracker.track(id=1)
+    section = README.split("\nKeys\n----")[1].split("\n\nPeriods are called")[0]
+    listed = re.findall(r"^``(\S+)``\s+(\S+(?: set)?)", section, re.MULTILINE)
+    types = {"HLL": "string", "sorted set": "zset"}
+    for key, kind in listed:
+        found = server.client.type(key.replace("20261123", f"{YESTERDAY:%Y%m%d}")).decode()
+        assert found == types.get(kind, kind) or (kind == "HLL" and server.name == "fakeredis"), key
+    assert len(listed) == len(set(BucketKeys._fields) - {"raw"}) + 2
+
+
+def test_the_defaults_of_keep_sketches_are_those_that_are_listed():
+    table = README.split("``keep_sketches``  ")[1].split("``socket_timeout``")[0]
+    listed = re.findall(r"(?:([A-Za-z]+) )?(\d+) ([a-z]+)", " ".join(table.split()).partition("over. ")[2])
+    units = {"days": 1, "weeks": 7, "months": 31, "quarters": 92, "years": 366}
+    found = {kind.lower(): int(number) * units[unit] for kind, number, unit in listed if kind in NAMES}
+    assert found == {kind: keep.days for kind, keep in DEFAULT_KEEP.items()}
 
 
 def test_ci_runs_the_command_of_the_readme():

@@ -133,6 +133,44 @@ def test_our_client_has_time_limits_and_retries():
     assert own["retry"]._retries == 0
 
 
+# By kind, in days.
+KEPT = {"hourly": 8, "daily": 62, "weekly": 182, "monthly": 403, "quarterly": 460, "yearly": 732}
+
+
+@pytest.mark.parametrize("cls", [RedisBackend, AsyncRedisBackend])
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, KEPT),
+        ({"keep_sketches": {}}, KEPT),
+        ({"keep_sketches": timedelta(days=400)}, dict.fromkeys(KEPT, 400)),
+        ({"keep_sketches": timedelta(0)}, dict.fromkeys(KEPT, 0)),
+        ({"keep_sketches": None}, dict.fromkeys(KEPT)),
+        (
+            {"keep_sketches": {"daily": timedelta(days=9), "yearly": None}},
+            {**KEPT, "daily": 9, "yearly": None},
+        ),
+    ],
+)
+def test_how_long_sketches_are_kept_by_kind_of_period(cls, options, expected):
+    backend = cls(**options)
+    for kind, days in expected.items():
+        assert backend.keep_of(kind) == (None if days is None else timedelta(days=days))
+    if cls is RedisBackend:
+        of_writer = backend.for_writer(1.0)
+        assert [of_writer.keep_of(kind) for kind in KEPT] == [backend.keep_of(kind) for kind in KEPT]
+        shared = RedisBackend(client=redis.Redis(), **options).for_writer(1.0)
+        assert [shared.keep_of(kind) for kind in KEPT] == [backend.keep_of(kind) for kind in KEPT]
+
+
+def test_settings_that_are_changed_afterwards_change_nothing():
+    keep = {"daily": timedelta(days=9)}
+    backend = RedisBackend(keep_sketches=keep)
+    keep["daily"] = None
+    assert backend.keep_of("daily") == timedelta(days=9)
+    assert backend.for_writer(1.0).keep_of("daily") == timedelta(days=9)
+
+
 def test_a_backend_instance_and_a_class_by_name(tcp):
     backend = RedisBackend(port=tcp.port, db=3, namespace="own")
     tracker = ActivityTracker(["daily"], backend=backend)

@@ -74,7 +74,7 @@ class BackendSettings:
             "namespace": namespace,
             "secret": secret,
             "moved_limit": moved_limit,
-            "keep_sketches": keep_sketches,
+            "keep_sketches": dict(self._keep),
         }
 
     def keep_of(self, kind: str) -> timedelta | None:

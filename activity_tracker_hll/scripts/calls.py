@@ -247,7 +247,8 @@ def call_write(
     Args:
         limit: members that the side table holds at most.
 
-    Answers: LATE; OK and a :class:`TableState`.
+    Answers: LATE; OK, whether there was a sketch before, whether ids were moved out, members of the side
+    table before, and a :class:`TableState`.
     """
     return WRITE.call(
         (keys.counted, keys.hll, keys.moved, keys.moves),

@@ -4,9 +4,11 @@
 -- limit: members the side table has at most. actives: how many ids that were active follow, each
 -- with its stamp; they concern the table only if they are in it. Then ids that moved, each with the stamp of
 -- its newest event here, negative if it left.
--- LATE. OK: the side table's state.
+-- LATE. OK: whether there was a sketch before, whether ids were moved out, members of the table before, and its state.
 if is_late(count, hll) then return {'LATE'} end
 local limit, first = tonumber(limit), REST + 2 * tonumber(actives)
+local existed, had_moved = redis.call('EXISTS', hll), redis.call('EXISTS', moved)
+local members = redis.call('ZCARD', moves)
 
 local function merge(id, stamp, score)
   local new, old = tonumber(stamp), tonumber(score)
@@ -23,7 +25,7 @@ if redis.call('EXISTS', moves) == 1 then
   end
 end
 
-local room = first <= #ARGV and limit - redis.call('ZCARD', moves)
+local room = limit - members
 for i = first, #ARGV, 2 do
   local id, stamp = ARGV[i], ARGV[i + 1]
   local score = redis.call('ZSCORE', moves, id)
@@ -45,4 +47,4 @@ if ttl > 0 then -- collapsed already: what is new beside the sketch ends with it
     if redis.call('PTTL', key) == -1 then redis.call('PEXPIRE', key, ttl) end
   end
 end
-return {'OK', table_state(moves)}
+return {'OK', existed, had_moved, members, table_state(moves)}

@@ -12,7 +12,6 @@ A state belongs to the buffer, and is used under its lock only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -51,6 +50,7 @@ class _Flight:
 
     registers: Registers
     waiting: Waiting
+    seen: list[Seen]  # with stamps instead of ticks
     moves: dict[bytes, int]
 
 
@@ -131,14 +131,15 @@ class BucketState:
         self.moves.observe(self.waiting.seen)
         moves = self.moves.stamps(clock)
         registers = self._registers_to_send(window)
-        self._flight = _Flight(registers, self.waiting, moves)
+        # Once for all: an order that was told must not change with what the clock has learned.
+        seen = [Seen(part.hashes, clock.stamp(part.since)) for part in self.waiting.seen]
+        self._flight = _Flight(registers, self.waiting, seen, moves)
         self.waiting, self._unsent = Waiting(), None
         expects = self._acknowledged is not None and not self._resend
-        seen = [*self._seen_before, *self._flight.waiting.seen]
         return Load(
             registers=registers if sketches else None,
             ids=[(id, clock.stamp(ticks)) for id, ticks in self._flight.waiting.ids],
-            seen=[Seen(part.hashes, clock.stamp(part.since)) for part in seen] if sketches else (),
+            seen=[*self._seen_before, *seen] if sketches else (),
             moves=moves,
             table=self.table,
             expects_sketch=expects and sketches,
@@ -166,11 +167,10 @@ class BucketState:
         """Stamps of all moves that are remembered."""
         return self.moves.stamps(clock, everything=True)
 
-    def arrive(self, outcome: Outcome, hashes_of: Sequence[int], *, keep_moves: bool) -> int:
+    def arrive(self, outcome: Outcome, clock: ServerClock, *, keep_moves: bool) -> int:
         """The server has what was in flight; returns how many events that were.
 
         Args:
-            hashes_of: hashes of the ids that were found to be back.
             keep_moves: whether there is room to remember moves.
         """
         assert self._flight is not None  # noqa: S101 (for the type checker)
@@ -181,10 +181,10 @@ class BucketState:
                 flight.registers if acknowledged is None else np.maximum(acknowledged, flight.registers)
             )
         self._resend = False
-        self._seen_before = flight.waiting.seen
+        self._seen_before = flight.seen
         self.moves.acknowledge(flight.moves, keep=keep_moves)
         if keep_moves:
-            self.moves.remember(outcome.returned, hashes_of)
+            self.moves.remember(outcome.returned, clock)
         self._server_moved = outcome.moved or bool(outcome.table.members)
         self._server_members = outcome.table.members
         return flight.waiting.events
@@ -197,8 +197,21 @@ class BucketState:
             if flight.registers.any():
                 self.raise_to(flight.registers)
 
+    def disown(self) -> None:
+        """In a forked child: what there is counts as the parent's."""
+        for waiting in (self.waiting, self._flight.waiting if self._flight else self.waiting):
+            waiting.events = 0
+
     def refuse(self) -> int:
-        """The period was too late for what was in flight; returns how many events that were."""
-        events = self._flight.waiting.events if self._flight else 0
-        self.__init__()  # type: ignore[misc]
-        return events
+        """The period was too late for what was in flight; returns how many events that were.
+
+        What came meanwhile is still to be sent, and will hear the same.
+        """
+        assert self._flight is not None  # noqa: S101 (for the type checker)
+        flight, self._flight = self._flight, None
+        self.moves.acknowledge(flight.moves, keep=False)
+        self.table.forget()
+        self._acknowledged, self._seen_before = None, []
+        self._resend = self._server_moved = False
+        self._server_members = 0
+        return flight.waiting.events

@@ -110,12 +110,13 @@ class Buffer:
         self.sketches: bool | None = None
         self.has_news = False
         self._taken_at = data.clock.ticks()
+        self._floors: dict[str | None, int] = {}
         self._window: Window | None = None
         self._registers: dict[str | None, Registers] = {}  # of the window
         self._states: dict[PeriodBucket, BucketState] = {}
         self._departed: dict[PeriodBucket, BucketState] = {}
         self._inherited: list[tuple[str | None, Queue]] = []
-        self._hashes = self._new_moves = self._all_moves = 0
+        self._hashes = self._new_moves = 0
         self._crowded = False
         self._folded = self._pushed = self._dropped = self._late = 0
 
@@ -161,6 +162,8 @@ class Buffer:
                 for bucket, events in waiting:
                     self.intake.put_back(bucket, events)
             self._taken_at = taken_at
+            # What was marked after that comes before what is appended to the same queue from now on.
+            self._floors = {bucket: floor for bucket, floor in self._floors.items() if floor > taken_at}
             self._turn(now)
             if self._hashes > 2 * _MOST_HASHES:
                 self._thin_out()
@@ -198,8 +201,12 @@ class Buffer:
         ]
         if taken and not self._fold_together(taken):
             for bucket, events in taken:
-                self._fold_ids(bucket, events, self._taken_at, errors)
+                self._fold_ids(bucket, events, self._since(bucket), errors)
         return waiting
+
+    def _since(self, bucket: str | None) -> int:
+        """Ticks before which nothing in a bucket's queue was appended."""
+        return max(self._taken_at, self._floors.get(bucket, self._taken_at))
 
     def _fold_together(self, taken: Sequence[tuple[str | None, Queue]]) -> bool:
         """Fold queues of nothing but ids; not done if there is one that is none."""
@@ -212,7 +219,7 @@ class Buffer:
             return False
         start = 0
         for bucket, ids in taken:
-            self._add(bucket, None, hashes[start : start + len(ids)], self._taken_at)
+            self._add(bucket, None, hashes[start : start + len(ids)], self._since(bucket))
             start += len(ids)
         return True
 
@@ -225,7 +232,7 @@ class Buffer:
         since: list[Stamps] = []
         added: dict[tuple[str, ...] | None, list[Marker]] = {}
         leaving: dict[tuple[str, ...] | None, list[Marker]] = {}
-        start, now, waiting = 0, self._taken_at, []
+        start, now, waiting = 0, self._since(bucket), []
         for at in [at for at, kind in enumerate(map(type, events)) if kind is Marker]:
             ids += events[start:at]
             since.append(np.full(at - start, now))
@@ -236,7 +243,7 @@ class Buffer:
                 break
             (leaving if marker.leaves else added).setdefault(marker.periods, []).append(marker)
             marker.folded = True
-            now = max(now, marker.ticks)
+            now = self._floors[bucket] = max(now, marker.ticks)
         ids += events[start:]
         since.append(np.full(len(events) - start, now))
         self._fold_ids(bucket, ids, np.concatenate(since), errors)
@@ -414,7 +421,7 @@ class Buffer:
         """Take in what became of loads; returns what went wrong."""
         errors: list[BackendError] = []
         with self.lock:
-            room = self._all_moves < self._limits.moves
+            remembered = sum(len(state.moves) - state.moves.new for state in self._states.values())
             for target, outcome in outcomes.items():
                 if outcome.error is not None:
                     errors.append(outcome.error)
@@ -423,8 +430,11 @@ class Buffer:
                 if outcome.late:
                     self._late += state.refuse()
                     continue
-                hashes = bulk.hashes_of_bytes(list(outcome.returned)).tolist() if outcome.returned else ()
-                self._pushed += state.arrive(outcome, hashes, keep_moves=room)
+                keep = remembered + state.moves.new <= self._limits.moves
+                remembered += state.moves.new if keep else 0
+                self._pushed += state.arrive(outcome, self._data.clock, keep_moves=keep)
+                if outcome.vanished:
+                    state.doubt()
             self._forget()
         return errors
 
@@ -450,7 +460,6 @@ class Buffer:
         if max((len(state.waiting.seen) for state in states), default=0) > _MOST_PARTS:
             self._thin_out()
         self._new_moves = sum(state.moves.new for state in states)
-        self._all_moves = sum(len(state.moves) for state in states)
 
     def _parts(self) -> Iterable[Seen]:
         """All that was seen, once; periods of a bucket share it."""
@@ -462,6 +471,9 @@ class Buffer:
         """In the child, which has no other threads yet."""
         self.lock = threading.RLock()
         self._inherited += self.intake.reset()
+        for state in self._states.values():
+            state.disown()
+        self._folded = self._pushed = self._dropped = self._late = 0
 
     def adopt(self, now: float) -> None:
         """Take over what was there before the fork.

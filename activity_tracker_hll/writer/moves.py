@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .. import bulk
 from ..operations.tracking.side_table import Seen
 from ..operations.tracking.stamps import ServerClock
 
@@ -64,12 +65,12 @@ class Moves:
         self._set(id, hash, ticks, active=False)
 
     def observe(self, seen: Sequence[Seen]) -> None:
-        """Take in who was active after it left, by an event that is not sent yet; `since` in ticks."""
-        left = [id for id in self._new if not self._newest[id].active]
-        if not left or not seen:
+        """Take in who was active after it left; `since` in ticks."""
+        left = [id for id, newest in self._newest.items() if not newest.active] if seen else []
+        if not left:
             return
         hashes = np.fromiter((self._newest[id].hash for id in left), np.uint64, len(left))
-        latest = np.full(len(left), -1, np.int64)
+        latest = np.full(len(left), np.iinfo(np.int64).min)  # ticks may be negative: before the machine was
         order = np.argsort(hashes)
         ordered = hashes[order]
         for part in seen:
@@ -82,12 +83,13 @@ class Moves:
             if ticks >= newest.ticks:
                 self._set(id, newest.hash, ticks, active=True)
 
-    def remember(self, returned: Mapping[bytes, int], hashes: Sequence[int]) -> None:
+    def remember(self, returned: Mapping[bytes, int], clock: ServerClock) -> None:
         """Keep who was found to be back, and has been told so to the server, with stamps."""
+        hashes = bulk.hashes_of_bytes(list(returned)).tolist() if returned else ()
         for (id, stamp), hash in zip(returned.items(), hashes, strict=True):
             newest = self._newest.get(id)
             if newest is None or (id not in self._new and newest.stamp <= stamp):
-                self._newest[id] = _Newest(hash, active=True, ticks=0, stamp=stamp)
+                self._newest[id] = _Newest(hash, active=True, ticks=clock.ticks_of(stamp), stamp=stamp)
 
     def stamps(self, clock: ServerClock, *, everything: bool = False) -> dict[bytes, int]:
         """Signed stamps to send: of what is unsent, or of everything."""
@@ -95,7 +97,7 @@ class Moves:
         for id in self._newest if everything else self._unsent:
             newest = self._newest[id]
             if not newest.stamp:
-                newest.stamp = max(clock.stamp(newest.ticks), newest.floor)
+                newest.stamp = max(clock.stamp(newest.ticks), newest.floor, 1)
             made[id] = newest.stamp if newest.active else -newest.stamp
         return made
 
@@ -103,15 +105,15 @@ class Moves:
         """The server has these; what has happened since stays unsent.
 
         Args:
-            keep: whether there is room to keep them, in case the server loses them.
+            keep: whether there is room to keep those that are new, in case the server loses them.
         """
         for id, stamp in sent.items():
             newest = self._newest.get(id)
             if newest is not None and newest.stamp == abs(stamp) and newest.active == (stamp > 0):
                 self._unsent.discard(id)
-                self._new.discard(id)
-                if not keep:
+                if id in self._new and not keep:
                     del self._newest[id]
+                self._new.discard(id)
 
     def doubt(self) -> None:
         """The server may have lost some."""

@@ -246,7 +246,7 @@ def _late(data: DataSet, targets: Sequence[PeriodBucket], replies: Sequence[Repl
         if state == b"LATE":
             late.append(target)
         else:
-            data.clock.observe(TableState.read(rest).newest)
+            data.clock.observe(TableState.read(rest[-3:]).newest)
     return late
 
 

@@ -67,6 +67,10 @@ class ServerClock:
         self._last = max(self.stamp(self.ticks()), self._last + 1)
         return self._last
 
+    def ticks_of(self, stamp: int) -> int:
+        """The ticks at which an event of that stamp happened."""
+        return stamp - self._offset
+
     def ticks_at(self, microseconds: int) -> int:
         """The ticks at a moment by the clock on the wall; not later than now."""
         return min(microseconds - self._offset, self.ticks())

@@ -26,7 +26,7 @@ from ... import bulk
 from ...backends.base import Command
 from ...errors import BackendDataError, BackendError, MalformedSketchError
 from ...hll import codec
-from ...hll.registers import Registers
+from ...hll.registers import Hashes, Registers
 from ...scripts.calls import EMPTY_TABLE, TableState, answer, call_unite, call_write
 from ..base import Context, Operation, PeriodBucket, batched, named, unwrap_of
 from .open_periods import OpenPeriods
@@ -82,18 +82,24 @@ class Outcome:
         error: what went wrong, naming the bucket.
         lost: the server had lost the sketch; `all_registers` were sent.
         doubted: it had lost something; `all_moves` were sent.
+        vanished: it lost something while the load was sent: what was sent before has to be sent again.
         moved: whether the bucket has a sketch of moved ids.
         table: state of its side table, as last heard.
         returned: ids that were found to be back, with their stamps.
+        found: their hashes.
+        has_sketch: whether the bucket has a sketch.
     """
 
     late: bool = False
     error: BackendError | None = None
     lost: bool = False
     doubted: bool = False
+    vanished: bool = False
+    has_sketch: bool = False
     moved: bool = False
     table: TableState = EMPTY_TABLE
     returned: dict[bytes, int] = field(default_factory=dict)
+    found: Hashes | None = None
 
     @property
     def failed(self) -> bool:
@@ -125,6 +131,7 @@ def unite(
         yield from sending.add(batch)
     yield from sending.find_returned()
     yield from sending.move(lambda stamp: stamp > 0)
+    sending.remember_returned()
     yield from sending.move(lambda stamp: stamp < 0)
     marks = open_periods.mark(dict.fromkeys(period for period, _ in loads), running)
     try:
@@ -182,6 +189,7 @@ class _Sending:
     def _arrived(self, target: PeriodBucket, existed: int, moved: int, *table: object) -> bool:
         """Note what the server has; returns whether it needs more."""
         outcome, load = self.outcomes[target], self._loads[target]
+        outcome.has_sketch = True
         outcome.moved, outcome.table = bool(moved), TableState.read(table)
         missing = load.expects_sketch and not existed and not outcome.lost
         outcome.lost |= missing
@@ -232,7 +240,7 @@ class _Sending:
                 errors = yield from read_members(scores, take)
                 for error in errors.values():
                     raise error
-                load.table.are_back(hashes)
+                outcome.found = hashes
             except BackendError as error:
                 outcome.error = named(error, target)
 
@@ -249,6 +257,12 @@ class _Sending:
                 chosen[target] = (), [(id, stamp) for id, stamp in stamps if which(stamp)]
         yield from self._write(chosen)
 
+    def remember_returned(self) -> None:
+        """Those who are back were told so."""
+        for target, outcome in self.outcomes.items():
+            if outcome.found is not None and not outcome.failed:
+                self._loads[target].table.are_back(outcome.found)
+
     def _write(self, events: Mapping[PeriodBucket, _Written]) -> Operation[None]:
         for batch in batched(self._calls(events), _CALLS_PER_BATCH):
             for (target, _), reply in zip(batch, (yield [call for _, call in batch]), strict=True):
@@ -258,7 +272,7 @@ class _Sending:
                     if state == b"LATE":
                         outcome.late = True
                     else:
-                        outcome.table = TableState.read(rest)
+                        _note_write(outcome, *rest)
                 except BackendError as error:
                     outcome.error = outcome.error or named(error, target)
 
@@ -271,6 +285,17 @@ class _Sending:
                     if not self.outcomes[target].failed:
                         actives, moves = (part, ()) if place == 0 else ((), part)
                         yield target, call_write(keys, self._context.moved_limit, actives, moves)
+
+
+def _note_write(outcome: Outcome, existed: int, moved: int, members: int, *table: object) -> None:
+    outcome.vanished |= (
+        (outcome.has_sketch and not existed)
+        or (outcome.moved and not moved)
+        or members < outcome.table.members
+    )
+    before, outcome.table = outcome.table, TableState.read(table)
+    outcome.has_sketch = True
+    outcome.moved = bool(moved) or outcome.table.members > before.members
 
 
 _Written = tuple[Sequence[tuple[bytes, int]], Sequence[tuple[bytes, int]]]
