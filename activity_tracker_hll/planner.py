@@ -216,23 +216,20 @@ class Planner:
         periods: Iterable[str] | None,
         date: dt.date | None,
         max_periods: int,
-        chosen: tuple[tuple[str | None, ...], Aggregates],
+        buckets: Iterable[str | None] | None,
+        aggregate_buckets: Mapping[str, Sequence[str | None]] | None,
         *,
         recount: bool,
     ) -> Operation[list[Collapsed]]:
-        """See :meth:`.ActivityTracker.collapse`.
-
-        Args:
-            chosen: buckets and aggregates, as :meth:`chosen` returns them.
-        """
+        """See :meth:`.ActivityTracker.collapse`."""
+        chosen, aggregates = self._chosen(buckets, aggregate_buckets)
         kinds = self.kinds(periods)
         moment = self._now() if date is None else self._moment(date, kinds)
         arguments.integer(max_periods, "max_periods", minimum=1)
         past = [period for kind in kinds for period in self.calendar.before(kind, moment, max_periods)]
-        buckets, aggregates = chosen
-        known = self.buckets or (None,)
-        others = [bucket for bucket in known if bucket not in buckets]
-        return collapse(self.context, past, buckets, aggregates, bool(recount), others)
+        known = self.buckets or ((None,) if buckets is None else None)
+        others = None if known is None else [bucket for bucket in known if bucket not in chosen]
+        return collapse(self.context, past, chosen, aggregates, bool(recount), others)
 
     def lookup(
         self,
@@ -247,7 +244,7 @@ class Planner:
         """See :meth:`.ActivityTracker.lookup`."""
         kind = self._kind(period)
         first, last = self._range(kind, start, end, running=live)
-        wanted = (None,) if buckets is None and not self.buckets else self.chosen(buckets, {})[0]
+        wanted = (None,) if buckets is None and not self.buckets else self._chosen(buckets, {})[0]
         if missing is not None:
             arguments.integer(missing, "missing", minimum=0)
         rows = list(self.calendar.between(kind, first, last))
@@ -278,7 +275,7 @@ class Planner:
             last = self.calendar.containing(kind, last).next().start
         return first, last
 
-    def chosen(
+    def _chosen(
         self,
         buckets: Iterable[str | None] | None,
         aggregate_buckets: Mapping[str, Sequence[str | None]] | None,

@@ -182,8 +182,8 @@ class ActivityTracker(BaseTracker[BaseBackend]):
         """Record events of any bucket and moment, in any order: logs, streams, back-fills.
 
         Importing the same events again changes nothing, so an import that was cut short is simply
-        run again. But an id that was moved out of its bucket in the meantime is back there when it is
-        seen again; and moves that are made while an import runs may come before events read earlier.
+        run again: an event with a time of day undoes no move that came after it. Moves that are made while an
+        import runs may come before events read earlier.
 
         Args:
             events: (id, bucket, date or datetime) tuples, consumed once. Or, some times as fast, a tuple of
@@ -272,8 +272,9 @@ class ActivityTracker(BaseTracker[BaseBackend]):
             CollapseError: some buckets failed, all others are collapsed.
             ArgumentTypeError, ArgumentValueError, BackendError: as :meth:`track`.
         """
-        chosen = self._planner.chosen(buckets, aggregate_buckets)
-        operation = self._planner.collapse(periods, date, max_periods, chosen, recount=recount)
+        operation = self._planner.collapse(
+            periods, date, max_periods, buckets, aggregate_buckets, recount=recount
+        )
         return self._run(operation, shard)
 
     # Lookup

@@ -88,8 +88,9 @@ class Bucket:
         if id in self.table:
             self.table[id] = max(self.table[id], stamp)
 
-    def write(self, limit: int, actives: Stamped, moves: Stamped) -> None:
-        """As ``scripts/write.lua``."""
+    def write(self, limit: int, actives: Stamped, moves: Stamped) -> tuple[int, int, int]:
+        """As ``scripts/write.lua``; what there was before."""
+        before = self.existed, int(bool(self.moved)), len(self.table)
         for id, stamp in actives:
             self.tracked.add(id)
             if id in self.table:
@@ -101,6 +102,12 @@ class Bucket:
                 self.moved.add(id)
             if id in self.table or room:
                 self._merge(id, stamp)
+        return before
+
+    @property
+    def existed(self) -> int:
+        """Whether there is a sketch."""
+        return int(bool(self.tracked) or self.united is not None)
 
     def _merge(self, id: bytes, stamp: int) -> None:
         if newer(stamp, self.table.get(id, 0)):
@@ -108,11 +115,11 @@ class Bucket:
 
     def unite(self, sketch: bytes) -> tuple[int, int]:
         """As ``scripts/unite.lua``; whether there was a sketch, and whether ids were moved out."""
-        existed = bool(self.tracked) or self.united is not None
+        existed = self.existed
         if sketch:
             registers = codec.decode(sketch)
             self.united = registers if self.united is None else np.maximum(self.united, registers)
-        return int(existed), int(bool(self.moved))
+        return existed, int(bool(self.moved))
 
 
 class ModelServer:
@@ -202,8 +209,8 @@ class ModelServer:
         assert sha == calls.WRITE.sha
         limit, actives, *parts = arguments
         events = list(zip(parts[::2], parts[1::2], strict=True))
-        self.bucket.write(limit, events[:actives], events[actives:])
-        return [b"OK", *self.bucket.state]
+        before = self.bucket.write(limit, events[:actives], events[actives:])
+        return [b"OK", *before, *self.bucket.state]
 
 
 def _bound(text: str, inwards: int) -> float:

@@ -211,7 +211,7 @@ NOTHING["shard"] = 0
 
 
 class World:
-    """Two writers, some trackers, a server, and what lies between them.
+    """Writers, trackers, a server, and what lies between them.
 
     A leaving gets from a writer to the server before another process's second push after it: a push fails
     only if all that it carries is of its own round. And a tracker, which keeps nothing that would make up for
@@ -219,7 +219,7 @@ class World:
 
     Args:
         limit: of the side table.
-        trackers: how many.
+        writers, trackers: how many.
 
     Attributes:
         now: microseconds since 1970 by the server's clock.
@@ -230,7 +230,7 @@ class World:
         errors: what pushes said.
     """
 
-    def __init__(self, seed: int, *, limit: int = NO_LIMIT, trackers: int = 2) -> None:
+    def __init__(self, seed: int, *, limit: int = NO_LIMIT, writers: int = 2, trackers: int = 2) -> None:
         self.random = random.Random(seed)
         self.now = NOON_US
         self.round, self.failures = 0, 0.1
@@ -238,7 +238,7 @@ class World:
         self.server = ModelServer(lambda: self.now)
         self.sent: list[Any] = []
         self.errors: list[Any] = []
-        self.writers = [Writer(self, limit) for _ in range(2)]
+        self.writers = [Writer(self, limit) for _ in range(writers)]
         self.trackers = [Tracker(self, limit) for _ in range(trackers)]
         self._agenda: list[tuple[int, int, Callable[[], object]]] = []
         self._order = count()
@@ -313,6 +313,14 @@ class World:
             event["date"] = datetime.fromtimestamp(moment / S, UTC)
         process.do(event)
         self.now += 1  # a call takes a microsecond
+
+    def nudge(self) -> None:
+        """Each writer has something to push, and nothing fails."""
+        self.failures = 0
+        for id, writer in zip(IDS, self.writers, strict=False):
+            self._at(self.now, partial(self._happen, writer, id, active=True, moment=None))
+            self.within(0, S, writer.push)
+        self._run_until(self.now + 2 * S)
 
     def refresh(self) -> None:
         """Time for all to be sent again, and nothing fails."""
@@ -445,13 +453,12 @@ def check(world: World, name: str, limit: int = NO_LIMIT) -> None:
         assert all(newest[id] for id in left - bucket.moved), name  # back before anybody was told
 
 
-WORLDS = 50  # of each part
-PARTS = [part if part < 8 else pytest.param(part, marks=pytest.mark.long) for part in range(20)]
-"""All together 100,000 histories, which take a minute."""
+PARTS = 20
+WORLDS = 100_000 // PARTS // len(IDS)
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_histories_end_right(part):
+@pytest.mark.parametrize("part", range(PARTS))
+def test_100_000_random_histories_end_right(part):
     for seed in range(part * WORLDS, (part + 1) * WORLDS):
         world = World(seed)
         for _ in range(ROUNDS):
@@ -493,3 +500,15 @@ def test_writers_mend_what_a_server_lost(seed, loss):
     world.play()
     world.refresh()
     check(world, f"World({seed}, trackers=0)")
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("loss", "writers"), [*((loss, 1) for loss in LOSSES), ("another, empty server", 2)])
+def test_writers_notice_with_the_next_push_that_something_was_lost(seed, loss, writers):
+    world = World(seed, writers=writers, trackers=0)
+    world.play()
+    world.play()
+    world.refresh()
+    LOSSES[loss](world.server)
+    world.nudge()
+    check(world, f"World({seed}, writers={writers}, trackers=0)")

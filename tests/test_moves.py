@@ -1,7 +1,7 @@
 """Moves: exact small cases on every server, statistics on the real ones."""
 
 import random
-from datetime import datetime
+from datetime import datetime, timedelta
 from math import sqrt
 
 import pytest
@@ -171,6 +171,24 @@ def test_only_what_came_after_a_move_is_a_return(tracker, server, how):
     assert counts(tracker, "a") == [before]
     write([*range(2), *filler], TODAY)  # a day says nothing of when: now
     assert table(server, "a") == ({"2", "3", "4"}, {"0", "1"})
+
+
+@pytest.mark.parametrize("when", [datetime(1965, 5, 17, 12), datetime(1970, 1, 1), datetime(1001, 1, 1, 5)])
+def test_events_from_before_stamps_begin_are_events(tracker, when):
+    """Their order is not known; that they happened is."""
+    tracker.import_events([(id, "a", when) for id in range(5)])
+    tracker.track(id="x", bucket="b", old_id=0, old_bucket="a", date=when)
+    tracker.track(old_id=1, old_bucket="a", date=when.date())
+    tracker.track(id=7, bucket="a", date=when)
+    row = tracker.lookup(
+        start=when.date(), end=when.date() + timedelta(days=1), buckets=["a", "b"], live=True
+    )
+    assert row[0][1]["b"] == 1
+    assert row[0][1]["a"] in (4, 5)  # active wins a tie
+    tracker.import_events([(id, "a", when) for id in (1, 2)])
+    tracker.track(id=1, bucket="a", date=when.date())
+    row = tracker.lookup(start=when.date(), end=when.date() + timedelta(days=1), buckets=["a"], live=True)
+    assert row[0][1]["a"] in (5, 6)
 
 
 def test_an_event_is_never_newer_than_the_call(server):

@@ -152,7 +152,8 @@ def test_moments_are_microseconds_since_1970():
     assert calendar.microseconds(moment) == expected
     assert calendar.microseconds(moment.replace(hour=0, tzinfo=UTC)) == expected
     assert calendar.microseconds(moment.replace(tzinfo=timezone(timedelta(hours=9)))) == expected
-    assert calendar.microseconds(datetime(1970, 1, 1, 9)) == 0
+    for early in (datetime(1970, 1, 1, 9), datetime(1965, 3, 2), datetime(1001, 1, 1)):
+        assert calendar.microseconds(early) == 1  # a stamp of 0 would be no event, a negative one a leaving
     twice = datetime(2025, 10, 26, 2, 30)
     first, second = (Calendar("Europe/Berlin").microseconds(twice.replace(fold=fold)) for fold in (0, 1))
     assert second - first == 3_600_000_000

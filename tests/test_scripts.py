@@ -145,9 +145,12 @@ class World:
         return state
 
     def write(self, limit=5, actives=(), moves=()):
+        existed, moved = (self.client.exists(key) for key in (self.keys.hll, self.keys.moved))
+        before = [existed, moved, self.client.zcard(self.keys.moves)]
         [(state, rest)] = self.send(calls.WRITE, calls.call_write(self.keys, limit, actives, moves))
         if state == b"OK":
-            assert TableState.read(rest) == self.state()
+            assert rest[:3] == before
+            assert TableState.read(rest[3:]) == self.state()
         else:
             assert rest == []
         return state

@@ -173,7 +173,8 @@ def suffer(scene, fault, record_property, *, broken=(), **options):
     """
     errors = []
     tracker = scene.tracker(**options)
-    writer = tracker.buffered(flush_interval=FLUSH, on_error=errors.append)
+    # All has to be noticed: nothing is sent again only because time has passed.
+    writer = tracker.buffered(flush_interval=FLUSH, refresh_interval=3600, on_error=errors.append)
     with tracker, writer:
         with Load(writer, seed=7) as load:
             load.go_on()

@@ -245,6 +245,42 @@ def test_a_daemon_that_its_parent_leaves_behind(real_server, tmp_path, parent):
     assert counts(real_server, "anon", "member") == {"anon": 1, "member": 3 + (parent == "goes on")}
 
 
+@pytest.mark.parametrize("parent", ["ends", "goes on"])
+def test_a_child_that_tracks_nothing(real_server, tmp_path, parent):
+    """It sends nothing and counts nothing, unless nobody else can send what was tracked before the fork."""
+    log = tmp_path / "log"
+    run(
+        """
+        writer = tracker.buffered(flush_interval=3600)
+        writer.track(id="s1", bucket="anon")
+        writer.track(id="u1", bucket="member", old_id="s1", old_bucket="anon")
+        parent = os.getpid()
+        if os.fork():
+            if sys.argv[3] == "ends":
+                os._exit(0)
+            os.wait()
+            writer.close()
+            sys.exit()
+        signal.alarm(60)
+        os.dup2(os.open(sys.argv[2], os.O_CREAT | os.O_WRONLY), 1)
+        os.dup2(1, 2)
+        assert writer.statistics.tracked == writer.statistics.pending == 0
+        while sys.argv[3] == "ends" and os.getppid() == parent:
+            time.sleep(0.001)
+        statistics = writer.close()
+        print(statistics.tracked, statistics.pending, statistics.bytes > 0, flush=True)
+        """,
+        real_server,
+        log,
+        parent,
+    )
+    until = time.monotonic() + 60
+    while not (log.exists() and log.read_text()) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert log.read_text() == f"0 0 {parent == 'ends'}\n"
+    assert counts(real_server, "anon", "member") == {"anon": 0, "member": 1}
+
+
 # Ends
 
 

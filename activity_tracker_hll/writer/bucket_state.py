@@ -145,6 +145,7 @@ class BucketState:
             expects_sketch=expects and sketches,
             expects_moved=self._server_moved,
             expects_members=self._server_members,
+            has_left=self.moves.has_left,
             all_registers=self._all_registers,
         )
 
@@ -167,7 +168,7 @@ class BucketState:
         """Stamps of all moves that are remembered."""
         return self.moves.stamps(clock, everything=True)
 
-    def arrive(self, outcome: Outcome, clock: ServerClock, *, keep_moves: bool) -> int:
+    def arrive(self, outcome: Outcome, *, keep_moves: bool) -> int:
         """The server has what was in flight; returns how many events that were.
 
         Args:
@@ -182,9 +183,7 @@ class BucketState:
             )
         self._resend = False
         self._seen_before = flight.seen
-        self.moves.acknowledge(flight.moves, keep=keep_moves)
-        if keep_moves:
-            self.moves.remember(outcome.returned, clock)
+        self.moves.acknowledge({**flight.moves, **outcome.returned}, keep=keep_moves)
         self._server_moved = outcome.moved or bool(outcome.table.members)
         self._server_members = outcome.table.members
         return flight.waiting.events

@@ -204,6 +204,10 @@ class Buffer:
                 self._fold_ids(bucket, events, self._since(bucket), errors)
         return waiting
 
+    def _happened(self, marker: Marker) -> int:
+        """Ticks when it happened: asked for when the server's clock is known, as far as that can be."""
+        return marker.ticks if marker.stamp is None else self._data.clock.ticks_at(marker.stamp)
+
     def _since(self, bucket: str | None) -> int:
         """Ticks before which nothing in a bucket's queue was appended."""
         return max(self._taken_at, self._floors.get(bucket, self._taken_at))
@@ -249,7 +253,7 @@ class Buffer:
         self._fold_ids(bucket, ids, np.concatenate(since), errors)
         for periods, markers in added.items():
             encoded = [marker.id for marker in markers]
-            when = np.array([marker.ticks for marker in markers], np.int64)
+            when = np.array(list(map(self._happened, markers)), np.int64)
             self._add(bucket, periods, bulk.hashes_of_bytes(encoded), when, encoded)
         for periods, markers in leaving.items():
             self._leave(bucket, periods, markers)
@@ -331,7 +335,7 @@ class Buffer:
             for marker, hash in zip(markers, hashes.tolist(), strict=True):
                 taken.append(state.moves.new - before < room or state.moves.is_new(marker.id))
                 if taken[-1]:
-                    state.moves.leave(marker.id, hash, marker.ticks)
+                    state.moves.leave(marker.id, hash, self._happened(marker))
             self._new_moves += state.moves.new - before
             self._dropped += taken.count(False)
             state.waiting.events += taken.count(True)
@@ -406,6 +410,7 @@ class Buffer:
                     window = self._registers.get(target[1]) if running else None
                     loads[target] = state.depart(window, clock, sketches=bool(self.sketches))
                     loads[target].all_moves = self._locked(state.all_moves)
+                    loads[target].note_returned = self._noting(state)
                     self._departed[target] = state
             self._hashes = sum(len(part.hashes) for part in self._parts())
             return loads
@@ -416,6 +421,13 @@ class Buffer:
                 return stamps(self._data.clock)
 
         return locked
+
+    def _noting(self, state: BucketState) -> Callable[[Mapping[bytes, int]], None]:
+        def note(returned: Mapping[bytes, int]) -> None:
+            with self.lock:
+                state.moves.remember(returned, self._data.clock)
+
+        return note
 
     def arrive(self, outcomes: Mapping[PeriodBucket, Outcome]) -> list[BackendError]:
         """Take in what became of loads; returns what went wrong."""
@@ -432,7 +444,7 @@ class Buffer:
                     continue
                 keep = remembered + state.moves.new <= self._limits.moves
                 remembered += state.moves.new if keep else 0
-                self._pushed += state.arrive(outcome, self._data.clock, keep_moves=keep)
+                self._pushed += state.arrive(outcome, keep_moves=keep)
                 if outcome.vanished:
                     state.doubt()
             self._forget()

@@ -34,7 +34,8 @@ class Marker:
 
     Attributes:
         id: as it is counted.
-        ticks: when it happened, in microseconds of a clock that is never set.
+        ticks: when it was appended, in microseconds of a clock that is never set.
+        stamp: when it happened, in microseconds since 1970, if that was said.
         periods: names of the periods; None = those that run when it is appended.
         leaves: the id leaves the bucket.
         after: what has to be folded first: an id is added where it goes before it leaves where it was.
@@ -44,6 +45,7 @@ class Marker:
     id: bytes
     ticks: int
     periods: tuple[str, ...] | None = None
+    stamp: int | None = None
     leaves: bool = False
     after: Marker | None = None
     folded: bool = False

@@ -50,6 +50,11 @@ class Moves:
         """Whether the server was never known to know of it."""
         return id in self._new
 
+    def has_left(self, id: bytes) -> bool:
+        """Whether it left after all that was observed."""
+        newest = self._newest.get(id)
+        return newest is not None and not newest.active
+
     @property
     def unsent(self) -> int:
         """How many ids the server may not know of."""
@@ -84,12 +89,14 @@ class Moves:
                 self._set(id, newest.hash, ticks, active=True)
 
     def remember(self, returned: Mapping[bytes, int], clock: ServerClock) -> None:
-        """Keep who was found to be back, and has been told so to the server, with stamps."""
+        """Take in who was found to be back, with stamps: that is told, and told again, as all moves are."""
         hashes = bulk.hashes_of_bytes(list(returned)).tolist() if returned else ()
         for (id, stamp), hash in zip(returned.items(), hashes, strict=True):
             newest = self._newest.get(id)
-            if newest is None or (id not in self._new and newest.stamp <= stamp):
+            if newest is None or (newest.active and newest.stamp < stamp):
                 self._newest[id] = _Newest(hash, active=True, ticks=clock.ticks_of(stamp), stamp=stamp)
+                self._unsent.add(id)
+                self._new.add(id)
 
     def stamps(self, clock: ServerClock, *, everything: bool = False) -> dict[bytes, int]:
         """Signed stamps to send: of what is unsent, or of everything."""

@@ -162,8 +162,7 @@ class BaseWriter:
         kinds = self._planner.kinds(periods)
         event = self._planner.event(kinds, id, bucket, old_id, old_bucket, date)
         names = None if periods is None and date is None else self._planner.names(kinds, event)
-        clock = self._planner.data_set(shard).clock
-        ticks = clock.ticks() if event.stamp is None else clock.ticks_at(event.stamp)
+        ticks = self._planner.data_set(shard).clock.ticks()
         buffer = self._buffers.get(shard) or self._buffer(shard)
         self._worker.start()
         buffer.open(self._planner.clock())
@@ -171,13 +170,13 @@ class BaseWriter:
         intake.marked = True
         addition, append = None, None
         if event.id is not None:
-            addition = Marker(event.id, ticks, names)
+            addition = Marker(event.id, ticks, names, event.stamp)
             append = intake.append_to(event.bucket)
             append(addition)
         if event.old_id is not None:
             if append is None or not intake.is_overflow(append):
                 append = intake.append_to(event.old_bucket)
-            append(Marker(event.old_id, ticks, names, leaves=True, after=addition))
+            append(Marker(event.old_id, ticks, names, event.stamp, leaves=True, after=addition))
 
     def _buffer(self, shard: int) -> Buffer:
         data = self._planner.data_set(shard)

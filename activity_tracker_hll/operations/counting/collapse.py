@@ -46,7 +46,7 @@ def collapse(
     buckets: Sequence[str | None],
     aggregates: Aggregates,
     recount: bool,
-    others: Sequence[str | None] = (),
+    others: Sequence[str | None] | None = (),
 ) -> Operation[list[Collapsed]]:
     """Store the counts of some buckets and aggregates of some periods.
 
@@ -54,7 +54,8 @@ def collapse(
     own collapse.
 
     Args:
-        others: buckets that are known besides, for which the marks of periods may have to stay.
+        others: buckets that are known besides, for which the marks of periods may have to stay; None = it is
+            not known which there are, and the marks stay.
 
     Raises:
         CollapseError: after all that could be collapsed was.
@@ -94,7 +95,8 @@ def collapse(
         if isinstance(outcome, BackendError)
     ]
     try:
-        yield from _take_marks(context, periods, outcomes, others)
+        if others is not None:
+            yield from _take_marks(context, periods, outcomes, others)
     except BackendError:
         if not failures:
             raise

@@ -57,6 +57,9 @@ class Load:
         expects_sketch: whether the server had a sketch of the bucket.
         expects_moved: whether it had a sketch of moved ids.
         expects_members: how many members the side table had.
+        has_left: whether an id left after all that was seen: this process knows its own order better than
+            stamps tell it.
+        note_returned: called with ids that were found to be back, and their stamps, before they are told.
         all_registers: what the server had, in case it has not any more.
         all_moves: as `moves`, what it was told before included, in case it lost that.
     """
@@ -69,6 +72,8 @@ class Load:
     expects_sketch: bool = False
     expects_moved: bool = False
     expects_members: int = 0
+    note_returned: Callable[[Mapping[bytes, int]], object] = field(default=lambda _returned: None)
+    has_left: Callable[[bytes], bool] = field(default=lambda _id: False)
     all_registers: Callable[[], Registers] | None = None
     all_moves: Callable[[], dict[bytes, int]] | None = None
 
@@ -219,30 +224,28 @@ class _Sending:
             outcome = self.outcomes[target]
             if outcome.failed or not load.seen or not outcome.table.left:
                 continue
-            key = self._context.keys.bucket(*target).moves
             try:
-                yield from load.table.update(key, outcome.table)
-                hashes, left, since = load.table.returned(load.seen)
-                stamps = dict(zip(hashes.tolist(), since.tolist(), strict=True))
-                scores = [Range(key, f"-{when}", f"-{when}") for when in np.unique(left).tolist()]
-
-                def take(
-                    _number: int,
-                    ids: list[bytes],
-                    _scores: object,
-                    stamps: dict[int, int] = stamps,
-                    outcome: Outcome = outcome,
-                ) -> None:
-                    for id, hash in zip(ids, bulk.hashes_of_bytes(ids).tolist(), strict=True):
-                        if hash in stamps:
-                            outcome.returned[id] = stamps[hash]
-
-                errors = yield from read_members(scores, take)
-                for error in errors.values():
-                    raise error
-                outcome.found = hashes
+                yield from self._find(target)
             except BackendError as error:
                 outcome.error = named(error, target)
+
+    def _find(self, target: PeriodBucket) -> Operation[None]:
+        load, outcome = self._loads[target], self.outcomes[target]
+        key = self._context.keys.bucket(*target).moves
+        yield from load.table.update(key, outcome.table)
+        outcome.found, left, since = load.table.returned(load.seen)
+        stamps = dict(zip(outcome.found.tolist(), since.tolist(), strict=True))
+
+        def take(_number: int, ids: list[bytes], _scores: object) -> None:
+            for id, hash in zip(ids, bulk.hashes_of_bytes(ids).tolist(), strict=True):
+                if hash in stamps and not load.has_left(id):
+                    outcome.returned[id] = stamps[hash]
+
+        scores = [Range(key, f"-{when}", f"-{when}") for when in np.unique(left).tolist()]
+        errors = yield from read_members(scores, take)
+        for error in errors.values():
+            raise error
+        load.note_returned(outcome.returned)
 
     def move(self, which: Callable[[int], bool]) -> Operation[None]:
         """Merge the stamps of those ids that are back, or of those that left."""
