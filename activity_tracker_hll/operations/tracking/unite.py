@@ -26,7 +26,7 @@ from ... import bulk
 from ...backends.base import Command
 from ...errors import BackendDataError, BackendError, MalformedSketchError
 from ...hll import codec
-from ...hll.registers import Hashes, Registers
+from ...hll.registers import Registers
 from ...scripts.calls import EMPTY_TABLE, TableState, answer, call_unite, call_write
 from ..base import Context, Operation, PeriodBucket, batched, named, unwrap_of
 from .open_periods import OpenPeriods
@@ -91,7 +91,6 @@ class Outcome:
         moved: whether the bucket has a sketch of moved ids.
         table: state of its side table, as last heard.
         returned: ids that were found to be back, with their stamps.
-        found: their hashes.
         has_sketch: whether the bucket has a sketch.
     """
 
@@ -104,7 +103,6 @@ class Outcome:
     moved: bool = False
     table: TableState = EMPTY_TABLE
     returned: dict[bytes, int] = field(default_factory=dict)
-    found: Hashes | None = None
 
     @property
     def failed(self) -> bool:
@@ -232,20 +230,31 @@ class _Sending:
     def _find(self, target: PeriodBucket) -> Operation[None]:
         load, outcome = self._loads[target], self.outcomes[target]
         key = self._context.keys.bucket(*target).moves
+        told = yield from self._read_returned(key, load, outcome)
+        if not told:
+            # Somebody left once more, by an event older than others that were read: nothing said so.
+            load.table.forget()
+            yield from self._read_returned(key, load, outcome)
+        load.note_returned(outcome.returned)
+
+    @staticmethod
+    def _read_returned(key: str, load: Load, outcome: Outcome) -> Operation[bool]:
+        """Read who came back; returns whether everybody is where he was when the table was read."""
         yield from load.table.update(key, outcome.table)
-        outcome.found, left, since = load.table.returned(load.seen)
-        stamps = dict(zip(outcome.found.tolist(), since.tolist(), strict=True))
+        hashes, left, since = load.table.returned(load.seen)
+        stamps = dict(zip(hashes.tolist(), since.tolist(), strict=True))
 
         def take(_number: int, ids: list[bytes], _scores: object) -> None:
             for id, hash in zip(ids, bulk.hashes_of_bytes(ids).tolist(), strict=True):
-                if hash in stamps and not load.has_left(id):
-                    outcome.returned[id] = stamps[hash]
+                since = stamps.pop(hash, None)
+                if since is not None and not load.has_left(id):
+                    outcome.returned[id] = since
 
         scores = [Range(key, f"-{when}", f"-{when}") for when in np.unique(left).tolist()]
         errors = yield from read_members(scores, take)
         for error in errors.values():
             raise error
-        load.note_returned(outcome.returned)
+        return not stamps
 
     def move(self, which: Callable[[int], bool]) -> Operation[None]:
         """Merge the stamps of those ids that are back, or of those that left."""
@@ -263,8 +272,8 @@ class _Sending:
     def remember_returned(self) -> None:
         """Those who are back were told so."""
         for target, outcome in self.outcomes.items():
-            if outcome.found is not None and not outcome.failed:
-                self._loads[target].table.are_back(outcome.found)
+            if outcome.returned and not outcome.failed:
+                self._loads[target].table.are_back(bulk.hashes_of_bytes(list(outcome.returned)))
 
     def _write(self, events: Mapping[PeriodBucket, _Written]) -> Operation[None]:
         for batch in batched(self._calls(events), _CALLS_PER_BATCH):
