@@ -99,10 +99,12 @@ class Moves:
                 self._new.add(id)
 
     def stamps(self, clock: ServerClock, *, everything: bool = False) -> dict[bytes, int]:
-        """Signed stamps to send: of what is unsent, or of everything."""
+        """Signed stamps to send: of what is unsent, or of everything that was ever sent or is in flight."""
         made: dict[bytes, int] = {}
         for id in self._newest if everything else self._unsent:
             newest = self._newest[id]
+            if not newest.stamp and everything:
+                continue  # it came after: where the id went has not been sent yet
             if not newest.stamp:
                 newest.stamp = max(clock.stamp(newest.ticks), newest.floor, 1)
             made[id] = newest.stamp if newest.active else -newest.stamp

@@ -141,16 +141,16 @@ class SideTable:
         """
         if state.members < self._state.members:
             self.forget()  # the table was lost, or this is another server
-        before, self._state = self._state, state
-        if state == before or not state.left:
-            return
-        known = len(self._hashes)
-        newest = int(self._left.max(initial=0))
-        yield from self._read(Range(key, "-inf", f"-{newest}" if newest else "(0"))
-        # Who got in by an event older than the newest was not among them.
-        missed = state.members - before.members > len(self._hashes) - known or state.left > len(self._hashes)
-        if newest and missed:
-            yield from self._read(Range(key, *LEFT))
+        before = self._state
+        if state != before and state.left:
+            known = len(self._hashes)
+            newest = int(self._left.max(initial=0))
+            yield from self._read(Range(key, "-inf", f"-{newest}" if newest else "(0"))
+            # Who got in by an event older than the newest was not among them.
+            found = len(self._hashes)
+            if newest and (state.members - before.members > found - known or state.left > found):
+                yield from self._read(Range(key, *LEFT))
+        self._state = state
 
     def _read(self, wanted: Range) -> Operation[None]:
         hashes, left = [self._hashes], [self._left]

@@ -7,7 +7,6 @@ what is sent anyway. Pure but for the ticks it is given.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -52,7 +51,7 @@ class ServerClock:
     def __init__(self, ticks: Callable[[], int], guess: Callable[[], int]) -> None:
         self.ticks = ticks
         self._guess = guess
-        self._samples: deque[_Sample] = deque(maxlen=_SAMPLES)
+        self._samples: tuple[_Sample, ...] = ()  # made anew each time: threads share it
         self._ahead: int | None = None
         self._newest = self._last = 0
 
@@ -87,12 +86,12 @@ class ServerClock:
         time = int(seconds) * 1_000_000 + int(microseconds)
         newest = _Sample(time - self.ticks(), time - sent)
         if self._samples and self._ahead is not None and newest.least <= self._ahead <= newest.most:
-            self._samples.append(newest)
+            self._samples = (*self._samples, newest)[-_SAMPLES:]
             return  # as good as can be told; stamps that were made stay comparable to the microsecond
         # What contradicts the newest was taken before one of the clocks was set, or the process stood still.
-        kept = [old for old in list(self._samples) if newest.least <= old.middle <= newest.most]
-        self._samples = deque([*kept, newest], _SAMPLES)
-        self._ahead = min(self._samples, key=lambda sample: sample.width).middle
+        kept = (old for old in self._samples if newest.least <= old.middle <= newest.most)
+        self._samples = samples = (*kept, newest)[-_SAMPLES:]
+        self._ahead = min(samples, key=lambda sample: sample.width).middle
 
     def observe(self, newest: int) -> None:
         """Take in the newest stamp of a side table: what happens after it must not seem older.
@@ -104,7 +103,7 @@ class ServerClock:
 
     def reset(self) -> None:
         """Forget everything: this may be another server."""
-        self._samples.clear()
+        self._samples = ()
         self._newest = 0
 
     @property
