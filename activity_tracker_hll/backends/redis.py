@@ -98,6 +98,8 @@ class RedisSettings(BackendSettings):
 
     def _options(self, shard: int) -> dict[str, Any]:
         override = self._shards[shard]
+        if override.get("client") is not None:
+            return dict(override)
         defaults = self._defaults
         if not override.keys().isdisjoint(("url", "client")):
             defaults = {name: value for name, value in defaults.items() if name not in _ADDRESS}
@@ -297,6 +299,10 @@ def _check_connection(options: Mapping[str, Any], *, asynchronous: bool) -> None
 def _connect(options: dict[str, Any], make: Any, make_retry: Callable[..., Any]) -> Any:
     client = options.pop("client", None)
     if client is not None:
+        if options:
+            raise ArgumentTypeError(
+                f"client is used as it is, and cannot be given {', '.join(sorted(options))}"
+            )
         return client
     url = options.pop("url", None)
     # The client's own defaults differ by version: none at all in redis-py 5, a minute in 8.
@@ -308,9 +314,12 @@ def _connect(options: dict[str, Any], make: Any, make_retry: Callable[..., Any])
     options.setdefault("retry", retry)
     options.setdefault("retry_on_error", [redis.ConnectionError, redis.TimeoutError])
     try:
-        if url is not None:
-            return make.from_url(url, **options)
-        return make(**options)
+        made = make(**options) if url is None else make.from_url(url, **options)
+        if (
+            url is not None
+        ):  # from a URL, options are looked at when a connection is made; that connects not yet
+            made.connection_pool.connection_class(**made.connection_pool.connection_kwargs)
     except (TypeError, ValueError, AttributeError) as error:
         kind = ArgumentTypeError if isinstance(error, TypeError) else ArgumentValueError
         raise kind(f"connection options: {error}") from error
+    return made

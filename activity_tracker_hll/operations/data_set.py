@@ -51,8 +51,16 @@ class DataSet:
 
     def _agree_first(self, operation: Operation[T], *, write: bool) -> Operation[T]:
         with closing(operation):
-            self.agreed = yield from check_settings(self._context, self.clock, write)
+            yield from self.agree(write=write)
             return (yield from operation)
+
+    def agree(self, *, write: bool) -> Operation[None]:
+        """Compare settings with those on the server, which are stored there if there are none.
+
+        Raises:
+            SettingsMismatchError: they differ.
+        """
+        self.agreed = yield from check_settings(self._context, self.clock, write)
 
     def upkeep(self, names: tuple[str, ...], *, runs: bool) -> list[Command]:
         """What is sent along with an event, at times: marks of its periods, and last a question for the time.

@@ -88,6 +88,7 @@ class Buffer:
         intake: what callers append to.
         sketches: whether the server takes sketches; else ids are sent. None = not known yet: nothing can
             be folded.
+        is_refreshed: whether some of what departed last is sent again without a reason.
         has_news: whether an id left since it was looked at last: others should hear of it soon.
     """
 
@@ -108,7 +109,7 @@ class Buffer:
         self.lock = threading.RLock()
         self.intake = Intake(limits.sketches, make)
         self.sketches: bool | None = None
-        self.has_news = False
+        self.has_news = self.is_refreshed = False
         self._taken_at = data.clock.ticks()
         self._floors: dict[str | None, int] = {}
         self._window: Window | None = None
@@ -400,6 +401,7 @@ class Buffer:
             clock = self._data.clock
             now = clock.ticks()
             loads: dict[PeriodBucket, Load] = {}
+            self.is_refreshed = any(_is_due(state, now) for state in self._states.values())
             for target, state in self._states.items():
                 if _is_due(state, now):
                     state.doubt()

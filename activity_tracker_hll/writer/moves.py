@@ -83,10 +83,10 @@ class Moves:
             hit = ordered[at] == part.hashes
             since = np.broadcast_to(np.asarray(part.since, np.int64), len(part.hashes))
             np.maximum.at(latest, order[at[hit]], since[hit])
-        for id, ticks in zip(left, latest.tolist(), strict=True):
-            newest = self._newest[id]
+        for place in np.flatnonzero(latest > np.iinfo(np.int64).min).tolist():
+            newest, ticks = self._newest[left[place]], int(latest[place])
             if ticks >= newest.ticks:
-                self._set(id, newest.hash, ticks, active=True)
+                self._set(left[place], newest.hash, ticks, active=True)
 
     def remember(self, returned: Mapping[bytes, int], clock: ServerClock) -> None:
         """Take in who was found to be back, with stamps: that is told, and told again, as all moves are."""

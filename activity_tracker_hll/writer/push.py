@@ -50,6 +50,7 @@ def push(
         # It may lack what the last one acknowledged, and have another clock.
         data.forget()
         buffer.doubt()
+        yield from data.agree(write=True)
     data.clock.sample(sent, time)
     loads = buffer.depart()
     try:
@@ -57,6 +58,8 @@ def push(
         for outcome in outcomes.values():
             data.clock.observe(outcome.table.newest)
         errors = buffer.arrive(outcomes)
+        if buffer.is_refreshed or any(outcome.lost for outcome in outcomes.values()):
+            yield from data.agree(write=True)  # whoever may have lost sketches may have lost settings
         if unmarked is not None:
             errors.append(unmarked)
         return errors

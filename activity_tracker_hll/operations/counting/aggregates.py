@@ -151,6 +151,7 @@ class _Counting:
         if not all(still_there):
             return Again()
         count = union.count
+        number(int(count), "the union")
         store = call_store_union(keys, seen, int(count), stderr_text(count), union.sketch, target.expiry)
         return stored((yield [store])[0], count)
 
