@@ -135,7 +135,7 @@ def importers(server: Server, events: Events) -> dict[str, Callable[[], object]]
 
 def sketches(server: Server) -> dict[bytes, HyperLogLog]:
     """Every sketch on the server."""
-    keys: list[Any] = list(server.client.scan_iter("active:*:hll", count=1000))
+    keys: list[Any] = list(server.client.scan_iter("{active:*:hll", count=1000))
     values: Any = server.client.mget(keys) if keys else []
     return {key: HyperLogLog.from_bytes(value) for key, value in zip(keys, values, strict=True)}
 

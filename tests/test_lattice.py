@@ -510,5 +510,6 @@ def test_writers_notice_with_the_next_push_that_something_was_lost(seed, loss, w
     world.play()
     world.refresh()
     LOSSES[loss](world.server)
-    world.nudge()
+    for _ in range(writers):  # what one writer tells after the other's push, the other answers with its next
+        world.nudge()
     check(world, f"World({seed}, writers={writers}, trackers=0)")
