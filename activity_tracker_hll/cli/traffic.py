@@ -81,12 +81,14 @@ class Traffic:
         ):
             user = f"user-{visitor}"
             logs_in, logs_out, comes_back = chance < (_LOGS_IN, _LOGS_OUT, _COMES_BACK)
+            # Each later than the one before: of one moment, activity counts and not leaving.
+            first, second, third = (moment + timedelta(minutes=minutes) for minutes in (1, 2, 3))
             if logs_in:
-                yield Move(moment, user, MEMBERS, session, ANONYMOUS)
+                yield Move(first, user, MEMBERS, session, ANONYMOUS)
             if logs_in and logs_out:
-                yield Move(moment, session, ANONYMOUS, user, MEMBERS)
+                yield Move(second, session, ANONYMOUS, user, MEMBERS)
             if logs_in and logs_out and comes_back:
-                yield Move(moment, user, MEMBERS, session, ANONYMOUS)
+                yield Move(third, user, MEMBERS, session, ANONYMOUS)
 
 
 class Exact:
