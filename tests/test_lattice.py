@@ -26,7 +26,7 @@ from activity_tracker_hll.bulk import hashes_of_bytes
 from activity_tracker_hll.hll import codec
 from activity_tracker_hll.keys import Keys
 from activity_tracker_hll.operations import run
-from activity_tracker_hll.operations.tracking.side_table import Seen
+from activity_tracker_hll.operations.tracking.side_table import Seen, SideTable
 from activity_tracker_hll.operations.tracking.stamps import ServerClock
 from activity_tracker_hll.periods import Calendar
 from activity_tracker_hll.planner import Planner
@@ -120,6 +120,16 @@ def test_events_of_one_process_keep_their_order_whatever_its_clock_learns(seed):
                 bucket.write(NO_LIMIT, (), moves.stamps(clock).items())
         bucket.write(NO_LIMIT, (), moves.stamps(clock).items())
         assert {id: stamp > 0 for id, stamp in bucket.table.items()} == last
+
+
+def test_who_left_by_an_older_event_is_found_although_another_came_back_meanwhile():
+    server, known = ModelServer(lambda: 0), SideTable()
+    server.bucket.table = {b"out": -30, b"returns": -10, b"late": 5}
+    run(known.update(KEYS.moves, server.bucket.state), server.execute)
+    server.bucket.table |= {b"returns": 40, b"late": -20}
+    run(known.update(KEYS.moves, server.bucket.state), server.execute)
+    late = hashes_of_bytes([b"late"])
+    assert known.returned([Seen(late, 25)])[0] == late
 
 
 def test_newer():

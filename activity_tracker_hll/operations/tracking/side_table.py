@@ -24,11 +24,13 @@ from ...backends.base import Command
 from ...errors import BackendError
 from ...hll.registers import Hashes
 from ...scripts.calls import EMPTY_TABLE, TableState, read_stamp
-from ..base import Operation, batched, items
+from ..base import Operation, batched, items, unwrap
 
 __all__ = ["ACTIVE", "LEFT", "Range", "Seen", "SideTable", "Stamps", "read_members"]
 
 _PAGE = 2000
+_LATE_US = 10_000_000
+"""What is merged is seldom older than this beside the newest."""
 _RANGES_PER_BATCH = 64
 
 Stamps = NDArray[np.int64]
@@ -141,14 +143,14 @@ class SideTable:
         """
         if state.members < self._state.members:
             self.forget()  # the table was lost, or this is another server
-        before = self._state
-        if state != before and state.left:
-            known = len(self._hashes)
-            newest = int(self._left.max(initial=0))
-            yield from self._read(Range(key, "-inf", f"-{newest}" if newest else "(0"))
-            # Who got in by an event older than the newest was not among them.
-            found = len(self._hashes)
-            if newest and (state.members - before.members > found - known or state.left > found):
+        since = self._state.newest - _LATE_US
+        if state != self._state and state.left:
+            if since > 0:  # both ends: who left, and who came back
+                yield from self._read(Range(key, f"({since}", "+inf"))
+                yield from self._read(Range(key, "-inf", f"-{since}"))
+                [left] = unwrap((yield [("ZCOUNT", key, *LEFT)]))
+            if since <= 0 or left != len(self._hashes):  # some got there by events older than that
+                self._hashes, self._left = self._hashes[:0], self._left[:0]
                 yield from self._read(Range(key, *LEFT))
         self._state = state
 
@@ -163,9 +165,11 @@ class SideTable:
         for error in errors.values():
             raise error
         together, when = np.concatenate(hashes), np.concatenate(left)
-        order = np.lexsort((-when, together))
-        self._hashes, first = np.unique(together[order], return_index=True)
-        self._left = when[order][first]
+        # Of each id the newest event; who is active by that is not out.
+        order = np.lexsort((when, -np.abs(when), together))
+        known, first = np.unique(together[order], return_index=True)
+        when = when[order][first]
+        self._hashes, self._left = known[when > 0], when[when > 0]
 
     def returned(self, seen: Sequence[Seen]) -> tuple[Hashes, Stamps, Stamps]:
         """Who is out and was seen since: hashes, when they left, and since when they are back."""
