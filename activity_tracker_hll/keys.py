@@ -91,7 +91,8 @@ class Keys:
 
     def temporary(self, period: str, bucket: str | None, purpose: str) -> str:
         """A key that lives within one script, or under an expiry set first."""
-        return f"{{{self.bucket(period, bucket).counted}}}:tmp:{purpose}"
+        [counted] = self.counts(period, [bucket])
+        return f"{{{counted}}}:tmp:{purpose}"
 
     def pattern(self) -> str:
         """A SCAN pattern for every key of the namespace, and some of others: tags begin with a brace."""

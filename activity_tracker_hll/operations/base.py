@@ -17,6 +17,7 @@ from ..periods import Calendar, Period
 
 __all__ = [
     "MARGIN_S",
+    "UNCOUNTED",
     "Aggregates",
     "Context",
     "Operation",
@@ -42,6 +43,8 @@ MARGIN_S = 60
 A running period is written to without asking whether it was collapsed until so long before its end, and
 a sketch is kept at least so long after it.
 """
+UNCOUNTED = (None, b"0")
+"""Stored counts of what may yet be counted: none, and activity-tracker's of nobody."""
 # As in the scripts, whose numbers are exact only below this.
 _IMPOSSIBLE = 2**53
 _MOST_DIGITS = 20

@@ -164,10 +164,6 @@ class BucketState:
     def _all_registers(self) -> Registers:
         return empty() if self._acknowledged is None else self._acknowledged
 
-    def all_moves(self, clock: ServerClock) -> dict[bytes, int]:
-        """Stamps of all moves that are remembered."""
-        return self.moves.stamps(clock, everything=True)
-
     def arrive(self, outcome: Outcome, *, keep_moves: bool) -> int:
         """The server has what was in flight; returns how many events that were.
 

@@ -22,10 +22,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import compress
 from operator import not_
 from random import Random
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -35,7 +36,6 @@ from ..hll.registers import Hashes, Registers, empty, fold
 from ..operations import Context, DataSet
 from ..operations.base import PeriodBucket
 from ..operations.tracking.side_table import Seen, Stamps
-from ..operations.tracking.stamps import ServerClock
 from ..operations.tracking.unite import Load, Outcome
 from .bucket_state import BucketState
 from .intake import Append, Intake, Marker, Queue
@@ -43,6 +43,8 @@ from .window import Window
 
 __all__ = ["Buffer", "Limits", "Numbers"]
 
+P = ParamSpec("P")
+T = TypeVar("T")
 _MOST_HASHES = 1 << 20
 """Ids, 8 bytes each, that are remembered in case they return to a bucket; for a while, twice as many."""
 _MOST_PARTS = 16
@@ -401,35 +403,30 @@ class Buffer:
             clock = self._data.clock
             now = clock.ticks()
             loads: dict[PeriodBucket, Load] = {}
-            self.is_refreshed = any(_is_due(state, now) for state in self._states.values())
+            self.is_refreshed = False
             for target, state in self._states.items():
                 if _is_due(state, now):
+                    self.is_refreshed = True
                     state.doubt()
                 if state.refresh_at is None or state.refresh_at <= now:
                     state.refresh_at = now + round(self._limits.refresh_us * self._random.uniform(0.5, 1.5))
                 if not state.is_idle:
                     running = target[0] in self._names(None)
                     window = self._registers.get(target[1]) if running else None
-                    loads[target] = state.depart(window, clock, sketches=bool(self.sketches))
-                    loads[target].all_moves = self._locked(state.all_moves)
-                    loads[target].note_returned = self._noting(state)
+                    load = loads[target] = state.depart(window, clock, sketches=bool(self.sketches))
+                    # Called amid a push, when the lock is not held.
+                    load.all_moves = self._locked(partial(state.moves.stamps, clock, everything=True))
+                    load.note_returned = self._locked(partial(state.moves.remember, clock=clock))
                     self._departed[target] = state
             self._hashes = sum(len(part.hashes) for part in self._parts())
             return loads
 
-    def _locked(self, stamps: Callable[[ServerClock], dict[bytes, int]]) -> Callable[[], dict[bytes, int]]:
-        def locked() -> dict[bytes, int]:
+    def _locked(self, call: Callable[P, T]) -> Callable[P, T]:
+        def locked(*args: P.args, **kwargs: P.kwargs) -> T:
             with self.lock:
-                return stamps(self._data.clock)
+                return call(*args, **kwargs)
 
         return locked
-
-    def _noting(self, state: BucketState) -> Callable[[Mapping[bytes, int]], None]:
-        def note(returned: Mapping[bytes, int]) -> None:
-            with self.lock:
-                state.moves.remember(returned, self._data.clock)
-
-        return note
 
     def arrive(self, outcomes: Mapping[PeriodBucket, Outcome]) -> list[BackendError]:
         """Take in what became of loads; returns what went wrong."""
@@ -498,9 +495,7 @@ class Buffer:
             self.open(now)
             if self.sketches is None:
                 self.sketches = True
-            for state in self._states.values():
-                state.give_back()
-            self._departed = {}
+            self.give_back()
             inherited, self._inherited = self._inherited, []
             while inherited:
                 inherited = self._fold_queues(inherited, 0, [])

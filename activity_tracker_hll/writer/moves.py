@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import bulk
-from ..operations.tracking.side_table import Seen
+from ..operations.tracking.side_table import NEVER, Seen, last_seen
 from ..operations.tracking.stamps import ServerClock
 
 __all__ = ["Moves"]
@@ -75,18 +75,13 @@ class Moves:
         if not left:
             return
         hashes = np.fromiter((self._newest[id].hash for id in left), np.uint64, len(left))
-        latest = np.full(len(left), np.iinfo(np.int64).min)  # ticks may be negative: before the machine was
         order = np.argsort(hashes)
-        ordered = hashes[order]
-        for part in seen:
-            at = np.minimum(np.searchsorted(ordered, part.hashes), len(ordered) - 1)
-            hit = ordered[at] == part.hashes
-            since = np.broadcast_to(np.asarray(part.since, np.int64), len(part.hashes))
-            np.maximum.at(latest, order[at[hit]], since[hit])
-        for place in np.flatnonzero(latest > np.iinfo(np.int64).min).tolist():
-            newest, ticks = self._newest[left[place]], int(latest[place])
+        last = last_seen(hashes[order], seen)
+        for place in np.flatnonzero(last != NEVER).tolist():
+            id, ticks = left[order[place]], int(last[place])
+            newest = self._newest[id]
             if ticks >= newest.ticks:
-                self._set(left[place], newest.hash, ticks, active=True)
+                self._set(id, newest.hash, ticks, active=True)
 
     def remember(self, returned: Mapping[bytes, int], clock: ServerClock) -> None:
         """Take in who was found to be back, with stamps: that is told, and told again, as all moves are."""

@@ -16,7 +16,7 @@ from ...errors import BackendError, BackendResponseError
 from ...estimates import Estimate
 from ...keys import BucketKeys
 from ...scripts.calls import answer, call_aggregate, call_expire, call_store_union
-from ..base import Aggregates, Context, Operation, PeriodBucket, number, unwrap
+from ..base import UNCOUNTED, Aggregates, Context, Operation, PeriodBucket, number, unwrap
 from .legacy import fold
 from .outcomes import Again, Done, Nothing, Outcome, Target, stderr_text, stored
 from .sketches import Union, union_by_server, union_of
@@ -39,7 +39,7 @@ class _Source:
     @property
     def is_gone(self) -> bool:
         """Whether it was counted, and its sketch is gone: a union would be too small."""
-        return not self.sketch and self.count not in (None, b"0")
+        return not self.sketch and self.count not in UNCOUNTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,7 @@ class _Counting:
         own = self._keys(target)
         for source in raws:
             keys = self._context.keys.bucket(target.period.name, source)
-            yield from fold(self._context, keys, keys.counted, keys.stderr)
+            yield from fold(self._context, keys)
         unwrap((yield [("DEL", own.counted, own.stderr, own.hll)]))
 
     def _sources(self, target: Target) -> tuple[str | None, ...]:
@@ -178,7 +178,7 @@ class _Counting:
 
 
 def _is_uncounted(source: _Source) -> bool:
-    return source.sketch and source.count in (None, b"0")
+    return source.sketch and source.count in UNCOUNTED
 
 
 def _made(kind: Any, replies: Sequence[Any]) -> Any:

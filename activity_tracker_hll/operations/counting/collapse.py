@@ -16,7 +16,7 @@ from ...estimates import Estimate
 from ...keys import BucketKeys
 from ...periods import Period
 from ...scripts.calls import Count, Readings, answer, answers, call_collapse, call_store
-from ..base import Aggregates, Context, Operation, batched, unwrap, unwrap_of
+from ..base import UNCOUNTED, Aggregates, Context, Operation, batched, unwrap, unwrap_of
 from .aggregates import count_aggregates
 from .legacy import fold
 from .outcomes import Again, Done, Nothing, Outcome, Target, expiry_of, stderr_text, stored
@@ -25,9 +25,7 @@ from .sketches import estimates
 __all__ = ["Collapsed", "collapse"]
 
 _TARGETS_PER_BATCH = 500
-_BUCKETS_PER_CALL = (
-    20  # at some 10 us each, up to 100 for a large sketch that was not counted since it changed
-)
+_BUCKETS_PER_CALL = 20  # at some 10 us each, 100 for a large sketch that was not counted since it changed
 # Only a race changes a bucket while it is collapsed; one that always changes is still in use.
 _ATTEMPTS = 20
 
@@ -204,8 +202,8 @@ class _Counting:
             keys = self._keys(target)
             try:
                 counted, sketch = unwrap((yield [("GET", keys.counted), ("EXISTS", keys.hll)]))
-                if sketch or counted in (None, b"0"):
-                    yield from fold(self._context, keys, keys.counted, keys.stderr)
+                if sketch or counted in UNCOUNTED:
+                    yield from fold(self._context, keys)
             except BackendError as error:
                 self._outcomes[target] = error
 

@@ -11,16 +11,16 @@ _IDS_PER_SCAN = 1000
 _LIFETIME_S = 600  # after each thousand ids anew
 
 
-def fold(context: Context, keys: BucketKeys, *stale: str) -> Operation[None]:
+def fold(context: Context, keys: BucketKeys) -> Operation[None]:
     """Move a raw set into the bucket's sketch, without losing what arrives meanwhile.
 
     Each id is in the sketch before it leaves the set, so this can stop anywhere and begin again,
-    and two can do it at once. What was stored without these ids, the stale keys, is withdrawn
-    first, so that it is made again.
+    and two can do it at once. The count, which was stored without these ids, is
+    withdrawn first, so that it is made again.
     """
     # Without its count the sketch counts for itself again, so it must not end.
     kept = (keys.hll, keys.moved, keys.moves)
-    unwrap((yield [*(("PERSIST", key) for key in kept), ("DEL", *stale)]))
+    unwrap((yield [*(("PERSIST", key) for key in kept), ("DEL", keys.counted, keys.stderr)]))
     cursor = 0
     while True:
         cursor, members = items(unwrap((yield [_scan(keys.raw, cursor)]))[0])

@@ -11,7 +11,7 @@ from ...estimates import Estimate
 from ...keys import BucketKeys
 from ...periods import Period
 from ...scripts.calls import Readings
-from ..base import Aggregates, Context, Operation, batched, named, number, unwrap
+from ..base import UNCOUNTED, Aggregates, Context, Operation, batched, named, number, unwrap
 from ..tracking.side_table import ACTIVE
 from .aggregates import MOST_UNITED
 from .legacy import copy_with_raw
@@ -98,7 +98,7 @@ class _Counter:
         )
         present = yield from self._present([(period, source) for source in sources])
         for source, count in zip(sources, counted, strict=True):
-            if count not in (None, b"0") and (period, source) not in present:
+            if count not in UNCOUNTED and (period, source) not in present:
                 return None
         keys = list(present.values())
         if not keys:

@@ -118,11 +118,7 @@ def union_of(sources: Sequence[BucketKeys], *, look: bool) -> Operation[Union | 
         if unwrap([replies[3 * place + 2]])[0]:
             back.append(Range(keys.moves, *ACTIVE))
     # Who came back is as good as never moved.
-    errors = yield from read_members(
-        back, lambda _number, ids, _scores: fold(plain, bulk.hashes_of_bytes(ids))
-    )
-    for failed in errors.values():
-        raise failed
+    yield from read_members(back, lambda ids, _scores: fold(plain, bulk.hashes_of_bytes(ids)))
     if not moving:
         count = cardinality(plain)
         sound = sound and (not look or is_random(plain))
@@ -144,11 +140,9 @@ def union_by_server(sources: Sequence[BucketKeys], temporary: str) -> Operation[
     moving = list(compress(sources, replies))
     plain = [keys.hll for keys in sources if keys not in moving]
     backs: list[bytes] = []
-    errors = yield from read_members(
-        [Range(keys.moves, *ACTIVE) for keys in moving], lambda _number, ids, _scores: backs.extend(ids)
+    yield from read_members(
+        [Range(keys.moves, *ACTIVE) for keys in moving], lambda ids, _scores: backs.extend(ids)
     )
-    for failed in errors.values():
-        raise failed
     if backs:
         unwrap((yield [("PFADD", temporary, *backs), ("EXPIRE", temporary, 60)]))
     try:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence, Sized
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from math import inf
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from ...periods import PERIODS
 from ...scripts.calls import TableState, answer, call_write
 from ..base import MARGIN_S, Context, Operation, PeriodBucket, named
 from ..data_set import DataSet
-from .batches import Batch, batches
+from .batches import batches
 from .gathered import FEW, Gathered
 from .importing import Importing
 
@@ -187,7 +188,7 @@ class Tracking:
         def operation() -> Operation[Imported]:
             nonlocal pushed
             late = 0
-            for batch in _again(first, all_batches):
+            for batch in chain([] if first is None else [first], all_batches):
                 if len(batch) and not importing.asked:
                     importing.takes_sketches((yield from data.takes_sketches()))
                 bad = yield from importing.add(batch)
@@ -248,9 +249,3 @@ def _late(data: DataSet, targets: Sequence[PeriodBucket], replies: Sequence[Repl
         else:
             data.clock.observe(TableState.read(rest[-3:]).newest)
     return late
-
-
-def _again(first: Batch | None, others: Iterator[Batch]) -> Iterator[Batch]:
-    if first is not None:
-        yield first
-        yield from others

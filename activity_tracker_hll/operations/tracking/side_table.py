@@ -21,12 +21,11 @@ from numpy.typing import NDArray
 
 from ... import bulk
 from ...backends.base import Command
-from ...errors import BackendError
 from ...hll.registers import Hashes
 from ...scripts.calls import EMPTY_TABLE, TableState, read_stamp
 from ..base import Operation, batched, items, unwrap
 
-__all__ = ["ACTIVE", "LEFT", "Range", "Seen", "SideTable", "Stamps", "read_members"]
+__all__ = ["ACTIVE", "LEFT", "NEVER", "Range", "Seen", "SideTable", "Stamps", "last_seen", "read_members"]
 
 _PAGE = 2000
 _LATE_US = 10_000_000
@@ -52,19 +51,18 @@ ACTIVE = ("(0", "+inf")
 
 
 def read_members(
-    ranges: Sequence[Range], take: Callable[[int, list[bytes], list[int]], object]
-) -> Operation[dict[int, BackendError]]:
+    ranges: Sequence[Range], take: Callable[[list[bytes], list[int]], object]
+) -> Operation[None]:
     """Read members in order of their scores, page by page.
 
     By scores and not by ranks: a member that changes meanwhile moves no other to where it is not seen.
 
     Args:
-        take: called with the number of a range, ids, and their scores.
+        take: called with ids, and their scores.
 
-    Returns:
-        The errors of ranges that could not be read.
+    Raises:
+        BackendError: a range cannot be read.
     """
-    errors: dict[int, BackendError] = {}
     for numbers in batched(range(len(ranges)), _RANGES_PER_BATCH):
         # From where on to read, and how many there have been read already.
         open_at = {number: (ranges[number].low, 0) for number in numbers}
@@ -73,18 +71,14 @@ def read_members(
                 ("ZRANGEBYSCORE", ranges[number].key, low, ranges[number].high, *_limit(offset))
                 for number, (low, offset) in open_at.items()
             ]
-            replies = yield commands
+            replies = unwrap((yield commands))
             for (number, (low, offset)), reply in zip(list(open_at.items()), replies, strict=True):
                 del open_at[number]
-                if isinstance(reply, BackendError):
-                    errors[number] = reply
-                    continue
                 ids, scores = _pairs(reply)
-                take(number, ids, scores)
+                take(ids, scores)
                 if len(ids) == _PAGE:
                     last = str(scores[-1])
                     open_at[number] = last, scores.count(scores[-1]) + (offset if last == low else 0)
-    return errors
 
 
 def _limit(offset: int) -> tuple[str | int, ...]:
@@ -111,6 +105,26 @@ class Seen(NamedTuple):
     since: int | Stamps
 
 
+NEVER = np.iinfo(np.int64).min
+"""Of an id that was not seen; ticks may be negative, of what was before the machine was started."""
+
+
+def last_seen(hashes: Hashes, seen: Sequence[Seen]) -> Stamps:
+    """When each of some ids was seen last, or NEVER.
+
+    Args:
+        hashes: shape (n,), sorted.
+    """
+    last = np.full(len(hashes), NEVER)
+    for part in seen if len(hashes) else ():
+        at = np.searchsorted(hashes, part.hashes)
+        np.minimum(at, len(hashes) - 1, out=at)
+        hit = hashes[at] == part.hashes
+        since = np.broadcast_to(np.asarray(part.since, np.int64), len(part.hashes))
+        np.maximum.at(last, at[hit], since[hit])
+    return last
+
+
 class SideTable:
     """Who is out of a bucket, as far as it was read: for a process that knows hashes, but not ids.
 
@@ -125,11 +139,6 @@ class SideTable:
     def forget(self) -> None:
         """Read everything again the next time."""
         self.__init__()  # type: ignore[misc]
-
-    @property
-    def members(self) -> int:
-        """How many members the table had when it was read."""
-        return self._state.members
 
     def update(self, key: str, state: TableState) -> Operation[None]:
         """Read what is new.
@@ -157,13 +166,11 @@ class SideTable:
     def _read(self, wanted: Range) -> Operation[None]:
         hashes, left = [self._hashes], [self._left]
 
-        def take(_number: int, ids: list[bytes], scores: list[int]) -> None:
+        def take(ids: list[bytes], scores: list[int]) -> None:
             hashes.append(bulk.hashes_of_bytes(ids))
             left.append(-np.array(scores, np.int64))
 
-        errors = yield from read_members([wanted], take)
-        for error in errors.values():
-            raise error
+        yield from read_members([wanted], take)
         together, when = np.concatenate(hashes), np.concatenate(left)
         # Of each id the newest event; who is active by that is not out.
         order = np.lexsort((when, -np.abs(when), together))
@@ -173,17 +180,7 @@ class SideTable:
 
     def returned(self, seen: Sequence[Seen]) -> tuple[Hashes, Stamps, Stamps]:
         """Who is out and was seen since: hashes, when they left, and since when they are back."""
-        since = np.full(len(self._hashes), -1, np.int64)
-        for part in seen if len(self._hashes) else ():
-            at = np.searchsorted(self._hashes, part.hashes)
-            np.minimum(at, len(self._hashes) - 1, out=at)
-            hit = self._hashes[at] == part.hashes
-            stamps = (
-                np.broadcast_to(np.int64(part.since), len(part.hashes))
-                if np.ndim(part.since) == 0
-                else part.since
-            )
-            np.maximum.at(since, at[hit], np.asarray(stamps)[hit])
+        since = last_seen(self._hashes, seen)
         back = since >= self._left
         return self._hashes[back], self._left[back], since[back]
 

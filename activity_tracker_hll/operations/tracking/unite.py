@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +42,10 @@ _ATTEMPTS = 5
 had."""
 
 
+_Events = Sequence[tuple[bytes, int]]
+"""Ids, with stamps."""
+
+
 @dataclass(slots=True)
 class Load:
     """What is to get to one bucket and period.
@@ -65,7 +68,7 @@ class Load:
     """
 
     registers: Registers | None = None
-    ids: Sequence[tuple[bytes, int]] = ()
+    ids: _Events = ()
     seen: Sequence[Seen] = ()
     moves: dict[bytes, int] = field(default_factory=dict)
     table: SideTable = field(default_factory=SideTable)
@@ -133,9 +136,10 @@ def unite(
     for batch in batched(loads, _CALLS_PER_BATCH):
         yield from sending.add(batch)
     yield from sending.find_returned()
-    yield from sending.move(lambda stamp: stamp > 0)
+    moves = sending.moves()
+    yield from sending.move(moves, lambda stamp: stamp > 0)
     sending.remember_returned()
-    yield from sending.move(lambda stamp: stamp < 0)
+    yield from sending.move(moves, lambda stamp: stamp < 0)
     marks = open_periods.mark(dict.fromkeys(period for period, _ in loads), running)
     try:
         unwrap_of(open_periods.key, (yield marks) if marks else [])
@@ -164,7 +168,7 @@ class _Sending:
             sketches = yield from self._unite(sketches)
         for target in sketches:
             self.outcomes[target].error = named(BackendError("is being written to all the time"), target)
-        yield from self._write({target: (self._loads[target].ids, ()) for target in targets})
+        yield from self._write({target: self._loads[target].ids for target in targets}, moves=False)
 
     def _unite(
         self, sketches: Mapping[PeriodBucket, tuple[bytes, ...]]
@@ -244,30 +248,32 @@ class _Sending:
         hashes, left, since = load.table.returned(load.seen)
         stamps = dict(zip(hashes.tolist(), since.tolist(), strict=True))
 
-        def take(_number: int, ids: list[bytes], _scores: object) -> None:
+        def take(ids: list[bytes], _scores: object) -> None:
             for id, hash in zip(ids, bulk.hashes_of_bytes(ids).tolist(), strict=True):
                 since = stamps.pop(hash, None)
                 if since is not None and not load.has_left(id):
                     outcome.returned[id] = since
 
         scores = [Range(key, f"-{when}", f"-{when}") for when in np.unique(left).tolist()]
-        errors = yield from read_members(scores, take)
-        for error in errors.values():
-            raise error
+        yield from read_members(scores, take)
         return not stamps
 
-    def move(self, which: Callable[[int], bool]) -> Operation[None]:
-        """Merge the stamps of those ids that are back, or of those that left."""
-        chosen: dict[PeriodBucket, _Written] = {}
+    def moves(self) -> dict[PeriodBucket, _Events]:
+        """Who moved, with stamps: of what the server lost, all that are remembered."""
+        made: dict[PeriodBucket, _Events] = {}
         for target, load in self._loads.items():
             outcome = self.outcomes[target]
-            if outcome.failed:
-                continue
-            moves = load.all_moves() if outcome.doubted and load.all_moves is not None else load.moves
-            if moves or outcome.returned:
-                stamps = chain(moves.items(), outcome.returned.items())
-                chosen[target] = (), [(id, stamp) for id, stamp in stamps if which(stamp)]
-        yield from self._write(chosen)
+            if not outcome.failed:
+                own = load.all_moves() if outcome.doubted and load.all_moves is not None else load.moves
+                made[target] = [*own.items(), *outcome.returned.items()]
+        return made
+
+    def move(self, moves: Mapping[PeriodBucket, _Events], which: Callable[[int], bool]) -> Operation[None]:
+        """Merge the stamps of those ids that are back, or of those that left."""
+        chosen = {
+            target: [(id, stamp) for id, stamp in events if which(stamp)] for target, events in moves.items()
+        }
+        yield from self._write(chosen, moves=True)
 
     def remember_returned(self) -> None:
         """Those who are back were told so."""
@@ -275,8 +281,8 @@ class _Sending:
             if outcome.returned and not outcome.failed:
                 self._loads[target].table.are_back(bulk.hashes_of_bytes(list(outcome.returned)))
 
-    def _write(self, events: Mapping[PeriodBucket, _Written]) -> Operation[None]:
-        for batch in batched(self._calls(events), _CALLS_PER_BATCH):
+    def _write(self, events: Mapping[PeriodBucket, _Events], *, moves: bool) -> Operation[None]:
+        for batch in batched(self._calls(events, moves=moves), _CALLS_PER_BATCH):
             for (target, _), reply in zip(batch, (yield [call for _, call in batch]), strict=True):
                 outcome = self.outcomes[target]
                 try:
@@ -288,15 +294,16 @@ class _Sending:
                 except BackendError as error:
                     outcome.error = outcome.error or named(error, target)
 
-    def _calls(self, events: Mapping[PeriodBucket, _Written]) -> Iterable[tuple[PeriodBucket, Command]]:
-        """Calls for actives and moves, some ids each; none for a bucket that has failed meanwhile."""
-        for target, kinds in events.items():
+    def _calls(
+        self, events: Mapping[PeriodBucket, _Events], *, moves: bool
+    ) -> Iterable[tuple[PeriodBucket, Command]]:
+        """Calls for some ids each; none for a bucket that has failed meanwhile."""
+        for target, stamped in events.items():
             keys = self._context.keys.bucket(*target)
-            for place, some in enumerate(kinds):
-                for part in batched(some, IDS_PER_CALL):
-                    if not self.outcomes[target].failed:
-                        actives, moves = (part, ()) if place == 0 else ((), part)
-                        yield target, call_write(keys, self._context.moved_limit, actives, moves)
+            for part in batched(stamped, IDS_PER_CALL):
+                if not self.outcomes[target].failed:
+                    actives, moved = ((), part) if moves else (part, ())
+                    yield target, call_write(keys, self._context.moved_limit, actives, moved)
 
 
 def _note_write(outcome: Outcome, existed: int, moved: int, members: int, *table: object) -> None:
@@ -308,7 +315,3 @@ def _note_write(outcome: Outcome, existed: int, moved: int, members: int, *table
     before, outcome.table = outcome.table, TableState.read(table)
     outcome.has_sketch = True
     outcome.moved = bool(moved) or outcome.table.members > before.members
-
-
-_Written = tuple[Sequence[tuple[bytes, int]], Sequence[tuple[bytes, int]]]
-"""Ids that were active, and ids that moved, with stamps."""
