@@ -142,7 +142,9 @@ class ActivityTracker(BaseTracker[BaseBackend]):
             bucket: the bucket the id is in; None = the unnamed bucket.
             old_id, old_bucket: the id was these until now: it is moved. With id=None it is only
                 removed.
-            date: date or datetime of the event; None = now. Hourly periods need a datetime.
+            date: date or datetime of the event; None = now. Hourly periods need a datetime. Where an id is
+                active in a bucket and leaves it at one datetime, it counts as active: give the later event a
+                later one.
             shard: the data set, see the redis backend.
 
         Raises:

@@ -5,7 +5,7 @@ import random
 import shutil
 import socket
 import subprocess
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
@@ -21,6 +21,7 @@ from redis.retry import Retry
 
 from activity_tracker_hll import ActivityTracker
 from activity_tracker_hll.cli.app import cli
+from activity_tracker_hll.cli.traffic import Move, Traffic, Visits
 
 SITES = ("site1", "site2")
 
@@ -447,6 +448,19 @@ def test_demo_on_a_server_of_its_own_and_among_data(run, tracker):
     before = set(tracker.backend.execute([("KEYS", "*")])[0])
     assert "Months" in run(*small).stdout
     assert set(tracker.backend.execute([("KEYS", "*")])[0]) == before
+
+
+def test_moves_of_the_demo_have_moments_of_their_own():
+    """Of one moment, activity would count and not leaving."""
+    last: dict[str, datetime] = {}
+    moved = 0
+    for events in Traffic(date(2026, 1, 1), days=3, users=3000, seed=5).by_day():
+        for event in events:
+            for id in [event.id, event.old_id] if isinstance(event, Move) else event.ids:
+                assert isinstance(event, Visits) or id not in last or last[id] < event.moment
+                last[id] = event.moment
+            moved += isinstance(event, Move)
+    assert moved > 20
 
 
 def test_a_redis_server_over_tcp(tmp_path):

@@ -234,7 +234,8 @@ class World:
         writers, trackers: how many.
 
     Attributes:
-        now: microseconds since 1970 by the server's clock.
+        now: microseconds since 1970.
+        set_back: how far the server's clock is behind.
         round: its number.
         failures: how often a message of a push fails.
         events: by id, when something happened, and whether that was an activity.
@@ -244,10 +245,10 @@ class World:
 
     def __init__(self, seed: int, *, limit: int = NO_LIMIT, writers: int = 2, trackers: int = 2) -> None:
         self.random = random.Random(seed)
-        self.now = NOON_US
+        self.now, self.set_back = NOON_US, 0
         self.round, self.failures = 0, 0.1
         self.events: dict[bytes, list[tuple[int, bool]]] = {}
-        self.server = ModelServer(lambda: self.now)
+        self.server = ModelServer(lambda: self.now - self.set_back)
         self.sent: list[Any] = []
         self.errors: list[Any] = []
         self.writers = [Writer(self, limit) for _ in range(writers)]
@@ -477,6 +478,16 @@ def test_100_000_random_histories_end_right(part):
             world.play()
         world.refresh()
         check(world, f"World({seed})")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_clock_of_the_server_that_is_set_back_changes_no_order(seed):
+    world = World(seed)
+    for number in range(ROUNDS):
+        world.set_back += 30 * S * (number == 2)
+        world.play()
+    world.refresh()
+    check(world, f"World({seed}), set back")
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -14,7 +14,7 @@ For a single register of a high rank the chance itself, at most N p, is used: th
 A bound holds for any number of ids, so that nothing is fitted to simulations. That x is an estimate does not
 matter: it fits the registers better than the true one. Sums of the levels bound how often random ids are
 suspected, per sketch: 8 in a million for a high rank, 1 in a million for the rest. Both are reached
-by few ids only; :file:`tests/test_randomness.py` simulates it.
+by few ids only; the tests simulate it.
 """
 
 from __future__ import annotations

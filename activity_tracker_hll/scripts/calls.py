@@ -5,8 +5,9 @@ that name beside this one, knows its keys and arguments by, and the order in whi
 states that it may answer with are listed, and a test compares them with the source. ``common.lua`` is put
 before each.
 
-A script runs on the server in one atomic step, on keys of one bucket and period, which share a cluster slot
-(but for :data:`AGGREGATE`). Each may be run again after a lost reply: it returns state, not change.
+A script runs on the server in one atomic step. Keys of a bucket and period share a cluster slot;
+:data:`COLLAPSE` and :data:`STORE` may be called for several buckets, and :data:`AGGREGATE` takes sources of
+any. Each may be run again after a lost reply: it returns state, not change.
 """
 
 from __future__ import annotations

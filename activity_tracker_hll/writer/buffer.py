@@ -209,7 +209,7 @@ class Buffer:
 
     def _happened(self, marker: Marker) -> int:
         """Ticks when it happened: asked for when the server's clock is known, as far as that can be."""
-        return marker.ticks if marker.stamp is None else self._data.clock.ticks_at(marker.stamp)
+        return marker.ticks if marker.stamp is None else self._data.clock.ticks_of(marker.stamp)
 
     def _since(self, bucket: str | None) -> int:
         """Ticks before which nothing in a bucket's queue was appended."""

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .. import bulk
 from ..operations.tracking.side_table import NEVER, Seen, last_seen
 from ..operations.tracking.stamps import ServerClock
 
@@ -28,7 +27,6 @@ class _Newest:
         floor: least stamp it may get, as it comes after what was sent before.
     """
 
-    hash: int
     active: bool
     ticks: int
     stamp: int = 0
@@ -40,6 +38,7 @@ class Moves:
 
     def __init__(self) -> None:
         self._newest: dict[bytes, _Newest] = {}
+        self._left: dict[bytes, int] = {}  # hashes of those that left last
         self._unsent: set[bytes] = set()  # the server may not have these
         self._new: set[bytes] = set()  # a part of these: it never had them
 
@@ -52,8 +51,7 @@ class Moves:
 
     def has_left(self, id: bytes) -> bool:
         """Whether it left after all that was observed."""
-        newest = self._newest.get(id)
-        return newest is not None and not newest.active
+        return id in self._left
 
     @property
     def unsent(self) -> int:
@@ -67,29 +65,29 @@ class Moves:
 
     def leave(self, id: bytes, hash: int, ticks: int) -> None:
         """An id leaves."""
-        self._set(id, hash, ticks, active=False)
+        if self._set(id, ticks, active=False):
+            self._left[id] = hash
 
     def observe(self, seen: Sequence[Seen]) -> None:
         """Take in who was active after it left; `since` in ticks."""
-        left = [id for id, newest in self._newest.items() if not newest.active] if seen else []
-        if not left:
+        if not seen or not self._left:
             return
-        hashes = np.fromiter((self._newest[id].hash for id in left), np.uint64, len(left))
+        hashes = np.fromiter(self._left.values(), np.uint64, len(self._left))
         order = np.argsort(hashes)
         last = last_seen(hashes[order], seen)
-        for place in np.flatnonzero(last != NEVER).tolist():
-            id, ticks = left[order[place]], int(last[place])
-            newest = self._newest[id]
-            if ticks >= newest.ticks:
-                self._set(id, newest.hash, ticks, active=True)
+        hits = np.flatnonzero(last != NEVER)
+        ids = list(self._left) if len(hits) else []
+        for hit in hits.tolist():
+            id, ticks = ids[order[hit]], int(last[hit])
+            if self._set(id, ticks, active=True):
+                del self._left[id]
 
     def remember(self, returned: Mapping[bytes, int], clock: ServerClock) -> None:
         """Take in who was found to be back, with stamps: that is told, and told again, as all moves are."""
-        hashes = bulk.hashes_of_bytes(list(returned)).tolist() if returned else ()
-        for (id, stamp), hash in zip(returned.items(), hashes, strict=True):
+        for id, stamp in returned.items():
             newest = self._newest.get(id)
             if newest is None or (newest.active and newest.stamp < stamp):
-                self._newest[id] = _Newest(hash, active=True, ticks=clock.ticks_of(stamp), stamp=stamp)
+                self._newest[id] = _Newest(active=True, ticks=clock.ticks_of(stamp), stamp=stamp)
                 self._unsent.add(id)
                 self._new.add(id)
 
@@ -117,18 +115,20 @@ class Moves:
                 self._unsent.discard(id)
                 if id in self._new and not keep:
                     del self._newest[id]
+                    self._left.pop(id, None)
                 self._new.discard(id)
 
     def doubt(self) -> None:
         """The server may have lost some."""
         self._unsent.update(self._newest)
 
-    def _set(self, id: bytes, hash: int, ticks: int, *, active: bool) -> None:
+    def _set(self, id: bytes, ticks: int, *, active: bool) -> bool:
         before = self._newest.get(id)
         if before is not None and before.ticks > ticks:
-            return
+            return False
         # It comes after the one before, whatever the clock has learned in between; active wins a tie.
         floor = 0 if before is None else max(before.stamp, before.floor) + (not active)
-        self._newest[id] = _Newest(hash, active, ticks, floor=floor)
+        self._newest[id] = _Newest(active, ticks, floor=floor)
         self._unsent.add(id)
         self._new.add(id)
+        return True
