@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
+from itertools import chain
 from typing import Any
 
 from ...backends.base import Command
@@ -18,7 +19,8 @@ __all__ = ["Row", "lookup"]
 Row = tuple[date, dict[str | None, Any]]
 """(first day, or for an hour its datetime; {bucket: Estimate, or what stands for absent data})"""
 
-_COUNTS_PER_BATCH = 4000
+_COUNTS_PER_BATCH = 20_000
+_KEYS_PER_COMMAND = 4000
 _FEW_DIGITS = 16  # all of them are possible counts
 
 
@@ -55,39 +57,45 @@ def lookup(
 def _stored(
     context: Context, periods: Sequence[Period], buckets: Sequence[str | None]
 ) -> Operation[list[dict[str | None, Estimate | None]]]:
-    """Rows of stored counts; standard errors, of which there are few, are asked for after them."""
+    """Rows of stored counts.
+
+    Standard errors, of which there are few, are asked for along with the counts: the server looks for them
+    while these are read.
+    """
     names = [period.name for period in periods]
     keys = [key for name in names for key in context.keys.counts(name, buckets)]
     if not keys:
         return [{} for _ in names]
-    [values] = unwrap((yield [("MGET", *keys)]))
+    error_keys = context.keys.stderrs(keys)
+    commands: list[Command] = [
+        ("MGET", *part) for wanted in (keys, error_keys) for part in batched(wanted, _KEYS_PER_COMMAND)
+    ]
+    replies: list[bytes | None] = list(chain.from_iterable(unwrap((yield commands))))
+    values, errors = replies[: len(keys)], replies[len(keys) :]
     # Of many numbers that make sense nothing has to be looked at one by one.
     found = [value for value in values if value is not None]
     if all(found) and (b"".join(found) or b"0").isdigit() and max(map(len, found), default=0) < _FEW_DIGITS:
         counts = Estimate.plain(values)
     else:
         counts = [_parsed(value, key) for value, key in zip(values, keys, strict=True)]
-    known = [place for place, count in enumerate(counts) if count is not None]
-    absent = [key for key, count in zip(keys, counts, strict=True) if count is None]
-    errors = context.keys.stderrs(keys[place] for place in known)
-    commands: list[Command] = [("MGET", *errors)] if errors else []
-    commands += [("EXISTS", *absent)] if absent else []
-    replies = unwrap((yield commands)) if commands else []
-    for place, key, stderr in zip(known, errors, replies[0] if errors else (), strict=True):
-        if stderr is not None:
-            counts[place] = Estimate(int(counts[place] or 0), _error(stderr, key))
-    if absent and replies[-1]:  # MGET says nil also of what is no string
-        yield from _name_others(absent)
+    if len(found) < len(keys):
+        yield from _check_absent([key for key, value in zip(keys, values, strict=True) if value is None])
+    if errors.count(None) < len(errors):
+        for place, (count, stderr) in enumerate(zip(counts, errors, strict=True)):
+            if count is not None and stderr is not None:
+                counts[place] = Estimate(int(count), _error(stderr, error_keys[place]))
     width = len(buckets)
     return [
         dict(zip(buckets, counts[row * width : (row + 1) * width], strict=True)) for row in range(len(names))
     ]
 
 
-def _name_others(keys: Sequence[str]) -> Operation[None]:
-    """Raise the error of a key that does not hold a string, if there is one still."""
-    for key, reply in zip(keys, (yield [("GET", key) for key in keys]), strict=True):
-        unwrap_of(key, [reply])
+def _check_absent(keys: Sequence[str]) -> Operation[None]:
+    """Raise the error of a key that does not hold a string, of which MGET says nil too."""
+    [existing] = unwrap((yield [("EXISTS", *keys)]))
+    if existing:  # perhaps counted since
+        for key, reply in zip(keys, (yield [("GET", key) for key in keys]), strict=True):
+            unwrap_of(key, [reply])
 
 
 def _parsed(value: bytes | None, key: str) -> Estimate | None:
