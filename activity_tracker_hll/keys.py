@@ -21,6 +21,7 @@ MAX_NAME_BYTES = 200
 # Braces would end a hash tag; controls, line separators and bidirectional marks would change what people are
 # shown.
 _FORBIDDEN = re.compile(r"[{}\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_REMEMBERED = 1024  # the same few buckets and periods with every event
 _TAGGED_PARTS = ("stderr", "hll", "moved", "moves")
 
 
@@ -64,9 +65,10 @@ class Keys:
         """hash: the settings that all clients share"""
         self.open = f"{namespace}:{{open}}"
         """set: names of the periods that hold uncounted data"""
+        self.bucket = lru_cache(maxsize=_REMEMBERED)(self._bucket)
+        """Every key of a bucket in the period of that name: ``bucket(period, bucket)``."""
 
-    def bucket(self, period: str, bucket: str | None) -> BucketKeys:
-        """Every key of a bucket in the period of that name."""
+    def _bucket(self, period: str, bucket: str | None) -> BucketKeys:
         name = f"{self.namespace}:{period}"
         suffix = "" if bucket is None else f":{bucket}"
         counted = name + suffix

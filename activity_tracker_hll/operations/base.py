@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
@@ -83,28 +82,30 @@ class Context:
 
 def run(operation: Operation[T], execute: Callable[[list[Command]], list[Reply]]) -> T:
     """Drive an operation to its end; it is closed even if a batch fails."""
-    with closing(operation):
-        try:
-            batch = next(operation)
-            while True:
-                batch = operation.send(execute(batch))
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
+    try:
+        batch = next(operation)
+        while True:
+            batch = operation.send(execute(batch))
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    finally:
+        operation.close()
 
 
 async def run_awaiting(
     operation: Operation[T], execute: Callable[[list[Command]], Awaitable[list[Reply]]]
 ) -> T:
     """The same for asyncio."""
-    with closing(operation):
-        try:
-            batch = next(operation)
-            while True:
-                batch = operation.send(await execute(batch))
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
+    try:
+        batch = next(operation)
+        while True:
+            batch = operation.send(await execute(batch))
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    finally:
+        operation.close()
 
 
 def batched(values: Iterable[T], size: int) -> Iterator[list[T]]:

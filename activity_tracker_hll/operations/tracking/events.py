@@ -94,15 +94,14 @@ class Tracking:
         targets: list[PeriodBucket] = []
         if event.id is not None:
             for name in names:
-                keys = bucket_keys(name, event.bucket)
+                keys, target = bucket_keys(name, event.bucket), (name, event.bucket)
                 # Only an event of now is surely newer than what the side table has.
-                new = (
-                    _add(keys, event.id, stamp)
-                    if runs and event.stamp is None
-                    else [call_write(keys, limit, [(event.id, stamp)])]
-                )
-                commands += new
-                targets += [(name, event.bucket)] * len(new)
+                if runs and event.stamp is None:
+                    commands += _add(keys, event.id, stamp)
+                    targets += (target, target)
+                else:
+                    commands.append(call_write(keys, limit, [(event.id, stamp)]))
+                    targets.append(target)
         if event.old_id is not None:
             for name in names:
                 keys = bucket_keys(name, event.old_bucket)
@@ -225,9 +224,9 @@ class Tracking:
         return running
 
 
-def _add(keys: BucketKeys, id: bytes, stamp: int) -> list[Command]:
+def _add(keys: BucketKeys, id: bytes, stamp: int) -> tuple[Command, Command]:
     """An activity of now: idempotent, and the second does nothing unless the id ever left."""
-    return [("PFADD", keys.hll, id), ("ZADD", keys.moves, "XX", "GT", stamp, id)]
+    return ("PFADD", keys.hll, id), ("ZADD", keys.moves, "XX", "GT", stamp, id)
 
 
 def _late(data: DataSet, targets: Sequence[PeriodBucket], replies: Sequence[Reply]) -> list[PeriodBucket]:
