@@ -21,8 +21,8 @@ from .errors import (
     WriterClosedError,
 )
 from .estimates import Estimate
-from .hll import HyperLogLog
 from .operations import Collapsed, Entry, Imported
+from .sketch import HyperLogLog
 from .tracker import ActivityTracker
 from .writer import BufferedTracker, Statistics
 

@@ -11,8 +11,8 @@ from functools import wraps
 from types import TracebackType
 from typing import Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar, cast
 
-from .backends.base import AsyncBaseBackend
-from .operations import Operation, run_awaiting
+from .backends.async_base import AsyncBaseBackend
+from .operations import Examination, Operation, run_awaiting
 from .shorthands import of
 from .tracker import ActivityTracker, BaseTracker
 from .writer import BaseWriter, BufferedTracker, Statistics
@@ -66,8 +66,8 @@ class AsyncActivityTracker(BaseTracker[AsyncBaseBackend]):
     """
 
     _BACKENDS: ClassVar = {
-        "redis": "activity_tracker_hll.backends.aio.AsyncRedisBackend",
-        "embedded": "activity_tracker_hll.backends.aio.AsyncEmbeddedBackend",
+        "redis": "activity_tracker_hll.backends.async_redis.AsyncRedisBackend",
+        "embedded": "activity_tracker_hll.backends.async_embedded.AsyncEmbeddedBackend",
     }
     _BACKEND = AsyncBaseBackend
 
@@ -76,7 +76,13 @@ class AsyncActivityTracker(BaseTracker[AsyncBaseBackend]):
     import_events = _awaited(ActivityTracker.import_events)
     collapse = _awaited(ActivityTracker.collapse)
     lookup = _awaited(ActivityTracker.lookup)
+    collapse_due = _awaited(ActivityTracker.collapse_due)
     inventory = _awaited(ActivityTracker.inventory)
+
+    async def examine(self, *, shard: int = 0) -> Examination:
+        """See :meth:`.ActivityTracker.examine`."""
+        operation = self._planner.examine(shard)
+        return await run_awaiting(operation, lambda batch: self._backend.execute(batch, shard))
 
     track_hourly = of(track, ["hourly"])
     track_daily = of(track, ["daily"])

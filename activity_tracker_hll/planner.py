@@ -22,11 +22,15 @@ from .operations import (
     DataSet,
     Entry,
     Event,
+    Examination,
     Imported,
     Operation,
     Row,
     Tracking,
+    Wanted,
     collapse,
+    collapse_due,
+    examine,
     inventory,
     lookup,
 )
@@ -230,6 +234,37 @@ class Planner:
         known = self.buckets or ((None,) if buckets is None else None)
         others = None if known is None else [bucket for bucket in known if bucket not in chosen]
         return collapse(self.context, past, chosen, aggregates, bool(recount), others)
+
+    def collapse_due(
+        self,
+        periods: Iterable[str] | None,
+        date: dt.date | None,
+        max_periods: int | None,
+        buckets: Iterable[str | None] | None,
+        aggregate_buckets: Mapping[str, Sequence[str | None]] | None,
+        *,
+        recount: bool,
+        progress: Callable[[int, int], object] | None,
+    ) -> Operation[list[Collapsed]]:
+        """See :meth:`.ActivityTracker.collapse_due`."""
+        aggregates = (
+            self.aggregates if aggregate_buckets is None else arguments.aggregates(aggregate_buckets, None)
+        )
+        wanted = Wanted(
+            kinds=() if periods is None else self.kinds(periods),
+            buckets=() if buckets is None else arguments.bucket_list(buckets),
+            aggregates=aggregates,
+            recount=bool(recount),
+            date=None if date is None else self.calendar.moment(date, "date"),
+            max_periods=None
+            if max_periods is None
+            else arguments.integer(max_periods, "max_periods", minimum=1),
+        )
+        return collapse_due(self.context, wanted, self._now(), progress)
+
+    def examine(self, shard: int) -> Operation[Examination]:
+        """See :meth:`.ActivityTracker.examine`."""
+        return examine(self.context, self.data_set(shard).agree(write=False), self._now())
 
     def lookup(
         self,

@@ -6,7 +6,6 @@ What it shares with the one for asyncio, in :mod:`.aio`, is :class:`BaseTracker`
 from __future__ import annotations
 
 import datetime as dt
-import importlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import tzinfo
@@ -18,8 +17,8 @@ from numpy.typing import NDArray
 
 from . import arguments
 from .backends.base import BackendSettings, BaseBackend
-from .errors import ArgumentTypeError, ArgumentValueError, MissingExtraError
-from .operations import Collapsed, Entry, Imported, Operation, Row, run
+from .backends.loading import load
+from .operations import Collapsed, Entry, Examination, Imported, Operation, Row, run
 from .periods import Calendar
 from .planner import Planner
 from .shorthands import of
@@ -60,7 +59,7 @@ class BaseTracker(Generic[B]):
         known = None if buckets is None else arguments.bucket_list(buckets)
         aggregates = {} if aggregate_buckets is None else arguments.aggregates(aggregate_buckets, known)
         calendar = Calendar(timezone, week_start)
-        self._backend: B = _backend(backend, backend_options, self._BACKENDS, self._BACKEND)
+        self._backend: B = load(backend, backend_options, self._BACKENDS, self._BACKEND)
         self._planner = Planner(self._backend, calendar, kinds, known, aggregates, clock)
         self._writers: WeakSet[BaseWriter] = WeakSet()
 
@@ -279,6 +278,46 @@ class ActivityTracker(BaseTracker[BaseBackend]):
         )
         return self._run(operation, shard)
 
+    def collapse_due(
+        self,
+        periods: Iterable[str] | None = None,
+        *,
+        date: dt.date | None = None,
+        max_periods: int | None = None,
+        buckets: Iterable[str | None] | None = None,
+        aggregate_buckets: Mapping[str, Sequence[str | None]] | None = None,
+        recount: bool = False,
+        progress: Callable[[int, int], object] | None = None,
+        shard: int = 0,
+    ) -> list[Collapsed]:
+        """Collapse everything that is over and not counted, whatever buckets and periods the server holds.
+
+        For who does not know what there is: it is found by SCAN, which is slow on a large server. Can be
+        killed and run again like :meth:`collapse`.
+
+        Args:
+            periods: only these kinds of period; None = all that there are.
+            date: what lies before the period that contains it; None = now.
+            max_periods: only so many periods of each kind; None = all, but 1 with `date`.
+            buckets: only these; None = all that there are.
+            aggregate_buckets: {name: buckets to unite}, counted where a source has a sketch; None = the
+                tracker's.
+            recount: count again what was counted already, where sketches are still kept.
+            progress: called with the number of steps done, and of all.
+
+        Returns:
+            What was stored: (period, bucket, count) each.
+
+        Raises:
+            CollapseError: some buckets failed, all others are collapsed.
+            ArgumentTypeError, ArgumentValueError: also for an aggregate of a bucket that was never seen.
+            BackendError: the server or the way to it failed.
+        """
+        operation = self._planner.collapse_due(
+            periods, date, max_periods, buckets, aggregate_buckets, recount=recount, progress=progress
+        )
+        return self._run(operation, shard)
+
     # Lookup
 
     def lookup(
@@ -318,6 +357,17 @@ class ActivityTracker(BaseTracker[BaseBackend]):
         """What the server holds of each bucket and period, found by SCAN: slow on a large server."""
         return self._run(self._planner.inventory(), shard, write=False)
 
+    def examine(self, *, shard: int = 0) -> Examination:
+        """Look at the server and the data there: eviction, persistence, memory, what is not collapsed.
+
+        Returns:
+            What was found; its `warnings` say what may go wrong, a sentence each.
+
+        Raises:
+            BackendError: no answer.
+        """
+        return run(self._planner.examine(shard), lambda batch: self._backend.execute(batch, shard))
+
     # Shorthands: one period instead of a list of them
 
     track_hourly = of(track, ["hourly"])
@@ -342,34 +392,3 @@ class ActivityTracker(BaseTracker[BaseBackend]):
     def _run(self, operation: Operation[T], shard: int, *, write: bool = True) -> T:
         agreeing = self._planner.agreeing(operation, shard, write=write)
         return run(agreeing, lambda batch: self._backend.execute(batch, shard))
-
-
-def _backend(backend: object, options: dict[str, Any], names: Mapping[str, str], kind: type[B]) -> B:
-    if isinstance(backend, kind):
-        if options:
-            raise ArgumentValueError(
-                f"backend is an instance, so it cannot be given options: {', '.join(options)}"
-            )
-        return backend
-    if not isinstance(backend, str):
-        raise ArgumentTypeError(
-            f"backend must be 'redis', 'embedded', 'package.module.Class' or a {kind.__name__} instance,"
-            f" got {backend!r}"
-        )
-    module_name, _, class_name = names.get(backend, backend).rpartition(".")
-    try:
-        cls = getattr(importlib.import_module(module_name), class_name)
-    except MissingExtraError:
-        raise
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ArgumentValueError(
-            f"backend must be 'redis', 'embedded' or 'package.module.Class', got {backend!r} ({error})"
-        ) from error
-    if not (isinstance(cls, type) and issubclass(cls, kind)):
-        raise ArgumentTypeError(f"backend {backend!r} is not a subclass of {kind.__name__}")
-    try:
-        return cls(**options)
-    except TypeError as error:
-        if isinstance(error, ArgumentTypeError):
-            raise
-        raise ArgumentTypeError(f"backend {backend!r}: {error}") from error

@@ -43,7 +43,7 @@ from _common import (
 )
 from rich.table import Table
 
-from activity_tracker_hll.hll import HyperLogLog
+from activity_tracker_hll import HyperLogLog
 
 OURS, HLL, SERVER = "ours", "HLL", "PFADD"
 PRECISION = 14

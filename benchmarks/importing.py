@@ -51,9 +51,9 @@ from _common import (
 )
 from rich.table import Table
 
-from activity_tracker_hll.cli.readers import Layout, read
-from activity_tracker_hll.cli.sources import Lines, Rejected
-from activity_tracker_hll.hll import HyperLogLog
+from activity_tracker_hll import HyperLogLog
+from activity_tracker_hll.event_files.lines import Lines, Rejected
+from activity_tracker_hll.event_files.readers import Layout, read
 
 BY_HAND, TUPLES, COLUMNS = "by hand, PFADD", "import_events, tuples", "import_events, columns"
 GOALS = {BY_HAND: None, TUPLES: 2.0, COLUMNS: 4.0}

@@ -24,7 +24,7 @@ from activity_tracker_hll import (
     WriterClosedError,
 )
 from activity_tracker_hll.aio import AsyncActivityTracker, AsyncBufferedTracker
-from activity_tracker_hll.backends.aio import AsyncRedisBackend
+from activity_tracker_hll.backends.async_redis import AsyncRedisBackend
 
 FAST = 0.02
 

@@ -13,7 +13,8 @@ import pytest
 STRICT = ("-W", "error", "-W", "ignore:This process:DeprecationWarning", "-X", "faulthandler")
 START = """
 import asyncio, contextlib, os, signal, sys, threading, traceback
-from activity_tracker_hll.backends.aio import AsyncEmbeddedBackend, AsyncRedisBackend
+from activity_tracker_hll.backends.async_embedded import AsyncEmbeddedBackend
+from activity_tracker_hll.backends.async_redis import AsyncRedisBackend
 from activity_tracker_hll.backends.embedded import EmbeddedBackend
 from activity_tracker_hll.backends.redis import RedisBackend
 

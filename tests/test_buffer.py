@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from activity_tracker_hll import BackendConnectionError, BufferedTracker, bulk
-from activity_tracker_hll.backends.shared import Shared
+from activity_tracker_hll.backends.base import Shared
 from activity_tracker_hll.errors import BackendResponseError
 from activity_tracker_hll.hll import codec
 from activity_tracker_hll.hll.registers import empty, fold

@@ -271,8 +271,10 @@ def test_another_secret_is_refused(run, given_by, monkeypatch):
 def test_collapse_does_what_is_held_and_no_more(run, tracker):
     for day, site in ((1, "site1"), (2, "site1"), (9, "site2"), (10, "site1"), (10, "site2")):
         tracker.track_many(range(day * 10), bucket=site, date=datetime(2020, 1, day))
-    result = run("collapse", "--aggregate", "total=site1,site2", "--bucket", "site1", "--bucket", "nobody")
-    assert "Nothing is held of bucket 'nobody'." in result.stderr
+    union = ("--aggregate", "total=site1,site2")
+    result = run("collapse", *union, "--bucket", "site1", "--bucket", "nobody", status=1)
+    assert "nothing is held of bucket 'nobody' (there are: site1, site2)" in result.stderr
+    run("collapse", *union, "--bucket", "site1")
     found = counts(run)
     days = {(f"2020-01-{day:02}", bucket) for day, bucket in ((1, "site1"), (2, "site1"), (10, "site1"))}
     assert {place for place, count in found.items() if count is not None and place[1] == "site1"} == days

@@ -5,7 +5,7 @@ from datetime import datetime
 import pytest
 
 from activity_tracker_hll import ArgumentValueError, Entry
-from activity_tracker_hll.cli.held import buckets_of, check_known, is_due, kinds_of, plan
+from activity_tracker_hll.operations.due import Wanted, buckets_of, check_known, is_due, kinds_of, plan
 from activity_tracker_hll.periods import Calendar
 
 CALENDAR = Calendar("UTC")
@@ -19,7 +19,7 @@ def entry(name, bucket, *parts):
 def planned(entries, **options):
     return [
         ([period.name for period in batch.periods], list(batch.buckets), dict(batch.aggregates))
-        for batch in plan(entries, CALENDAR, NOW, **options)
+        for batch in plan(entries, CALENDAR, NOW, Wanted(**options))
     ]
 
 
@@ -91,9 +91,9 @@ def test_endless_sketches_of_past_periods_only():
 
 
 def test_an_aggregate_of_a_bucket_that_was_never_seen():
-    check_known({"total": ["a", "b"]}, HELD)
+    check_known((), {"total": ["a", "b"]}, HELD)
     with pytest.raises(ArgumentValueError, match=r"'total' lists the unknown bucket 'c' \(there are: a, b\)"):
-        check_known({"total": ["a", "c"]}, HELD)
+        check_known((), {"total": ["a", "c"]}, HELD)
 
 
 @pytest.mark.parametrize(

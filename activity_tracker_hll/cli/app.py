@@ -11,14 +11,14 @@ from click.core import ParameterSource
 from .. import __version__
 from ..errors import ActivityTrackerError
 from ..keys import DEFAULT_NAMESPACE
-from .collapsing import collapse
-from .demo import demo
-from .doctor import doctor
-from .importing import import_
-from .looking import lookup
+from .commands.collapse import collapse
+from .commands.demo import demo
+from .commands.doctor import doctor
+from .commands.import_ import import_
+from .commands.lookup import lookup
+from .commands.track import track
 from .options import KEEP
 from .settings import Settings
-from .tracking import track
 
 __all__ = ["cli"]
 

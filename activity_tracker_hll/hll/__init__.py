@@ -1,5 +1,1 @@
 """HyperLogLog itself: hash, registers, format, estimators. No sockets, clocks or threads in here."""
-
-from .sketch import HyperLogLog
-
-__all__ = ["HyperLogLog"]

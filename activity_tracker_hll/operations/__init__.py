@@ -8,7 +8,9 @@ is one round trip.
 from .base import Context, Operation, run, run_awaiting
 from .counting import Collapsed, Row, collapse, lookup
 from .data_set import DataSet
+from .due import Wanted, collapse_due
 from .inventory import Entry, inventory
+from .server import Examination, examine
 from .tracking import Event, Imported, Tracking
 
 __all__ = [
@@ -17,11 +19,15 @@ __all__ = [
     "DataSet",
     "Entry",
     "Event",
+    "Examination",
     "Imported",
     "Operation",
     "Row",
     "Tracking",
+    "Wanted",
     "collapse",
+    "collapse_due",
+    "examine",
     "inventory",
     "lookup",
     "run",

@@ -19,7 +19,7 @@ from ...hll.registers import Hashes
 from ...keys import check_bucket
 from ..base import Context, Operation, PeriodBucket
 from .batches import Batch
-from .codes import BucketCodes, Cells, Codes
+from .factorize import BucketCodes, Cells, Codes
 from .gathered import FEW, Gathered
 from .side_table import Stamps
 from .stamps import ServerClock

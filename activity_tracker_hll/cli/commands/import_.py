@@ -11,14 +11,14 @@ import click
 from rich.console import Console
 from rich.progress import DownloadColumn, TextColumn, TransferSpeedColumn
 
-from ..keys import check_bucket
-from ..operations import Imported
-from .logs import LogParser
-from .options import period_option
-from .readers import FORMATS, Event, FieldError, Layout, read
-from .screen import console, progress_bar
-from .settings import Settings
-from .sources import Lines, Rejected, opened, total_size
+from ...event_files.lines import Lines, Rejected, opened, total_size
+from ...event_files.logs import LogParser
+from ...event_files.readers import FORMATS, Event, FieldError, Layout, read
+from ...keys import check_bucket
+from ...operations import Imported
+from ..display import console, progress_bar
+from ..options import period_option
+from ..settings import Settings
 
 __all__ = ["import_"]
 

@@ -1,9 +1,8 @@
-"""The backends for asyncio: the same servers, options and commands, awaited."""
+"""The backend of :mod:`.redis` for asyncio: the same servers, options and commands, awaited."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -11,13 +10,12 @@ from typing import Any
 import redis.asyncio
 from redis.asyncio.retry import Retry
 
-from ..errors import BackendConnectionError, EmbeddedServerError
-from .base import AsyncBaseBackend, BaseBackend, Command, Reply
+from .async_base import AsyncBaseBackend
+from .base import BaseBackend, Command, Reply
 from .batch import Batch, check_reply, client_errors, raise_if_denied, translated
-from .embedded import EmbeddedBackend
 from .redis import RedisBackend, RedisSettings
 
-__all__ = ["AsyncEmbeddedBackend", "AsyncRedisBackend"]
+__all__ = ["AsyncRedisBackend"]
 
 # More calls than that at once wait their turn: a pool that has lent its last connection raises.
 _MOST_CONNECTIONS = 50
@@ -110,41 +108,6 @@ class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
                     client.connection_pool.reset()
         self._loop = weakref.ref(loop)
         self._turns = {}
-
-
-class AsyncEmbeddedBackend(AsyncRedisBackend):
-    """Keeps sketches in an embedded server; options as of :class:`~.embedded.EmbeddedBackend`.
-
-    The server is started when this is made, which takes some tenths of a second.
-    """
-
-    def __init__(
-        self,
-        *,
-        path: str | os.PathLike[str] | None = None,
-        executable: str | os.PathLike[str] | None = None,
-        start_timeout: float = 60.0,
-        **options: Any,
-    ) -> None:
-        server = EmbeddedBackend(path=path, executable=executable, start_timeout=start_timeout, **options)
-        super().__init__(**{**options, "unix_socket_path": str(server.server.socket)})
-        self._twin = self._embedded = server
-        self._closed = False
-
-    async def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
-        """See :meth:`.base.BaseBackend.execute`; a server that has died is started again, on its file."""
-        if self._closed:
-            raise EmbeddedServerError("the backend is closed")
-        try:
-            return await super().execute(commands, shard)
-        except BackendConnectionError:
-            await asyncio.to_thread(self._embedded.server.open)
-            return await super().execute(commands, shard)
-
-    async def close(self) -> None:
-        """Leave the server, which ends after its last user."""
-        self._closed = True
-        await super().close()
 
 
 async def _retried(connection: Any, batch: Batch) -> None:

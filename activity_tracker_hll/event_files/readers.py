@@ -19,9 +19,9 @@ from ..errors import ActivityTrackerError
 from ..ids import IdEncoder
 from ..keys import check_bucket
 from ..periods import Calendar
+from .lines import Lines, printable
 from .logs import LogParser, is_log, log_value
-from .moments import BadMomentError, moment_parser
-from .sources import Lines, printable
+from .timestamps import BadMomentError, moment_parser
 
 __all__ = ["FORMATS", "Event", "FieldError", "Layout", "detect", "read"]
 

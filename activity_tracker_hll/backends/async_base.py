@@ -1,18 +1,39 @@
-"""Commands of threads, run on an event loop: for clients that belong to it."""
+"""The contract of a backend for asyncio, and how threads use a client that belongs to an event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
 from ..errors import ArgumentValueError, BackendConnectionError
-from .base import AsyncBaseBackend, BaseBackend, Command, Reply
+from .base import BackendSettings, BaseBackend, Command, Reply
 
-__all__ = ["OnLoop"]
+__all__ = ["AsyncBaseBackend", "OnLoop"]
 
 _POLL_S = 0.5
+
+
+class AsyncBaseBackend(BackendSettings, ABC):
+    """Runs commands for :class:`.AsyncActivityTracker`; settings as of :class:`.BackendSettings`."""
+
+    @abstractmethod
+    async def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
+        """As of :class:`.BaseBackend`. A call that is cancelled leaves nothing half-read behind."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """As of :class:`.BaseBackend`."""
+
+    def blocking(self) -> BaseBackend:
+        """The same data for the threads of a writer; closed together with this backend.
+
+        Raises:
+            ArgumentValueError: there is no running event loop to run the commands on.
+        """
+        return OnLoop(self, **self._settings)
 
 
 class OnLoop(BaseBackend):

@@ -6,8 +6,8 @@ import datetime as dt
 
 import click
 
-from .options import MOMENT, period_option
-from .settings import Settings
+from ..options import MOMENT, period_option
+from ..settings import Settings
 
 __all__ = ["track"]
 

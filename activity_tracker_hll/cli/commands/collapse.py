@@ -7,15 +7,12 @@ from collections.abc import Sequence
 
 import click
 
-from ..errors import CollapseError
-from ..keys import check_bucket
-from ..operations import Collapsed
-from ..tracker import ActivityTracker
-from .examine import with_expiry
-from .held import Batch, buckets_of, check_known, plan
-from .options import MOMENT, aggregate_option, bucket_option, period_option
-from .screen import console, count_cell, named, progress_bar, table
-from .settings import Settings
+from ...errors import CollapseError
+from ...keys import check_bucket
+from ...operations import Collapsed
+from ..display import console, count_cell, named, progress_bar, table
+from ..options import MOMENT, aggregate_option, bucket_option, period_option
+from ..settings import Settings
 
 __all__ = ["collapse"]
 
@@ -47,52 +44,27 @@ def collapse(
 ) -> None:
     """Store the counts of every period that is over. Can be interrupted and run again."""
     unions = dict(aggregates)
-    calendar = settings.calendar
-    moment = None if date is None else calendar.moment(date, "date")
     for name in (*buckets, *unions):
         check_bucket(name)
-    done: list[Collapsed] = []
-    failures: list[Failure] = []
-    with settings.tracker() as tracker:
-        entries = tracker.inventory()
-        check_known(unions, entries)
-        for name in sorted(set(buckets) - {str(bucket) for bucket in buckets_of(entries)}):
-            click.echo(f"Nothing is held of bucket {name!r}.", err=True)
-        batches = plan(
-            with_expiry(tracker.backend, entries),
-            calendar,
-            settings.now(),
-            kinds=periods,
-            buckets=buckets,
-            aggregates=unions,
-            recount=recount,
-            date=moment,
-            max_periods=max_periods,
-        )
-        with progress_bar() as bar:
-            for batch in bar.track(batches, description="Collapsing"):
-                _collapse(tracker, batch, recount, done, failures)
+    done: Sequence[Collapsed] = ()
+    failures: Sequence[Failure] = ()
+    with settings.tracker() as tracker, progress_bar() as bar:
+        task = bar.add_task("Collapsing", total=None)
+        try:
+            done = tracker.collapse_due(
+                periods or None,
+                date=date,
+                max_periods=max_periods,
+                buckets=buckets or None,
+                aggregate_buckets=unions,
+                recount=recount,
+                progress=lambda step, steps: bar.update(task, completed=step, total=steps),
+            )
+        except CollapseError as error:
+            done, failures = error.collapsed, error.failures
     _show(done, failures)
     if failures:
         raise click.exceptions.Exit(1)
-
-
-def _collapse(
-    tracker: ActivityTracker, batch: Batch, recount: bool, done: list[Collapsed], failures: list[Failure]
-) -> None:
-    kind, end = batch.periods[0].kind, batch.periods[-1].next().start
-    try:
-        done += tracker.collapse(
-            [kind],
-            date=end,
-            max_periods=len(batch.periods),
-            buckets=batch.buckets,
-            aggregate_buckets=dict(batch.aggregates),
-            recount=recount,
-        )
-    except CollapseError as error:
-        failures += error.failures
-        done += error.collapsed
 
 
 def _show(done: Sequence[Collapsed], failures: Sequence[Failure]) -> None:

@@ -11,12 +11,11 @@ from typing import Any, Self
 
 import numpy as np
 
-# As modules, whose contents are used later: both may be in the middle of their own import of this package.
-from .. import bulk, estimates
-from ..errors import ArgumentTypeError
-from ..ids import IdEncoder
-from . import codec, estimators, randomness, registers
-from .hashing import hash_one
+from . import bulk, estimates
+from .errors import ArgumentTypeError
+from .hll import codec, estimators, randomness, registers
+from .hll.hashing import hash_one
+from .ids import IdEncoder
 
 __all__ = ["HyperLogLog"]
 

@@ -13,13 +13,13 @@ from typing import Any
 import click
 from rich.console import Console
 
-from ..errors import BackendError
-from ..estimates import Estimate
-from ..operations.base import items
-from ..tracker import ActivityTracker
-from .screen import console, count_cell, progress_bar, spark, table
-from .settings import Settings
-from .traffic import ANONYMOUS, MEMBERS, SITES, Exact, Traffic, Visits
+from ...errors import BackendError
+from ...estimates import Estimate
+from ...operations.base import items
+from ...tracker import ActivityTracker
+from ..display import console, count_cell, progress_bar, spark, table
+from ..settings import Settings
+from ..traffic import ANONYMOUS, MEMBERS, SITES, Exact, Traffic, Visits
 
 __all__ = ["demo"]
 

@@ -12,13 +12,13 @@ from typing import Any
 import click
 from rich.console import Console
 
-from ..keys import check_bucket
-from ..operations import Entry, Row
-from ..tracker import ActivityTracker
-from .held import buckets_of, check_known, is_due
-from .options import MOMENT, PERIOD, aggregate_option, bucket_option
-from .screen import console, count_cell, named, spark, table
-from .settings import Settings
+from ...keys import check_bucket
+from ...operations import Entry, Row
+from ...operations.due import buckets_of, check_known, is_due
+from ...tracker import ActivityTracker
+from ..display import console, count_cell, named, spark, table
+from ..options import MOMENT, PERIOD, aggregate_option, bucket_option
+from ..settings import Settings
 
 __all__ = ["lookup"]
 
@@ -64,7 +64,7 @@ def lookup(
     rows: list[Row] = []
     with settings.tracker(aggregate_buckets=unions or None) as tracker:
         held = tracker.inventory()
-        check_known(unions, held)
+        check_known((), unions, held)
         entries = [entry for entry in held if entry.period.kind == kind]
         wanted = list(dict.fromkeys([*(buckets or buckets_of(entries)), *unions]))
         shown = [entry for entry in entries if live or "count" in entry.parts]

@@ -1,0 +1,50 @@
+"""The backend of :mod:`.embedded` for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import BackendConnectionError, EmbeddedServerError
+from .async_redis import AsyncRedisBackend
+from .base import Command, Reply
+from .embedded import EmbeddedBackend
+
+__all__ = ["AsyncEmbeddedBackend"]
+
+
+class AsyncEmbeddedBackend(AsyncRedisBackend):
+    """Keeps sketches in an embedded server; options as of :class:`~.embedded.EmbeddedBackend`.
+
+    The server is started when this is made, which takes some tenths of a second.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str | os.PathLike[str] | None = None,
+        executable: str | os.PathLike[str] | None = None,
+        start_timeout: float = 60.0,
+        **options: Any,
+    ) -> None:
+        server = EmbeddedBackend(path=path, executable=executable, start_timeout=start_timeout, **options)
+        super().__init__(**{**options, "unix_socket_path": str(server.server.socket)})
+        self._twin = self._embedded = server
+        self._closed = False
+
+    async def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
+        """See :meth:`.base.BaseBackend.execute`; a server that has died is started again, on its file."""
+        if self._closed:
+            raise EmbeddedServerError("the backend is closed")
+        try:
+            return await super().execute(commands, shard)
+        except BackendConnectionError:
+            await asyncio.to_thread(self._embedded.server.open)
+            return await super().execute(commands, shard)
+
+    async def close(self) -> None:
+        """Leave the server, which ends after its last user."""
+        self._closed = True
+        await super().close()

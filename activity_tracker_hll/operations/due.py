@@ -1,0 +1,227 @@
+"""What of all that a namespace holds is to be collapsed: found by an inventory, in as few calls as may be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import groupby
+from typing import NamedTuple
+
+from ..backends.base import Command
+from ..errors import ArgumentValueError, CollapseError
+from ..periods import PERIODS, Calendar, Period
+from .base import Context, Operation, batched
+from .counting import Collapsed, collapse
+from .inventory import Entry, inventory
+
+__all__ = [
+    "ENDLESS",
+    "Batch",
+    "Wanted",
+    "buckets_of",
+    "check_known",
+    "collapse_due",
+    "is_due",
+    "is_over",
+    "kinds_of",
+    "plan",
+    "without_expiry",
+]
+
+ENDLESS = "endless"
+"""A part like those of an inventory: the sketch was counted but has no expiry, though it should."""
+
+_SKETCH = frozenset(("hll", "moved", "raw"))
+_KEYS_PER_BATCH = 1000
+_Buckets = tuple[str | None, ...]
+_Aggregates = tuple[tuple[str, _Buckets], ...]
+
+
+class Batch(NamedTuple):
+    """Neighbouring periods of one kind with the same things to collapse: one call."""
+
+    periods: tuple[Period, ...]
+    buckets: _Buckets
+    aggregates: _Aggregates
+
+
+def buckets_of(entries: Iterable[Entry]) -> list[str | None]:
+    """Distinct buckets, the unnamed one first."""
+    return sorted({entry.bucket for entry in entries}, key=lambda bucket: bucket or "")
+
+
+def kinds_of(entries: Iterable[Entry]) -> list[str]:
+    """Kinds of period, shortest first."""
+    found = {entry.period.kind for entry in entries}
+    return [kind for kind in PERIODS if kind in found]
+
+
+def check_known(
+    buckets: Iterable[str | None], aggregates: Mapping[str, Sequence[str | None]], entries: Iterable[Entry]
+) -> None:
+    """Refuse buckets that were never seen, also as sources: a typing error would make a count too small.
+
+    Raises:
+        ArgumentValueError: naming the bucket, and the aggregate that lists it.
+    """
+    known = buckets_of(entries)
+    held = ", ".join(str(bucket) for bucket in known if bucket) or "none"
+    for bucket in buckets:
+        if bucket not in known:
+            raise ArgumentValueError(f"nothing is held of bucket {bucket!r} (there are: {held})")
+    for name, sources in aggregates.items():
+        for source in sources:
+            if source not in known:
+                raise ArgumentValueError(
+                    f"aggregate {name!r} lists the unknown bucket {source!r} (there are: {held})"
+                )
+
+
+def is_due(parts: Collection[str], *, recount: bool = False) -> bool:
+    """Whether a bucket of a past period with these parts is to be collapsed."""
+    if recount:
+        return not _SKETCH.isdisjoint(parts)
+    # A raw set beside a count with its sketch came later; without its sketch nothing can be added. An
+    # endless sketch is given its end, or counted, or its count is another program's: collapse says so.
+    return not _SKETCH.isdisjoint(parts) and (
+        "count" not in parts or {"raw", "hll"}.issubset(parts) or ENDLESS in parts
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to collapse of all that is due.
+
+    Attributes:
+        kinds, buckets: only these; empty = all.
+        aggregates: to count besides.
+        recount: what was counted already, too.
+        date, max_periods: as of :meth:`.ActivityTracker.collapse`; neither = every period that is over.
+    """
+
+    kinds: Collection[str] = ()
+    buckets: Collection[str | None] = ()
+    aggregates: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+    recount: bool = False
+    date: datetime | None = None
+    max_periods: int | None = None
+
+
+def collapse_due(
+    context: Context, wanted: Wanted, now: datetime, progress: Callable[[int, int], object] | None
+) -> Operation[list[Collapsed]]:
+    """Collapse everything that is held and due; see :meth:`.ActivityTracker.collapse_due`.
+
+    Raises:
+        ArgumentValueError: an aggregate of a bucket that was never seen.
+        CollapseError: after all that could be collapsed was.
+        BackendError: nothing was.
+    """
+    entries = yield from inventory(context)
+    check_known(wanted.buckets, wanted.aggregates, entries)
+    endless = set((yield from without_expiry(context, entries)))
+    marked = [
+        replace(entry, parts=entry.parts | {ENDLESS}) if entry in endless else entry for entry in entries
+    ]
+    batches = plan(marked, context.calendar, now, wanted)
+    held: dict[Period, set[str | None]] = {}
+    for entry in entries:
+        held.setdefault(entry.period, set()).add(entry.bucket)
+    done: list[Collapsed] = []
+    failures: list[tuple[str, str | None, Exception]] = []
+    for number, batch in enumerate(batches, 1):
+        others = set().union(*(held[period] for period in batch.periods)) - set(batch.buckets)
+        try:
+            done += yield from collapse(
+                context, batch.periods, batch.buckets, dict(batch.aggregates), wanted.recount, list(others)
+            )
+        except CollapseError as error:
+            failures += error.failures
+            done += error.collapsed
+        if progress is not None:
+            progress(number, len(batches))
+    if failures:
+        raise CollapseError(failures, done)
+    return done
+
+
+def is_over(entry: Entry, calendar: Calendar, now: datetime) -> bool:
+    """Whether its period has ended."""
+    return entry.period.start < calendar.containing(entry.period.kind, now).start
+
+
+def without_expiry(context: Context, entries: Iterable[Entry]) -> Operation[list[Entry]]:
+    """Collapsed sketches that stay for ever though they should end.
+
+    Raises:
+        BackendError: no answer.
+    """
+    result: list[Entry] = []
+    collapsed = (
+        entry
+        for entry in entries
+        if {"hll", "count"}.issubset(entry.parts) and context.keep(entry.period) is not None
+    )
+    for batch in batched(collapsed, _KEYS_PER_BATCH):
+        commands: list[Command] = [
+            ("TTL", context.keys.bucket(entry.period.name, entry.bucket).hll) for entry in batch
+        ]
+        replies = yield commands
+        result += [entry for entry, reply in zip(batch, replies, strict=True) if reply == -1]
+    return result
+
+
+def plan(entries: Iterable[Entry], calendar: Calendar, now: datetime, wanted: Wanted) -> list[Batch]:
+    """The calls that collapse what is held and due, nothing else: no zeros for what was never there."""
+    due: dict[Period, tuple[_Buckets, _Aggregates]] = {}
+    windows: dict[str, Collection[Period]] = {}
+    date, max_periods = wanted.date, wanted.max_periods
+    ordered = sorted(entries, key=lambda entry: (entry.period.kind, entry.period.start, entry.bucket or ""))
+    for period, of_period in groupby(ordered, key=lambda entry: entry.period):
+        held = {entry.bucket: entry.parts for entry in of_period}
+        if wanted.kinds and period.kind not in wanted.kinds:
+            continue
+        if period.start >= calendar.containing(period.kind, now if date is None else date).start:
+            continue
+        if date is not None or max_periods is not None:
+            if period.kind not in windows:
+                before = calendar.before(period.kind, date or now, max_periods or 1)
+                windows[period.kind] = frozenset(before)
+            if period not in windows[period.kind]:
+                continue
+        chosen = _due(held, wanted)
+        if any(chosen):
+            due[period] = chosen
+    return list(_batches(due))
+
+
+def _due(held: Mapping[str | None, Collection[str]], wanted: Wanted) -> tuple[_Buckets, _Aggregates]:
+    aggregates, buckets, recount = wanted.aggregates, wanted.buckets, wanted.recount
+    unions: list[tuple[str, _Buckets]] = []
+    for name, sources in aggregates.items():
+        present = tuple(source for source in sources if source in held)
+        countable = any(is_due(held[source], recount=True) for source in present)
+        # What is not counted yet may have come after the aggregate was.
+        is_open = "count" not in held.get(name, ()) or ENDLESS in held[name]
+        if countable and (recount or is_open or any(is_due(held[source]) for source in present)):
+            unions.append((name, present))
+    chosen = {
+        bucket
+        for bucket, parts in held.items()
+        if bucket not in aggregates and (not buckets or bucket in buckets) and is_due(parts, recount=recount)
+    }
+    # A call knows the buckets it lists; one that is counted already is left alone.
+    chosen.update(source for _, sources in unions for source in sources)
+    return tuple(sorted(chosen, key=lambda bucket: bucket or "")), tuple(unions)
+
+
+def _batches(due: Mapping[Period, tuple[_Buckets, _Aggregates]]) -> Iterator[Batch]:
+    run: list[Period] = []
+    for period, wanted in due.items():
+        if run and not (run[-1].next() == period and due[run[-1]] == wanted):
+            yield Batch(tuple(run), *due[run[-1]])
+            run = []
+        run.append(period)
+    if run:
+        yield Batch(tuple(run), *due[run[-1]])

@@ -1,0 +1,253 @@
+"""What is wrong with a server or with the data it holds, and what memory they will take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from ..errors import BackendError, SettingsMismatchError
+from ..periods import LONGEST
+from .base import Context, Operation, items
+from .due import is_due, is_over, kinds_of, without_expiry
+from .inventory import Entry, inventory
+
+__all__ = ["Examination", "Forecast", "Server", "examine"]
+
+WORST_SKETCH = 14_500
+"""Memory of a dense sketch: 12,304 bytes of Redis's format, in jemalloc's class of 14 KiB, and the key."""
+
+_SAMPLE = 200
+_RECENT = 7
+_FULL = 0.8
+"""Before this share of maxmemory is expected to be in use there is nothing to worry about."""
+_UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What a server says of itself; "unknown" or None where it does not."""
+
+    product: str
+    role: str
+    policy: str
+    limit: int | None
+    used: int | None
+    persistence: str
+
+    def warnings(self) -> Iterator[str]:
+        """What endangers counts."""
+        if self.policy.startswith(("allkeys", "volatile")):
+            victims = "any sketch" if self.policy.startswith("allkeys") else "collapsed sketches"
+            when = "once maxmemory is set" if self.limit == 0 else "when the memory is full"
+            yield f"maxmemory-policy {self.policy} evicts {victims} {when}: set noeviction"
+        if self.persistence == "none":
+            yield "no persistence: a restart loses every count and sketch (appendonly yes, or save)"
+        if self.role in ("slave", "replica"):
+            yield "this is a replica: it refuses writes"
+
+
+def _examine_server() -> Operation[Server]:
+    """Ask INFO, and CONFIG where that is allowed."""
+    reply, *configs = yield [
+        ("INFO",),
+        *(("CONFIG", "GET", name) for name in ("maxmemory-policy", "maxmemory", "appendonly", "save")),
+    ]
+    info = _info(reply)
+    config: dict[str, str] = {}
+    for found in configs:
+        if not isinstance(found, BackendError):
+            name_value = [part.decode("utf-8", "replace") for part in items(found)]
+            config.update(zip(name_value[::2], name_value[1::2], strict=True))
+    limit = config.get("maxmemory", info.get("maxmemory", ""))
+    used = info.get("used_memory", "")
+    return Server(
+        product=_product(info),
+        role=info.get("role", _UNKNOWN),
+        policy=config.get("maxmemory-policy", info.get("maxmemory_policy", _UNKNOWN)),
+        limit=int(limit) if limit.isdecimal() else None,
+        used=int(used) if used.isdecimal() else None,
+        persistence=_persistence(config, info),
+    )
+
+
+def _info(reply: Any) -> dict[str, str]:
+    if not isinstance(reply, bytes):
+        return {}
+    pairs = (line.partition(":") for line in reply.decode("utf-8", "replace").splitlines())
+    return {name: value for name, colon, value in pairs if colon}
+
+
+def _product(info: Mapping[str, str]) -> str:
+    # Valkey reports a redis_version too, for old clients.
+    if "valkey_version" in info:
+        return f"Valkey {info['valkey_version']}"
+    name = info.get("server_name", "redis").capitalize()
+    return f"{name} {info['redis_version']}" if "redis_version" in info else _UNKNOWN
+
+
+def _persistence(config: Mapping[str, str], info: Mapping[str, str]) -> str:
+    found = []
+    if config.get("appendonly") == "yes" or info.get("aof_enabled") == "1":
+        found.append("append-only file")
+    if config.get("save"):
+        found.append(f"snapshots ({config['save']})")
+    if found:
+        return ", ".join(found)
+    return "none" if "save" in config else _UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Memory of the sketches of one kind of period.
+
+    Attributes:
+        sketches: how many there are.
+        mean: bytes of one, measured on a sample.
+        per_period: sketches a period, of late.
+        kept_periods: of how many periods sketches are kept; None = all.
+        days: length of a period.
+    """
+
+    kind: str
+    sketches: int
+    mean: float
+    per_period: float
+    kept_periods: float | None
+    days: float
+
+    @property
+    def now(self) -> float:
+        """Bytes in use."""
+        return self.sketches * self.mean
+
+    @property
+    def per_day(self) -> float:
+        """Bytes that a day adds."""
+        return self.per_period * self.mean / self.days
+
+    @property
+    def expected(self) -> float | None:
+        """Bytes once so many periods are there; None if they are kept for ever."""
+        return None if self.kept_periods is None else self.per_period * self.kept_periods * self.mean
+
+    @property
+    def worst(self) -> float | None:
+        """The same if every sketch becomes dense."""
+        return None if self.kept_periods is None else self.per_period * self.kept_periods * WORST_SKETCH
+
+
+def _forecasts(context: Context, entries: Sequence[Entry]) -> Operation[list[Forecast]]:
+    """One a kind that has sketches."""
+    result = []
+    for kind in kinds_of(entries):
+        of_kind = [entry for entry in entries if entry.period.kind == kind]
+        keys = list(_sketch_keys(context, of_kind))
+        if not keys:
+            continue
+        recent = sorted({start for start, _ in keys})[-_RECENT:]
+        in_recent = sum(start in recent for start, _ in keys)
+        keep, length = context.keep(of_kind[0].period), LONGEST[kind]
+        forecast = Forecast(
+            kind=kind,
+            sketches=len(keys),
+            mean=(yield from _mean_size([key for _, key in keys])),
+            per_period=in_recent / len(recent),
+            # The running period, and those whose end is not longer ago than that.
+            kept_periods=None if keep is None else 1 + keep / length,
+            days=length / timedelta(days=1),
+        )
+        result.append(forecast)
+    return result
+
+
+def _sketch_keys(context: Context, entries: Sequence[Entry]) -> Iterator[tuple[Any, str]]:
+    for entry in entries:
+        keys = context.keys.bucket(entry.period.name, entry.bucket)
+        for part, key in (("hll", keys.hll), ("moved", keys.moved)):
+            if part in entry.parts:
+                yield entry.period.start, key
+
+
+def _mean_size(keys: Sequence[str]) -> Operation[float]:
+    sample = keys[:: max(1, len(keys) // _SAMPLE)]
+    replies = yield [("MEMORY", "USAGE", key) for key in sample]
+    sizes = [reply for reply in replies if isinstance(reply, int)]
+    return sum(sizes) / len(sizes) if sizes else WORST_SKETCH
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What :meth:`.ActivityTracker.examine` found.
+
+    Attributes:
+        server: what the server says of itself.
+        entries: what it holds of each bucket and period.
+        due: those that are over and not collapsed.
+        forecasts: memory of the sketches, one a kind of period.
+        agrees: whether the settings agree with those of the data; else nothing was looked at but the server.
+        warnings: what endangers counts or memory, a sentence each.
+    """
+
+    server: Server
+    entries: tuple[Entry, ...]
+    due: tuple[Entry, ...]
+    forecasts: tuple[Forecast, ...]
+    agrees: bool
+    warnings: tuple[str, ...]
+
+
+def examine(context: Context, agreement: Operation[None], now: datetime) -> Operation[Examination]:
+    """Look at a server and the data there.
+
+    Args:
+        agreement: compares the settings.
+
+    Raises:
+        BackendError: no answer.
+    """
+    server = yield from _examine_server()
+    warnings = list(server.warnings())
+    try:
+        yield from agreement
+    except SettingsMismatchError as error:
+        return Examination(server, (), (), (), agrees=False, warnings=(*warnings, str(error)))
+    entries = yield from inventory(context)
+    over = [entry for entry in entries if is_over(entry, context.calendar, now)]
+    due = [entry for entry in over if is_due(entry.parts)]
+    forecasts = yield from _forecasts(context, entries)
+    endless = yield from without_expiry(context, over)
+    warnings += [*_about_memory(server, forecasts), *_about_data(entries, due, endless)]
+    return Examination(
+        server, tuple(entries), tuple(due), tuple(forecasts), agrees=True, warnings=tuple(warnings)
+    )
+
+
+def _about_memory(server: Server, forecasts: Sequence[Forecast]) -> Iterator[str]:
+    # What is in use already holds the sketches there are now.
+    grows = sum(kind.expected - kind.now for kind in forecasts if kind.expected is not None)
+    expected = (server.used or 0) + max(0.0, grows)
+    if server.limit and expected > _FULL * server.limit:
+        yield (
+            f"the memory in the long run, {expected / 1e6:,.0f} MB, comes close to maxmemory,"
+            f" {server.limit / 1e6:,.0f} MB"
+        )
+
+
+def _about_data(entries: Sequence[Entry], due: Sequence[Entry], endless: Sequence[Entry]) -> Iterator[str]:
+    if due:
+        periods = len({entry.period for entry in due})
+        yield f"{periods} periods that are over ({len(due)} counts) are not collapsed: run collapse"
+    stuck = [entry for entry in entries if "raw" in entry.parts and not is_due(entry.parts)]
+    if stuck:
+        yield (
+            f"{len(stuck)} raw sets of activity-tracker lie beside a count whose sketch is gone,"
+            f" such as {stuck[0].period.name}: they are not counted"
+        )
+    if endless:
+        yield (
+            f"{len(endless)} collapsed sketches never expire, such as {endless[0].period.name}"
+            f" bucket {endless[0].bucket!r}: collapse gives them an end, or says whose count was not made"
+            " from its sketch; keep_sketches=None (--keep-sketches forever) says that this is meant"
+        )
