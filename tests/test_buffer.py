@@ -267,6 +267,22 @@ def test_a_period_that_ends_keeps_what_came_before(server):
     assert writer.statistics.pushed == 1200
 
 
+def test_an_idle_writer_keeps_nothing_of_periods_that_have_ended(server):
+    writer = Still(server)
+    for bucket in BUCKETS:
+        writer.track(id=1, bucket=bucket)
+    writer.track(id=2, bucket="b", old_id=2, old_bucket="c")
+    assert writer.push() is None
+    assert len(writer.buckets) == 6
+    writer.track(id=3, bucket="b")
+    writer.now += 32 * 86400
+    writer.drain()
+    assert {bucket for _, bucket in writer.buckets} == {"b"}  # not pushed yet
+    assert writer.push() is None
+    assert len(writer.buckets) == 0
+    assert writer.statistics.pushed == writer.statistics.tracked == 2 * (3 + 2 + 1)
+
+
 def test_buckets_that_come_and_go(real_server):
     """Room is for those in use: a process may live long."""
     writer = Still(real_server, max_sketches=20)

@@ -113,20 +113,19 @@ class Intake:
 
     def release_unused(self, in_use: Collection[str | None]) -> None:
         """Forget empty queues of buckets not in use, except those that a caller may yet append to."""
-        unused = [
-            (bucket, append)
-            for bucket, append in list(self.appends.items())
-            if bucket not in in_use and not _queue(append)
-        ]
-        for bucket, _ in unused:
-            del self.appends[bucket]
-        self._released += unused
+        self._release(in_use)  # in a frame of its own, whose references are gone when they are counted
         counts = _reference_counts(self._released)
         self._released = [
             (bucket, append)
             for (bucket, append), references in zip(self._released, counts, strict=True)
             if _queue(append) or references > _OWN_REFERENCES
         ]
+
+    def _release(self, in_use: Collection[str | None]) -> None:
+        for bucket, append in list(self.appends.items()):
+            if bucket not in in_use and not _queue(append):
+                del self.appends[bucket]
+                self._released.append((bucket, append))
 
     @property
     def released(self) -> int:
