@@ -7,7 +7,6 @@ fails in CI.
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 

@@ -151,25 +151,6 @@ def test_a_server_that_does_not_answer_is_given_up(proxied):
     tracker.close()
 
 
-def test_an_interrupt_between_replies_leaves_no_stale_reply(real_server, monkeypatch):
-    tracker = real_server.tracker()
-    tracker.track(id=1)
-    pool = tracker.backend.client().connection_pool
-    connection_class, interrupt = pool.connection_class, [2]
-    read = connection_class.read_response
-
-    def interrupted(self, *args, **kwargs):
-        interrupt[0] -= 1
-        if interrupt[0] == 0:
-            raise KeyboardInterrupt
-        return read(self, *args, **kwargs)
-
-    monkeypatch.setattr(connection_class, "read_response", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        tracker.track(id=2)
-    assert tracker.lookup(live=True)[-1][1] == {None: 2}
-
-
 def test_scripts_the_server_forgot_are_brought_again(server):
     tracker = server.tracker(buckets=["a", "b"], aggregate_buckets={"t": ["a", "b"]})
     for step in range(3):

@@ -1,6 +1,7 @@
 """Options, clients and connections of the redis backend, and the errors it makes of theirs."""
 
 import asyncio
+import itertools
 import shutil
 import subprocess
 import threading
@@ -9,6 +10,7 @@ from datetime import date, timedelta
 
 import pytest
 import redis
+import redis.asyncio.retry
 from redis.backoff import ConstantBackoff, NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
@@ -529,7 +531,9 @@ class Waiting:
         return self._loop.run_until_complete(self._backend.execute(commands))
 
     def close(self):
+        """A client that was handed in is closed too: nobody else has its loop."""
         self._loop.run_until_complete(self._backend.close())
+        self._loop.run_until_complete(self.client().aclose())
         self._loop.close()
 
 
@@ -588,6 +592,25 @@ def test_clients_of_others_in_a_failover(pair):
         client.close()
 
 
+@pytest.mark.parametrize(
+    ("make", "library"), [(RedisBackend, redis), (Waiting, redis.asyncio)], ids=["waits", "asyncio"]
+)
+def test_a_client_that_tries_nothing_again_leaves_the_replica_all_the_same(pair, make, library):
+    """Where broken connections are no reason for its policy to try again, only the next call can."""
+    policy = library.retry.Retry(NoBackoff(), 0, (redis.TimeoutError,))
+    client = library.Redis(port=pair.proxy.port, retry=policy)
+    backend = make(client=client)
+    assert backend.execute([("SET", "a", 1)]) == [b"OK"]
+    pair.fail_over()
+    [reply] = backend.execute([("SET", "a", 2)])
+    assert type(reply) is BackendResponseError
+    assert backend.execute([("SET", "a", 3)]) == [b"OK"]
+    assert pair.new.client.get("a") == b"3"
+    backend.close()
+    if make is RedisBackend:
+        client.close()
+
+
 def test_sentinels_connections_ask_for_the_master_again(pair, monkeypatch):
     sentinel = Sentinel([])
     address = pair.old.port
@@ -599,6 +622,40 @@ def test_sentinels_connections_ask_for_the_master_again(pair, monkeypatch):
     address = pair.new.port
     assert backend.execute([("GET", "a"), ("SET", "b", 2)]) == [None, b"OK"]
     client.close()
+
+
+# Interrupts
+
+
+class Interrupted(BaseException):
+    """What a signal's handler may raise anywhere."""
+
+
+@BOTH
+def test_an_interrupt_between_replies_leaves_no_stale_reply(real_server, tmp_path, monkeypatch, make):
+    """The reply that nobody waited for comes later, when the connection may be someone else's."""
+
+    def decide(_number, command):
+        if command == [b"ECHO", b"late"]:
+            time.sleep(0.3)
+        return FORWARD
+
+    with Proxy(tmp_path / "p", real_server.options["unix_socket_path"], decide) as proxy:
+        backend = make(unix_socket_path=proxy.path)
+        assert backend.execute([("ECHO", "first")]) == [b"first"]
+        connection_class = backend.client().connection_pool.connection_class
+        read, reads = connection_class.read_response, itertools.count(1)
+
+        def interrupted(self, *args, **kwargs):
+            if next(reads) == 2:
+                raise Interrupted
+            return read(self, *args, **kwargs)
+
+        monkeypatch.setattr(connection_class, "read_response", interrupted)
+        with pytest.raises(Interrupted):
+            backend.execute([("ECHO", "read"), ("ECHO", "late")])
+        assert backend.execute([("ECHO", "next")]) == [b"next"]
+        backend.close()
 
 
 # Passwords and permissions
