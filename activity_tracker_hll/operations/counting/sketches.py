@@ -27,7 +27,7 @@ from ...errors import (
 from ...estimates import Estimate
 from ...hll import codec, from_counts
 from ...hll.estimators import cardinality, remainder
-from ...hll.randomness import are_random, is_random, is_random_remainder, of_histograms
+from ...hll.randomness import are_random, is_random, is_random_remainder, tails_of_histograms
 from ...hll.registers import Registers, empty, fold
 from ...hll.unions import union_of_remainders
 from ...keys import BucketKeys
@@ -85,7 +85,7 @@ def are_suspect(sketches: Sequence[tuple[Any, int]]) -> list[bool]:
     if not known:
         return [False] * len(sketches)
     histograms = np.stack([cast("NDArray[np.int64]", tallies[place]) for place in known])
-    random = are_random(of_histograms(histograms, [sketches[place][1] for place in known]))
+    random = are_random(tails_of_histograms(histograms, [sketches[place][1] for place in known]))
     suspected = set(compress(known, (~random).tolist()))
     return [place in suspected for place in range(len(sketches))]
 
