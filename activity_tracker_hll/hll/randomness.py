@@ -30,7 +30,14 @@ from numpy.typing import NDArray
 from .estimators import cardinality_of
 from .registers import MAX_RANK, REGISTERS, Registers, histogram
 
-__all__ = ["Tails", "are_random", "is_random", "is_random_remainder", "of_histograms", "of_remainder"]
+__all__ = [
+    "Tails",
+    "are_random",
+    "is_random",
+    "is_random_remainder",
+    "tails_of_histograms",
+    "tails_of_remainder",
+]
 
 # One id in 131,072 has a rank of 18 or more; it is suspected too, as 200,000 ids can be chosen to show it.
 _HIGH: Final = 8e-6

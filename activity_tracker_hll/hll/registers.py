@@ -65,7 +65,7 @@ def fold(registers: Registers, hashes: Hashes) -> None:
     rank = np.bitwise_count(ones)
     # Once a sketch has seen some thousand ids, few hashes still raise a register; the others end here.
     raising = np.flatnonzero(rank > registers.take(index))
-    np.maximum.index(registers, index[raising], rank[raising])
+    np.maximum.at(registers, index[raising], rank[raising])
 
 
 def fold_one(registers: Registers, hashed: int) -> None:

@@ -166,7 +166,7 @@ def _combining(sources: Sequence[Source]) -> tuple[float, float]:
         return total / 2, total**2.0
     weight = np.array(weights) / sum(weights)
     share = float(weight @ shares)
-    # Within and between ranks. Where ids are few and each one shows, nothing is left without the Poisson part.
+    # Within and between ranks. Where each of few ids shows, nothing is left without the Poisson part.
     variance = float(weight**2 @ (variances + (np.array(shares) - share) ** 2 / counts))
     variance -= max(0.0, share * (1 - share)) / max(1, total)
     return total * share, (share * standard_error(total)) ** 2 + total**2 * max(0.0, variance)
