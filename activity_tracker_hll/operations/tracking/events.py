@@ -112,7 +112,7 @@ class Tracking:
         sent, upkeep = data.clock.ticks(), data.upkeep(names, runs=runs)
         replies = yield [*commands, *upkeep] if upkeep else commands
         if upkeep:
-            data.kept_up(names, sent, upkeep, replies[len(targets) :])
+            data.note_upkeep(names, sent, upkeep, replies[len(targets) :])
         late = _late(data, targets, replies)
         if late:
             raise LateEventError(list(dict.fromkeys(period for period, _ in late)))
