@@ -262,7 +262,7 @@ class World:
             b"",
         )
         base = dice.choice([b"", self.client.get(keys.hll) or b""])
-        flags = {"recount": dice.random() < 0.5, "look": dice.random() < 0.5}
+        flags = {"recount": dice.random() < 0.5, "inspect": dice.random() < 0.5}
         dice.choice(
             [
                 lambda: self.unite(dice.choice([b"", SPARSE, DENSE]), base),

@@ -45,7 +45,7 @@ class _Sample(NamedTuple):
 
 
 class _Slew(NamedTuple):
-    """A slew: from the ticks `since`, where its offset was this, the clock runs slower; it never goes back."""
+    """A slew: from the ticks `since`, with this `offset`, the clock runs slower instead of going back."""
 
     offset: int
     since: int
