@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar, cast
 
 from .backends.async_base import AsyncBaseBackend
 from .operations import Examination, Operation, run_awaiting
-from .shorthands import of
 from .tracker import ActivityTracker, BaseTracker
 from .writer import BaseWriter, BufferedTracker, Statistics
 
@@ -84,24 +83,24 @@ class AsyncActivityTracker(BaseTracker[AsyncBaseBackend]):
         operation = self._planner.examine(shard)
         return await run_awaiting(operation, lambda batch: self._backend.execute(batch, shard))
 
-    track_hourly = of(track, ["hourly"])
-    track_daily = of(track, ["daily"])
-    track_weekly = of(track, ["weekly"])
-    track_monthly = of(track, ["monthly"])
-    track_quarterly = of(track, ["quarterly"])
-    track_yearly = of(track, ["yearly"])
-    collapse_hourly = of(collapse, ["hourly"])
-    collapse_daily = of(collapse, ["daily"])
-    collapse_weekly = of(collapse, ["weekly"])
-    collapse_monthly = of(collapse, ["monthly"])
-    collapse_quarterly = of(collapse, ["quarterly"])
-    collapse_yearly = of(collapse, ["yearly"])
-    lookup_hourly = of(lookup, "hourly")
-    lookup_daily = of(lookup, "daily")
-    lookup_weekly = of(lookup, "weekly")
-    lookup_monthly = of(lookup, "monthly")
-    lookup_quarterly = of(lookup, "quarterly")
-    lookup_yearly = of(lookup, "yearly")
+    track_hourly = _awaited(ActivityTracker.track_hourly)
+    track_daily = _awaited(ActivityTracker.track_daily)
+    track_weekly = _awaited(ActivityTracker.track_weekly)
+    track_monthly = _awaited(ActivityTracker.track_monthly)
+    track_quarterly = _awaited(ActivityTracker.track_quarterly)
+    track_yearly = _awaited(ActivityTracker.track_yearly)
+    collapse_hourly = _awaited(ActivityTracker.collapse_hourly)
+    collapse_daily = _awaited(ActivityTracker.collapse_daily)
+    collapse_weekly = _awaited(ActivityTracker.collapse_weekly)
+    collapse_monthly = _awaited(ActivityTracker.collapse_monthly)
+    collapse_quarterly = _awaited(ActivityTracker.collapse_quarterly)
+    collapse_yearly = _awaited(ActivityTracker.collapse_yearly)
+    lookup_hourly = _awaited(ActivityTracker.lookup_hourly)
+    lookup_daily = _awaited(ActivityTracker.lookup_daily)
+    lookup_weekly = _awaited(ActivityTracker.lookup_weekly)
+    lookup_monthly = _awaited(ActivityTracker.lookup_monthly)
+    lookup_quarterly = _awaited(ActivityTracker.lookup_quarterly)
+    lookup_yearly = _awaited(ActivityTracker.lookup_yearly)
 
     def buffered(
         self,
@@ -162,12 +161,12 @@ class AsyncBufferedTracker(BaseWriter):
 
     track = _awaitable(BufferedTracker.track)
     track_many = _awaitable(BufferedTracker.track_many)
-    track_hourly = of(track, ["hourly"])
-    track_daily = of(track, ["daily"])
-    track_weekly = of(track, ["weekly"])
-    track_monthly = of(track, ["monthly"])
-    track_quarterly = of(track, ["quarterly"])
-    track_yearly = of(track, ["yearly"])
+    track_hourly = _awaitable(BufferedTracker.track_hourly)
+    track_daily = _awaitable(BufferedTracker.track_daily)
+    track_weekly = _awaitable(BufferedTracker.track_weekly)
+    track_monthly = _awaitable(BufferedTracker.track_monthly)
+    track_quarterly = _awaitable(BufferedTracker.track_quarterly)
+    track_yearly = _awaitable(BufferedTracker.track_yearly)
 
     async def flush(self, timeout: float | None = None) -> Statistics:  # noqa: ASYNC109 (as of the other writer)
         """See :meth:`.BufferedTracker.flush`. The event loop goes on meanwhile."""

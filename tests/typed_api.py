@@ -42,6 +42,6 @@ def wrong(tracker: ActivityTracker) -> None:
     tracker.track(id=1, bucket=7)  # type: ignore[arg-type]
     tracker.track_many(7)  # type: ignore[arg-type]
     tracker.collapse(max_periods="3")  # type: ignore[arg-type]
-    tracker.lookup("daily", start="2026-01-01")  # type: ignore[arg-type]
+    tracker.lookup("daily", start="2026-01-01")  # type: ignore[call-overload]
     tracker.track_daily(id=1, bukcet="x")  # type: ignore[call-arg]
-    tracker.lookup_daily(start=3)  # type: ignore[arg-type]
+    tracker.lookup_daily(start=3)  # type: ignore[call-overload]
