@@ -10,9 +10,9 @@ from decimal import Decimal
 import fakeredis
 import numpy as np
 import pytest
-from conftest import NOON, TODAY, day
 
 from activity_tracker_hll import ActivityTracker, ActivityTrackerError, ArgumentTypeError, ArgumentValueError
+from helpers.moments import NOON, TODAY, day
 
 T, V = ArgumentTypeError, ArgumentValueError
 LONG = "x" * 1025

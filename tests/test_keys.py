@@ -2,7 +2,6 @@ import random
 import string
 
 import pytest
-from conftest import YESTERDAY
 from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
@@ -11,6 +10,7 @@ from activity_tracker_hll.errors import ArgumentTypeError, ArgumentValueError
 from activity_tracker_hll.keys import Found, Keys, check_bucket
 from activity_tracker_hll.periods import Calendar
 from activity_tracker_hll.scripts import calls
+from helpers.moments import YESTERDAY
 
 bucket_names = st.text(
     st.characters(blacklist_categories=("Cc", "Cs"), blacklist_characters="{}"), min_size=1, max_size=50
