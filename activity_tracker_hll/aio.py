@@ -13,6 +13,8 @@ from typing import Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar, cast
 
 from .backends.async_base import AsyncBaseBackend
 from .operations import Examination, Operation, run_awaiting
+from .periods import PeriodKind
+from .shorthands import of_kind
 from .tracker import ActivityTracker, BaseTracker
 from .writer import BaseWriter, BufferedTracker, Statistics
 
@@ -32,6 +34,22 @@ def _awaited(
         return await cast("Any", call)(self, *args, **kwargs)  # type: ignore[no-any-return]
 
     return awaited
+
+
+def _awaited_of_kind(
+    kind: PeriodKind,
+) -> Callable[
+    [Callable[Concatenate[ActivityTracker, Any, P], T]],
+    Callable[Concatenate[AsyncActivityTracker, P], Coroutine[Any, Any, T]],
+]:
+    """A shorthand, see :func:`.of_kind`, for asyncio. In one step, else pyright takes no overloads."""
+
+    def shorten(
+        call: Callable[Concatenate[ActivityTracker, Any, P], T],
+    ) -> Callable[Concatenate[AsyncActivityTracker, P], Coroutine[Any, Any, T]]:
+        return _awaited(of_kind(kind)(call))
+
+    return shorten
 
 
 class _Done:
@@ -83,24 +101,24 @@ class AsyncActivityTracker(BaseTracker[AsyncBaseBackend]):
         operation = self._planner.examine(shard)
         return await run_awaiting(operation, lambda batch: self._backend.execute(batch, shard))
 
-    track_hourly = _awaited(ActivityTracker.track_hourly)
-    track_daily = _awaited(ActivityTracker.track_daily)
-    track_weekly = _awaited(ActivityTracker.track_weekly)
-    track_monthly = _awaited(ActivityTracker.track_monthly)
-    track_quarterly = _awaited(ActivityTracker.track_quarterly)
-    track_yearly = _awaited(ActivityTracker.track_yearly)
-    collapse_hourly = _awaited(ActivityTracker.collapse_hourly)
-    collapse_daily = _awaited(ActivityTracker.collapse_daily)
-    collapse_weekly = _awaited(ActivityTracker.collapse_weekly)
-    collapse_monthly = _awaited(ActivityTracker.collapse_monthly)
-    collapse_quarterly = _awaited(ActivityTracker.collapse_quarterly)
-    collapse_yearly = _awaited(ActivityTracker.collapse_yearly)
-    lookup_hourly = _awaited(ActivityTracker.lookup_hourly)
-    lookup_daily = _awaited(ActivityTracker.lookup_daily)
-    lookup_weekly = _awaited(ActivityTracker.lookup_weekly)
-    lookup_monthly = _awaited(ActivityTracker.lookup_monthly)
-    lookup_quarterly = _awaited(ActivityTracker.lookup_quarterly)
-    lookup_yearly = _awaited(ActivityTracker.lookup_yearly)
+    track_hourly = _awaited_of_kind("hourly")(ActivityTracker.track)
+    track_daily = _awaited_of_kind("daily")(ActivityTracker.track)
+    track_weekly = _awaited_of_kind("weekly")(ActivityTracker.track)
+    track_monthly = _awaited_of_kind("monthly")(ActivityTracker.track)
+    track_quarterly = _awaited_of_kind("quarterly")(ActivityTracker.track)
+    track_yearly = _awaited_of_kind("yearly")(ActivityTracker.track)
+    collapse_hourly = _awaited_of_kind("hourly")(ActivityTracker.collapse)
+    collapse_daily = _awaited_of_kind("daily")(ActivityTracker.collapse)
+    collapse_weekly = _awaited_of_kind("weekly")(ActivityTracker.collapse)
+    collapse_monthly = _awaited_of_kind("monthly")(ActivityTracker.collapse)
+    collapse_quarterly = _awaited_of_kind("quarterly")(ActivityTracker.collapse)
+    collapse_yearly = _awaited_of_kind("yearly")(ActivityTracker.collapse)
+    lookup_hourly = _awaited_of_kind("hourly")(ActivityTracker.lookup)
+    lookup_daily = _awaited_of_kind("daily")(ActivityTracker.lookup)
+    lookup_weekly = _awaited_of_kind("weekly")(ActivityTracker.lookup)
+    lookup_monthly = _awaited_of_kind("monthly")(ActivityTracker.lookup)
+    lookup_quarterly = _awaited_of_kind("quarterly")(ActivityTracker.lookup)
+    lookup_yearly = _awaited_of_kind("yearly")(ActivityTracker.lookup)
 
     def buffered(
         self,

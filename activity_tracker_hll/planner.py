@@ -108,8 +108,7 @@ class Planner:
 
     def described(self) -> str:
         """The settings, for people."""
-        zone = self.calendar.zone_name
-        return f"periods={list(self.periods or ())} buckets={list(self.buckets or ())} timezone={zone!r}"
+        return f"periods={self.periods} buckets={self.buckets} timezone={self.calendar.zone_name!r}"
 
     # Arguments
 

@@ -14,7 +14,6 @@ __all__ = ["of_kind"]
 
 T = TypeVar("T")
 S = TypeVar("S")
-A = TypeVar("A")
 P = ParamSpec("P")
 
 # The entry of the argument in a docstring, with the deeper lines that belong to it.
@@ -23,13 +22,13 @@ _ENTRY = re.compile(r"^( +)periods?: .*\n(?:\1 +.*\n)*", re.MULTILINE)
 
 def of_kind(
     kind: PeriodKind,
-) -> Callable[[Callable[Concatenate[S, A, P], T]], Callable[Concatenate[S, P], T]]:
+) -> Callable[[Callable[Concatenate[S, Any, P], T]], Callable[Concatenate[S, P], T]]:
     """Make a method of `period` or `periods` into one of this kind of period alone.
 
     In two steps, ``of_kind("daily")(lookup)``, as a decorator's: so type checkers keep a method's overloads.
     """
 
-    def shorten(method: Callable[Concatenate[S, A, P], T]) -> Callable[Concatenate[S, P], T]:
+    def shorten(method: Callable[Concatenate[S, Any, P], T]) -> Callable[Concatenate[S, P], T]:
         whole = signature(method)
         argument: Any = [kind] if "periods" in whole.parameters else kind
 

@@ -1,4 +1,4 @@
-"""Every public call from a user's side, with the type of its result: for type checkers, nothing here is run."""
+"""Every public call from a user's side, with the type of its result; nothing here is run."""
 
 # pyright: strict
 
@@ -40,14 +40,16 @@ def constructors() -> None:
     ActivityTracker([ActivityTracker.PERIOD_DAILY, "yearly"], host="localhost", port=6379, db=1, password="p")
     ActivityTracker(CHOSEN, buckets=["a", None], aggregate_buckets={"total": ("a", "b")}, timezone="UTC")
     ActivityTracker(buckets=(name for name in "ab"), week_start=6, timezone=dt.UTC, clock=lambda: 0.0)
-    ActivityTracker(["daily"], client=redis.Redis(), keep_sketches={"daily": dt.timedelta(62), "hourly": None})
+    ActivityTracker(
+        ["daily"], client=redis.Redis(), keep_sketches={"daily": dt.timedelta(62), "hourly": None}
+    )
     ActivityTracker(["daily"], shards=[{}, {"db": 1}], namespace="n", moved_limit=100, ssl=True)
-    ActivityTracker(["daily"], "embedded", path="/tmp/data", keep_sketches=dt.timedelta(90))
+    ActivityTracker(["daily"], "embedded", path="data", keep_sketches=dt.timedelta(90))
     ActivityTracker(backend="embedded", start_timeout=5.0, keep_sketches=None)
     ActivityTracker(backend="package.module.Class", namespace="n")
     ActivityTracker(["daily"], RedisBackend(host="localhost", anything=1))
     AsyncActivityTracker(["daily"], url="redis://localhost")
-    AsyncActivityTracker(backend="embedded", path="/tmp/data")
+    AsyncActivityTracker(backend="embedded", path="data")
     AsyncActivityTracker(backend=AsyncRedisBackend(host="localhost"), timezone="UTC")
 
 
