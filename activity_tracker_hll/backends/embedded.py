@@ -120,6 +120,17 @@ class EmbeddedServer:
             os.close(self._users)
             self._users = None
 
+    def check_shareable(self) -> None:
+        """Whether other processes can use the directory.
+
+        Raises:
+            ArgumentTypeError: it is a temporary one.
+        """
+        if self.temporary:
+            raise ArgumentTypeError(
+                "an embedded server without a path cannot be pickled: no other process can use it"
+            )
+
     def process_id(self) -> int:
         """The server's process id."""
         with redis.Redis(unix_socket_path=str(self.socket), socket_timeout=5) as client:
@@ -232,6 +243,10 @@ class EmbeddedBackend(RedisBackend):
             self.server.discard()
             raise
         self.server.open()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self.server.check_shareable()
+        return super().__reduce__()
 
     def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
         """See :meth:`.base.BaseBackend.execute`; a server that died is started again, with its data."""

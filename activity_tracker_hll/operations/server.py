@@ -260,7 +260,7 @@ def _about_data(entries: Sequence[Entry], due: Sequence[Entry], unexpiring: Sequ
     if unexpiring:
         first = f"{unexpiring[0].period.name} bucket {unexpiring[0].bucket or '(all)'}"
         yield (
-            f"{len(unexpiring)} collapsed sketches never expire, such as {first}: collapse gives them an end, or"
-            " says whose count was not made from its sketch; keep_sketches=None (--keep-sketches forever)"
+            f"{len(unexpiring)} collapsed sketches never expire, such as {first}: collapse gives them an end,"
+            " or says whose count was not made from its sketch; keep_sketches=None (--keep-sketches forever)"
             " says that this is meant"
         )
