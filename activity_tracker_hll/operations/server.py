@@ -248,6 +248,6 @@ def _about_data(entries: Sequence[Entry], due: Sequence[Entry], endless: Sequenc
     if endless:
         yield (
             f"{len(endless)} collapsed sketches never expire, such as {endless[0].period.name}"
-            f" bucket {endless[0].bucket!r}: collapse gives them an end, or says whose count was not made"
+            f" bucket {endless[0].bucket or '(all)'}: collapse gives them an end, or says whose count was not made"
             " from its sketch; keep_sketches=None (--keep-sketches forever) says that this is meant"
         )
