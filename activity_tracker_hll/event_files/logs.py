@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import apachelogs
@@ -15,6 +16,8 @@ LOG_FORMATS = {
     "vhost_common": apachelogs.VHOST_COMMON,
 }
 _BY_ITSELF = ("combined", "common")
+# Both hold a moment, and where there is none apachelogs takes quadratic time to find out.
+_MOMENT = re.compile(rb"\[\d\d/\w+/\d{4}:")
 _ALIASES = {
     "host": "remote_host",
     "ip": "remote_host",
@@ -51,7 +54,8 @@ class LogParser:
         """
         # The server writes other bytes as \xHH, nginx and others do not: make it so, apachelogs undoes it.
         text = line.decode("ascii", "backslashreplace").rstrip()
-        for place, parser in enumerate(self._parsers):
+        parsers = [] if self._guessed and not _MOMENT.search(line) else self._parsers
+        for place, parser in enumerate(parsers):
             try:
                 entry = parser.parse(text)
             except (apachelogs.InvalidEntryError, ValueError):
