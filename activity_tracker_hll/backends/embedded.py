@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from .. import arguments
 from ..errors import (
@@ -167,7 +169,9 @@ class EmbeddedServer:
         if not self.socket.exists():
             return False
         try:
-            with redis.Redis(unix_socket_path=str(self.socket), socket_timeout=1) as client:
+            # Tried again by _open, within its time; redis-py's own policy may take many times as long.
+            once = Retry(NoBackoff(), 0)
+            with redis.Redis(unix_socket_path=str(self.socket), socket_timeout=1, retry=once) as client:
                 return bool(client.ping())
         except (redis.ConnectionError, redis.TimeoutError):  # perhaps it is still loading its data
             return False

@@ -618,6 +618,7 @@ def test_an_outage_with_many_buckets_stays_within_its_bound(real_server):
     assert len(writer._append) == 100
 
 
+@pytest.mark.either_server
 def test_an_hour_of_outage_with_a_thousand_buckets(real_server):
     """Memory stays within what the README says: 48 KiB a bucket and period, and some for moves."""
     kinds, buckets = ("daily", "weekly", "monthly"), [f"b{n}" for n in range(1000)]
