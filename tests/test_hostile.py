@@ -10,8 +10,6 @@ import time
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import NOON, TODAY, YESTERDAY, raises
-from faults import Proxy
 
 from activity_tracker_hll import (
     ActivityTracker,
@@ -26,6 +24,9 @@ from activity_tracker_hll.cli.app import cli
 from activity_tracker_hll.hll import codec
 from activity_tracker_hll.hll.randomness import is_random, is_random_remainder
 from activity_tracker_hll.hll.registers import REGISTERS, empty, fold
+from helpers.errors import raises
+from helpers.faults import Proxy
+from helpers.moments import NOON, TODAY, YESTERDAY
 
 M, SEED = np.uint64(0xC6A4A7935BD1E995), 0xADC83B19
 INVERSE = np.uint64(pow(int(M), -1, 1 << 64))

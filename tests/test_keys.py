@@ -2,7 +2,6 @@ import random
 import string
 
 import pytest
-from conftest import YESTERDAY
 from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
@@ -11,6 +10,7 @@ from activity_tracker_hll.errors import ArgumentTypeError, ArgumentValueError
 from activity_tracker_hll.keys import Found, Keys, check_bucket
 from activity_tracker_hll.periods import Calendar
 from activity_tracker_hll.scripts import calls
+from helpers.moments import YESTERDAY
 
 bucket_names = st.text(
     st.characters(blacklist_categories=("Cc", "Cs"), blacklist_characters="{}"), min_size=1, max_size=50
@@ -155,7 +155,7 @@ def test_all_keys_of_a_bucket_and_period_share_one_slot():
         for call in (
             calls.call_unite(keys, temporary, b""),
             calls.call_write(keys, 5),
-            calls.call_collapse([(keys, "keep")], recount=False, look=False),
+            calls.call_collapse([(keys, "keep")], recount=False, inspect=False),
             calls.call_store([calls.Count(keys, calls.Readings(1, 1, 1, b"", b""), 1, "", "keep")]),
             calls.call_aggregate(keys, temporary, [], b"", "keep"),
             calls.call_store_union(keys, b"", 1, "", b"", "keep"),

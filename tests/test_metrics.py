@@ -3,10 +3,11 @@
 import asyncio
 
 import pytest
-from conftest import NOON, TODAY, raises
 
 from activity_tracker_hll import ArgumentTypeError
 from activity_tracker_hll.aio import AsyncActivityTracker
+from helpers.errors import raises
+from helpers.moments import NOON, TODAY
 
 pytest.importorskip("prometheus_client")
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import TODAY, YESTERDAY
 
 from activity_tracker_hll.backends.base import DEFAULT_KEEP
 from activity_tracker_hll.keys import BucketKeys
 from activity_tracker_hll.periods import PERIODS
+from helpers.moments import TODAY, YESTERDAY
 
 NAMES = [*PERIODS, "Hourly"]
 ROOT = Path(__file__).parents[1]

@@ -13,11 +13,8 @@ from functools import reduce
 
 import numpy as np
 import pytest
-from conftest import raises
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from test_bulk import BAD, CONTAINERS, INTEGERS, KINDS, MIXED, TEXT, bytes_of
-from test_hashing import folded, murmur
 
 from activity_tracker_hll import Estimate, HyperLogLog
 from activity_tracker_hll.bulk import CHUNK
@@ -28,6 +25,9 @@ from activity_tracker_hll.errors import (
     UnknownEncodingError,
 )
 from activity_tracker_hll.ids import IdEncoder
+from helpers.errors import raises
+from helpers.hashing import folded, murmur
+from helpers.ids import BAD, CONTAINERS, INTEGERS, KINDS, MIXED, TEXT, bytes_of
 
 T, V = ArgumentTypeError, ArgumentValueError
 IDS = st.lists(MIXED, max_size=12)

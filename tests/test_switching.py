@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pytest
 from activity_tracker.tracker import ActivityTracker as ExactTracker
-from conftest import TODAY, YESTERDAY, day
 
 import activity_tracker_hll.tracker
+from helpers.moments import TODAY, YESTERDAY, day
 
 MONTH = TODAY.replace(day=1)
 

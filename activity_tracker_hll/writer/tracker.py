@@ -11,17 +11,18 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import numpy as np
 
 from .. import arguments
 from ..backends.base import BaseBackend
 from ..errors import ArgumentTypeError, ArgumentValueError, WriterClosedError
-from ..ids import check_batch, encode
+from ..ids import Id, check_batch, encode
 from ..keys import check_bucket
+from ..periods import PeriodKind
 from ..planner import Planner
-from ..shorthands import of
+from ..shorthands import of_kind
 from . import lifecycle
 from .buckets import Limits
 from .buffer import Buffer
@@ -79,6 +80,17 @@ class BaseWriter:
         self._closed = False
         self._forked_from: lifecycle.ForkedFrom | None = None
         lifecycle.register(self)
+
+    def __repr__(self) -> str:
+        # Without the statistics: they take a lock, which may be held where this is called for.
+        return f"<{type(self).__name__} {'closed' if self._closed else 'open'} {self._planner.described()}>"
+
+    def __reduce__(self) -> NoReturn:
+        name = type(self).__name__
+        raise ArgumentTypeError(
+            f"a {name} cannot be pickled, as it holds events of this process: pickle its tracker, and call"
+            " buffered() in the other one"
+        )
 
     @property
     def statistics(self) -> Statistics:
@@ -146,7 +158,7 @@ class BaseWriter:
 
     def _track(
         self,
-        periods: Iterable[str] | None,
+        periods: Iterable[PeriodKind] | None,
         id: object,
         bucket: str | None,
         old_id: object,
@@ -201,11 +213,11 @@ class BufferedTracker(BaseWriter):
 
     def track(
         self,
-        periods: Iterable[str] | None = None,
+        periods: Iterable[PeriodKind] | None = None,
         *,
-        id: object = None,
+        id: Id | None = None,
         bucket: str | None = None,
-        old_id: object = None,
+        old_id: Id | None = None,
         old_bucket: str | None = None,
         date: dt.date | None = None,
         shard: int = 0,
@@ -234,8 +246,8 @@ class BufferedTracker(BaseWriter):
 
     def track_many(
         self,
-        ids: Iterable[object],
-        periods: Iterable[str] | None = None,
+        ids: Iterable[Id],
+        periods: Iterable[PeriodKind] | None = None,
         *,
         bucket: str | None = None,
         date: dt.date | None = None,
@@ -255,12 +267,12 @@ class BufferedTracker(BaseWriter):
             for id in plain:
                 self._track(periods, id, bucket, None, None, date, shard)
 
-    track_hourly = of(track, ["hourly"])
-    track_daily = of(track, ["daily"])
-    track_weekly = of(track, ["weekly"])
-    track_monthly = of(track, ["monthly"])
-    track_quarterly = of(track, ["quarterly"])
-    track_yearly = of(track, ["yearly"])
+    track_hourly = of_kind("hourly")(track)
+    track_daily = of_kind("daily")(track)
+    track_weekly = of_kind("weekly")(track)
+    track_monthly = of_kind("monthly")(track)
+    track_quarterly = of_kind("quarterly")(track)
+    track_yearly = of_kind("yearly")(track)
 
     def flush(self, timeout: float | None = None) -> Statistics:
         """Push everything that was tracked before, and wait until the server has it.

