@@ -15,7 +15,10 @@ import numpy as np
 
 from .errors import ArgumentTypeError, ArgumentValueError
 
-__all__ = ["MAX_ID_BYTES", "IdEncoder", "check_batch", "encode"]
+__all__ = ["MAX_ID_BYTES", "Id", "IdEncoder", "check_batch", "encode"]
+
+Id = str | bytes | int | UUID | np.integer[Any]
+"""What may stand for a user; numpy's strings are of it too. A bool may not, though it is an int."""
 
 MAX_ID_BYTES = 1024
 _ACCEPTED = "str, bytes, int or UUID"

@@ -12,14 +12,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from .errors import ArgumentTypeError, ArgumentValueError
 
-__all__ = ["LONGEST", "PERIODS", "Calendar", "Period", "Running", "check_kind"]
+__all__ = ["LONGEST", "PERIODS", "Calendar", "Period", "PeriodKind", "Running", "check_kind"]
 
-PERIODS = ("hourly", "daily", "weekly", "monthly", "quarterly", "yearly")
+PeriodKind = Literal["hourly", "daily", "weekly", "monthly", "quarterly", "yearly"]
+"""A kind of period."""
+
+PERIODS: tuple[PeriodKind, ...] = get_args(PeriodKind)
 
 LONGEST = {  # the longest a period of each kind can be
     "hourly": timedelta(hours=1),
@@ -40,7 +43,7 @@ _QUARTER_S = 900
 _FIRST_YEAR, _LAST_YEAR = 1000, 9998
 
 
-def check_kind(kind: object, argument: str = "period") -> str:
+def check_kind(kind: object, argument: str = "period") -> PeriodKind:
     """Check that a kind is one of :data:`PERIODS`.
 
     Raises:

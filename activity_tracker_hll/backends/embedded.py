@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from .. import arguments
 from ..errors import (
@@ -120,6 +122,17 @@ class EmbeddedServer:
             os.close(self._users)
             self._users = None
 
+    def check_shareable(self) -> None:
+        """Whether other processes can use the directory.
+
+        Raises:
+            ArgumentTypeError: it is a temporary one.
+        """
+        if self.temporary:
+            raise ArgumentTypeError(
+                "an embedded server without a path cannot be pickled: no other process can use it"
+            )
+
     def process_id(self) -> int:
         """The server's process id."""
         with redis.Redis(unix_socket_path=str(self.socket), socket_timeout=5) as client:
@@ -156,7 +169,9 @@ class EmbeddedServer:
         if not self.socket.exists():
             return False
         try:
-            with redis.Redis(unix_socket_path=str(self.socket), socket_timeout=1) as client:
+            # Tried again by _open, within its time; redis-py's own policy may take many times as long.
+            once = Retry(NoBackoff(), 0)
+            with redis.Redis(unix_socket_path=str(self.socket), socket_timeout=1, retry=once) as client:
                 return bool(client.ping())
         except (redis.ConnectionError, redis.TimeoutError):  # perhaps it is still loading its data
             return False
@@ -232,6 +247,10 @@ class EmbeddedBackend(RedisBackend):
             self.server.discard()
             raise
         self.server.open()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self.server.check_shareable()
+        return super().__reduce__()
 
     def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
         """See :meth:`.base.BaseBackend.execute`; a server that died is started again, with its data."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import apachelogs
@@ -15,6 +16,8 @@ LOG_FORMATS = {
     "vhost_common": apachelogs.VHOST_COMMON,
 }
 _DEFAULT_FORMATS = ("combined", "common")
+# Both hold a moment, and where there is none apachelogs takes quadratic time to find out.
+_TIMESTAMP = re.compile(rb"\[\d\d/\w+/\d{4}:")
 _ALIASES = {
     "host": "remote_host",
     "ip": "remote_host",
@@ -51,7 +54,8 @@ class LogParser:
         """
         # Apache writes bytes that are not ASCII as \xHH, which apachelogs decodes; nginx and others do not.
         text = line.decode("ascii", "backslashreplace").rstrip()
-        for index, parser in enumerate(self._parsers):
+        parsers = [] if self._is_default and not _TIMESTAMP.search(line) else self._parsers
+        for index, parser in enumerate(parsers):
             try:
                 entry = parser.parse(text)
             except (apachelogs.InvalidEntryError, ValueError):

@@ -258,8 +258,9 @@ def _about_data(entries: Sequence[Entry], due: Sequence[Entry], unexpiring: Sequ
             f" such as {stuck[0].period.name}: they are not counted"
         )
     if unexpiring:
+        first = f"{unexpiring[0].period.name} bucket {unexpiring[0].bucket or '(all)'}"
         yield (
-            f"{len(unexpiring)} collapsed sketches never expire, such as {unexpiring[0].period.name}"
-            f" bucket {unexpiring[0].bucket!r}: collapse gives them an end, or says whose count was not made"
-            " from its sketch; keep_sketches=None (--keep-sketches forever) says that this is meant"
+            f"{len(unexpiring)} collapsed sketches never expire, such as {first}: collapse gives them an end,"
+            " or says whose count was not made from its sketch; keep_sketches=None (--keep-sketches forever)"
+            " says that this is meant"
         )

@@ -120,6 +120,7 @@ def test_help_of_import_says_what_a_second_import_does():
     assert "are refused, and reported as late" in shown
 
 
+@pytest.mark.usefixtures("tracker")  # whose server stays from one command to the next
 def test_no_file_is_a_traceback(run, tmp_path):
     path = tmp_path / "lat.txt"
     path.write_bytes(b"us\xe9r time\na 2015-05-17\n")
@@ -429,7 +430,7 @@ def test_doctor_warns_of_a_dangerous_server(run, tracker):
         "maxmemory-policy allkeys-lru evicts any sketch when the memory is full",
         "no persistence",
         "1 collapsed sketches never expire, such as daily-20200101 bucket (all): collapse gives them an end",
-        "made from its sketch; --keep-sketches forever says that this is meant",
+        "made from its sketch; keep_sketches=None (--keep-sketches forever) says that this is meant",
         "1 raw sets of activity-tracker lie beside a count",
     ):
         assert warning in shown

@@ -1,0 +1,117 @@
+"""What is counted while others write: what was read is stored only if it is as it was read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from activity_tracker_hll.scripts import calls
+from helpers.moments import YESTERDAY
+
+Act = Callable[[Any], object]
+
+CHANGES: dict[str, tuple[Act, int]] = {
+    "nothing happens": (lambda other: None, 9),
+    "an id comes": (lambda other: other.track(id="new", bucket="a", date=YESTERDAY), 10),
+    "an id leaves": (lambda other: other.track(old_id=5, old_bucket="a", date=YESTERDAY), 8),
+    "an id comes back": (lambda other: other.track(id=0, bucket="a", date=YESTERDAY), 10),
+}
+
+
+def before(
+    monkeypatch: pytest.MonkeyPatch, tracker: Any, script: calls.Script, act: Callable[[], object]
+) -> list[Any]:
+    """Do something before the first call of a script; returns a list that is not empty once it was done."""
+    execute, done = tracker.backend.execute, []
+
+    def interrupted(commands: Sequence[Any], shard: int = 0) -> Any:
+        if not done and any(script.sha in command for command in commands):
+            done.append(act())
+        return execute(commands, shard)
+
+    monkeypatch.setattr(tracker.backend, "execute", interrupted)
+    return done
+
+
+@pytest.mark.parametrize("secret", [None, "pepper"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_bucket_with_moves_that_changed_since_it_was_read_is_read_again(
+    real_server, monkeypatch, change, secret
+):
+    tracker, other = (real_server.tracker(buckets=["a"], secret=secret) for _ in range(2))
+    tracker.track_many(range(10), bucket="a", date=YESTERDAY)
+    tracker.track(old_id=0, old_bucket="a", date=YESTERDAY)
+    act, count = CHANGES[change]
+    done = before(monkeypatch, tracker, calls.STORE, lambda: act(other))
+    assert [item.count for item in tracker.collapse()] == [count]
+    assert done
+
+
+def test_a_bucket_that_lost_its_sketch_since_it_was_read_is_not_counted_as_if_it_had_not(
+    real_server, monkeypatch
+):
+    """Without a secret all are read; what is stored is the server's own count of what is there then."""
+    tracker = real_server.tracker(buckets=["a"])
+    tracker.track_many(range(100), bucket="a", date=YESTERDAY)
+
+    def lose() -> None:
+        real_server.client.flushall()
+        tracker.track_many(range(10), bucket="a", date=YESTERDAY)
+
+    done = before(monkeypatch, tracker, calls.STORE, lose)
+    assert [item.count for item in tracker.collapse()] == [10]
+    assert done
+
+
+@pytest.mark.parametrize("secret", [None, "pepper"])
+@pytest.mark.parametrize("moves", [False, True])
+def test_an_older_union_is_not_stored_over_a_newer(real_server, monkeypatch, secret, moves):
+    """Two collapses at once: what the slower one had read is no longer the truth."""
+    union = {"t": ["a", "b"]}
+    slow, quick = (
+        real_server.tracker(
+            buckets=["a", "b"], aggregate_buckets=union, secret=secret, keep_sketches=timedelta(days=9)
+        )
+        for _ in range(2)
+    )
+    slow.track_many(range(10), bucket="a", date=YESTERDAY)
+    slow.track_many(range(5, 15), bucket="b", date=YESTERDAY)
+    if moves:
+        slow.track(old_id=0, old_bucket="a", date=YESTERDAY)
+
+    def overtake() -> None:
+        quick.track_many(range(100, 150), bucket="b", date=YESTERDAY)
+        quick.collapse()
+
+    script = calls.AGGREGATE if secret and not moves else calls.STORE_UNION
+    done = before(monkeypatch, slow, script, overtake)
+    slow.collapse()
+    assert done
+    [(_, counts)] = quick.lookup(start=YESTERDAY, buckets=["t", "a", "b"])
+    left = 1 if moves else 0
+    assert counts == {"t": 65 - left, "a": 10 - left, "b": 60}
+
+
+@pytest.mark.parametrize("secret", [None, "pepper"])
+@pytest.mark.parametrize("moves", [False, True])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_union_of_sources_that_change_meanwhile_is_made_again(
+    real_server, monkeypatch, secret, moves, change
+):
+    union = {"t": ["a", "b"]}
+    tracker, other = (
+        real_server.tracker(buckets=["a", "b"], aggregate_buckets=union, secret=secret) for _ in range(2)
+    )
+    tracker.track_many(range(10), bucket="a", date=YESTERDAY)
+    tracker.track_many(range(20, 30), bucket="b", date=YESTERDAY)
+    if moves:
+        tracker.track(old_id=0, old_bucket="a", date=YESTERDAY)
+    script = calls.AGGREGATE if secret and not moves else calls.STORE_UNION
+    act, count = CHANGES[change]
+    count += not moves and change != "an id comes back"
+    done = before(monkeypatch, tracker, script, lambda: act(other))
+    assert {item.bucket: item.count for item in tracker.collapse()} == {"a": count, "b": 10, "t": 10 + count}
+    assert done
