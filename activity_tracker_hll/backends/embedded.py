@@ -290,7 +290,7 @@ def _directory(path: object) -> Path:
 
 
 def _socket_path(directory: Path) -> Path:
-    """In the directory; under a short name elsewhere if the kernel's limit does not allow that."""
+    """The path of the socket: in the directory, or a short one elsewhere if the kernel requires that."""
     path = directory / "server.sock"
     if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
         return path
