@@ -70,7 +70,7 @@ def check_known(
     known_names = ", ".join(str(bucket) for bucket in known if bucket) or "none"
     for bucket in buckets:
         if bucket not in known:
-            raise ArgumentValueError(f"nothing is held of bucket {bucket!r} (there are: {known_names})")
+            raise ArgumentValueError(f"unknown bucket {bucket!r} (there are: {known_names})")
     for name, sources in aggregates.items():
         for source in sources:
             if source not in known:

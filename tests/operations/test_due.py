@@ -77,7 +77,7 @@ def test_aggregates_of_the_sources_that_are_there():
     [
         ("hll count", "hll count", False),
         ("hll count", "hll", True),  # which may have come later
-        ("hll count endless", "hll count", True),
+        ("hll count unexpiring", "hll count", True),
         ("hll count", "count", False),
     ],
 )
@@ -87,8 +87,8 @@ def test_an_aggregate_that_is_counted(total, source, is_called):
     assert found == ([(["daily-20200104"], ["a"], {"total": ("a",)})] if is_called else [])
 
 
-def test_endless_sketches_of_past_periods_only():
-    held = [entry(f"daily-{day}", "a", "hll", "count", "endless") for day in (20200104, 20260310)]
+def test_unexpiring_sketches_of_past_periods_only():
+    held = [entry(f"daily-{day}", "a", "hll", "count", "unexpiring") for day in (20200104, 20260310)]
     assert planned(held) == [(["daily-20200104"], ["a"], {})]
 
 
@@ -104,8 +104,8 @@ def test_an_aggregate_of_a_bucket_that_was_never_seen():
         ("hll", True),
         ("raw", True),
         ("hll count", False),
-        ("hll count endless", True),
-        ("count endless", False),
+        ("hll count unexpiring", True),
+        ("count unexpiring", False),
         ("raw hll count", True),
         ("raw count", False),
         ("count", False),

@@ -55,7 +55,7 @@ def collapse(
 
     Args:
         context: what operations are planned with.
-        periods: the periods, which must be over.
+        periods: the periods.
         buckets: the buckets to count.
         aggregates: the aggregates to count, each with its sources.
         recount: also count what was counted before.
