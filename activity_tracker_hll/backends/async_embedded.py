@@ -16,9 +16,9 @@ __all__ = ["AsyncEmbeddedBackend"]
 
 
 class AsyncEmbeddedBackend(AsyncRedisBackend):
-    """Keeps sketches in an embedded server; options as of :class:`~.embedded.EmbeddedBackend`.
+    """Keeps sketches in an embedded server; the options are those of :class:`~.embedded.EmbeddedBackend`.
 
-    The server is started when this is made, which takes some tenths of a second.
+    The server is started in the constructor, which takes a few tenths of a second.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class AsyncEmbeddedBackend(AsyncRedisBackend):
         self._closed = False
 
     async def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
-        """See :meth:`.base.BaseBackend.execute`; a server that has died is started again, on its file."""
+        """See :meth:`.base.BaseBackend.execute`; a server that died is started again, with its data."""
         if self._closed:
             raise EmbeddedServerError("the backend is closed")
         try:
@@ -45,6 +45,6 @@ class AsyncEmbeddedBackend(AsyncRedisBackend):
             return await super().execute(commands, shard)
 
     async def close(self) -> None:
-        """Leave the server, which ends after its last user."""
+        """Leave the server, which ends when its last user has left."""
         self._closed = True
         await super().close()

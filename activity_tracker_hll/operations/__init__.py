@@ -1,4 +1,4 @@
-"""What each operation asks of the server, and what it makes of the answers.
+"""Operations: what each asks of the server, and what it makes of the replies.
 
 No sockets, clocks or threads in here. An operation is a generator: it yields batches of commands,
 is sent their replies, and returns its result, so that one description serves every driver. A batch

@@ -1,4 +1,4 @@
-"""From sketches to counts, stored and live, and reading them."""
+"""Counting: from sketches to counts, stored or live, and reading stored counts."""
 
 from .collapse import Collapsed, collapse
 from .lookup import Row, lookup
