@@ -15,7 +15,10 @@ import numpy as np
 
 from .errors import ArgumentTypeError, ArgumentValueError
 
-__all__ = ["MAX_ID_BYTES", "IdEncoder", "check_batch", "encode"]
+__all__ = ["MAX_ID_BYTES", "Id", "IdEncoder", "check_batch", "encode"]
+
+Id = str | bytes | int | UUID | np.integer[Any]
+"""What can be an id; numpy's strings are included. A bool is an int, but is refused all the same."""
 
 MAX_ID_BYTES = 1024
 _ACCEPTED = "str, bytes, int or UUID"

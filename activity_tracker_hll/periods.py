@@ -12,14 +12,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from .errors import ArgumentTypeError, ArgumentValueError
 
-__all__ = ["LONGEST", "PERIODS", "Calendar", "Period", "Running", "check_kind"]
+__all__ = ["LONGEST", "PERIODS", "Calendar", "Period", "PeriodKind", "Running", "check_kind"]
 
-PERIODS = ("hourly", "daily", "weekly", "monthly", "quarterly", "yearly")
+PeriodKind = Literal["hourly", "daily", "weekly", "monthly", "quarterly", "yearly"]
+"""A kind of period."""
+
+PERIODS: tuple[PeriodKind, ...] = get_args(PeriodKind)
 
 LONGEST = {  # the longest a period of each kind can be
     "hourly": timedelta(hours=1),
@@ -40,7 +43,7 @@ _QUARTER_S = 900
 _FIRST_YEAR, _LAST_YEAR = 1000, 9998
 
 
-def check_kind(kind: object, argument: str = "period") -> str:
+def check_kind(kind: object, argument: str = "period") -> PeriodKind:
     """Check that a kind is one of :data:`PERIODS`.
 
     Raises:
@@ -222,10 +225,17 @@ class Calendar:
         ends = now + (period.next().start - local).total_seconds()
         return Running(period, ends, min(ends, (now // _QUARTER_S + 1) * _QUARTER_S))
 
-    def microseconds(self, value: datetime) -> int:
-        """Microseconds since 1970, at least 1, of an aware datetime or a naive one in the zone."""
+    def microseconds(self, value: datetime, argument: str = "date") -> int:
+        """Microseconds since 1970, at least 1, of an aware datetime or a naive one in the zone.
+
+        Raises:
+            ArgumentValueError: it is no moment, such as pandas' NaT.
+        """
         aware = value if value.tzinfo is not None else value.replace(tzinfo=self.zone)
-        return max(1, round(aware.timestamp() * 1_000_000))
+        try:
+            return max(1, round(aware.timestamp() * 1_000_000))
+        except (ValueError, OverflowError) as error:
+            raise ArgumentValueError(f"{argument} is no moment: {value!r}") from error
 
     def before(self, kind: str, moment: datetime, count: int) -> Iterator[Period]:
         """Up to `count` periods before the one that contains a naive wall-clock time, newest first."""

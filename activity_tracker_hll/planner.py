@@ -25,7 +25,7 @@ from .operations import (
     Examination,
     Imported,
     Operation,
-    Row,
+    RowWithGaps,
     Tracking,
     Wanted,
     collapse,
@@ -35,7 +35,7 @@ from .operations import (
     lookup,
 )
 from .operations.base import Aggregates
-from .periods import PERIODS, Calendar, check_kind
+from .periods import PERIODS, Calendar, PeriodKind, check_kind
 
 __all__ = ["Planner"]
 
@@ -61,7 +61,7 @@ class Planner:
         self,
         settings: BackendSettings,
         calendar: Calendar,
-        periods: tuple[str, ...] | None,
+        periods: tuple[PeriodKind, ...] | None,
         buckets: tuple[str | None, ...] | None,
         aggregates: Aggregates,
         clock: Callable[[], float],
@@ -106,9 +106,13 @@ class Planner:
         """The operation; before the first of a data set, settings are compared."""
         return self.data_set(shard).agreeing(operation, write=write)
 
+    def described(self) -> str:
+        """The settings, for people."""
+        return f"periods={self.periods} buckets={self.buckets} timezone={self.calendar.zone_name!r}"
+
     # Arguments
 
-    def kinds(self, periods: Iterable[str] | None) -> tuple[str, ...]:
+    def kinds(self, periods: Iterable[PeriodKind] | None) -> tuple[PeriodKind, ...]:
         """Kinds of period, given or by default.
 
         Raises:
@@ -160,8 +164,8 @@ class Planner:
         """When an event was, if that is said; and microseconds since 1970, if it is said to the second."""
         if date is None:
             return None, None
-        stamp = self.calendar.microseconds(date) if isinstance(date, datetime) else None
-        return self._moment(date, kinds), stamp
+        moment = self._moment(date, kinds)
+        return moment, self.calendar.microseconds(date, "date") if isinstance(date, datetime) else None
 
     def _moment(self, date: dt.date, kinds: Sequence[str]) -> datetime:
         return self.calendar.moment(date, "date", needs_hour="hourly" in kinds)
@@ -173,7 +177,7 @@ class Planner:
 
     def track(
         self,
-        periods: Iterable[str] | None,
+        periods: Iterable[PeriodKind] | None,
         id: object,
         bucket: str | None,
         old_id: object,
@@ -189,7 +193,7 @@ class Planner:
     def track_many(
         self,
         ids: object,
-        periods: Iterable[str] | None,
+        periods: Iterable[PeriodKind] | None,
         bucket: str | None,
         date: dt.date | None,
         shard: int,
@@ -203,7 +207,7 @@ class Planner:
     def import_events(
         self,
         events: object,
-        periods: Iterable[str] | None,
+        periods: Iterable[PeriodKind] | None,
         progress: Callable[[int], object] | None,
         shard: int,
     ) -> Operation[Imported]:
@@ -213,15 +217,16 @@ class Planner:
                 f"events must be an iterable of (id, bucket, datetime), got {type(events).__name__}"
             )
         kinds = self.kinds(periods)
+        arguments.check_callable(progress, "progress")
         return self._tracking.import_events(self.data_set(shard), kinds, events, progress, self.clock)
 
     def collapse(
         self,
-        periods: Iterable[str] | None,
+        periods: Iterable[PeriodKind] | None,
         date: dt.date | None,
         max_periods: int,
-        buckets: Iterable[str | None] | None,
-        aggregate_buckets: Mapping[str, Sequence[str | None]] | None,
+        buckets: arguments.Buckets | None,
+        aggregate_buckets: arguments.AggregateBuckets | None,
         *,
         recount: bool,
     ) -> Operation[list[Collapsed]]:
@@ -231,22 +236,23 @@ class Planner:
         moment = self._now() if date is None else self._moment(date, kinds)
         arguments.integer(max_periods, "max_periods", minimum=1)
         past = [period for kind in kinds for period in self.calendar.before(kind, moment, max_periods)]
-        known = self.buckets or ((None,) if buckets is None else None)
-        others = None if known is None else [bucket for bucket in known if bucket not in chosen]
+        # Without a list of its own a tracker does not know what other buckets there are.
+        others = None if self.buckets is None else [bucket for bucket in self.buckets if bucket not in chosen]
         return collapse(self.context, past, chosen, aggregates, bool(recount), others)
 
     def collapse_due(
         self,
-        periods: Iterable[str] | None,
+        periods: Iterable[PeriodKind] | None,
         date: dt.date | None,
         max_periods: int | None,
-        buckets: Iterable[str | None] | None,
-        aggregate_buckets: Mapping[str, Sequence[str | None]] | None,
+        buckets: arguments.Buckets | None,
+        aggregate_buckets: arguments.AggregateBuckets | None,
         *,
         recount: bool,
         progress: Callable[[int, int], object] | None,
     ) -> Operation[list[Collapsed]]:
         """See :meth:`.ActivityTracker.collapse_due`."""
+        arguments.check_callable(progress, "progress")
         aggregates = (
             self.aggregates if aggregate_buckets is None else arguments.aggregates(aggregate_buckets, None)
         )
@@ -254,6 +260,7 @@ class Planner:
             kinds=() if periods is None else self.kinds(periods),
             buckets=() if buckets is None else arguments.bucket_list(buckets),
             aggregates=aggregates,
+            strict=aggregate_buckets is not None,
             recount=bool(recount),
             date=None if date is None else self.calendar.moment(date, "date"),
             max_periods=None
@@ -268,14 +275,14 @@ class Planner:
 
     def lookup(
         self,
-        period: str | None,
+        period: PeriodKind | None,
         start: dt.date | None,
         end: dt.date | None,
-        buckets: Iterable[str | None] | None,
+        buckets: arguments.Buckets | None,
         *,
         live: bool,
         missing: int | None,
-    ) -> Operation[list[Row]]:
+    ) -> Operation[list[RowWithGaps]]:
         """See :meth:`.ActivityTracker.lookup`."""
         kind = self._kind(period)
         first, last = self._range(kind, start, end, running=live)
@@ -289,7 +296,7 @@ class Planner:
         """See :meth:`.ActivityTracker.inventory`."""
         return inventory(self.context)
 
-    def _kind(self, period: str | None) -> str:
+    def _kind(self, period: PeriodKind | None) -> PeriodKind:
         if period is not None:
             return check_kind(period)
         if self.periods is None or len(self.periods) != 1:
@@ -312,11 +319,11 @@ class Planner:
 
     def _chosen(
         self,
-        buckets: Iterable[str | None] | None,
-        aggregate_buckets: Mapping[str, Sequence[str | None]] | None,
+        buckets: arguments.Buckets | None,
+        aggregate_buckets: arguments.AggregateBuckets | None,
     ) -> tuple[tuple[str | None, ...], Aggregates]:
         """The buckets and aggregates a call is about: its own, else the tracker's."""
-        chosen = (arguments.bucket_list(buckets) if buckets else None) or self.buckets
+        chosen = (None if buckets is None else arguments.bucket_list(buckets)) or self.buckets
         if aggregate_buckets is not None:
             aggregates = arguments.aggregates(aggregate_buckets, chosen)
         elif buckets is None:

@@ -15,7 +15,7 @@ from . import bulk, estimates
 from .errors import ArgumentTypeError
 from .hll import codec, estimators, randomness, registers
 from .hll.hashing import hash_one
-from .ids import IdEncoder
+from .ids import Id, IdEncoder
 
 __all__ = ["HyperLogLog"]
 
@@ -39,11 +39,11 @@ class HyperLogLog:
     __slots__ = ("_registers",)
     __hash__ = None  # type: ignore[assignment]  # it can change
 
-    def __init__(self, ids: Iterable[object] = ()) -> None:
+    def __init__(self, ids: Iterable[Id] = ()) -> None:
         self._registers = registers.empty()
         self.update(ids)
 
-    def add(self, id: object) -> None:
+    def add(self, id: Id) -> None:
         """Add one id.
 
         Args:
@@ -54,7 +54,7 @@ class HyperLogLog:
         """
         registers.fold_one(self._registers, hash_one(_ENCODER.one(id)))
 
-    def update(self, ids: Iterable[object]) -> None:
+    def update(self, ids: Iterable[Id]) -> None:
         """Add many ids, or none of them if one is bad.
 
         Args:
@@ -172,7 +172,7 @@ class HyperLogLog:
 def _registers_of(sketch: object, argument: str) -> registers.Registers:
     if not isinstance(sketch, HyperLogLog):
         raise ArgumentTypeError(f"{argument} must be a HyperLogLog, got {sketch!r:.60}")
-    return sketch._registers  # they are nobody's business but this module's
+    return sketch._registers  # of this class itself
 
 
 def _set_attributes(sketch: HyperLogLog, attributes: dict[str, Any]) -> None:

@@ -26,7 +26,7 @@ import redis
 from rich.console import Console
 from rich.table import Table
 
-from activity_tracker_hll import ActivityTracker, __version__
+from activity_tracker_hll import ActivityTracker, PeriodKind, __version__
 from activity_tracker_hll.backends.embedded import EmbeddedServer
 from activity_tracker_hll.errors import ActivityTrackerError
 
@@ -147,7 +147,7 @@ def serve(kind: str, *packages: str) -> Iterator[Server]:
         embedded.close()
 
 
-def tracker(server: Server, periods: Sequence[str] = ("daily",), **settings: Any) -> ActivityTracker:
+def tracker(server: Server, periods: Iterable[PeriodKind] = ("daily",), **settings: Any) -> ActivityTracker:
     """A tracker of this library on the server, over TCP like all contestants."""
     return ActivityTracker(periods, "redis", host=HOST, port=server.port, **settings)
 

@@ -23,6 +23,8 @@ from _common import HOST, Server, axes, options, save_json, serve, show, table, 
 from activity_tracker.tracker import ActivityTracker as ExactTracker
 from rich.table import Table
 
+from activity_tracker_hll import PeriodKind
+
 OURS, EXACT, PLAIN = "activity-tracker-hll", "activity-tracker", "plain"
 BUCKET = "site"
 # The sets of activity-tracker keep the usual name; a tracker of ours in that namespace would count them.
@@ -132,7 +134,7 @@ def exact_tracker(server: Server, periods: Sequence[str] = ("daily",)) -> Any:
     return ExactTracker(periods, "redis", host=HOST, port=server.port)
 
 
-def track(server: Server, sizes: Sizes, periods: Sequence[str], target: float) -> Contest:
+def track(server: Server, sizes: Sizes, periods: Sequence[PeriodKind], target: float) -> Contest:
     """One event a call, in the running period."""
     ours, exact = tracker(server, periods, namespace=NAMESPACE), exact_tracker(server, periods)
     ids, client = make_ids(sizes.calls), server.client

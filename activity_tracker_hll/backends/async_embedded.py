@@ -34,6 +34,10 @@ class AsyncEmbeddedBackend(AsyncRedisBackend):
         self._twin = self._embedded = server
         self._closed = False
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        self._embedded.server.check_shareable()
+        return super().__reduce__()
+
     async def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
         """See :meth:`.base.BaseBackend.execute`; a server that died is started again, with its data."""
         if self._closed:

@@ -45,7 +45,6 @@ class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._all_options = options
         self._twin: BaseBackend | None = None
         self._turns: dict[int, asyncio.Semaphore] = {}
         self._loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
@@ -85,10 +84,10 @@ class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
 
     def blocking(self) -> BaseBackend:
         """See the base class; it has connections of its own, unless clients were handed in."""
-        if not all(map(self.is_own, range(len(self._shards)))) or self._all_options.get("redis_client"):
+        if not all(map(self.is_own, range(len(self._shards)))) or self._arguments[1].get("redis_client"):
             return super().blocking()
         if self._twin is None:
-            self._twin = RedisBackend(**self._all_options)
+            self._twin = RedisBackend(**self._arguments[1])
         return self._twin
 
     def leave_to_parent(self) -> None:

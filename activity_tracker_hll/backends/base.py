@@ -9,15 +9,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self, TypeVar
 
-from ..arguments import duration, integer
+from ..arguments import duration, integer, picklable
 from ..errors import ArgumentValueError, BackendError
 from ..ids import IdEncoder
 from ..keys import DEFAULT_NAMESPACE, Keys
-from ..periods import LONGEST, PERIODS, check_kind
+from ..periods import LONGEST, PERIODS, PeriodKind, check_kind
 
 __all__ = ["DEFAULT_KEEP", "BackendSettings", "BaseBackend", "Command", "Keep", "Reply", "Shared"]
+
+S = TypeVar("S")
 
 Command = tuple[str | bytes | float, ...]
 """One server command: its name and arguments. Scripts are sent as EVALSHA."""
@@ -25,10 +27,10 @@ Command = tuple[str | bytes | float, ...]
 Reply = bytes | int | float | bool | None | list[object] | dict[object, object] | set[object] | BackendError
 """What the server replied, with strings as bytes; a BackendError if the command failed."""
 
-Keep = timedelta | Mapping[str, timedelta | None] | None
+Keep = timedelta | Mapping[PeriodKind, timedelta | None] | None
 """How long sketches are kept: one duration for all kinds of period, or one for each kind; None = for ever."""
 
-DEFAULT_KEEP: Mapping[str, timedelta] = {
+DEFAULT_KEEP: Mapping[PeriodKind, timedelta] = {
     "hourly": timedelta(days=8),
     "daily": timedelta(days=62),
     "weekly": timedelta(weeks=26),
@@ -58,6 +60,13 @@ class BackendSettings:
         ArgumentTypeError, ArgumentValueError: naming the setting and what was expected.
     """
 
+    _arguments: tuple[tuple[Any, ...], dict[str, Any]]
+
+    def __new__(cls, *positional: Any, **options: Any) -> Self:  # noqa: D102 (the class says)
+        backend = super().__new__(cls)
+        backend._arguments = positional, options  # of this class itself
+        return backend
+
     def __init__(
         self,
         *,
@@ -76,6 +85,19 @@ class BackendSettings:
             "moved_limit": moved_limit,
             "keep_sketches": dict(self._keep),
         }
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} namespace={self.keys.namespace!r}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the constructor's arguments; another process makes its own backend from them.
+
+        Raises:
+            ArgumentTypeError: an argument, such as a client with its connections, cannot be pickled.
+        """
+        positional, options = self._arguments
+        checked = {name: picklable(value, name) for name, value in options.items()}
+        return _reconstructed, (type(self), positional, checked)
 
     def keep_of(self, kind: str) -> timedelta | None:
         """How long sketches of a kind of period are kept after its end; None = for ever.
@@ -100,11 +122,15 @@ class BackendSettings:
         integer(shard, "shard", minimum=0)
 
 
+def _reconstructed(cls: type[S], positional: tuple[Any, ...], options: dict[str, Any]) -> S:
+    return cls(*positional, **options)
+
+
 def _check_keep(given: object) -> dict[str, timedelta | None]:
     """Check keep_sketches, and return a duration for each kind of period."""
     if not isinstance(given, Mapping):
         return dict.fromkeys(PERIODS, None if given is None else duration(given, "keep_sketches"))
-    by_kind: dict[str, timedelta | None] = dict(DEFAULT_KEEP)
+    by_kind: dict[str, timedelta | None] = {kind: DEFAULT_KEEP[kind] for kind in PERIODS}
     for kind, keep in given.items():
         argument = f"keep_sketches[{kind!r}]"
         by_kind[check_kind(kind, argument)] = None if keep is None else duration(keep, argument)

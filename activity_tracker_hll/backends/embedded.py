@@ -122,6 +122,17 @@ class EmbeddedServer:
             os.close(self._users)
             self._users = None
 
+    def check_shareable(self) -> None:
+        """Check that other processes can use the directory.
+
+        Raises:
+            ArgumentTypeError: it is a temporary one.
+        """
+        if self.temporary:
+            raise ArgumentTypeError(
+                "an embedded server without a path cannot be pickled: no other process can use it"
+            )
+
     def process_id(self) -> int:
         """The server's process id."""
         with redis.Redis(unix_socket_path=str(self.socket), socket_timeout=5) as client:
@@ -158,7 +169,7 @@ class EmbeddedServer:
         if not self.socket.exists():
             return False
         try:
-            # Tried again by _open, within its time; redis-py's own policy may take many times as long.
+            # _open retries, within its time limit; redis-py's own retries may take many times as long.
             once = Retry(NoBackoff(), 0)
             with redis.Redis(unix_socket_path=str(self.socket), socket_timeout=1, retry=once) as client:
                 return bool(client.ping())
@@ -237,6 +248,10 @@ class EmbeddedBackend(RedisBackend):
             raise
         self.server.open()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        self.server.check_shareable()
+        return super().__reduce__()
+
     def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
         """See :meth:`.base.BaseBackend.execute`; a server that died is started again, with its data."""
         if self._closed:
@@ -275,7 +290,7 @@ def _directory(path: object) -> Path:
 
 
 def _socket_path(directory: Path) -> Path:
-    """In the directory; under a short name elsewhere if the kernel's limit does not allow that."""
+    """The path of the socket: in the directory, or a short one elsewhere if the kernel requires that."""
     path = directory / "server.sock"
     if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
         return path

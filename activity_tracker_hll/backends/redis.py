@@ -63,6 +63,10 @@ class RedisSettings(BackendSettings):
             self.client(shard)
         _backends.add(self)
 
+    def __repr__(self) -> str:
+        addresses = ", ".join(_address(self.client(shard)) for shard in range(len(self._shards)))
+        return f"<{type(self).__name__} {addresses} namespace={self.keys.namespace!r}>"
+
     def client(self, shard: int = 0) -> Any:
         """The client of a shard.
 
@@ -245,6 +249,17 @@ def _exchange_once(connection: Any, batch: Batch) -> None:
             except Exception as error:  # noqa: BLE001 (raised again, unless it is a reply)
                 batch.failed(error)
     batch.end()
+
+
+def _address(client: Any) -> str:
+    """The address of a client, without the password that its own repr may show."""
+    pool = client.connection_pool
+    options = getattr(pool, "connection_kwargs", {})
+    if "path" in options:
+        return f"{options['path']}/{options.get('db', 0)}"
+    if "host" in options:
+        return f"{options['host']}:{options.get('port', 6379)}/{options.get('db', 0)}"
+    return str(getattr(pool, "service_name", type(client).__name__))
 
 
 def _leave_to_parent() -> None:

@@ -16,8 +16,8 @@ LOG_FORMATS = {
     "vhost_common": apachelogs.VHOST_COMMON,
 }
 _DEFAULT_FORMATS = ("combined", "common")
-# Both contain a date and time; without one, apachelogs may take minutes to find that a line does not match.
-_TIME = re.compile(rb"\[\d\d/\w+/\d{4}:")
+# Both formats have a timestamp; on a line without one, apachelogs takes quadratic time.
+_TIMESTAMP = re.compile(rb"\[\d\d/\w+/\d{4}:")
 _ALIASES = {
     "host": "remote_host",
     "ip": "remote_host",
@@ -54,7 +54,7 @@ class LogParser:
         """
         # Apache writes bytes that are not ASCII as \xHH, which apachelogs decodes; nginx and others do not.
         text = line.decode("ascii", "backslashreplace").rstrip()
-        parsers = [] if self._is_default and not _TIME.search(line) else self._parsers
+        parsers = [] if self._is_default and not _TIMESTAMP.search(line) else self._parsers
         for index, parser in enumerate(parsers):
             try:
                 entry = parser.parse(text)

@@ -6,7 +6,7 @@ is one round trip.
 """
 
 from .base import Context, Operation, run, run_awaiting
-from .counting import Collapsed, Row, collapse, lookup
+from .counting import Collapsed, Row, RowWithGaps, collapse, lookup
 from .data_set import DataSet
 from .due import Wanted, collapse_due
 from .inventory import Entry, inventory
@@ -23,6 +23,7 @@ __all__ = [
     "Imported",
     "Operation",
     "Row",
+    "RowWithGaps",
     "Tracking",
     "Wanted",
     "collapse",

@@ -14,6 +14,7 @@ from inspect import iscoroutinefunction
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from ..errors import ArgumentTypeError
+from ..ids import Id
 
 __all__ = ["Activity", "Identify", "Recorder", "Writer"]
 
@@ -33,9 +34,9 @@ class Activity(NamedTuple):
         old_bucket: the bucket of old_id.
     """
 
-    id: object
+    id: Id | None
     bucket: str | None = None
-    old_id: object = None
+    old_id: Id | None = None
     old_bucket: str | None = None
 
 
@@ -46,7 +47,9 @@ Identify = Callable[[R], tuple[Any, ...] | None]
 class Writer(Protocol):
     """What the adapters need of a writer, asynchronous or not."""
 
-    def track(self, *, id: object, bucket: str | None, old_id: object, old_bucket: str | None) -> object:
+    def track(
+        self, *, id: Id | None, bucket: str | None, old_id: Id | None, old_bucket: str | None
+    ) -> object:
         """Record an event without waiting."""
 
     def flush(self) -> Any:

@@ -10,6 +10,7 @@ import click
 from ...errors import CollapseError
 from ...keys import check_bucket
 from ...operations import Collapsed
+from ...periods import PeriodKind
 from ..display import console, count_cell, named, progress_bar, table
 from ..options import DATE, aggregate_option, bucket_option, period_option
 from ..settings import Settings
@@ -35,7 +36,7 @@ Failure = tuple[str, str | None, Exception]
 def collapse(
     settings: Settings,
     *,
-    periods: tuple[str, ...],
+    periods: tuple[PeriodKind, ...],
     date: dt.date | None,
     max_periods: int | None,
     buckets: tuple[str, ...],

@@ -16,6 +16,7 @@ from rich.console import Console
 from ...errors import BackendError
 from ...estimates import Estimate
 from ...operations.base import items
+from ...periods import PeriodKind
 from ...tracker import ActivityTracker
 from ..display import console, count_cell, progress_bar, spark, table
 from ..settings import Settings
@@ -23,7 +24,7 @@ from ..traffic import ANONYMOUS, MEMBERS, SITES, Exact, Traffic, Visits
 
 __all__ = ["demo"]
 
-_PERIODS = ("daily", "monthly")
+_PERIODS: tuple[PeriodKind, ...] = ("daily", "monthly")
 _AGGREGATES = {"all sites": SITES, "everyone": (MEMBERS, ANONYMOUS)}
 _BUCKETS = (*SITES, MEMBERS, ANONYMOUS)
 _SHOWN = (*SITES, "all sites", MEMBERS, ANONYMOUS, "everyone")
@@ -55,10 +56,8 @@ def demo(settings: Settings, *, days: int, users: int, seed: int) -> None:
         tracker.collapse(
             _PERIODS, date=end_of_all, max_periods=days, buckets=_BUCKETS, aggregate_buckets=_AGGREGATES
         )
-        daily, monthly = (
-            _counts(tracker, kind, start, end)
-            for kind, start in (("daily", first), ("monthly", first.replace(day=1)))
-        )
+        daily = _counts(tracker, "daily", first, end)
+        monthly = _counts(tracker, "monthly", first.replace(day=1), end)
     for name, sources in _AGGREGATES.items():
         exact.unite(name, sources)
     display.print(
@@ -132,7 +131,7 @@ def _track(tracker: ActivityTracker, traffic: Traffic, days: int, exact: Exact) 
                     )
 
 
-def _counts(tracker: ActivityTracker, kind: str, start: date, end: date) -> _Counts:
+def _counts(tracker: ActivityTracker, kind: PeriodKind, start: date, end: date) -> _Counts:
     rows = tracker.lookup(kind, start=start, end=end, buckets=_SHOWN)
     return {(day, bucket): count for day, counts in rows for bucket, count in counts.items() if bucket}
 

@@ -16,6 +16,7 @@ from ...event_files.logs import LogParser
 from ...event_files.readers import FORMATS, Event, FieldError, Layout, read
 from ...keys import check_bucket
 from ...operations import Imported
+from ...periods import PeriodKind
 from ..display import console, progress_bar
 from ..options import period_option
 from ..settings import Settings
@@ -48,7 +49,7 @@ __all__ = ["import_"]
 @period_option("Kind of period to count in; can be repeated.", ("daily", "monthly"))
 @click.pass_obj
 def import_(
-    settings: Settings, /, *, files: tuple[str, ...], periods: tuple[str, ...], **layout: Any
+    settings: Settings, /, *, files: tuple[str, ...], periods: tuple[PeriodKind, ...], **layout: Any
 ) -> None:
     """Count the events in FILES, or in standard input: access logs, CSV, TSV, JSON lines, also gzipped.
 

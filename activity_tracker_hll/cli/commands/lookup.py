@@ -13,8 +13,9 @@ import click
 from rich.console import Console
 
 from ...keys import check_bucket
-from ...operations import Entry, Row
+from ...operations import Entry, RowWithGaps
 from ...operations.due import buckets_of, check_known, is_due
+from ...periods import PeriodKind
 from ...tracker import ActivityTracker
 from ..display import console, count_cell, named, spark, table
 from ..options import DATE, PERIOD, aggregate_option, bucket_option
@@ -39,7 +40,7 @@ _COLUMN_WIDTH = 20
 def lookup(  # click passes each option as an argument of its own
     settings: Settings,
     *,
-    kind: str,
+    kind: PeriodKind,
     start: dt.date | None,
     end: dt.date | None,
     buckets: tuple[str, ...],
@@ -61,7 +62,7 @@ def lookup(  # click passes each option as an argument of its own
         for bound, name in ((start, "start"), (end, "end"))
     )
     unions = dict(aggregates)
-    rows: list[Row] = []
+    rows: list[RowWithGaps] = []
     with settings.tracker(aggregate_buckets=unions or None) as tracker:
         inventory = tracker.inventory()
         check_known((), unions, inventory)
@@ -82,12 +83,12 @@ def lookup(  # click passes each option as an argument of its own
 
 def _rows(
     tracker: ActivityTracker,
-    kind: str,
+    kind: PeriodKind,
     entries: Sequence[Entry],
     bounds: tuple[dt.datetime | None, dt.datetime | None],
     buckets: Sequence[str | None],
     live: bool,
-) -> list[Row]:
+) -> list[RowWithGaps]:
     start, end = bounds
     if start is None and end is None:
         start, end = entries[0].period.start, max(entry.period.next().start for entry in entries)
@@ -101,7 +102,7 @@ def _rows(
     return tracker.lookup(kind, start=start, end=end, buckets=buckets, missing=None, live=live)
 
 
-def _records(kind: str, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+def _records(kind: str, rows: Sequence[RowWithGaps]) -> Iterator[dict[str, Any]]:
     for date, counts in rows:
         if all(count is None for count in counts.values()):
             continue
@@ -118,7 +119,7 @@ def _write_csv(records: Iterator[dict[str, Any]]) -> None:
     writer.writerows(records)
 
 
-def _show(display: Console, kind: str, buckets: Sequence[str | None], rows: Sequence[Row]) -> None:
+def _show(display: Console, kind: str, buckets: Sequence[str | None], rows: Sequence[RowWithGaps]) -> None:
     filled = [row for row in rows if any(count is not None for count in row[1].values())]
     if not filled:
         display.print(f"No {kind} counts.")

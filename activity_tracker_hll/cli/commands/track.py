@@ -6,6 +6,7 @@ import datetime as dt
 
 import click
 
+from ...periods import PeriodKind
 from ..options import DATE, period_option
 from ..settings import Settings
 
@@ -25,7 +26,7 @@ def track(
     *,
     id: str | None,
     bucket: str | None,
-    periods: tuple[str, ...],
+    periods: tuple[PeriodKind, ...],
     old_id: str | None,
     old_bucket: str | None,
     date: dt.date | None,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 from itertools import chain
-from typing import Any
 
 from ...backends.base import Command
 from ...errors import BackendDataError
@@ -14,10 +13,13 @@ from ...periods import Period
 from ..base import Aggregates, Context, Operation, batched, number, unwrap, unwrap_of
 from .live import LiveTarget, count_live
 
-__all__ = ["Row", "lookup"]
+__all__ = ["Row", "RowWithGaps", "lookup"]
 
-Row = tuple[date, dict[str | None, Any]]
-"""(first day, or for an hour its datetime; {bucket: Estimate, or what stands for absent data})"""
+Row = tuple[date, dict[str | None, Estimate]]
+"""(first day, or for an hour its datetime; {bucket: count})"""
+
+RowWithGaps = tuple[date, dict[str | None, Estimate | None]]
+"""A :data:`Row` in which None stands for absent data."""
 
 _COUNTS_PER_BATCH = 20_000
 _KEYS_PER_COMMAND = 4000
@@ -31,15 +33,15 @@ def lookup(
     missing: int | None,
     live: bool,
     aggregates: Aggregates,
-) -> Operation[list[Row]]:
+) -> Operation[list[RowWithGaps]]:
     """A row for each period, in the order given.
 
     Raises:
         BackendResponseError: a stored count or a sketch that makes no sense, by name.
     """
     absent = None if missing is None else Estimate(missing)
-    rows: list[Row] = []
-    uncounted: list[tuple[dict[str | None, Any], LiveTarget]] = []
+    rows: list[RowWithGaps] = []
+    uncounted: list[tuple[dict[str | None, Estimate | None], LiveTarget]] = []
     for batch in batched(periods, max(1, _COUNTS_PER_BATCH // max(1, len(buckets)))):
         for period, counts in zip(batch, (yield from _stored(context, batch, buckets)), strict=True):
             rows.append((period.date, counts))

@@ -187,3 +187,15 @@ def test_an_aggregate_that_cannot_be_counted_does_not_keep_others_from_it():
     )
     with raises(BackendError, "'all'", "at most 6"):
         tracker.lookup(start=YESTERDAY, buckets=["all"], live=True)
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_a_bucket_that_bears_the_name_of_an_aggregate_is_not_deleted(server, raw):
+    server.tracker().track_many(range(50), bucket="all", date=YESTERDAY)
+    tracker = server.tracker(buckets=["a", "b"], aggregate_buckets={"all": ["a", "b"]})
+    tracker.track(id=1, bucket="a", date=YESTERDAY)
+    if raw:
+        server.client.sadd(f"active:{YNAME}:raw:b", 1)
+    with raises(CollapseError, "'all'", "ids are tracked in a bucket of this name"):
+        tracker.collapse()
+    assert server.tracker().collapse(buckets=["all"])[0].count == 50

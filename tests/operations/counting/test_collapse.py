@@ -268,3 +268,18 @@ def test_a_sketch_under_a_secret_is_not_handed_out(real_server, monkeypatch):
         abs(done[name] - n) < 4 * done[name].stderr for name, n in (("a", 1e4), ("b", 1e4), ("t", 2e4))
     )
     assert max(len(repr(part)) for part in sent) < 1000
+
+
+@pytest.mark.parametrize("aggregates", [{}, {"t": ["a"]}])
+def test_a_count_that_was_made_elsewhere_is_not_lost_to_a_late_raw_id(server, aggregates):
+    tracker = server.tracker(buckets=["a"])
+    tracker.track_many(range(10), bucket="a", date=YESTERDAY)
+    server.client.set(f"active:{YNAME}:a", 1000)  # activity-tracker counted its own
+    server.client.sadd(f"active:{YNAME}:raw:a", "late")
+    for _ in range(2):
+        with raises(CollapseError, "the stored count, 1000, was not made from the sketch at hand"):
+            tracker.collapse(aggregate_buckets=aggregates)
+        assert server.client.get(f"active:{YNAME}:a") == b"1000"
+        assert server.client.scard(f"active:{YNAME}:raw:a") == 1
+    server.client.delete(f"active:{YNAME}:a")  # as the message says
+    assert {item.count for item in tracker.collapse(aggregate_buckets=aggregates)} == {11}
