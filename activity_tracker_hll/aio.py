@@ -12,10 +12,11 @@ from types import TracebackType
 from typing import Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar, cast
 
 from .backends.async_base import AsyncBaseBackend
+from .base_tracker import BaseTracker
 from .operations import Examination, Operation, run_awaiting
 from .periods import PeriodKind
 from .shorthands import of_kind
-from .tracker import ActivityTracker, BaseTracker
+from .tracker import ActivityTracker
 from .writer import BaseWriter, BufferedTracker, Statistics
 
 __all__ = ["AsyncActivityTracker", "AsyncBufferedTracker"]
