@@ -246,8 +246,9 @@ def _about_data(entries: Sequence[Entry], due: Sequence[Entry], endless: Sequenc
             f" such as {stuck[0].period.name}: they are not counted"
         )
     if endless:
+        first = f"{endless[0].period.name} bucket {endless[0].bucket or '(all)'}"
         yield (
-            f"{len(endless)} collapsed sketches never expire, such as {endless[0].period.name}"
-            f" bucket {endless[0].bucket or '(all)'}: collapse gives them an end, or says whose count was not made"
-            " from its sketch; keep_sketches=None (--keep-sketches forever) says that this is meant"
+            f"{len(endless)} collapsed sketches never expire, such as {first}: collapse gives them an end, or"
+            " says whose count was not made from its sketch; keep_sketches=None (--keep-sketches forever) says"
+            " that this is meant"
         )

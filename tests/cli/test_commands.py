@@ -429,7 +429,7 @@ def test_doctor_warns_of_a_dangerous_server(run, tracker):
         "maxmemory-policy allkeys-lru evicts any sketch when the memory is full",
         "no persistence",
         "1 collapsed sketches never expire, such as daily-20200101 bucket (all): collapse gives them an end",
-        "made from its sketch; --keep-sketches forever says that this is meant",
+        "made from its sketch; keep_sketches=None (--keep-sketches forever) says that this is meant",
         "1 raw sets of activity-tracker lie beside a count",
     ):
         assert warning in shown
