@@ -103,6 +103,9 @@ class Estimate(int):
         Simulated for 95 % and plain counts, 20,000 times, each number of ids up to 2500: it covers 93-98 %
         from 300 ids on, 95 % on the average, 95-100 % below. Of a suspect count anything from 0 to 2^63 - 1.
 
+        Args:
+            confidence: chance that the interval holds the true count, between 0 and 1.
+
         Raises:
             ArgumentTypeError, ArgumentValueError: confidence is not a number between 0 and 1.
         """

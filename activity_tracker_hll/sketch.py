@@ -44,7 +44,10 @@ class HyperLogLog:
         self.update(ids)
 
     def add(self, id: object) -> None:
-        """Add one id: str, bytes, int or UUID; 7, "7" and b"7" are one id.
+        """Add one id.
+
+        Args:
+            id: str, bytes, int or UUID; 7, "7" and b"7" are one id.
 
         Raises:
             ArgumentTypeError, ArgumentValueError: something else, an empty id or one over 1 KiB.
@@ -69,6 +72,9 @@ class HyperLogLog:
 
     def merge(self, *others: HyperLogLog) -> None:
         """Add everything that is in other sketches: the union.
+
+        Args:
+            others: sketches, which stay as they are.
 
         Raises:
             ArgumentTypeError: not a HyperLogLog.
@@ -102,8 +108,11 @@ class HyperLogLog:
     def difference(self, moved: HyperLogLog) -> estimates.Estimate:
         """How many ids are in this sketch and not in another, all of whose ids are in this one too.
 
-        More accurate than the difference of two counts. For ids that are in the other sketch only,
-        unite the two first: ``(a | b).difference(b)``.
+        More accurate than the difference of two counts. Where the other sketch may hold ids that are not in
+        this one, unite the two first: ``(a | b).difference(b)``.
+
+        Args:
+            moved: the other sketch.
 
         Raises:
             ArgumentTypeError: not a HyperLogLog.
@@ -120,6 +129,9 @@ class HyperLogLog:
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
         """The sketch that Redis or Valkey stored.
+
+        Args:
+            data: what `GET` returns.
 
         Raises:
             ArgumentTypeError: not bytes.

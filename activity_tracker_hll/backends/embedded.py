@@ -195,7 +195,7 @@ class EmbeddedBackend(RedisBackend):
         executable: another server program, such as a redis-server.
         start_timeout: seconds to wait for the server to start.
 
-    All other options: see :class:`~.redis.RedisBackend`, except addresses.
+    All other options are those of :class:`~.redis.RedisBackend`, except addresses.
 
     Raises:
         EmbeddedServerError, MissingExtraError: see :class:`EmbeddedServer`.

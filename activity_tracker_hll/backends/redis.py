@@ -139,8 +139,8 @@ class RedisBackend(RedisSettings, BaseBackend):
             the `shard` argument of each call.
         redis_client: what makes a client from connection options, as in activity-tracker.
 
-    namespace, secret, moved_limit, keep_sketches: see :class:`~.base.BaseBackend`. Any other option
-    (password, username, ssl...) is handed to the client's constructor.
+    The settings that belong to the data, such as `secret`, are those of :class:`~.base.BackendSettings`. Any
+    other option (password, username, ssl...) is handed to the client's constructor.
 
     Raises:
         ArgumentTypeError, ArgumentValueError: naming the option and what was expected.
