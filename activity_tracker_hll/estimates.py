@@ -80,7 +80,7 @@ class Estimate(int):
 
     @property
     def suspect(self) -> bool:
-        """Whether the registers are not such as random ids leave behind: someone has chosen ids, it seems.
+        """Whether the registers are not such as random ids leave behind, as if someone had chosen the ids.
 
         Of a million buckets of random ids, 9 at most are suspected. Not to be suspected proves nothing: who
         imitates the registers of random ids is not seen. A ``secret`` keeps ids from being chosen at all.

@@ -69,7 +69,7 @@ class Period:
 
     @property
     def date(self) -> date:
-        """What a lookup reports: the first day; for an hour the datetime it begins."""
+        """What a lookup reports, the first day; of an hour the datetime at which it begins."""
         return self.start if self.kind == "hourly" else self.start.date()
 
     def next(self) -> Period:

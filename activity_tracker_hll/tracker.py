@@ -139,8 +139,8 @@ class ActivityTracker(BaseTracker[BaseBackend]):
             periods: kinds of period; None = the tracker's.
             id: str, bytes, int or UUID; 7, "7" and b"7" are one id.
             bucket: the bucket the id is in; None = the unnamed bucket.
-            old_id, old_bucket: what the id and its bucket were until now: the old id is moved to the new one.
-                With id=None it is only removed.
+            old_id: what the id was until now: it is moved. With id=None it is only removed.
+            old_bucket: the bucket it was in.
             date: date or datetime of the event; None = now. Hourly periods need a datetime. Where an id is
                 active in a bucket and leaves it at one datetime, it counts as active: give the later event a
                 later one.
@@ -285,7 +285,7 @@ class ActivityTracker(BaseTracker[BaseBackend]):
             shard: the data set, by its place in the backend's `shards` option.
 
         Returns:
-            What was stored: (period, bucket, count) each.
+            A (period, bucket, count) for each count that was stored.
 
         Raises:
             CollapseError: some buckets failed, all others are collapsed.
@@ -326,7 +326,7 @@ class ActivityTracker(BaseTracker[BaseBackend]):
             shard: the data set, by its place in the backend's `shards` option.
 
         Returns:
-            What was stored: (period, bucket, count) each.
+            A (period, bucket, count) for each count that was stored.
 
         Raises:
             CollapseError: some buckets failed, all others are collapsed.
@@ -364,8 +364,8 @@ class ActivityTracker(BaseTracker[BaseBackend]):
             shard: the data set, by its place in the backend's `shards` option.
 
         Returns:
-            (date, {bucket: :class:`~.estimates.Estimate`}) for each period; the date is its first
-            day, for hours a datetime.
+            A row for each period, ``(date, {bucket: count})``: the date is its first day, for hours a
+            datetime; a count is an :class:`~.estimates.Estimate`.
 
         Raises:
             ArgumentTypeError, ArgumentValueError: among them a start after the end.

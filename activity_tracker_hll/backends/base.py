@@ -22,13 +22,13 @@ from ..periods import LONGEST, PERIODS, check_kind
 __all__ = ["DEFAULT_KEEP", "BackendSettings", "BaseBackend", "Command", "Keep", "Reply", "Shared"]
 
 Command = tuple[str | bytes | float, ...]
-"""One server command: its name and arguments. Scripts are sent as EVALSHA."""
+"""A server command, by its name and arguments. Scripts are sent as EVALSHA."""
 
 Reply = bytes | int | float | bool | None | list[object] | dict[object, object] | set[object] | BackendError
 """What the server answered, strings as bytes; a BackendError stands where a command failed."""
 
 Keep = timedelta | Mapping[str, timedelta | None] | None
-"""How long sketches are kept: one for all kinds of period, or by kind; None = for ever."""
+"""How long sketches are kept, all kinds of period or each kind of its own; None = for ever."""
 
 DEFAULT_KEEP: Mapping[str, timedelta] = {
     "hourly": timedelta(days=8),

@@ -19,7 +19,8 @@ class Entry:
     """What the server holds of one bucket in one period.
 
     Attributes:
-        period, bucket: which.
+        period: which period.
+        bucket: which bucket; None = the unnamed one.
         parts: of ``count`` (collapsed), ``stderr`` (its standard error), ``hll`` (sketch), ``moved``,
             ``moves`` (ids that moved) and ``raw`` (a set of activity-tracker).
     """

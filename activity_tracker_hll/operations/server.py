@@ -27,7 +27,16 @@ _UNKNOWN = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What a server says of itself; "unknown" or None where it does not."""
+    """What a server says of itself; "unknown" or None where it does not.
+
+    Attributes:
+        product: name and version.
+        role: ``"master"``, or what a replica calls itself.
+        policy: its ``maxmemory-policy``.
+        limit: its ``maxmemory`` in bytes; 0 = none.
+        used: bytes of memory in use.
+        persistence: how it keeps data over a restart; ``"none"`` if it does not.
+    """
 
     product: str
     role: str
@@ -103,6 +112,7 @@ class Forecast:
     """Memory of the sketches of one kind of period.
 
     Attributes:
+        kind: the kind of period.
         sketches: how many there are.
         mean: bytes of one, measured on a sample.
         per_period: sketches a period, of late.

@@ -29,7 +29,8 @@ class Activity(NamedTuple):
     Attributes:
         id: str, bytes, int or UUID.
         bucket: where it counts; None = the unnamed bucket.
-        old_id, old_bucket: it was these until now, and is moved. With old_id=None nothing is moved.
+        old_id: what the id was until now: it is moved. None = nothing is moved.
+        old_bucket: the bucket it was in.
     """
 
     id: object

@@ -215,8 +215,8 @@ class BufferedTracker(BaseWriter):
             periods: kinds of period; None = the tracker's.
             id: str, bytes, int or UUID; 7, "7" and b"7" are one id.
             bucket: the bucket the id is in; None = the unnamed bucket.
-            old_id, old_bucket: what the id and its bucket were until now: the old id is moved to the new one.
-                With id=None it is only removed.
+            old_id: what the id was until now: it is moved. With id=None it is only removed.
+            old_bucket: the bucket it was in.
             date: date or datetime of the event; None = now. Hourly periods need a datetime.
             shard: the data set, by its place in the backend's `shards` option.
 

@@ -17,7 +17,7 @@ from .live import Wanted, count_live
 __all__ = ["Row", "lookup"]
 
 Row = tuple[date, dict[str | None, Any]]
-"""(first day, or for an hour its datetime; {bucket: Estimate, or what stands for absent data})"""
+"""The first day of a period, of an hour its datetime; and the counts by bucket, or what stands for none."""
 
 _COUNTS_PER_BATCH = 20_000
 _KEYS_PER_COMMAND = 4000
