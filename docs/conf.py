@@ -19,6 +19,7 @@ release = version = __version__
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_click"]
 exclude_patterns = ["_build"]
 highlight_language = "none"
+smartquotes = False  # of options and Python
 
 html_theme = "furo"
 html_title = project
