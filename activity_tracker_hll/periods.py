@@ -195,7 +195,12 @@ class Calendar:
             raise ArgumentValueError(f"{argument} is out of range: {value!r}") from error
 
     def containing(self, kind: str, moment: datetime) -> Period:
-        """The period of this kind that contains a naive moment."""
+        """The period of this kind that contains a moment.
+
+        Args:
+            kind: one of :data:`PERIODS`.
+            moment: naive, in the calendar's zone.
+        """
         start = datetime(moment.year, moment.month, moment.day)
         if kind == "hourly":
             start = start.replace(hour=moment.hour)

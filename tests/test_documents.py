@@ -2,7 +2,9 @@
 
 import gzip
 import hashlib
+import inspect
 import json
+import pydoc
 import re
 import shutil
 from pathlib import Path
@@ -164,6 +166,33 @@ def test_files_that_the_architecture_names_are_there():
     assert len(named) > 40, "the names were not found"
     package = ROOT / "activity_tracker_hll"
     assert not [name for name in named if not list(package.rglob(name.rstrip("/")))]
+
+
+def of_the_reference():
+    """Classes and methods that the reference shows; but for classes with (), which users do not make."""
+    shown = {}
+    for page in sorted((ROOT / "docs" / "reference").glob("*.rst")):
+        directives = re.findall(r"autoclass:: ([\w.]+)(\(\))?\n((?:   .*\n)*)", page.read_text("utf-8"))
+        for name, not_made, options in directives:
+            kind = pydoc.locate(name)
+            if not not_made:
+                shown[name] = kind
+            members = re.search(r":members:((?:.|\n)*?)(?:\n   :|\Z)", options)
+            listed = re.findall(r"\w+", members[1]) if members else []
+            for member in listed or (vars(kind) if members else ()):
+                if not member.startswith("_") and inspect.isroutine(getattr(kind, member)):
+                    shown[f"{name}.{member}"] = getattr(kind, member)
+    return shown
+
+
+@pytest.mark.parametrize("name", of_the_reference())
+def test_every_argument_is_described(name):
+    call = inspect.unwrap(of_the_reference()[name])
+    found = inspect.signature(call).parameters.values()
+    wanted = {one.name for one in found if one.name != "self" and one.kind is not one.VAR_KEYWORD}
+    _, _, arguments = inspect.getdoc(call).partition("s:\n")  # Args or Attributes
+    described = re.findall(r"^ +((?:\w+, )*\w+): ", arguments, re.MULTILINE)
+    assert wanted <= {argument for line in described for argument in line.split(", ")}
 
 
 @pytest.mark.parametrize("secret", [None, "pepper"])

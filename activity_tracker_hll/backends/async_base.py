@@ -17,15 +17,24 @@ _POLL_S = 0.5
 
 
 class AsyncBaseBackend(BackendSettings, ABC):
-    """Runs commands for :class:`.AsyncActivityTracker`; settings as of :class:`.BackendSettings`."""
+    """Runs commands for :class:`.AsyncActivityTracker`; settings as of :class:`.BackendSettings`.
+
+    Args:
+        namespace, secret, moved_limit, keep_sketches: see :class:`~.base.BackendSettings`.
+    """
 
     @abstractmethod
     async def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
-        """As of :class:`.BaseBackend`. A call that is cancelled leaves nothing half-read behind."""
+        """Run commands as a :class:`.BaseBackend` does; a call that is cancelled leaves nothing half-read.
+
+        Args:
+            commands: at least one command.
+            shard: the data set, by its place in the `shards` option.
+        """
 
     @abstractmethod
     async def close(self) -> None:
-        """As of :class:`.BaseBackend`."""
+        """Give back connections and processes; the backend cannot be used after it."""
 
     def blocking(self) -> BaseBackend:
         """The same data for the threads of a writer; closed together with this backend.

@@ -19,6 +19,9 @@ class AsyncEmbeddedBackend(AsyncRedisBackend):
     """Keeps sketches in an embedded server; options as of :class:`~.embedded.EmbeddedBackend`.
 
     The server is started when this is made, which takes some tenths of a second.
+
+    Args:
+        path, executable, start_timeout: see :class:`~.embedded.EmbeddedBackend`.
     """
 
     def __init__(

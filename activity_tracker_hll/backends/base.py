@@ -118,6 +118,9 @@ class BaseBackend(BackendSettings, ABC):
 
     It works in a forked child without being told: there it waits for no lock that a thread of the parent may
     have held, and leaves the parent's connections alone.
+
+    Args:
+        namespace, secret, moved_limit, keep_sketches: see :class:`BackendSettings`.
     """
 
     @abstractmethod

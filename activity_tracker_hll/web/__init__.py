@@ -47,7 +47,11 @@ class Writer(Protocol):
     """What the adapters use of a writer, be it of a tracker or of an asynchronous one."""
 
     def track(self, *, id: object, bucket: str | None, old_id: object, old_bucket: str | None) -> object:
-        """Record an event without waiting."""
+        """Record an event without waiting.
+
+        Args:
+            id, bucket, old_id, old_bucket: see :class:`Activity`.
+        """
 
     def flush(self) -> Any:
         """Push what was recorded; may have to be awaited."""

@@ -37,6 +37,9 @@ class ActivityMiddleware(MiddlewareMixin):  # type: ignore[misc]  # Django has n
       signed in now; the cookie of the session is that from before, as signing in gives the session a new key.
       It may use the database, also under ASGI.
 
+    Args:
+        get_response: what Django hands to its middleware.
+
     Raises:
         ImproperlyConfigured: naming the setting.
     """
