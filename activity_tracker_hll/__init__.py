@@ -21,7 +21,9 @@ from .errors import (
     WriterClosedError,
 )
 from .estimates import Estimate
-from .operations import Collapsed, Entry, Imported
+from .ids import Id
+from .operations import Collapsed, Entry, Examination, Imported, Row, RowWithGaps
+from .periods import PeriodKind
 from .sketch import HyperLogLog
 from .tracker import ActivityTracker
 from .writer import BufferedTracker, Statistics
@@ -46,11 +48,16 @@ __all__ = [
     "EmbeddedServerError",
     "Entry",
     "Estimate",
+    "Examination",
     "HyperLogLog",
+    "Id",
     "Imported",
     "LateEventError",
     "MalformedSketchError",
     "MissingExtraError",
+    "PeriodKind",
+    "Row",
+    "RowWithGaps",
     "SettingsMismatchError",
     "Statistics",
     "UnknownEncodingError",

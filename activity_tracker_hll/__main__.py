@@ -1,6 +1,6 @@
-"""The entry point of the command line: finds out whether its optional packages are there, and runs it.
+"""The entry point of the command line: checks that its optional packages are installed, and runs it.
 
-Nothing of click, rich or the command line is imported before :func:`main` is called.
+Neither click, rich nor the command line is imported before :func:`main` is called.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ def main() -> None:
         command = _command()
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
-                # A terminal that cannot show a character is no reason for a traceback.
+                # A character that a terminal cannot show is no reason for a traceback.
                 stream.reconfigure(errors="backslashreplace")
         command(prog_name=PROGRAM)
     except MissingExtraError as error:
         sys.stderr.write(f"Error: {error}\n")
         sys.exit(2)
-    except KeyboardInterrupt:  # before there was a command that could say more
+    except KeyboardInterrupt:  # before there was a command that could report it
         sys.exit(_INTERRUPTED)
 
 

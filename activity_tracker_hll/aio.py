@@ -13,7 +13,8 @@ from typing import Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar, cast
 
 from .backends.async_base import AsyncBaseBackend
 from .operations import Examination, Operation, run_awaiting
-from .shorthands import of
+from .periods import PeriodKind
+from .shorthands import of_kind
 from .tracker import ActivityTracker, BaseTracker
 from .writer import BaseWriter, BufferedTracker, Statistics
 
@@ -33,6 +34,22 @@ def _awaited(
         return await cast("Any", call)(self, *args, **kwargs)  # type: ignore[no-any-return]
 
     return awaited
+
+
+def _awaited_of_kind(
+    kind: PeriodKind,
+) -> Callable[
+    [Callable[Concatenate[ActivityTracker, Any, P], T]],
+    Callable[Concatenate[AsyncActivityTracker, P], Coroutine[Any, Any, T]],
+]:
+    """A shorthand, see :func:`.of_kind`, for asyncio. In one step, else pyright takes no overloads."""
+
+    def shorten(
+        call: Callable[Concatenate[ActivityTracker, Any, P], T],
+    ) -> Callable[Concatenate[AsyncActivityTracker, P], Coroutine[Any, Any, T]]:
+        return _awaited(of_kind(kind)(call))
+
+    return shorten
 
 
 class _Done:
@@ -112,24 +129,24 @@ class AsyncActivityTracker(BaseTracker[AsyncBaseBackend]):
         operation = self._planner.examine(shard)
         return await run_awaiting(operation, lambda batch: self._backend.execute(batch, shard))
 
-    track_hourly = of(track, ["hourly"])
-    track_daily = of(track, ["daily"])
-    track_weekly = of(track, ["weekly"])
-    track_monthly = of(track, ["monthly"])
-    track_quarterly = of(track, ["quarterly"])
-    track_yearly = of(track, ["yearly"])
-    collapse_hourly = of(collapse, ["hourly"])
-    collapse_daily = of(collapse, ["daily"])
-    collapse_weekly = of(collapse, ["weekly"])
-    collapse_monthly = of(collapse, ["monthly"])
-    collapse_quarterly = of(collapse, ["quarterly"])
-    collapse_yearly = of(collapse, ["yearly"])
-    lookup_hourly = of(lookup, "hourly")
-    lookup_daily = of(lookup, "daily")
-    lookup_weekly = of(lookup, "weekly")
-    lookup_monthly = of(lookup, "monthly")
-    lookup_quarterly = of(lookup, "quarterly")
-    lookup_yearly = of(lookup, "yearly")
+    track_hourly = _awaited_of_kind("hourly")(ActivityTracker.track)
+    track_daily = _awaited_of_kind("daily")(ActivityTracker.track)
+    track_weekly = _awaited_of_kind("weekly")(ActivityTracker.track)
+    track_monthly = _awaited_of_kind("monthly")(ActivityTracker.track)
+    track_quarterly = _awaited_of_kind("quarterly")(ActivityTracker.track)
+    track_yearly = _awaited_of_kind("yearly")(ActivityTracker.track)
+    collapse_hourly = _awaited_of_kind("hourly")(ActivityTracker.collapse)
+    collapse_daily = _awaited_of_kind("daily")(ActivityTracker.collapse)
+    collapse_weekly = _awaited_of_kind("weekly")(ActivityTracker.collapse)
+    collapse_monthly = _awaited_of_kind("monthly")(ActivityTracker.collapse)
+    collapse_quarterly = _awaited_of_kind("quarterly")(ActivityTracker.collapse)
+    collapse_yearly = _awaited_of_kind("yearly")(ActivityTracker.collapse)
+    lookup_hourly = _awaited_of_kind("hourly")(ActivityTracker.lookup)
+    lookup_daily = _awaited_of_kind("daily")(ActivityTracker.lookup)
+    lookup_weekly = _awaited_of_kind("weekly")(ActivityTracker.lookup)
+    lookup_monthly = _awaited_of_kind("monthly")(ActivityTracker.lookup)
+    lookup_quarterly = _awaited_of_kind("quarterly")(ActivityTracker.lookup)
+    lookup_yearly = _awaited_of_kind("yearly")(ActivityTracker.lookup)
 
     def buffered(
         self,
@@ -206,12 +223,12 @@ class AsyncBufferedTracker(BaseWriter):
 
     track = _awaitable(BufferedTracker.track)
     track_many = _awaitable(BufferedTracker.track_many)
-    track_hourly = of(track, ["hourly"])
-    track_daily = of(track, ["daily"])
-    track_weekly = of(track, ["weekly"])
-    track_monthly = of(track, ["monthly"])
-    track_quarterly = of(track, ["quarterly"])
-    track_yearly = of(track, ["yearly"])
+    track_hourly = _awaitable(BufferedTracker.track_hourly)
+    track_daily = _awaitable(BufferedTracker.track_daily)
+    track_weekly = _awaitable(BufferedTracker.track_weekly)
+    track_monthly = _awaitable(BufferedTracker.track_monthly)
+    track_quarterly = _awaitable(BufferedTracker.track_quarterly)
+    track_yearly = _awaitable(BufferedTracker.track_yearly)
 
     async def flush(self, timeout: float | None = None) -> Statistics:  # noqa: ASYNC109 (as of the other writer)
         """Push everything that was tracked before, and wait until the server has it.

@@ -5,16 +5,48 @@ Each returns the value to use, or raises an error that names the argument and wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import pickle
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from math import inf
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from .errors import ArgumentTypeError, ArgumentValueError
 from .keys import check_bucket
-from .periods import check_kind
+from .periods import PeriodKind, check_kind
 
-__all__ = ["aggregates", "bucket_list", "duration", "integer", "kinds", "seconds"]
+__all__ = [
+    "AggregateBuckets",
+    "Buckets",
+    "aggregates",
+    "bucket_list",
+    "duration",
+    "integer",
+    "kinds",
+    "picklable",
+    "seconds",
+]
+
+
+T = TypeVar("T")
+
+
+class _Names(Protocol):
+    """Names of buckets, but in a str: that is iterable too, and its letters would be taken for names.
+
+    Type checkers tell by ``in``, which a list answers for any object and a str for a str alone.
+    """
+
+    def __iter__(self) -> Iterator[str | None]: ...
+
+    def __contains__(self, value: object, /) -> bool: ...
+
+
+Buckets = _Names | Iterator[str | None]
+"""A list, tuple, set, iterator... of buckets; None in it is the unnamed bucket."""
+
+AggregateBuckets = Mapping[str, Buckets]
+"""Names of aggregates, and the buckets each unites."""
 
 
 def integer(value: object, argument: str, *, minimum: int, maximum: float = inf) -> int:
@@ -46,7 +78,18 @@ def duration(value: object, argument: str) -> timedelta:
     return value
 
 
-def kinds(periods: object, argument: str = "periods") -> tuple[str, ...]:
+def picklable(value: T, argument: str) -> T:
+    """What can be handed to another process."""
+    try:
+        pickle.dumps(value)
+    except Exception as error:
+        raise ArgumentTypeError(
+            f"{argument} cannot be pickled, nor can a tracker with it ({type(value).__name__})"
+        ) from error
+    return value
+
+
+def kinds(periods: object, argument: str = "periods") -> tuple[PeriodKind, ...]:
     """Distinct kinds of period, in the order given."""
     return tuple(dict.fromkeys(check_kind(kind, argument) for kind in _items(periods, argument)))
 

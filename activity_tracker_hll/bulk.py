@@ -1,8 +1,7 @@
-"""Hashes of many ids at once: the counterpart of ids.py for batches.
+"""Hashes of many ids at once: the counterpart of :mod:`.ids` for batches.
 
-What is an id, and its bytes, is decided in :mod:`.ids`. Here the common kinds of batch are taken
-together, with numpy, and whatever is not common or not valid is handed back to that module, an id at
-a time.
+What counts as an id, and its bytes, is decided in :mod:`.ids`. Here the common kinds of batch are hashed as a
+whole, with numpy; uncommon or invalid ones are handed to that module, one id at a time.
 """
 
 from __future__ import annotations
@@ -22,67 +21,72 @@ from .ids import MAX_ID_BYTES, IdEncoder, check_batch
 __all__ = ["CHUNK", "Hashes", "all_hashes", "hashes", "hashes_of_bytes"]
 
 CHUNK = 20_480
-"""Ids hashed together: the arrays of a step fit in the processor's second cache."""
+"""Ids hashed together: the arrays of a step fit in the processor's second-level cache."""
 
 _JOINED_BYTES = 512 * 1024
 _SHORTEST_CHUNK = 1024
 _PADDING = "\0" * SLACK
 _END = "\n" + _PADDING
 _SEPARATOR = ord("\n")
-_COUNTED = (list, tuple, set, frozenset, range, np.ndarray)  # others may only guess their length
+_WITH_LENGTH = (list, tuple, set, frozenset, range, np.ndarray)  # the len() of others may be wrong
 
-# glibc takes a large block from the system page by page, and gives it back at once, unless the process
-# gave back a larger one before. This one is never touched; all batches of lists take half the time after it.
+# glibc gets a large block from the system page by page, and returns it as soon as it is freed, unless a
+# larger block was freed before. This one is never touched, but after it, batches of lists take half the time.
 _raise_threshold_of_malloc = np.empty(2 << 20, np.uint8)
 del _raise_threshold_of_malloc
 
 
 def hashes(encoder: IdEncoder, ids: object, argument: str = "ids") -> Iterator[Hashes]:
-    """Hashes of ids, chunk by chunk, in their order; an iterator is consumed once.
+    """The hashes of ids, chunk by chunk, in order; an iterator is consumed once.
 
-    Each array is overwritten when the next is asked for.
+    Each array is overwritten when the next one is asked for.
+
+    Args:
+        encoder: encodes ids, with a secret if it has one.
+        ids: the ids, as callers give them.
+        argument: the argument's name, for errors.
 
     Raises:
-        ArgumentTypeError, ArgumentValueError: naming the place of the first bad id.
+        ArgumentTypeError, ArgumentValueError: a bad id, naming its index.
     """
     batch = check_batch(ids, argument)
-    hasher = Hasher(min(CHUNK, len(batch)) if isinstance(batch, _COUNTED) else CHUNK)
-    done = 0
+    hasher = Hasher(min(CHUNK, len(batch)) if isinstance(batch, _WITH_LENGTH) else CHUNK)
+    first = 0
     for chunk in _chunks(batch):
-        yield _of_chunk(hasher, encoder, chunk, argument, done)
-        done += len(chunk)
+        yield _hash_chunk(hasher, encoder, chunk, argument, first)
+        first += len(chunk)
 
 
 def all_hashes(encoder: IdEncoder, ids: Sized) -> Hashes:
-    """Hashes of ids, all at once; see :func:`hashes`."""
+    """The hashes of ids in one array, shape (n,); see :func:`hashes`."""
     result = np.empty(len(ids), np.uint64)
-    done = 0
+    filled = 0
     for chunk in hashes(encoder, ids):
-        result[done : done + len(chunk)] = chunk
-        done += len(chunk)
+        result[filled : filled + len(chunk)] = chunk
+        filled += len(chunk)
     return result
 
 
 def hashes_of_bytes(encoded: Sequence[bytes]) -> Hashes:
-    """Hashes of ids as they are sent: encoded, and under the secret if there is one."""
-    return _of_bytes(Hasher(len(encoded)), encoded)
+    """The hashes of ids as they are sent: encoded, and hashed with the secret if there is one."""
+    return _hash_bytes(Hasher(len(encoded)), encoded)
 
 
-def _of_chunk(hasher: Hasher, encoder: IdEncoder, chunk: Any, argument: str, first: int) -> Hashes:
-    """Of a list or array of up to CHUNK ids, the first of which stands at that place."""
+def _hash_chunk(hasher: Hasher, encoder: IdEncoder, chunk: Any, argument: str, first: int) -> Hashes:
+    """Hash a list or array of up to CHUNK ids; `first` is the index of the first one, for errors."""
     if not encoder.has_secret:
-        found = _of_array(hasher, chunk) if isinstance(chunk, np.ndarray) else _of_list(hasher, chunk)
-        if found is not None:
-            return found
-    return _of_bytes(hasher, encoder.many(chunk, argument, first))
+        hashed = _hash_array(hasher, chunk) if isinstance(chunk, np.ndarray) else _hash_list(hasher, chunk)
+        if hashed is not None:
+            return hashed
+    return _hash_bytes(hasher, encoder.many(chunk, argument, first))
 
 
 def _chunks(batch: Iterable[Any]) -> Iterator[Any]:
-    """Slices of an array or list, lists of whatever else is iterable."""
+    """Divide a batch into slices if it is an array or list, otherwise into lists."""
     size = CHUNK
     if isinstance(batch, (list, tuple)):
         if batch and isinstance(batch[0], (str, bytes)):
-            size = _joined(batch)
+            size = _ids_to_join(batch)
         for start in range(0, len(batch), size):
             yield batch[start : start + size]
     elif isinstance(batch, np.ndarray):
@@ -94,32 +98,32 @@ def _chunks(batch: Iterable[Any]) -> Iterator[Any]:
             yield chunk
 
 
-def _joined(batch: Sequence[Any]) -> int:
-    """How many of these texts to join at a time, by the first few."""
+def _ids_to_join(batch: Sequence[Any]) -> int:
+    """How many of these texts to join at a time, judging by the first few."""
     sample = [text for text in batch[:64] if isinstance(text, (str, bytes))]
     size = sum(map(len, sample)) // len(sample) + 1
     return max(_SHORTEST_CHUNK, min(CHUNK, _JOINED_BYTES // size))
 
 
-def _of_list(hasher: Hasher, ids: Sequence[Any]) -> Hashes | None:
-    """None where the ids are not all of one common type, or one is not valid."""
+def _hash_list(hasher: Hasher, ids: Sequence[Any]) -> Hashes | None:
+    """Hash a list; None if the ids are not all of one common type, or one is not valid."""
     kind = type(ids[0]) if ids else str
     try:
         if kind is str:
-            return _of_lines(hasher, ("\n".join(ids) + _END).encode(), len(ids))
-        same = list(map(type, ids)).count(kind) == len(ids)
-        if same and kind is bytes:
-            return _of_lines(hasher, b"\n".join(ids) + _END.encode(), len(ids))
-        if same and kind is int:
-            # Half the time np.fromiter takes.
-            return _of_integers(hasher, np.frombuffer(struct.pack(f"{len(ids)}q", *ids), np.int64))
+            return _hash_lines(hasher, ("\n".join(ids) + _END).encode(), len(ids))
+        is_uniform = list(map(type, ids)).count(kind) == len(ids)
+        if is_uniform and kind is bytes:
+            return _hash_lines(hasher, b"\n".join(ids) + _END.encode(), len(ids))
+        if is_uniform and kind is int:
+            # Half the time of np.fromiter.
+            return _hash_integers(hasher, np.frombuffer(struct.pack(f"{len(ids)}q", *ids), np.int64))
     except (TypeError, UnicodeEncodeError, struct.error):
         pass
     return None
 
 
-def _of_lines(hasher: Hasher, text: bytes, count: int) -> Hashes | None:
-    """Of ids joined by line ends, SLACK bytes behind them; None if ids contain such, or are not valid."""
+def _hash_lines(hasher: Hasher, text: bytes, count: int) -> Hashes | None:
+    """Hash ids joined by line ends, with SLACK bytes behind; None if one has a line end or is invalid."""
     buffer = np.frombuffer(text, np.uint8)
     ends = buffer == _SEPARATOR
     if np.count_nonzero(ends) != count:
@@ -127,31 +131,31 @@ def _of_lines(hasher: Hasher, text: bytes, count: int) -> Hashes | None:
     size = int(ends.argmax())
     if len(text) == count * (size + 1) + SLACK and ends[size :: size + 1].sum() == count:
         return hasher.equal(buffer, count, size, size + 1) if 0 < size <= MAX_ID_BYTES else None
-    places = _places(ends, count)
-    starts = np.empty_like(places)
+    stops = _line_ends(ends, count)
+    starts = np.empty_like(stops)
     starts[:1] = 0
-    np.add(places[:-1], 1, out=starts[1:])
-    places -= starts
-    return _of_sizes(hasher, buffer, starts, places)
+    np.add(stops[:-1], 1, out=starts[1:])
+    sizes = np.subtract(stops, starts, out=stops)
+    return _hash_sizes(hasher, buffer, starts, sizes)
 
 
-def _places(ends: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
-    """Where so many line ends are; half the time of flatnonzero, where no word of 8 bytes has two.
+def _line_ends(ends: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
+    """The positions of `count` line ends, in half the time of flatnonzero if no word of 8 bytes has two.
 
-    The last bytes, which may be less than a word, are padding.
+    The last bytes, which may not fill a word, are padding.
     """
     words = ends[: len(ends) // 8 * 8].view(np.uint64)
-    hit = np.flatnonzero(words != 0)  # of booleans: three times as fast as of words
-    if len(hit) < count:
+    positions = np.flatnonzero(words != 0)  # three times as fast for booleans as for words
+    if len(positions) < count:
         return np.flatnonzero(ends)
-    # An end in byte k is a one bit with 8 k zero bits below it.
-    below = np.bitwise_count(words[hit] - np.uint64(1))
-    hit *= 8
-    hit += below >> 3
-    return hit
+    # A line end in byte k is a one bit with 8 k zero bits below it.
+    below = np.bitwise_count(words[positions] - np.uint64(1))
+    positions *= 8
+    positions += below >> 3
+    return positions
 
 
-def _of_sizes(
+def _hash_sizes(
     hasher: Hasher, buffer: NDArray[np.uint8], starts: NDArray[np.int64], sizes: NDArray[np.int64]
 ) -> Hashes | None:
     if len(sizes) and not 0 < sizes.min() <= sizes.max() <= MAX_ID_BYTES:
@@ -159,16 +163,16 @@ def _of_sizes(
     return hasher.ragged(buffer, starts, sizes)
 
 
-def _of_bytes(hasher: Hasher, encoded: Sequence[bytes]) -> Hashes:
-    """Of valid ids, whatever is in them."""
+def _hash_bytes(hasher: Hasher, encoded: Sequence[bytes]) -> Hashes:
+    """Hash encoded ids, whatever they contain."""
     sizes = np.fromiter(map(len, encoded), np.int64, len(encoded))
     buffer = np.frombuffer(b"".join([*encoded, _PADDING.encode()]), np.uint8)
     return hasher.ragged(buffer, np.cumsum(sizes) - sizes, sizes)
 
 
-def _of_array(hasher: Hasher, ids: NDArray[Any]) -> Hashes | None:
+def _hash_array(hasher: Hasher, ids: NDArray[Any]) -> Hashes | None:
     if ids.dtype.kind in "iu":
-        return _of_integers(hasher, ids)
+        return _hash_integers(hasher, ids)
     if not ids.dtype.itemsize:
         return None
     if ids.dtype.kind == "U":
@@ -176,11 +180,11 @@ def _of_array(hasher: Hasher, ids: NDArray[Any]) -> Hashes | None:
         if points.max(initial=0) > 127:
             return None
         ids = points.astype(np.uint8).view(f"S{ids.dtype.itemsize // 4}")
-    return _of_padded(hasher, np.ascontiguousarray(ids)) if ids.dtype.kind == "S" else None
+    return _hash_padded(hasher, np.ascontiguousarray(ids)) if ids.dtype.kind == "S" else None
 
 
-def _of_padded(hasher: Hasher, ids: NDArray[np.bytes_]) -> Hashes | None:
-    """Of numpy's strings of bytes, which are padded with zeros."""
+def _hash_padded(hasher: Hasher, ids: NDArray[np.bytes_]) -> Hashes | None:
+    """Hash numpy's byte strings, which are padded with zeros."""
     width = ids.dtype.itemsize
     buffer = ids.view(np.uint8)
     if buffer[width - 1 :: width].all() and width <= MAX_ID_BYTES:
@@ -188,11 +192,11 @@ def _of_padded(hasher: Hasher, ids: NDArray[np.bytes_]) -> Hashes | None:
         return hasher.equal(padded, len(ids), width, width)
     sizes = np.strings.str_len(ids).astype(np.int64)
     buffer = np.concatenate([buffer, np.zeros(SLACK, np.uint8)])
-    return _of_sizes(hasher, buffer, np.arange(0, len(buffer) - SLACK, width), sizes)
+    return _hash_sizes(hasher, buffer, np.arange(0, len(buffer) - SLACK, width), sizes)
 
 
-def _of_integers(hasher: Hasher, numbers: NDArray[Any]) -> Hashes | None:
-    """None if one is negative: its text begins with a sign."""
+def _hash_integers(hasher: Hasher, numbers: NDArray[Any]) -> Hashes | None:
+    """Hash integers; None if one is negative, as its text begins with a sign."""
     if numbers.dtype.kind == "i" and numbers.min(initial=0) < 0:
         return None
     return hasher.decimals(np.ascontiguousarray(numbers, np.uint64))

@@ -1,4 +1,4 @@
-"""Every error this package raises on purpose, under one root.
+"""Every error that this package raises on purpose, under one root.
 
 Only exception classes live here. Messages name the argument and the value they are about.
 """
@@ -31,15 +31,15 @@ __all__ = [
 
 
 class ActivityTrackerError(Exception):
-    """Root of every error raised by activity_tracker_hll."""
+    """The root of all errors raised by activity_tracker_hll."""
 
 
 class ArgumentTypeError(ActivityTrackerError, TypeError):
-    """An argument is of a type that is not accepted."""
+    """An argument has a type that is not accepted."""
 
 
 class ArgumentValueError(ActivityTrackerError, ValueError):
-    """An argument is of the right type but its value is not accepted."""
+    """An argument has the right type, but a value that is not accepted."""
 
 
 class MissingExtraError(ActivityTrackerError, ImportError):
@@ -47,10 +47,10 @@ class MissingExtraError(ActivityTrackerError, ImportError):
 
 
 class LateEventError(ActivityTrackerError):
-    """Events for a period that was collapsed and whose sketches are gone were refused.
+    """Events were refused because their period was collapsed and its sketches are gone.
 
     Attributes:
-        periods: names of the periods that refused the events.
+        periods: the names of these periods.
     """
 
     def __init__(self, periods: Sequence[str]) -> None:
@@ -64,11 +64,11 @@ class LateEventError(ActivityTrackerError):
 
 
 class DroppedEventsError(ActivityTrackerError):
-    """A writer had to drop events: it holds as many buckets or moves as it may."""
+    """A writer had to drop events: it already has as many buckets or moves as it may keep."""
 
 
 class WriterClosedError(ActivityTrackerError):
-    """A call of a writer that was closed."""
+    """A method of a closed writer was called."""
 
 
 class MalformedSketchError(ActivityTrackerError, ValueError):
@@ -76,19 +76,19 @@ class MalformedSketchError(ActivityTrackerError, ValueError):
 
 
 class UnknownEncodingError(MalformedSketchError):
-    """A sketch in an encoding newer than this library; the server may know it."""
+    """A sketch in an encoding that this library does not know; the server may."""
 
 
 class BackendError(ActivityTrackerError):
-    """The server or the way to it failed; the client's own exception is the cause."""
+    """The server or the connection to it failed; the client's own exception is the cause."""
 
 
 class BackendConnectionError(BackendError):
-    """The server cannot be reached, or the connection broke and every retry failed."""
+    """The server cannot be reached, or the connection broke and all retries failed."""
 
 
 class BackendTimeoutError(BackendError):
-    """The server did not answer within the socket timeout, retries included."""
+    """The server did not reply within the socket timeout, nor did retries help."""
 
 
 class BackendAuthError(BackendError):
@@ -96,13 +96,13 @@ class BackendAuthError(BackendError):
 
 
 class BackendResponseError(BackendError):
-    """The server answered a command with an error, which may pass (out of memory, disk full, busy...)."""
+    """The server replied with an error that may pass (out of memory, disk full, busy...)."""
 
 
 class BackendDataError(BackendResponseError):
-    """A key holds what does not belong there (wrong type, corrupt sketch, text where a number belongs).
+    """A key holds something that does not belong there: another type, a corrupt sketch, text for a number.
 
-    It stays so until someone mends it.
+    This does not pass until someone repairs the key.
     """
 
 
@@ -111,15 +111,15 @@ class EmbeddedServerError(BackendError):
 
 
 class SettingsMismatchError(BackendError):
-    """The data on the server were written with other settings than this tracker's."""
+    """The data on the server were written with settings that differ from this tracker's."""
 
 
 class CollapseError(BackendError):
     """Some buckets could not be collapsed; all others were.
 
     Attributes:
-        failures: (period name, bucket, error) of each bucket that failed.
-        collapsed: what was stored all the same, as :meth:`.ActivityTracker.collapse` returns it.
+        failures: (period name, bucket, error) for each bucket that failed.
+        collapsed: the counts that were stored, as :meth:`.ActivityTracker.collapse` returns them.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Estimate: an approximate count that knows its own error.
+"""Estimate: an approximate count that knows its standard error.
 
 Only the value type lives here; the formulas are in :mod:`activity_tracker_hll.hll.estimators`.
 """
@@ -16,10 +16,10 @@ from .hll.registers import REGISTERS
 
 __all__ = ["Estimate"]
 
-# With a smaller standard error than this (plain counts: below some 290 ids) an interval has too few whole
-# numbers for one more or less to be a detail: half an id is added on both sides.
+# With a smaller standard error than this (plain counts below about 290 ids) an interval has so few whole
+# numbers that one more or less matters: half an id is added on both sides.
 _FEW_NUMBERS_BELOW = 1.6
-# Plain counts below this depend on hardly more than how many registers are not empty: see _unrounded.
+# Plain counts below this depend on little more than the number of registers in use: see _unrounded.
 _LINEAR_BELOW = 1000
 
 
@@ -31,9 +31,9 @@ class Estimate(int):
 
     Args:
         value: the estimated number of distinct ids, not negative.
-        stderr: standard error in ids; None stands for the plain HyperLogLog formula
-            (:func:`activity_tracker_hll.hll.estimators.standard_error`). Infinite: the registers are not such
-            as random ids leave behind, and nothing can be said of the error.
+        stderr: the standard error in ids. None stands for that of a plain HyperLogLog count
+            (:func:`activity_tracker_hll.hll.estimators.standard_error`). Infinite means that random ids would
+            not produce such registers, so that nothing is known about the error.
 
     Raises:
         ArgumentValueError: a negative value or standard error.
@@ -61,16 +61,16 @@ class Estimate(int):
         Raises:
             ValueError: text that is no number, or a negative one.
         """
-        # As the constructor does it, without the cost of a call for each: a year of 50 buckets has 18,250.
+        # Like the constructor, without the cost of a call for each: a year of 50 buckets has 18,250 counts.
         make = int.__new__
-        made = [None if value is None else make(cls, value) for value in values]
-        if min(filter(None, made), default=0) < 0:
-            raise ArgumentValueError(f"values must not be negative, got {made!r}")
-        return made
+        counts = [None if value is None else make(cls, value) for value in values]
+        if min(filter(None, counts), default=0) < 0:
+            raise ArgumentValueError(f"values must not be negative, got {counts!r}")
+        return counts
 
     @property
     def stderr(self) -> float:
-        """Standard error of the count, in ids."""
+        """The standard error of the count, in ids."""
         return standard_error(int(self)) if self._stderr is None else self._stderr
 
     @property
@@ -80,16 +80,16 @@ class Estimate(int):
 
     @property
     def suspect(self) -> bool:
-        """Whether the registers are not such as random ids leave behind, as if someone had chosen the ids.
+        """Whether random ids would not produce such registers, so that someone has apparently chosen ids.
 
-        Of a million buckets of random ids, 9 at most are suspected. Not to be suspected proves nothing: who
-        imitates the registers of random ids is not seen. A ``secret`` keeps ids from being chosen at all.
+        Of a million buckets of random ids, at most 9 are suspect. A count that is not suspect proves nothing,
+        as whoever imitates the registers of random ids goes unnoticed. A ``secret`` prevents choosing ids.
         """
         return self.stderr == inf
 
     @property
     def relative_error(self) -> float:
-        """Standard error as a share of the count; 0 where the error is 0, infinite for a count of 0."""
+        """The standard error as a share of the count; 0 if there is none, else infinite for a count of 0."""
         if self.stderr == 0:
             return 0.0
         return self.stderr / self if self else float("inf")
@@ -97,14 +97,15 @@ class Estimate(int):
     def interval(self, confidence: float = 0.95) -> tuple[int, int]:
         """Whole numbers (low, high) between which the true count lies with this confidence.
 
-        Normal approximation, around what the estimate was before it was rounded. With a standard error
-        below 1.6 (plain counts: below some 290 ids) it is half an id wider on both sides.
+        It is a normal approximation around the estimate before rounding. With a standard error below 1.6
+        (plain counts below about 290 ids) it is half an id wider on both sides.
 
-        Simulated for 95 % and plain counts, 20,000 times, each number of ids up to 2500: it covers 93-98 %
-        from 300 ids on, 95 % on the average, 95-100 % below. Of a suspect count anything from 0 to 2^63 - 1.
+        In 20,000 simulations of plain counts for each number of ids up to 2500, the interval for 95 %
+        contained the true count in 95-100 % of the cases below 300 ids, and in 93-98 % from there on, 95 % on
+        average. For a suspect count it is (0, 2^63 - 1).
 
         Args:
-            confidence: chance that the interval holds the true count, between 0 and 1.
+            confidence: probability that the interval contains the true count, between 0 and 1.
 
         Raises:
             ArgumentTypeError, ArgumentValueError: confidence is not a number between 0 and 1.
@@ -117,19 +118,19 @@ class Estimate(int):
             return int(self), int(self)
         if self.suspect:
             return 0, LARGEST
-        # Of the lower tail, as 1 + confidence can round to 2.
+        # By the lower tail, because 1 + confidence can be rounded to 2.
         half = -NormalDist().inv_cdf((1 - confidence) / 2) * self.stderr
         if self.stderr < _FEW_NUMBERS_BELOW:
             half += 0.5
         center = self._unrounded()
-        # The estimate itself is always among them, however low the confidence.
+        # The estimate itself is always included, however low the confidence.
         return max(0, min(int(self), ceil(center - half))), max(int(self), floor(center + half))
 
     def _unrounded(self) -> float:
-        """The estimate before it was rounded, where that can be told.
+        """The estimate before it was rounded, where that can be inferred.
 
-        Plain counts of few ids skip some whole numbers, as ids share registers: with k registers not empty
-        they are -m log(1 - k / m), the linear count (Whang 1990), next to which ranks hardly matter.
+        Plain counts of few ids skip some whole numbers, because ids share registers. If k registers are not
+        empty, they practically are the linear count, -m log(1 - k / m) (Whang 1990); ranks hardly matter.
         """
         if self._stderr is not None or self >= _LINEAR_BELOW:
             return int(self)

@@ -1,7 +1,7 @@
-"""From whatever callers use as ids to the bytes that are counted.
+"""Encoding ids: from whatever callers use as ids to the bytes that are counted.
 
-The outermost layer: nothing further in accepts ids of more than one type. 7, "7" and b"7" are one
-id. No normalisation: two spellings of a string are two ids.
+Only the outermost layer calls this; everything below accepts bytes or hashes only. 7, "7" and b"7" are one
+id. Strings are not normalized: two spellings are two ids.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ import numpy as np
 
 from .errors import ArgumentTypeError, ArgumentValueError
 
-__all__ = ["MAX_ID_BYTES", "IdEncoder", "check_batch", "encode"]
+__all__ = ["MAX_ID_BYTES", "Id", "IdEncoder", "check_batch", "encode"]
+
+Id = str | bytes | int | UUID | np.integer[Any]
+"""What may stand for a user; numpy's strings are of it too. A bool may not, though it is an int."""
 
 MAX_ID_BYTES = 1024
 _ACCEPTED = "str, bytes, int or UUID"
@@ -30,14 +33,14 @@ _ENCODERS: dict[type, Callable[..., bytes]] = {
 class IdEncoder:
     """Encodes ids; with a secret, as keyed BLAKE2b of 16 bytes.
 
-    The server's hash has a public seed, so whoever chooses ids can choose registers; with a secret
-    nobody outside can. 16 bytes: a collision among 10^12 ids has a chance of 10^-15.
+    The server's hash has a public seed, so whoever chooses ids can choose registers; with a secret, no
+    outsider can. With 16 bytes, a collision among 10^12 ids has a probability of 10^-15.
 
     Args:
         secret: str or bytes, not empty; None = ids are sent as they are.
 
     Raises:
-        ArgumentTypeError, ArgumentValueError: another secret.
+        ArgumentTypeError, ArgumentValueError: a secret of another type, or an empty one.
     """
 
     def __init__(self, secret: str | bytes | None = None) -> None:
@@ -45,7 +48,7 @@ class IdEncoder:
 
     @property
     def fingerprint(self) -> str:
-        """Tells secrets apart without giving them away; empty without a secret."""
+        """A digest that tells secrets apart without revealing them; empty without a secret."""
         if self._key is None:
             return ""
         return hashlib.blake2b(b"fingerprint", key=self._key, digest_size=8, person=b"meta").hexdigest()
@@ -65,30 +68,32 @@ class IdEncoder:
         return self.conceal(encode(value, argument))
 
     def many(self, values: object, argument: str = "ids", first: int = 0) -> list[bytes]:
-        """The bytes for each id of an iterable, consumed once.
+        """The bytes that are counted for each id of an iterable, which is consumed once.
 
         Args:
-            first: place of the first one, for errors.
+            values: the ids.
+            argument: the argument's name, for errors.
+            first: the index of the first id, for errors.
 
         Raises:
-            ArgumentTypeError, ArgumentValueError: naming the place of the first bad id.
+            ArgumentTypeError, ArgumentValueError: a bad id, naming its index.
         """
         batch = check_batch(values, argument)
         if isinstance(batch, np.ndarray):
             batch = batch.tolist()
         if self._key is None and isinstance(batch, (list, tuple)) and (encoded := _encode_strings(batch)):
             return encoded
-        return [self.one(value, f"{argument}[{place}]") for place, value in enumerate(batch, first)]
+        return [self.one(value, f"{argument}[{index}]") for index, value in enumerate(batch, first)]
 
     def conceal(self, encoded: bytes) -> bytes:
-        """An encoded id under the secret, if there is one."""
+        """An encoded id, hashed with the secret if there is one."""
         if self._key is None:
             return encoded
         return hashlib.blake2b(encoded, key=self._key, digest_size=16).digest()
 
 
 def encode(value: object, argument: str = "id") -> bytes:
-    """The bytes of an id, without any secret; errors as of :meth:`IdEncoder.one`."""
+    """The bytes of an id, without any secret; errors are those of :meth:`IdEncoder.one`."""
     try:
         encoder = _ENCODERS.get(type(value))
         encoded = encoder(value) if encoder is not None else _encode_subclass(value, argument)
@@ -104,7 +109,7 @@ def encode(value: object, argument: str = "id") -> bytes:
 
 
 def _encode_strings(values: Sequence[Any]) -> list[bytes] | None:
-    """All at once, where all are strings and none is bad; else nothing."""
+    """Encode all ids at once if all are strings and none is bad; otherwise None."""
     try:
         encoded = list(map(str.encode, values))
     except (TypeError, ValueError):
@@ -114,7 +119,7 @@ def _encode_strings(values: Sequence[Any]) -> list[bytes] | None:
 
 
 def _encode_subclass(value: object, argument: str) -> bytes:
-    """Subclasses (numpy's strings, enums) and numpy integers; bool is refused though it is an int."""
+    """Encode instances of subclasses (numpy's strings, enums) and numpy integers; bool is refused."""
     if isinstance(value, bool) or value is None:
         raise ArgumentTypeError(f"{argument} must be a {_ACCEPTED}, got {value!r}")
     if isinstance(value, str):
@@ -129,11 +134,11 @@ def _encode_subclass(value: object, argument: str) -> bytes:
 
 
 def check_batch(values: object, argument: str) -> Iterable[Any]:
-    """A batch of ids as it came, if it can be one.
+    """Check that something can be a batch of ids, and return it unchanged.
 
     Raises:
-        ArgumentTypeError: not an iterable, or one that is more likely a single id or a mapping; an
-            array of another shape or type.
+        ArgumentTypeError: not an iterable, or rather a single id or a mapping; an array of another shape or
+            type.
     """
     if isinstance(values, (str, bytes, bytearray, memoryview, Mapping)) or not isinstance(values, Iterable):
         raise ArgumentTypeError(
@@ -151,7 +156,7 @@ def check_batch(values: object, argument: str) -> Iterable[Any]:
 
 
 def _shown(value: object) -> str:
-    """A value for a message, cut: ids can be long and integers too big to print."""
+    """A value for a message, shortened: ids can be long, and integers too big to print."""
     try:
         text = repr(value)
     except ValueError:

@@ -1,8 +1,8 @@
-"""The only place where keys and hash tags are built, and taken apart again.
+"""Keys: nothing but this module builds keys and hash tags, or parses them.
 
-The hash tag of all that belongs to one bucket and period is the whole name of its count, so that count,
-standard error, sketch and side table are in one cluster slot; that holds as no name may contain braces.
-Counts and raw sets keep the names activity-tracker 0.0.5 gave them.
+The hash tag of everything that belongs to one bucket and period is the full name of its count, so that count,
+standard error, sketch and side table are in one cluster slot. This works because no name may contain braces.
+Counts and raw sets keep the names that activity-tracker 0.0.5 gave them.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ __all__ = ["DEFAULT_NAMESPACE", "BucketKeys", "Found", "Keys", "check_bucket", "
 
 DEFAULT_NAMESPACE = "active"
 MAX_NAME_BYTES = 200
-# Braces would end a hash tag; controls, line separators and bidirectional marks would change what people are
-# shown.
+# Braces would end a hash tag; control characters, line separators and bidirectional marks would change what
+# people see.
 _FORBIDDEN = re.compile(r"[{}\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _REMEMBERED = 1024  # the same few buckets and periods with every event
 _TAGGED_PARTS = ("stderr", "hll", "moved", "moves")
@@ -44,7 +44,7 @@ class BucketKeys(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a key is about."""
+    """What a key holds, and for which period and bucket."""
 
     part: str
     """``count``, ``raw``, ``stderr``, or a part of a sketch: ``hll``, ``moved``, ``moves``"""
@@ -66,7 +66,7 @@ class Keys:
         self.open = f"{namespace}:{{open}}"
         """set: names of the periods that hold uncounted data"""
         self.bucket = lru_cache(maxsize=_REMEMBERED)(self._bucket)
-        """Every key of a bucket in the period of that name: ``bucket(period, bucket)``."""
+        """All keys of a bucket in the period of that name: ``bucket(period, bucket)``."""
 
     def _bucket(self, period: str, bucket: str | None) -> BucketKeys:
         name = f"{self.namespace}:{period}"
@@ -82,31 +82,31 @@ class Keys:
         )
 
     def counts(self, period: str, buckets: Iterable[str | None]) -> list[str]:
-        """Count keys of many buckets."""
+        """The keys of the counts of many buckets."""
         name = f"{self.namespace}:{period}"
         return [name if bucket is None else f"{name}:{bucket}" for bucket in buckets]
 
     @staticmethod
     def stderrs(counts: Iterable[str]) -> list[str]:
-        """The keys of the standard errors of counts, by the keys of these."""
+        """The keys of standard errors, from the keys of their counts."""
         return [f"{{{count}}}:stderr" for count in counts]
 
     def temporary(self, period: str, bucket: str | None, purpose: str) -> str:
-        """A key that lives within one script, or under an expiry set first."""
+        """A temporary key: deleted by the script that writes it, or given an expiry."""
         [counted] = self.counts(period, [bucket])
         return f"{{{counted}}}:tmp:{purpose}"
 
     def pattern(self) -> str:
-        """A SCAN pattern for every key of the namespace, and some of others: tags begin with a brace."""
+        """A SCAN pattern for all keys of the namespace; it matches some others too, as tags have a brace."""
         escaped = "".join(f"\\{char}" if char in "*?[]\\^" else char for char in self.namespace)
         return f"*{escaped}:*"
 
     def owns(self, key: str) -> bool:
-        """Whether a key is of the namespace, temporary ones and settings included."""
+        """Whether a key belongs to the namespace; temporary keys and settings do, too."""
         return key.removeprefix("{").startswith(f"{self.namespace}:")
 
     def parse(self, key: str) -> Found | None:
-        """What a key is about; None for foreign and temporary keys."""
+        """What a key holds; None for foreign and temporary keys."""
         tagged = key.startswith("{")
         counted, _, part = key[1:].partition("}:") if tagged else (key, "", "count")
         prefix = f"{self.namespace}:"
@@ -119,7 +119,9 @@ class Keys:
 
 
 def check_name(name: object, argument: str) -> str:
-    """A str that can be part of a key: not empty, at most 200 bytes, no control characters or braces.
+    """Check a name that is to be part of a key.
+
+    It must be a str, not empty, of at most 200 bytes, without braces and control characters.
 
     Raises:
         ArgumentTypeError, ArgumentValueError: naming the argument and what is wrong with it.
@@ -143,7 +145,7 @@ def check_name(name: object, argument: str) -> str:
 
 
 def check_bucket(bucket: object, argument: str = "bucket") -> str | None:
-    """A bucket's name, or None for the unnamed bucket.
+    """Check a bucket's name; None stands for the unnamed bucket.
 
     Raises:
         ArgumentTypeError, ArgumentValueError: see :func:`check_name`; also for ``raw`` and
@@ -153,7 +155,7 @@ def check_bucket(bucket: object, argument: str = "bucket") -> str | None:
         return None
     if not isinstance(bucket, str):
         raise ArgumentTypeError(f"{argument} must be a str, got {bucket!r}")
-    # Of a str that is also an Enum, a key would show the member's name; and it is equal to the plain one.
+    # The key of a str that is also an Enum would show the member's name, although the two are equal.
     return _check_bucket_name(bucket if type(bucket) is str else str.__str__(bucket), argument)
 
 

@@ -24,8 +24,8 @@ __all__ = ["WriterCollector"]
 Family = CounterMetricFamily | GaugeMetricFamily
 
 
-class Counted(Protocol):
-    """What has statistics: a writer, also an asynchronous one."""
+class HasStatistics(Protocol):
+    """A writer, asynchronous or not."""
 
     @property
     def statistics(self) -> Statistics:
@@ -33,19 +33,19 @@ class Counted(Protocol):
 
 
 class WriterCollector(Collector):
-    """Exports the statistics of this process's writers; to be registered once, with all of them.
+    """Exports the statistics of this process's writers; register one, with all writers.
 
-    An event is counted once for each of its periods, a move once for each bucket, as in
+    An event is counted once for each of its periods, and a move once for each bucket, as in
     :class:`.Statistics`.
 
     Args:
-        writers: by the value of the label ``writer``.
+        writers: the writers, by the value of the label ``writer``.
 
     Raises:
         ArgumentTypeError: not a mapping of writers.
     """
 
-    def __init__(self, writers: Mapping[str, Counted]) -> None:
+    def __init__(self, writers: Mapping[str, HasStatistics]) -> None:
         if not isinstance(writers, Mapping):
             raise ArgumentTypeError(f"writers must be a dict of name: writer, got {writers!r}")
         for name, writer in writers.items():
@@ -58,7 +58,7 @@ class WriterCollector(Collector):
         return _families()
 
     def collect(self) -> Iterable[Family]:
-        """The metrics with the values of this moment."""
+        """The metrics with their present values."""
         families = _families()
         for name, writer in self._writers.items():
             for family, value in zip(families, _values(writer.statistics), strict=True):

@@ -1,7 +1,7 @@
-"""Periods of time as values: their names, neighbours, and the calendar that finds them.
+"""Periods of time as values: their names, their neighbours, and the calendar that finds them.
 
-Pure: nothing here reads a clock. A period starts at a naive wall-clock moment in the tracker's
-time zone; only :class:`Calendar` knows that zone.
+Pure: nothing here reads a clock. A period starts at a naive wall-clock time in the tracker's time zone; only
+:class:`Calendar` knows that zone.
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from .errors import ArgumentTypeError, ArgumentValueError
 
-__all__ = ["LONGEST", "PERIODS", "Calendar", "Period", "Running", "check_kind"]
+__all__ = ["LONGEST", "PERIODS", "Calendar", "Period", "PeriodKind", "Running", "check_kind"]
 
-PERIODS = ("hourly", "daily", "weekly", "monthly", "quarterly", "yearly")
+PeriodKind = Literal["hourly", "daily", "weekly", "monthly", "quarterly", "yearly"]
+"""A kind of period."""
+
+PERIODS: tuple[PeriodKind, ...] = get_args(PeriodKind)
 
 LONGEST = {  # the longest a period of each kind can be
     "hourly": timedelta(hours=1),
@@ -34,14 +37,18 @@ _NAME = re.compile(
     r"(?:hourly-(?P<hourly>\d{10})|daily-(?P<daily>\d{8})|weekly-(?P<weekly>\d{8})"
     r"|monthly-(?P<monthly>\d{6})|quarterly-(?P<quarterly>\d{4}Q[1-4])|yearly-(?P<yearly>\d{4}))\Z"
 )
-# No zone's clock changes within a quarter of an hour, but for a few before 1972.
+# No zone's clock changes within a quarter of an hour, except for a few before 1972.
 _QUARTER_S = 900
 # Names hold four digits for the year, and a period's end must be a date too.
 _FIRST_YEAR, _LAST_YEAR = 1000, 9998
 
 
-def check_kind(kind: object, argument: str = "period") -> str:
-    """One of :data:`PERIODS`, or an error that lists them."""
+def check_kind(kind: object, argument: str = "period") -> PeriodKind:
+    """Check that a kind is one of :data:`PERIODS`.
+
+    Raises:
+        ArgumentTypeError, ArgumentValueError: listing them.
+    """
     if not isinstance(kind, str):
         raise ArgumentTypeError(f"{argument} must be one of {', '.join(PERIODS)}, got {kind!r}")
     if kind not in PERIODS:
@@ -64,12 +71,12 @@ class Period:
     name: str = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        # Made once: the running period's name is needed with every event.
+        # Computed once, as the running period's name is needed with every event.
         object.__setattr__(self, "name", _name(self.kind, self.start))
 
     @property
     def date(self) -> date:
-        """What a lookup reports, the first day; of an hour the datetime at which it begins."""
+        """The date that lookups report, which is the first day; for an hour, the datetime of its start."""
         return self.start if self.kind == "hourly" else self.start.date()
 
     def next(self) -> Period:
@@ -88,13 +95,13 @@ class Period:
 
 
 class Running(NamedTuple):
-    """The period that runs at some moment.
+    """The period that is running at some time.
 
     Attributes:
-        period: which.
-        ends: timestamp of its end, as it seems at that moment.
-        sure_until: timestamp until which it surely runs: at a quarter of an hour a zone's clocks may change,
-            so that an hour comes twice, or a period lasts longer or ends sooner.
+        period: the period.
+        ends: the timestamp of its end, as expected at that time.
+        sure_until: the timestamp until which it certainly runs. At any quarter of an hour a zone's clocks may
+            change, so that an hour is repeated, or a period ends later or sooner.
     """
 
     period: Period
@@ -137,33 +144,38 @@ class Calendar:
 
     @property
     def zone_name(self) -> str:
-        """How the zone was named, for messages."""
+        """The name of the zone, for messages."""
         return "local time" if self.zone is None else str(self.zone)
 
     @cached_property
     def zone_fingerprint(self) -> str:
-        """Digest of the zone's offsets from UTC, each week of 2015-2024.
+        """A digest of the zone's offsets from UTC in each week of 2015-2024.
 
-        Equal for zones that behave alike whatever they are called ("UTC" and "Etc/UTC", a name and
-        local time); only past years, so that a tzdata update on one host changes nothing.
+        It is equal for zones that behave alike, whatever they are called ("UTC" and "Etc/UTC", a name and
+        local time). Only past years count, so that an update of tzdata on one host changes nothing.
         """
         first = datetime(2015, 1, 1, tzinfo=UTC)
         offsets = ((first + timedelta(weeks=week)).astimezone(self.zone).utcoffset() for week in range(522))
         return hashlib.blake2b(repr(list(offsets)).encode(), digest_size=8).hexdigest()
 
     def local(self, timestamp: float) -> datetime:
-        """Naive wall-clock time of a POSIX timestamp."""
+        """The naive wall-clock time of a POSIX timestamp."""
         return datetime.fromtimestamp(timestamp, self.zone).replace(tzinfo=None)
 
     def timestamp(self, moment: datetime) -> float:
-        """POSIX timestamp of a naive wall-clock time."""
+        """The POSIX timestamp of a naive wall-clock time."""
         return moment.replace(tzinfo=self.zone).timestamp()
 
     def moment(self, value: object, argument: str, *, needs_hour: bool = False) -> datetime:
-        """The naive wall-clock moment a caller's date or datetime stands for.
+        """The naive wall-clock time that a caller's date or datetime stands for.
 
-        Aware datetimes are converted to the zone, naive ones are taken to be in it, a date is its
+        Aware datetimes are converted to the zone, naive ones are taken to be in it, and a date stands for its
         midnight.
+
+        Args:
+            value: the date or datetime.
+            argument: the argument's name, for errors.
+            needs_hour: refuse dates.
 
         Raises:
             ArgumentTypeError: not a date or datetime, or a date where the hour is needed.
@@ -189,7 +201,7 @@ class Calendar:
 
     def _converted(self, value: datetime, argument: str) -> datetime:
         try:
-            # By way of UTC: an hour of the same zone that a clock leaves out would be kept as it is.
+            # By way of UTC, or a time in the same zone that its clocks skip would be kept as it is.
             return value.astimezone(UTC).astimezone(self.zone).replace(tzinfo=None)
         except (OverflowError, ValueError) as error:
             raise ArgumentValueError(f"{argument} is out of range: {value!r}") from error
@@ -199,7 +211,7 @@ class Calendar:
 
         Args:
             kind: one of :data:`PERIODS`.
-            moment: naive, in the calendar's zone.
+            moment: naive wall-clock time in the calendar's zone.
         """
         start = datetime(moment.year, moment.month, moment.day)
         if kind == "hourly":
@@ -212,19 +224,19 @@ class Calendar:
         return Period(kind, start)
 
     def running(self, kind: str, now: float) -> Running:
-        """The period that runs at a POSIX timestamp."""
+        """The period of this kind that is running at a POSIX timestamp."""
         local = self.local(now)
         period = self.containing(kind, local)
         ends = now + (period.next().start - local).total_seconds()
         return Running(period, ends, min(ends, (now // _QUARTER_S + 1) * _QUARTER_S))
 
     def microseconds(self, value: datetime) -> int:
-        """Microseconds since 1970, at least 1, of an aware datetime, or of a naive one in the zone."""
+        """Microseconds since 1970, at least 1, of an aware datetime or a naive one in the zone."""
         aware = value if value.tzinfo is not None else value.replace(tzinfo=self.zone)
         return max(1, round(aware.timestamp() * 1_000_000))
 
     def before(self, kind: str, moment: datetime, count: int) -> Iterator[Period]:
-        """Up to `count` periods before the one that contains the moment, newest first."""
+        """Up to `count` periods before the one that contains a naive wall-clock time, newest first."""
         period = self.containing(kind, moment)
         for _ in range(count):
             if period.start.year <= _FIRST_YEAR:
@@ -233,7 +245,7 @@ class Calendar:
             yield period
 
     def between(self, kind: str, start: datetime, end: datetime) -> Iterator[Period]:
-        """Periods that begin at or after start, oldest first; the one that contains end is left out."""
+        """The periods that begin at or after start and before the one that contains end, oldest first."""
         period = self.containing(kind, start)
         if period.start < start:
             period = period.next()
@@ -243,7 +255,7 @@ class Calendar:
             period = period.next()
 
     def parse(self, name: str) -> Period | None:
-        """The period of a name, None if it is no period's name."""
+        """The period with this name; None if there is none."""
         match = _NAME.match(name)
         if match is None or match.lastgroup is None:
             return None

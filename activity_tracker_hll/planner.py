@@ -25,7 +25,7 @@ from .operations import (
     Examination,
     Imported,
     Operation,
-    Row,
+    RowWithGaps,
     Tracking,
     Wanted,
     collapse,
@@ -35,7 +35,7 @@ from .operations import (
     lookup,
 )
 from .operations.base import Aggregates
-from .periods import PERIODS, Calendar, check_kind
+from .periods import PERIODS, Calendar, PeriodKind, check_kind
 
 __all__ = ["Planner"]
 
@@ -61,7 +61,7 @@ class Planner:
         self,
         settings: BackendSettings,
         calendar: Calendar,
-        periods: tuple[str, ...] | None,
+        periods: tuple[PeriodKind, ...] | None,
         buckets: tuple[str | None, ...] | None,
         aggregates: Aggregates,
         clock: Callable[[], float],
@@ -106,9 +106,13 @@ class Planner:
         """The operation; before the first of a data set, settings are compared."""
         return self.data_set(shard).agreeing(operation, write=write)
 
+    def described(self) -> str:
+        """The settings, for people."""
+        return f"periods={self.periods} buckets={self.buckets} timezone={self.calendar.zone_name!r}"
+
     # Arguments
 
-    def kinds(self, periods: Iterable[str] | None) -> tuple[str, ...]:
+    def kinds(self, periods: Iterable[PeriodKind] | None) -> tuple[PeriodKind, ...]:
         """Kinds of period, given or by default.
 
         Raises:
@@ -173,7 +177,7 @@ class Planner:
 
     def track(
         self,
-        periods: Iterable[str] | None,
+        periods: Iterable[PeriodKind] | None,
         id: object,
         bucket: str | None,
         old_id: object,
@@ -189,7 +193,7 @@ class Planner:
     def track_many(
         self,
         ids: object,
-        periods: Iterable[str] | None,
+        periods: Iterable[PeriodKind] | None,
         bucket: str | None,
         date: dt.date | None,
         shard: int,
@@ -203,7 +207,7 @@ class Planner:
     def import_events(
         self,
         events: object,
-        periods: Iterable[str] | None,
+        periods: Iterable[PeriodKind] | None,
         progress: Callable[[int], object] | None,
         shard: int,
     ) -> Operation[Imported]:
@@ -217,11 +221,11 @@ class Planner:
 
     def collapse(
         self,
-        periods: Iterable[str] | None,
+        periods: Iterable[PeriodKind] | None,
         date: dt.date | None,
         max_periods: int,
-        buckets: Iterable[str | None] | None,
-        aggregate_buckets: Mapping[str, Sequence[str | None]] | None,
+        buckets: arguments.Buckets | None,
+        aggregate_buckets: arguments.AggregateBuckets | None,
         *,
         recount: bool,
     ) -> Operation[list[Collapsed]]:
@@ -237,11 +241,11 @@ class Planner:
 
     def collapse_due(
         self,
-        periods: Iterable[str] | None,
+        periods: Iterable[PeriodKind] | None,
         date: dt.date | None,
         max_periods: int | None,
-        buckets: Iterable[str | None] | None,
-        aggregate_buckets: Mapping[str, Sequence[str | None]] | None,
+        buckets: arguments.Buckets | None,
+        aggregate_buckets: arguments.AggregateBuckets | None,
         *,
         recount: bool,
         progress: Callable[[int, int], object] | None,
@@ -268,14 +272,14 @@ class Planner:
 
     def lookup(
         self,
-        period: str | None,
+        period: PeriodKind | None,
         start: dt.date | None,
         end: dt.date | None,
-        buckets: Iterable[str | None] | None,
+        buckets: arguments.Buckets | None,
         *,
         live: bool,
         missing: int | None,
-    ) -> Operation[list[Row]]:
+    ) -> Operation[list[RowWithGaps]]:
         """See :meth:`.ActivityTracker.lookup`."""
         kind = self._kind(period)
         first, last = self._range(kind, start, end, running=live)
@@ -289,7 +293,7 @@ class Planner:
         """See :meth:`.ActivityTracker.inventory`."""
         return inventory(self.context)
 
-    def _kind(self, period: str | None) -> str:
+    def _kind(self, period: PeriodKind | None) -> PeriodKind:
         if period is not None:
             return check_kind(period)
         if self.periods is None or len(self.periods) != 1:
@@ -312,8 +316,8 @@ class Planner:
 
     def _chosen(
         self,
-        buckets: Iterable[str | None] | None,
-        aggregate_buckets: Mapping[str, Sequence[str | None]] | None,
+        buckets: arguments.Buckets | None,
+        aggregate_buckets: arguments.AggregateBuckets | None,
     ) -> tuple[tuple[str | None, ...], Aggregates]:
         """The buckets and aggregates a call is about: its own, else the tracker's."""
         chosen = (arguments.bucket_list(buckets) if buckets else None) or self.buckets

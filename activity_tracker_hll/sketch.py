@@ -1,6 +1,6 @@
 """HyperLogLog: a sketch in this process, register by register the one the server keeps.
 
-Only the public class lives here; it puts together what the modules beside it do.
+Only the public class lives here; the work is done by :mod:`.bulk`, :mod:`.ids` and :mod:`.hll`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from . import bulk, estimates
 from .errors import ArgumentTypeError
 from .hll import codec, estimators, randomness, registers
 from .hll.hashing import hash_one
-from .ids import IdEncoder
+from .ids import Id, IdEncoder
 
 __all__ = ["HyperLogLog"]
 
@@ -23,27 +23,27 @@ _ENCODER = IdEncoder()
 
 
 class HyperLogLog:
-    """A set of ids of which only the number is known, approximately: 16384 registers of 6 bits.
+    """A sketch of a set of ids, which knows only how many they are, approximately: 16384 registers of 6 bits.
 
-    Hash, registers and format are those of Redis and Valkey: what `PFADD` makes of the same ids is
-    equal, `from_bytes` reads what `GET` returns, and what `to_bytes` writes can be `SET`. Threads that
-    share one must take turns.
+    Hash, registers and format are those of Redis and Valkey: `PFADD` of the same ids makes an equal sketch,
+    `from_bytes` reads what `GET` returns, and `SET` stores what `to_bytes` returns. It is not thread-safe:
+    threads that share a sketch must take turns.
 
     Args:
-        ids: what it holds to begin with, as in :meth:`update`.
+        ids: the first ids, as in :meth:`update`.
 
     Raises:
-        ArgumentTypeError, ArgumentValueError: a bad id, by its place.
+        ArgumentTypeError, ArgumentValueError: a bad id, naming its index.
     """
 
     __slots__ = ("_registers",)
     __hash__ = None  # type: ignore[assignment]  # it can change
 
-    def __init__(self, ids: Iterable[object] = ()) -> None:
+    def __init__(self, ids: Iterable[Id] = ()) -> None:
         self._registers = registers.empty()
         self.update(ids)
 
-    def add(self, id: object) -> None:
+    def add(self, id: Id) -> None:
         """Add one id.
 
         Args:
@@ -54,35 +54,33 @@ class HyperLogLog:
         """
         registers.fold_one(self._registers, hash_one(_ENCODER.one(id)))
 
-    def update(self, ids: Iterable[object]) -> None:
+    def update(self, ids: Iterable[Id]) -> None:
         """Add many ids, or none of them if one is bad.
 
         Args:
-            ids: list, tuple, set, iterator or one-dimensional numpy array (S, U, integer); arrays
-                and lists of one type are the fastest.
+            ids: a list, tuple, set, iterator or one-dimensional numpy array (S, U, integer); arrays and lists
+                of one type are the fastest.
 
         Raises:
-            ArgumentTypeError, ArgumentValueError: a bad id, by its place.
+            ArgumentTypeError, ArgumentValueError: a bad id, naming its index.
         """
         raised = self._registers.copy()
         for hashes in bulk.hashes(_ENCODER, ids):
             registers.fold(raised, hashes)
-        # In place: an iterator of ids may have added some itself.
+        # In place, as an iterator of ids may itself have added some.
         np.maximum(self._registers, raised, out=self._registers)
 
     def merge(self, *others: HyperLogLog) -> None:
-        """Add everything that is in other sketches: the union.
+        """Add all ids of other sketches, so that this one becomes the union.
 
         Args:
-            others: sketches, which stay as they are.
+            *others: sketches, which stay as they are.
 
         Raises:
             ArgumentTypeError: not a HyperLogLog.
         """
-        for other in others:
-            _check(other, "others")
-        for other in others:
-            np.maximum(self._registers, other._registers, out=self._registers)
+        for registers_of_other in [_registers_of(other, "others") for other in others]:
+            np.maximum(self._registers, registers_of_other, out=self._registers)
 
     def __or__(self, other: object) -> HyperLogLog:
         if not isinstance(other, HyperLogLog):
@@ -98,18 +96,18 @@ class HyperLogLog:
         return self
 
     def count(self) -> estimates.Estimate:
-        """How many different ids were added; the same number as the server's `PFCOUNT`.
+        """The number of distinct ids that were added, equal to the server's `PFCOUNT`.
 
-        It is :attr:`~activity_tracker_hll.Estimate.suspect` if random ids would not leave such registers.
+        It is :attr:`~activity_tracker_hll.Estimate.suspect` if random ids would not produce such registers.
         """
         count = estimators.cardinality(self._registers)
         return estimates.Estimate(count, None if randomness.is_random(self._registers) else inf)
 
     def difference(self, moved: HyperLogLog) -> estimates.Estimate:
-        """How many ids are in this sketch and not in another, all of whose ids are in this one too.
+        """The number of ids in this sketch that are not in another one, whose ids must all be in this one.
 
-        More accurate than the difference of two counts. Where the other sketch may hold ids that are not in
-        this one, unite the two first: ``(a | b).difference(b)``.
+        It is more accurate than the difference of two counts. If some ids are only in the other sketch, unite
+        the two first: ``(a | b).difference(b)``.
 
         Args:
             moved: the other sketch.
@@ -117,36 +115,33 @@ class HyperLogLog:
         Raises:
             ArgumentTypeError: not a HyperLogLog.
         """
-        _check(moved, "moved")
-        count, error = estimators.remainder(self._registers, moved._registers)
-        sound = randomness.is_random_remainder(self._registers, moved._registers, count)
+        registers_of_moved = _registers_of(moved, "moved")
+        count, error = estimators.remainder(self._registers, registers_of_moved)
+        sound = randomness.is_random_remainder(self._registers, registers_of_moved, count)
         return estimates.Estimate(count, error if sound else inf)
 
     def to_bytes(self) -> bytes:
-        """The sketch as Redis and Valkey store it: sparse while that is short, else dense (12,304 bytes)."""
+        """The sketch as Redis and Valkey store it: sparse if that is short, else dense (12,304 bytes)."""
         return codec.encode(self._registers)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """The sketch that Redis or Valkey stored.
+        """Make a sketch from the string in which Redis or Valkey store one.
 
         Args:
-            data: what `GET` returns.
+            data: the whole string.
 
         Raises:
             ArgumentTypeError: not bytes.
             MalformedSketchError: not a sketch, or a damaged one.
             UnknownEncodingError: neither dense nor sparse.
         """
-        result = cls.__new__(cls)
-        result._registers = codec.decode(data)
-        return result
+        return cls._from_registers(codec.decode(data))
 
     def copy(self) -> Self:
-        """A sketch of its own that holds the same."""
-        result = type(self).__new__(type(self))
-        result._registers = self._registers.copy()
-        result._set_attributes(getattr(self, "__dict__", {}))
+        """An independent copy."""
+        result = type(self)._from_registers(self._registers.copy())
+        _set_attributes(result, getattr(self, "__dict__", {}))
         return result
 
     __copy__ = copy
@@ -154,7 +149,7 @@ class HyperLogLog:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, HyperLogLog):
             return NotImplemented
-        return np.array_equal(self._registers, other._registers)
+        return np.array_equal(self._registers, _registers_of(other, "other"))
 
     def __getstate__(self) -> tuple[bytes, dict[str, Any]]:
         return self.to_bytes(), getattr(self, "__dict__", {})
@@ -162,17 +157,25 @@ class HyperLogLog:
     def __setstate__(self, state: tuple[bytes, dict[str, Any]]) -> None:
         data, attributes = state
         self._registers = codec.decode(data)
-        self._set_attributes(attributes)
+        _set_attributes(self, attributes)
 
-    def _set_attributes(self, attributes: dict[str, Any]) -> None:
-        """Those that a subclass has besides."""
-        for name, value in attributes.items():
-            setattr(self, name, value)
+    @classmethod
+    def _from_registers(cls, own: registers.Registers) -> Self:
+        result = cls.__new__(cls)
+        result._registers = own  # of this class itself
+        return result
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {int(self.count())} ids>"
 
 
-def _check(other: object, argument: str) -> None:
-    if not isinstance(other, HyperLogLog):
-        raise ArgumentTypeError(f"{argument} must be a HyperLogLog, got {other!r:.60}")
+def _registers_of(sketch: object, argument: str) -> registers.Registers:
+    if not isinstance(sketch, HyperLogLog):
+        raise ArgumentTypeError(f"{argument} must be a HyperLogLog, got {sketch!r:.60}")
+    return sketch._registers  # they are nobody's business but this module's
+
+
+def _set_attributes(sketch: HyperLogLog, attributes: dict[str, Any]) -> None:
+    """Set the further attributes of a subclass."""
+    for name, value in attributes.items():
+        setattr(sketch, name, value)

@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import tzinfo
 from types import TracebackType
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Final, Generic, Literal, Self, TypedDict, TypeVar, Unpack, overload
 from weakref import WeakSet
 
 from numpy.typing import NDArray
 
 from . import arguments
+from .arguments import AggregateBuckets, Buckets
 from .backends.base import BackendSettings, BaseBackend
 from .backends.loading import load
-from .operations import Collapsed, Entry, Examination, Imported, Operation, Row, run
-from .periods import Calendar
+from .backends.options import DataOptions, EmbeddedOptions, RedisOptions
+from .ids import Id
+from .operations import Collapsed, Entry, Examination, Imported, Operation, Row, RowWithGaps, run
+from .periods import Calendar, PeriodKind
 from .planner import Planner
-from .shorthands import of
+from .shorthands import of_kind
 from .writer import BaseWriter, BufferedTracker
 
 __all__ = ["ActivityTracker", "BaseTracker"]
@@ -30,26 +33,88 @@ T = TypeVar("T")
 B = TypeVar("B", bound=BackendSettings)
 
 
+class _TrackerOptions(TypedDict, total=False):
+    buckets: Buckets | None
+    aggregate_buckets: AggregateBuckets | None
+    timezone: str | tzinfo | None
+    week_start: int
+    clock: Callable[[], float]
+
+
+class _RedisTrackerOptions(_TrackerOptions, RedisOptions, total=False):
+    pass
+
+
+class _EmbeddedTrackerOptions(_TrackerOptions, EmbeddedOptions, total=False):
+    pass
+
+
+class _OtherTrackerOptions(_TrackerOptions, DataOptions, total=False):
+    pass
+
+
 class BaseTracker(Generic[B]):
     """Settings, and what calls are planned with."""
 
     _BACKENDS: ClassVar[Mapping[str, str]]
     _BACKEND: type[B]
 
-    PERIOD_HOURLY = "hourly"
-    PERIOD_DAILY = "daily"
-    PERIOD_WEEKLY = "weekly"
-    PERIOD_MONTHLY = "monthly"
-    PERIOD_QUARTERLY = "quarterly"
-    PERIOD_YEARLY = "yearly"
+    PERIOD_HOURLY: Final = "hourly"
+    PERIOD_DAILY: Final = "daily"
+    PERIOD_WEEKLY: Final = "weekly"
+    PERIOD_MONTHLY: Final = "monthly"
+    PERIOD_QUARTERLY: Final = "quarterly"
+    PERIOD_YEARLY: Final = "yearly"
+
+    @overload
+    def __init__(
+        self,
+        periods: Iterable[PeriodKind] | None = None,
+        backend: Literal["redis"] = "redis",
+        **options: Unpack[_RedisTrackerOptions],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        periods: Iterable[PeriodKind] | None,
+        backend: Literal["embedded"],
+        **options: Unpack[_EmbeddedTrackerOptions],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        periods: Iterable[PeriodKind] | None = None,
+        *,
+        backend: Literal["embedded"],
+        **options: Unpack[_EmbeddedTrackerOptions],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        periods: Iterable[PeriodKind] | None,
+        backend: str | B,
+        **options: Unpack[_OtherTrackerOptions],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        periods: Iterable[PeriodKind] | None = None,
+        *,
+        backend: str | B,
+        **options: Unpack[_OtherTrackerOptions],
+    ) -> None: ...
 
     def __init__(
         self,
-        periods: Iterable[str] | None = None,
+        periods: Iterable[PeriodKind] | None = None,
         backend: str | B = "redis",
         *,
-        buckets: Iterable[str | None] | None = None,
-        aggregate_buckets: Mapping[str, Sequence[str | None]] | None = None,
+        buckets: Buckets | None = None,
+        aggregate_buckets: AggregateBuckets | None = None,
         timezone: str | tzinfo | None = None,
         week_start: int = 0,
         clock: Callable[[], float] = time.time,
@@ -62,6 +127,26 @@ class BaseTracker(Generic[B]):
         self._backend: B = load(backend, backend_options, self._BACKENDS, self._BACKEND)
         self._planner = Planner(self._backend, calendar, kinds, known, aggregates, clock)
         self._writers: WeakSet[BaseWriter] = WeakSet()
+        self._options: _TrackerOptions = {
+            "buckets": known,
+            "aggregate_buckets": aggregates,
+            "timezone": timezone,
+            "week_start": week_start,
+            "clock": clock,
+        }
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._planner.described()} backend={self._backend!r}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """In another process it is made anew, with the same arguments.
+
+        Raises:
+            ArgumentTypeError: one of them cannot be sent there.
+        """
+        for name, value in self._options.items():
+            arguments.picklable(value, name)
+        return _made_anew, (type(self), self._planner.periods, self._backend, self._options)
 
     @property
     def backend(self) -> B:
@@ -72,6 +157,10 @@ class BaseTracker(Generic[B]):
     def calendar(self) -> Calendar:
         """Finds periods in the tracker's time zone."""
         return self._planner.calendar
+
+
+def _made_anew(cls: Callable[..., T], periods: object, backend: object, options: Mapping[str, object]) -> T:
+    return cls(periods, backend, **options)
 
 
 class ActivityTracker(BaseTracker[BaseBackend]):
@@ -124,11 +213,11 @@ class ActivityTracker(BaseTracker[BaseBackend]):
 
     def track(
         self,
-        periods: Iterable[str] | None = None,
+        periods: Iterable[PeriodKind] | None = None,
         *,
-        id: object = None,
+        id: Id | None = None,
         bucket: str | None = None,
-        old_id: object = None,
+        old_id: Id | None = None,
         old_bucket: str | None = None,
         date: dt.date | None = None,
         shard: int = 0,
@@ -155,8 +244,8 @@ class ActivityTracker(BaseTracker[BaseBackend]):
 
     def track_many(
         self,
-        ids: Iterable[object],
-        periods: Iterable[str] | None = None,
+        ids: Iterable[Id],
+        periods: Iterable[PeriodKind] | None = None,
         *,
         bucket: str | None = None,
         date: dt.date | None = None,
@@ -182,8 +271,8 @@ class ActivityTracker(BaseTracker[BaseBackend]):
 
     def import_events(
         self,
-        events: Iterable[tuple[object, str | None, dt.date]] | tuple[NDArray[Any], Any, Any],
-        periods: Iterable[str] | None = None,
+        events: Iterable[tuple[Id, str | None, dt.date]] | tuple[NDArray[Any], Any, Any],
+        periods: Iterable[PeriodKind] | None = None,
         *,
         progress: Callable[[int], object] | None = None,
         shard: int = 0,
@@ -260,12 +349,12 @@ class ActivityTracker(BaseTracker[BaseBackend]):
 
     def collapse(
         self,
-        periods: Iterable[str] | None = None,
+        periods: Iterable[PeriodKind] | None = None,
         *,
         date: dt.date | None = None,
         max_periods: int = 1,
-        buckets: Iterable[str | None] | None = None,
-        aggregate_buckets: Mapping[str, Sequence[str | None]] | None = None,
+        buckets: Buckets | None = None,
+        aggregate_buckets: AggregateBuckets | None = None,
         recount: bool = False,
         shard: int = 0,
     ) -> list[Collapsed]:
@@ -299,12 +388,12 @@ class ActivityTracker(BaseTracker[BaseBackend]):
 
     def collapse_due(
         self,
-        periods: Iterable[str] | None = None,
+        periods: Iterable[PeriodKind] | None = None,
         *,
         date: dt.date | None = None,
         max_periods: int | None = None,
-        buckets: Iterable[str | None] | None = None,
-        aggregate_buckets: Mapping[str, Sequence[str | None]] | None = None,
+        buckets: Buckets | None = None,
+        aggregate_buckets: AggregateBuckets | None = None,
         recount: bool = False,
         progress: Callable[[int, int], object] | None = None,
         shard: int = 0,
@@ -340,17 +429,43 @@ class ActivityTracker(BaseTracker[BaseBackend]):
 
     # Lookup
 
+    @overload
     def lookup(
         self,
-        period: str | None = None,
+        period: PeriodKind | None = None,
         *,
         start: dt.date | None = None,
         end: dt.date | None = None,
-        buckets: Iterable[str | None] | None = None,
+        buckets: Buckets | None = None,
+        live: bool = False,
+        missing: int = 0,
+        shard: int = 0,
+    ) -> list[Row]: ...
+
+    @overload
+    def lookup(
+        self,
+        period: PeriodKind | None = None,
+        *,
+        start: dt.date | None = None,
+        end: dt.date | None = None,
+        buckets: Buckets | None = None,
+        live: bool = False,
+        missing: None,
+        shard: int = 0,
+    ) -> list[RowWithGaps]: ...
+
+    def lookup(
+        self,
+        period: PeriodKind | None = None,
+        *,
+        start: dt.date | None = None,
+        end: dt.date | None = None,
+        buckets: Buckets | None = None,
         live: bool = False,
         missing: int | None = 0,
         shard: int = 0,
-    ) -> list[Row]:
+    ) -> list[Row] | list[RowWithGaps]:
         """Counts of the periods that begin in [start, end), oldest first.
 
         Args:
@@ -404,24 +519,24 @@ class ActivityTracker(BaseTracker[BaseBackend]):
 
     # Shorthands: one period instead of a list of them
 
-    track_hourly = of(track, ["hourly"])
-    track_daily = of(track, ["daily"])
-    track_weekly = of(track, ["weekly"])
-    track_monthly = of(track, ["monthly"])
-    track_quarterly = of(track, ["quarterly"])
-    track_yearly = of(track, ["yearly"])
-    collapse_hourly = of(collapse, ["hourly"])
-    collapse_daily = of(collapse, ["daily"])
-    collapse_weekly = of(collapse, ["weekly"])
-    collapse_monthly = of(collapse, ["monthly"])
-    collapse_quarterly = of(collapse, ["quarterly"])
-    collapse_yearly = of(collapse, ["yearly"])
-    lookup_hourly = of(lookup, "hourly")
-    lookup_daily = of(lookup, "daily")
-    lookup_weekly = of(lookup, "weekly")
-    lookup_monthly = of(lookup, "monthly")
-    lookup_quarterly = of(lookup, "quarterly")
-    lookup_yearly = of(lookup, "yearly")
+    track_hourly = of_kind("hourly")(track)
+    track_daily = of_kind("daily")(track)
+    track_weekly = of_kind("weekly")(track)
+    track_monthly = of_kind("monthly")(track)
+    track_quarterly = of_kind("quarterly")(track)
+    track_yearly = of_kind("yearly")(track)
+    collapse_hourly = of_kind("hourly")(collapse)
+    collapse_daily = of_kind("daily")(collapse)
+    collapse_weekly = of_kind("weekly")(collapse)
+    collapse_monthly = of_kind("monthly")(collapse)
+    collapse_quarterly = of_kind("quarterly")(collapse)
+    collapse_yearly = of_kind("yearly")(collapse)
+    lookup_hourly = of_kind("hourly")(lookup)
+    lookup_daily = of_kind("daily")(lookup)
+    lookup_weekly = of_kind("weekly")(lookup)
+    lookup_monthly = of_kind("monthly")(lookup)
+    lookup_quarterly = of_kind("quarterly")(lookup)
+    lookup_yearly = of_kind("yearly")(lookup)
 
     def _run(self, operation: Operation[T], shard: int, *, write: bool = True) -> T:
         agreeing = self._planner.agreeing(operation, shard, write=write)

@@ -1,7 +1,7 @@
-"""What the benchmarks share: a server of their own, the stamp of the environment, tables, files, options.
+"""What the benchmarks share: a server of their own, a record of the environment, tables, files, options.
 
 Nothing that is measured lives here. The server is started for the run and ends with it; it listens on the
-loopback only, and it is the only one that is ever flushed.
+loopback interface only, and no other server is ever flushed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import redis
 from rich.console import Console
 from rich.table import Table
 
-from activity_tracker_hll import ActivityTracker, __version__
+from activity_tracker_hll import ActivityTracker, PeriodKind, __version__
 from activity_tracker_hll.backends.embedded import EmbeddedServer
 from activity_tracker_hll.errors import ActivityTrackerError
 
@@ -54,7 +54,7 @@ PER_CALL = 1000
 PER_PIPELINE = 50
 _EXECUTABLES = {"valkey": None, "redis": "redis-server"}
 _PACKAGES = ("activity-tracker", "redis", "hiredis", "numpy")
-# Wide enough for every table here, also when the output is not a terminal.
+# Wide enough for every table here if the output is not a terminal.
 _WIDTH = 160
 
 
@@ -75,8 +75,8 @@ class Server:
 class Ratio(NamedTuple):
     """How many times faster one is than another: the median of the ratios of single rounds, and quartiles.
 
-    What slows the machine down for seconds slows both in a round, so this is steadier than either rate.
-    The ratio of the best rounds of each is what a machine with nothing else to do would come near to.
+    Whatever slows the machine down for seconds slows both in a round, so this is steadier than either rate.
+    The ratio of the best rounds comes near to that of an idle machine.
     """
 
     median: float
@@ -86,7 +86,7 @@ class Ratio(NamedTuple):
 
     @classmethod
     def of_rates(cls, ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
-        """From the rates of each in the same rounds."""
+        """The ratio, from the rates of both in the same rounds."""
         ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
         low, _, high = quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
         return cls(median(ratios), low, high, max(ours) / max(theirs))
@@ -96,7 +96,7 @@ class Ratio(NamedTuple):
 
 
 class Goal(NamedTuple):
-    """A ratio that was reached, where it could be measured, beside the one wanted, if any."""
+    """A ratio, if it could be measured, and the one to reach, if there is one."""
 
     what: str
     ratio: Ratio | None
@@ -104,13 +104,13 @@ class Goal(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """For a table."""
+        """Whether the goal is reached, for a table."""
         if self.ratio is None or self.goal is None:
             return ""
         return "yes" if self.ratio.median >= self.goal else "NO"
 
     def cells(self) -> tuple[str, str, str, str]:
-        """Ratio, ratio of the best, goal and verdict, for a table."""
+        """Ratio, ratio of the best rounds, goal and verdict, for a table."""
         ratio = (str(self.ratio), f"{self.ratio.best:.2f}") if self.ratio else ("missing", "")
         return *ratio, f"{self.goal:g}" if self.goal else "", self.verdict
 
@@ -125,10 +125,11 @@ def serve(kind: str, *packages: str) -> Iterator[Server]:
     """Run a server on a free port of the loopback, with nothing written to disk.
 
     Args:
-        packages: those whose versions belong in the stamp besides the usual ones.
+        kind: valkey or redis.
+        packages: further packages whose versions are recorded.
 
     Raises:
-        click.ClickException: it cannot be started.
+        click.ClickException: the server cannot be started.
     """
     port = _free_port()
     try:
@@ -146,13 +147,13 @@ def serve(kind: str, *packages: str) -> Iterator[Server]:
         embedded.close()
 
 
-def tracker(server: Server, periods: Sequence[str] = ("daily",), **settings: Any) -> ActivityTracker:
-    """A tracker of this library on the server, over TCP as all others."""
+def tracker(server: Server, periods: Iterable[PeriodKind] = ("daily",), **settings: Any) -> ActivityTracker:
+    """A tracker of this library on the server, over TCP like all contestants."""
     return ActivityTracker(periods, "redis", host=HOST, port=server.port, **settings)
 
 
 def pfadd(server: Server, groups: Iterable[tuple[str, Sequence[Any]]]) -> None:
-    """Send ids by key, PER_CALL ids a PFADD, as many calls a pipeline as take a while: plain redis-py."""
+    """Send ids by key with plain redis-py: PER_CALL ids per PFADD, PER_PIPELINE calls per pipeline."""
     pipeline = server.client.pipeline(transaction=False)
     for key, ids in groups:
         for start in range(0, len(ids), PER_CALL):
@@ -165,10 +166,12 @@ def pfadd(server: Server, groups: Iterable[tuple[str, Sequence[Any]]]) -> None:
 def in_turns(
     runs: Mapping[str, Callable[[], object]], rounds: int, prepare: Callable[[], object]
 ) -> dict[str, list[float]]:
-    """Seconds of every run in every round, in turns (A B C, B C A, ...), after one round to warm up.
+    """The seconds of every run in every round, in turns (A B C, B C A, ...), after a round to warm up.
 
     Args:
-        prepare: comes before each run and is not timed.
+        runs: what to time, by name.
+        rounds: the number of rounds.
+        prepare: called before each run, and not timed.
     """
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     order = list(runs.items())
@@ -183,7 +186,7 @@ def in_turns(
 
 
 def options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that all benchmarks have."""
+    """Add the options that all benchmarks have to a command."""
     for option in (
         click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Save a plot."),
         click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Save results."),
@@ -195,31 +198,31 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def table(title: str, *columns: str, caption: str | None = None) -> Table:
-    """A table whose first column holds words and all others numbers."""
-    made = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
-    for place, column in enumerate(columns):
-        made.add_column(column, justify="right" if place else "left")
-    return made
+    """A table with words in the first column and numbers in all others."""
+    result = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
+    for index, column in enumerate(columns):
+        result.add_column(column, justify="right" if index else "left")
+    return result
 
 
 def show(environment: Mapping[str, str], *tables: Table) -> None:
-    """Print the stamp and the tables."""
+    """Print the environment and the tables."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=_WIDTH)
     console.print(", ".join(f"{name} {value}" for name, value in environment.items()), highlight=False)
-    for made in tables:
-        console.print(made, highlight=False)
+    for result in tables:
+        console.print(result, highlight=False)
 
 
 def save_json(file: Path | None, environment: Mapping[str, str], **results: object) -> None:
-    """Write the stamp and the results, if a file is wanted."""
+    """Write the environment and the results to a file, if there is to be one."""
     if file is not None:
         file.write_text(json.dumps({"environment": environment, **results}, indent=1) + "\n", "utf-8")
 
 
 def axes(plot: Path | None) -> tuple[Any, Any] | None:
-    """A matplotlib figure and its axes, if a plot is wanted. Asked for before anything is measured.
+    """A matplotlib figure and its axes, if there is to be a plot; called before anything is measured.
 
     Raises:
         click.ClickException: matplotlib is not installed.
@@ -233,19 +236,19 @@ def axes(plot: Path | None) -> tuple[Any, Any] | None:
             "--plot needs matplotlib, from the extra 'bench': pip install 'activity-tracker-hll[bench]'"
         ) from error
     pyplot.switch_backend("agg")
-    figure, drawn = pyplot.subplots(figsize=(9, 5), layout="constrained")
-    return figure, drawn
+    figure, subplot = pyplot.subplots(figsize=(9, 5), layout="constrained")
+    return figure, subplot
 
 
 def draw_goals(canvas: tuple[Any, Any], goals: Sequence[Goal], label: str, plot: Path) -> None:
-    """Bars of the ratios, with marks at the goals."""
-    figure, drawn = canvas
-    drawn.barh([goal.what for goal in goals], [goal.ratio.median if goal.ratio else 0 for goal in goals])
-    aims = [(goal.goal, place) for place, goal in enumerate(goals) if goal.goal]
-    drawn.scatter(*zip(*aims, strict=True), marker="|", s=400, color="k")
-    drawn.axvline(1, color="grey", linewidth=0.8)
-    drawn.invert_yaxis()
-    drawn.set_xlabel(f"{label} (| goal)")
+    """Draw the ratios as bars, with marks at the goals."""
+    figure, subplot = canvas
+    subplot.barh([goal.what for goal in goals], [goal.ratio.median if goal.ratio else 0 for goal in goals])
+    aims = [(goal.goal, index) for index, goal in enumerate(goals) if goal.goal]
+    subplot.scatter(*zip(*aims, strict=True), marker="|", s=400, color="k")
+    subplot.axvline(1, color="grey", linewidth=0.8)
+    subplot.invert_yaxis()
+    subplot.set_xlabel(f"{label} (| goal)")
     figure.savefig(plot, dpi=120)
 
 

@@ -1,7 +1,7 @@
-"""What is tried in this process, how often, and what is kept of it: errors next to what was expected.
+"""The trials in this process: what is counted, how often, and the errors next to those expected.
 
 No server is used here and nothing is printed. Every trial has new random ids from a seed of its own, so that
-a run can be repeated. Results of different sizes or shares are not independent: a trial goes through all.
+a run can be repeated. Results for different sizes or shares are not independent: each trial covers all.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ __all__ = [
 
 Ids = NDArray[np.int64]
 Part = tuple[int, int, int]
-"""Some of the ids of one source: its place, and from where to where."""
+"""A range of the ids of one source: the source's index, the range's start and its end."""
 
 CONFIDENCE = 0.95
 _CHANCE = 3  # standard errors that a result may be off by chance
 
 
 class Goal(NamedTuple):
-    """Between which numbers a column of the results should be."""
+    """The range in which a column of the results should be."""
 
     column: str
     low: float
@@ -108,15 +108,16 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is tried, how often.
+    """What is tried, and how often.
 
     Args:
-        seeds: trials of the most expensive sizes.
-        plain: sizes of plain counts.
-        real_ids: beyond so many, no ids are hashed: registers are drawn.
-        moves: sizes of buckets out of which ids are moved.
-        source: own ids of each bucket of an aggregate.
-        server_moves, server_source: the same on the server.
+        seeds: the trials of the most expensive sizes.
+        plain: the sizes of plain counts.
+        real_ids: above this size, registers are drawn at random instead of hashing ids.
+        moves: the sizes of buckets out of which ids are moved.
+        source: the own ids of each bucket of an aggregate.
+        server_moves: as `moves`, on the server.
+        server_source: as `source`, on the server.
     """
 
     seeds: int
@@ -131,27 +132,27 @@ class Plan:
     server_source: int = 10_000
 
     def trials(self, ids: int) -> int:
-        """How often something with so many ids is tried: few trials do not show a small bias."""
+        """The number of trials for this number of ids; few trials would not show a small bias."""
         return self.seeds * (10 if ids <= self.real_ids else 2)
 
     @property
     def server_trials(self) -> int:
-        """How often something is tried on the server, which is slow, and only shows that all is the same."""
+        """The number of trials on the server, which is slow, and only has to show the same results."""
         return max(2, self.seeds // 10)
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Buckets of one size of which the first few lose some of their ids.
+    """Buckets of one size, of which the first few lose some of their ids.
 
-    Every bucket has ids of its own. Of the ids that are moved out of a bucket, a part is alive in the next
-    bucket, the first being next to the last.
+    Every bucket has ids of its own. Some of the ids that are moved out of a bucket are alive in the next one;
+    the last bucket is followed by the first.
 
     Args:
-        sources: buckets.
-        moving: those of them with moves.
-        out: per cent of a bucket's own ids that are moved out of it.
-        shared: per cent of these that are alive in the next bucket.
+        sources: the number of buckets.
+        moving: how many of them have moves.
+        out: the share of a bucket's own ids that are moved out of it, in per cent.
+        shared: the share of these that are alive in the next bucket, in per cent.
     """
 
     sources: int
@@ -161,7 +162,7 @@ class Setting:
 
     @classmethod
     def every(cls) -> list[Setting]:
-        """All that are tried."""
+        """All settings that are tried."""
         return [
             cls(sources, moving, out, shared)
             for sources in (2, 3)
@@ -171,22 +172,22 @@ class Setting:
         ]
 
     def moved(self, size: int) -> int:
-        """Different ids that are moved, where buckets have so many ids of their own."""
+        """The number of distinct ids that are moved, if each bucket has `size` ids of its own."""
         return self.moving * (size * self.out // 100)
 
     def alive(self, size: int) -> int:
-        """Different ids that are alive anywhere: those shared are different from all others."""
+        """The number of distinct ids that are alive anywhere; those shared are distinct from all others."""
         lost = size * self.out // 100
         return self.sources * size - self.moved(size) + self.moving * (lost * self.shared // 100)
 
     def parts(self, size: int) -> Iterator[tuple[list[Part], list[Part]]]:
         """For each bucket the parts tracked in it and those moved out of it."""
         lost = size * self.out // 100
-        for place in range(self.sources):
-            tracked, before = [(place, 0, size)], (place - 1) % self.sources
+        for source_index in range(self.sources):
+            tracked, before = [(source_index, 0, size)], (source_index - 1) % self.sources
             if before < self.moving and self.shared:
                 tracked.append((before, 0, lost * self.shared // 100))
-            yield tracked, [(place, 0, lost)] if place < self.moving else []
+            yield tracked, [(source_index, 0, lost)] if source_index < self.moving else []
 
 
 def rms(values: Sequence[float]) -> float:
@@ -195,12 +196,12 @@ def rms(values: Sequence[float]) -> float:
 
 
 def new_ids(source: np.random.Generator, count: int) -> Ids:
-    """Different ids: of 2^63 numbers two are never drawn twice."""
+    """Distinct ids: among 2^63 numbers, practically none is drawn twice."""
     return source.integers(1, 2**63 - 1, count)
 
 
 def seeds(trials: int, what: str) -> Iterable[tuple[int, np.random.Generator]]:
-    """The number and the generator of random numbers of each trial; progress is shown on a terminal."""
+    """The number and the random generator of each trial; a terminal shows the progress."""
     console = Console(stderr=True)
     shown = progress(range(trials), what, console=console, transient=True, disable=not console.is_terminal)
     return ((seed, np.random.default_rng([*what.encode(), seed])) for seed in shown)
@@ -212,7 +213,7 @@ def sketch_of(ids: Ids) -> Registers:
 
 
 def plain_counts(plan: Plan) -> list[Cell]:
-    """One sketch a trial, counted each time it has grown to the next size."""
+    """One sketch per trial, counted whenever it has grown to the next size."""
     cells = {size: Cell({"ids": size, "theory": theory(size)}, plain_goals(size)) for size in plan.plain}
     for _, source in seeds(plan.trials(1), "plain counts"):
         sketch, done = HyperLogLog(), 0
@@ -227,9 +228,9 @@ def plain_counts(plan: Plan) -> list[Cell]:
 
 
 def drawn_sketch(source: np.random.Generator, ids: int) -> HyperLogLog:
-    """A sketch of so many random ids, in a time that does not grow with them.
+    """A sketch of random ids, in a time that does not depend on their number.
 
-    The ids fall evenly on the registers; of c ids on one register, none has a rank above k with chance
+    The ids fall evenly on the registers. The probability that none of c ids on one ranks above k is
     (1 - 2^-k)^c, which is solved for k.
     """
     fallen = source.multinomial(ids, np.full(REGISTERS, 1 / REGISTERS))
@@ -245,7 +246,7 @@ def theory(size: int) -> float:
 
 
 def plain_goals(size: int) -> list[Goal]:
-    """Those that hold for so many ids."""
+    """The goals for a count of this size."""
     goals = [(100, Goal("rmse", 0, 0.82)), (1000, Goal("bias", -0.05, 0.05)), (300, Goal("coverage", 93, 97))]
     return [goal for least, goal in goals if size >= least]
 
@@ -253,12 +254,14 @@ def plain_goals(size: int) -> list[Goal]:
 def differences(
     plan: Plan, tracked: int, shares: Sequence[int], simulated: dict[tuple[int, int], tuple[float, ...]]
 ) -> list[Cell]:
-    """One bucket a trial, out of which more and more ids are moved.
+    """One bucket per trial, out of which more and more ids are moved.
 
     Args:
-        shares: per cent that are out.
-        simulated: by ids and share, what errors to expect; the last is of the library's estimate, and a tenth
-            more is the goal.
+        plan: the number of trials.
+        tracked: the ids in the bucket.
+        shares: the shares that are moved out, in per cent.
+        simulated: the expected errors, by ids and share; the last one is that of the library's estimate, and
+            the goal is at most a tenth more.
     """
     bounds = np.array([0, *shares, 100]) * tracked // 100
     cells = []
@@ -281,9 +284,9 @@ def differences(
 
 
 def unions(plan: Plan) -> list[Cell]:
-    """The union of some buckets, in every setting; one trial has the same ids in all of them.
+    """The union of some buckets, in every setting; a trial has the same ids in all settings.
 
-    The other estimate leaves out that an id moved can be alive elsewhere: count of all less count of moved.
+    The other estimate ignores that a moved id can be alive elsewhere: the count of all less that of moved.
     """
     cells = {
         setting: Cell(
@@ -298,25 +301,27 @@ def unions(plan: Plan) -> list[Cell]:
     }
     for _, source in seeds(plan.seeds, "aggregates"):
         ids = new_ids(source, 3 * plan.source).reshape(3, -1)
-        one_part = cache(lambda place, start, stop, ids=ids: sketch_of(ids[place, start:stop]))
+        one_part = cache(lambda source_index, start, stop, ids=ids: sketch_of(ids[source_index, start:stop]))
         for setting, cell in cells.items():
             sketches = [
                 tuple(merged([one_part(*part) for part in parts]) for parts in bucket)
                 for bucket in setting.parts(plan.source)
             ]
-            everyone, gone = (cardinality(merged(of)) for of in zip(*sketches, strict=True))
+            everyone, gone = (
+                cardinality(merged(sketches_of_kind)) for sketches_of_kind in zip(*sketches, strict=True)
+            )
             estimate = Estimate(*union_of_remainders(None, [(tracked, moved) for tracked, moved in sketches]))
             cell.add(setting.alive(plan.source), estimate, ignoring=everyone - gone)
     return list(cells.values())
 
 
 def merged(sketches: Sequence[Registers]) -> Registers:
-    """The union, also of none."""
+    """The union of any number of sketches."""
     return reduce(np.maximum, sketches, codec.decode(HyperLogLog().to_bytes()))
 
 
 def union_goals(setting: Setting, size: int) -> list[Goal]:
-    """Those that hold in a setting."""
+    """The goals for a setting."""
     goals = [Goal("bias_to_reported", -0.25, 0.25)]
     if setting.alive(size) >= setting.moved(size):
         goals.append(Goal("rmse", 0, 1.1))

@@ -61,8 +61,8 @@ SIMULATED: dict[tuple[int, int], tuple[float, ...]] = {
     (1_000_000, 90): (8.2, 3.7, 2.9),
     (1_000_000, 99): (74, 11.6, 8.9),
 }
-"""(ids, per cent moved out): errors in per cent that a simulation of 2000 trials gave when the library was
-designed: minus the exact number, PFCOUNT difference, censored maximum likelihood."""
+"""(ids, per cent moved out): the errors, in per cent, of 2000 trials simulated when the library was designed,
+for three estimates: minus the exact number, PFCOUNT difference, censored maximum likelihood."""
 
 
 @dataclass
@@ -70,26 +70,26 @@ class ServerCell(Cell):
     """The trials of one setting on the server.
 
     Attributes:
-        same: how many gave the number and the standard error that sketches in this process give.
+        same: how many trials gave the same number and standard error as sketches in this process.
     """
 
     same: int = 0
 
-    def compare(self, truth: int, estimate: Estimate, here: Estimate) -> None:
+    def compare(self, truth: int, estimate: Estimate, expected: Estimate) -> None:
         """One trial."""
         self.add(truth, estimate)
-        self.same += (estimate, estimate.stderr) == (here, here.stderr)
+        self.same += (estimate, estimate.stderr) == (expected, expected.stderr)
 
     def as_json(self) -> dict[str, Any]:
-        """As of any cell."""
+        """As in any cell, with `same`."""
         return {**super().as_json(), "same": self.same}
 
 
 def compare_registers(server: Server, plan: Plan) -> list[int]:
-    """Sizes at which the sketch that PFADD made of the same ids is equal to the one in this process.
+    """The sizes at which PFADD was found to make the same sketch as this process.
 
     Raises:
-        click.ClickException: one is not.
+        click.ClickException: a sketch differs.
     """
     sizes = [size for size in plan.plain if size <= COMPARED_UP_TO]
     [(_, source)] = seeds(1, "registers")
@@ -108,7 +108,7 @@ def compare_registers(server: Server, plan: Plan) -> list[int]:
 
 
 def count(counter: ActivityTracker, bucket: str) -> Estimate:
-    """The count of a bucket or aggregate now."""
+    """The present count of a bucket or aggregate."""
     next_day = DAY + timedelta(days=1)
     [(_, counts)] = counter.lookup(start=DAY, end=next_day, buckets=[bucket], live=True)
     estimate: Estimate = counts[bucket]
@@ -116,7 +116,7 @@ def count(counter: ActivityTracker, bucket: str) -> Estimate:
 
 
 def move_out(counter: ActivityTracker, bucket: str, ids: Ids) -> None:
-    """What track(old_id=..., old_bucket=...) does, many at a time."""
+    """Do what track(old_id=..., old_bucket=...) does, for many ids at a time."""
     backend = counter.backend
     keys = backend.keys.bucket(PERIOD, bucket)
     encoded = backend.ids.many(ids)
@@ -128,7 +128,7 @@ def move_out(counter: ActivityTracker, bucket: str, ids: Ids) -> None:
 
 
 def moves_on_server(server: Server, plan: Plan, tracked: int) -> list[ServerCell]:
-    """One bucket a trial, out of which more and more ids are moved."""
+    """One bucket per trial, out of which more and more ids are moved."""
     cells = [ServerCell({"what": f"{share} % of {tracked:,} ids moved out"}) for share in SHARES_OUT]
     with tracker(server) as counter:
         for _, source in seeds(plan.server_trials, f"server, moves out of {tracked:,}"):
@@ -140,14 +140,14 @@ def moves_on_server(server: Server, plan: Plan, tracked: int) -> list[ServerCell
                 gone = tracked * share // 100
                 move_out(counter, "b", ids[done:gone])
                 done = gone
-                here = HyperLogLog(ids).difference(HyperLogLog(ids[:gone]))
-                cell.compare(tracked - gone, count(counter, "b"), here)
+                expected = HyperLogLog(ids).difference(HyperLogLog(ids[:gone]))
+                cell.compare(tracked - gone, count(counter, "b"), expected)
     return cells
 
 
 def union_on_server(server: Server, plan: Plan, setting: Setting) -> ServerCell:
     """An aggregate of buckets that share ids which were moved out of one of them."""
-    size, names = plan.server_source, [f"b{place}" for place in range(setting.sources)]
+    size, names = plan.server_source, [f"b{index}" for index in range(setting.sources)]
     what = f"{setting.sources} buckets, {setting.moving} with {setting.out} % out, {setting.shared} % shared"
     cell = ServerCell({"what": what})
     with tracker(server, aggregate_buckets={"total": names}) as counter:
@@ -157,14 +157,14 @@ def union_on_server(server: Server, plan: Plan, setting: Setting) -> ServerCell:
             sketches = []
             for name, parts in zip(names, setting.parts(size), strict=True):
                 tracked, moved = (
-                    np.concatenate([ids[0, :0], *(ids[place, start:end] for place, start, end in of)])
-                    for of in parts
+                    np.concatenate([ids[0, :0], *(ids[index, start:end] for index, start, end in ranges)])
+                    for ranges in parts
                 )
                 counter.track_many(tracked, bucket=name, date=DAY)
                 move_out(counter, name, moved)
                 sketches.append((sketch_of(tracked), sketch_of(moved)))
-            here = Estimate(*union_of_remainders(None, sketches))
-            cell.compare(setting.alive(size), count(counter, "total"), here)
+            expected = Estimate(*union_of_remainders(None, sketches))
+            cell.compare(setting.alive(size), count(counter, "total"), expected)
     return cell
 
 
@@ -202,7 +202,7 @@ def plain_table(rows: Rows, compared: Sequence[int], plan: Plan) -> Table:
 
 
 def moves_table(rows: Rows) -> Table:
-    """What remains after moves, with the simulation beside it, and the ratio to that in brackets."""
+    """Remainders after moves next to the simulation, with the ratio of the two in brackets."""
     caption = (
         "Behind a /: what the simulation of the design gave, and the ratio to it. Goal: at most 10 % more for"
         " the library's estimate."
@@ -244,7 +244,7 @@ def unions_table(rows: Rows, size: int) -> Table:
 
 
 def server_table(rows: Rows) -> Table:
-    """The series through the server."""
+    """The trials on the server."""
     ours = ("RMSE %", "bias %", "reported %", "95 % covers", "same as in this process")
     made = table("Through the server, by the library's own calls", "", "trials", *ours)
     for row in rows:
@@ -256,7 +256,7 @@ def server_table(rows: Rows) -> Table:
 
 
 def trials(row: dict[str, Any]) -> str:
-    """For a table, as all below."""
+    """A number for a table, like all functions below."""
     return f"{row['trials']:,}"
 
 
@@ -277,7 +277,7 @@ def covers(row: dict[str, Any]) -> str:
 
 
 def met(row: dict[str, Any]) -> str:
-    """Whether the goals are reached, if there are any, and else which are not."""
+    """Whether the goals are reached, if there are any, or which are missed."""
     return ", ".join(row["missed"]) or ("yes" if row["goals"] else "")
 
 
@@ -296,35 +296,35 @@ def draw(figure: Any, results: dict[str, Any], plot: Path) -> None:
     figure.savefig(plot, dpi=120)
 
 
-def draw_plain(drawn: Any, rows: Rows) -> None:
+def draw_plain(subplot: Any, rows: Rows) -> None:
     """Error and bias of plain counts, by ids."""
     ids = [row["ids"] for row in rows]
     curve = np.geomspace(ids[0], ids[-1], 100)
-    drawn.plot(curve, [theory(size) for size in curve], "k--", label="theory")
+    subplot.plot(curve, [theory(size) for size in curve], "k--", label="theory")
     for column, label in (("rmse", "RMSE"), ("bias", "bias")):
         errors = [row[f"{column}_error"] for row in rows]
-        drawn.errorbar(ids, [row[column] for row in rows], errors, fmt="-o", capsize=2, label=label)
-    drawn.axhline(0, color="grey", linewidth=0.8)
-    drawn.set(xscale="log", title="Plain counts", xlabel="ids", ylabel="% of the ids")
-    drawn.legend()
+        subplot.errorbar(ids, [row[column] for row in rows], errors, fmt="-o", capsize=2, label=label)
+    subplot.axhline(0, color="grey", linewidth=0.8)
+    subplot.set(xscale="log", title="Plain counts", xlabel="ids", ylabel="% of the ids")
+    subplot.legend()
 
 
-def draw_moves(drawn: Any, rows: Rows) -> None:
-    """Errors of what remains after moves, by the share that remains; crosses are simulated."""
-    for place, tracked in enumerate(dict.fromkeys(row["ids"] for row in rows)):
-        of = [row for row in rows if row["ids"] == tracked]
-        remain = [100 - row["out"] for row in of]
-        lines = (("library", "-o", [row["rmse"] for row in of]),
-                 ("PFCOUNT difference", ":", [row["others"]["counts"] for row in of]))  # fmt: skip
+def draw_moves(subplot: Any, rows: Rows) -> None:
+    """Errors of remainders after moves, by the share that remains; crosses are simulated."""
+    for index, tracked in enumerate(dict.fromkeys(row["ids"] for row in rows)):
+        rows_of_size = [row for row in rows if row["ids"] == tracked]
+        remain = [100 - row["out"] for row in rows_of_size]
+        lines = (("library", "-o", [row["rmse"] for row in rows_of_size]),
+                 ("PFCOUNT difference", ":", [row["others"]["counts"] for row in rows_of_size]))  # fmt: skip
         for label, style, errors in lines:
-            drawn.plot(remain, errors, style, color=f"C{place}", label=f"{tracked:,} ids, {label}")
-        for share, row in zip(remain, of, strict=True):
+            subplot.plot(remain, errors, style, color=f"C{index}", label=f"{tracked:,} ids, {label}")
+        for share, row in zip(remain, rows_of_size, strict=True):
             for error in (row["simulated"] or ())[1:]:
-                drawn.plot(share, error, "x", color=f"C{place}", markersize=9)
-    drawn.plot([], [], "kx", markersize=9, label="simulated for the design")
-    drawn.set(xscale="log", yscale="log", title="After moves", xlabel="% of the ids that remain")
-    drawn.set_ylabel("RMSE, % of what remains")
-    drawn.legend()
+                subplot.plot(share, error, "x", color=f"C{index}", markersize=9)
+    subplot.plot([], [], "kx", markersize=9, label="simulated for the design")
+    subplot.set(xscale="log", yscale="log", title="After moves", xlabel="% of the ids that remain")
+    subplot.set_ylabel("RMSE, % of what remains")
+    subplot.legend()
 
 
 @click.command(help="Errors of counts next to theory, in this process and on a real server.")

@@ -1,7 +1,7 @@
-"""The high-volume writer: what a call costs next to its peers, and what reaches the server.
+"""The high-volume writer: the cost of a call next to its peers, and of what reaches the server.
 
-A call is timed where it is sustained: millions in a row, while the writer's threads fold and push what came
-before. All peers are called in a loop of the same shape, in the same run and in turns.
+Calls are timed under sustained load: millions in a row, while the writer's threads fold and push what came
+before. All peers are called in a loop of the same shape, in turns in the same run.
 
     python benchmarks/buffered.py --server redis --plot buffered.png
 """
@@ -97,7 +97,7 @@ class Method:
         date: None = None,
         shard: int = 0,
     ) -> None:
-        """What such a method cannot leave out: the bucket's sketch is looked up. It checks nothing."""
+        """Do only what such a method must do: look the bucket's sketch up. It checks nothing."""
         self._adds[bucket](id)
 
 
@@ -142,7 +142,7 @@ def in_threads(run: Callable[[], None], count: int) -> Callable[[], None]:
 
 @contextmanager
 def contestants(server: Server, sizes: Sizes) -> Iterator[dict[str, Entry]]:
-    """Everyone, by name, and by the way to the server where they have one."""
+    """All contestants by name, with their way to the server if they have one."""
     users = ids_of(sizes.users)
     calls = list(islice(cycle(users), sizes.calls))
     quarter, trips = calls[: sizes.calls // 4], users[: sizes.trips]
@@ -219,7 +219,7 @@ def measure_calls(server: Server, sizes: Sizes, rounds: int) -> dict[str, list[f
 
 
 def goals_of(rates: dict[str, list[float]]) -> list[Goal]:
-    """The ratios that are wanted, and some more."""
+    """The ratios that have goals, and some more."""
 
     def goal(ours: str, theirs: str, wanted: float | None) -> Goal:
         both = ours in rates and theirs in rates
@@ -242,12 +242,13 @@ def goals_of(rates: dict[str, list[float]]) -> list[Goal]:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a way to send the same events costs.
+    """The cost of a way to send the same events.
 
     Attributes:
-        seconds: until the server had everything.
-        server_us: time the server spent on its commands, in microseconds, by its own account.
-        bytes: what the server received.
+        what: the way.
+        seconds: the time until the server had everything.
+        server_us: the microseconds the server spent on commands, as it reports.
+        bytes: the bytes that the server received.
     """
 
     what: str
@@ -257,7 +258,7 @@ class Cost:
 
 
 def cost(server: Server, what: str, send: Callable[[], object]) -> Cost:
-    """Send, and ask the server what it did."""
+    """Send events, and ask the server what that cost."""
     server.client.config_resetstat()
     begin = time.perf_counter()
     send()
@@ -270,7 +271,7 @@ def cost(server: Server, what: str, send: Callable[[], object]) -> Cost:
 
 @dataclass(frozen=True, slots=True)
 class EndToEnd:
-    """What became of the events, and what it cost."""
+    """The costs of the ways, the writer's memory over time, and whether all sketches are equal."""
 
     costs: list[Cost]
     memory: list[float]
@@ -278,12 +279,12 @@ class EndToEnd:
 
     @property
     def growth(self) -> float:
-        """MB of memory more at the end than after a third of the events."""
+        """By how many MB memory grew after the first third of the events."""
         return self.memory[-1] - self.memory[len(self.memory) // 3]
 
 
 def end_to_end(server: Server, sizes: Sizes, seconds: float) -> EndToEnd:
-    """The same events by the writer, as they come and as fast as it goes, and by PFADD."""
+    """Send the same events by the writer, paced and as fast as possible, and by PFADD."""
     users = ids_of(sizes.users)
     chosen = np.random.default_rng(2).integers(sizes.users, size=sizes.events).tolist()
     events = [users[user] for user in chosen]
@@ -325,7 +326,7 @@ def end_to_end(server: Server, sizes: Sizes, seconds: float) -> EndToEnd:
 
 @contextmanager
 def sampled(memory: list[float]) -> Iterator[None]:
-    """Note this process's memory again and again, in MB."""
+    """Record this process's memory repeatedly, in MB."""
     stop, process = Event(), psutil.Process()
 
     def sample() -> None:

@@ -54,7 +54,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Ids in the form that ours is given; `make` is called for each run, since a generator is used up."""
+    """Ids as this library is given them; `make` is called for each run, since a generator is used up."""
 
     what: str
     make: Callable[[], Any]
@@ -68,7 +68,7 @@ class Batch:
 
 
 class Peer(NamedTuple):
-    """What another library does with a list of ids; it is given one of `share` ids, being that slow."""
+    """How another library adds a list of ids; being slow, it is given only one of every `share` ids."""
 
     start: Callable[[Any, list[Any]], Callable[[], object]]
     share: int = 1
@@ -113,12 +113,12 @@ class Reading:
 
 
 def hll(module: Any, ids: list[Any]) -> Callable[[], object]:
-    """The C extension, whose hash is the same but for the seed."""
+    """The C extension, whose hash is the same except for the seed."""
     return lambda: one_by_one(module.HyperLogLog(PRECISION).add, ids)
 
 
 def datasketches(module: Any, ids: list[Any]) -> Callable[[], object]:
-    """Apache DataSketches, which takes no bytes."""
+    """Apache DataSketches, which does not take bytes."""
     texts = decoded(ids)
     return lambda: one_by_one(module.hll_sketch(PRECISION).update, texts)
 
@@ -145,7 +145,7 @@ PEERS = {HLL: Peer(hll), "rhll": Peer(rhll), "datasketches": Peer(datasketches),
 
 
 def one_by_one(add: Callable[[Any], object], ids: list[Any]) -> None:
-    """As users of those libraries do."""
+    """The way users of those libraries add ids, in a loop."""
     for id in ids:
         add(id)
 
@@ -156,7 +156,7 @@ def decoded(ids: list[Any]) -> list[str]:
 
 
 def batches(count: int) -> Iterator[Batch]:
-    """Every batch, made when its turn comes; goals where there are some."""
+    """Every batch, made when its turn comes, with its goal if there is one."""
     source = random.Random(1)
     hexadecimal = [f"u{source.getrandbits(64):016x}" for _ in range(count)]
     uuids, addresses = list(make_uuids(source, count)), list(make_addresses(source, count))
@@ -177,7 +177,7 @@ def batches(count: int) -> Iterator[Batch]:
 
 
 def kept(what: str, ids: Iterable[Any], goal: float | None = None) -> Batch:
-    """A batch that each run is given the same of."""
+    """A batch of which every run is given the same object."""
     return Batch(what, lambda: ids, goal)
 
 
@@ -196,7 +196,7 @@ def make_addresses(source: random.Random, count: int) -> Iterator[str]:
 
 
 def entries(server: Server, batch: Batch) -> dict[str, Entry]:
-    """All contestants that are installed; the two that matter most are neighbours, for less noise."""
+    """All contestants that are installed; the two that matter most run one after the other: less noise."""
     plain = batch.plain()
     found = {OURS: Entry(lambda: HyperLogLog().update(batch.make()), len(plain))}
     for name, peer in PEERS.items():
@@ -210,10 +210,10 @@ def entries(server: Server, batch: Batch) -> dict[str, Entry]:
 
 
 def measure(server: Server, batch: Batch, rounds: int) -> Result:
-    """One batch.
+    """Measure one batch.
 
     Raises:
-        click.ClickException: ours has other registers than the server.
+        click.ClickException: the registers of this library differ from those of the server.
     """
     competing = entries(server, batch)
     seconds = in_turns({name: entry.run for name, entry in competing.items()}, rounds, lambda: None)
@@ -227,7 +227,7 @@ def measure(server: Server, batch: Batch, rounds: int) -> Result:
 
 
 def read(server: Server, repeats: int) -> list[Reading]:
-    """What is done with sketches, ours in this process, and round trips to the server for comparison."""
+    """Measure operations on sketches in this process, and round trips to the server for comparison."""
     ids = [f"user {number}" for number in range(100_000)]
     for key, some in (("dense", ids), ("moved", ids[::3]), ("sparse", ids[:400])):
         pfadd(server, [(key, some)])
@@ -251,14 +251,14 @@ def read(server: Server, repeats: int) -> list[Reading]:
 
 
 def best_us(repeats: int, run: Callable[[], object]) -> float:
-    """Microseconds a call takes at best, by the loops of timeit."""
+    """The least microseconds per call, by timeit."""
     timer = Timer(run)
     number = max(1, int(0.02 / timer.timeit(1)) if repeats > 1 else 1)
     return min(timer.repeat(repeats, number)) / number * 1e6
 
 
 def stored(server: Server, key: str) -> bytes:
-    """A sketch as the server keeps it."""
+    """A sketch as the server stores it."""
     value: Any = server.client.get(key)
     return bytes(value)
 
@@ -273,11 +273,13 @@ def batch_table(results: Sequence[Result], count: int) -> Table:
     )
     others = [name for name in PEERS if name != HLL]
     columns = ("batch", OURS, HLL, "ratio", "of best", "goal", "met", *others, SERVER)
-    made = table("Batches of ids", *columns, caption=caption)
+    rows = table("Batches of ids", *columns, caption=caption)
     for result in results:
-        ours, theirs, *rest = (million(result.rates.get(name)) for name in (OURS, HLL, *others, SERVER))
-        made.add_row(result.batch.what, ours, theirs, *result.goal.cells(), *rest)
-    return made
+        ours, theirs, *others_rates = (
+            million(result.rates.get(name)) for name in (OURS, HLL, *others, SERVER)
+        )
+        rows.add_row(result.batch.what, ours, theirs, *result.goal.cells(), *others_rates)
+    return rows
 
 
 def million(rates: Sequence[float] | None) -> str:
@@ -288,10 +290,10 @@ def million(rates: Sequence[float] | None) -> str:
 def reading_table(readings: Sequence[Reading]) -> Table:
     """All readings."""
     caption = "Microseconds, the best of some repetitions; the server's over TCP on the loopback."
-    made = table("Reading", "", "us", "study", caption=caption)
+    rows = table("Reading", "", "us", "study", caption=caption)
     for reading in readings:
-        made.add_row(reading.what, f"{reading.us:.2f}", reading.study)
-    return made
+        rows.add_row(reading.what, f"{reading.us:.2f}", reading.study)
+    return rows
 
 
 @click.command(help="Speed of the local sketch next to other libraries, registers checked by the server.")

@@ -75,7 +75,7 @@ READING, HASHING, FOLDING, PACKING, SENDING = (
     "sending, waiting",
 )
 Phases = dict[str, float]
-# The innermost of these that is at work counts; where there is none, something is read or grouped.
+# The innermost frame in one of these files decides; without any, events are read or grouped.
 PHASES = {
     "/activity_tracker_hll/bulk.py": HASHING,
     "/activity_tracker_hll/ids.py": HASHING,
@@ -97,17 +97,21 @@ class Events:
 
 
 def make_events(count: int, ids: int, days: int, buckets: int, order: str) -> Events:
-    """As a reader of logs makes them: every id of the tuples is an object of its own, a bucket is not."""
+    """Events as a reader of logs makes them: every id is an object of its own, every bucket is shared."""
     source = np.random.default_rng(1)
     known = np.array([f"u{number:016x}" for number in source.integers(0, 2**63, ids).tolist()], "S")
     names = [f"site{number}" for number in range(buckets)]
     seconds = source.integers(0, days * DAY_S, count)
     if order == "time":
         seconds.sort()
-    chosen, which, moments = source.choice(known, count), source.integers(0, buckets, count), BEGIN + seconds
+    chosen, which, timestamps = (
+        source.choice(known, count),
+        source.integers(0, buckets, count),
+        BEGIN + seconds,
+    )
     texts = chosen.astype("U").tolist()
-    tuples = zip(texts, map(names.__getitem__, which.tolist()), moments.tolist(), strict=True)
-    return Events(list(tuples), (chosen, np.array(names)[which], moments.astype("datetime64[D]")))
+    tuples = zip(texts, map(names.__getitem__, which.tolist()), timestamps.tolist(), strict=True)
+    return Events(list(tuples), (chosen, np.array(names)[which], timestamps.astype("datetime64[D]")))
 
 
 def by_hand(server: Server, events: list[tuple[str, str, datetime]]) -> None:
@@ -119,7 +123,7 @@ def by_hand(server: Server, events: list[tuple[str, str, datetime]]) -> None:
 
 
 def key(day: date, bucket: str) -> str:
-    """As the library names it."""
+    """A key as this library names it."""
     return f"{{active:daily-{day:%Y%m%d}:{bucket}}}:hll"
 
 
@@ -141,10 +145,10 @@ def sketches(server: Server) -> dict[bytes, HyperLogLog]:
 
 
 def checked_flush(server: Server, expected: dict[bytes, HyperLogLog]) -> None:
-    """Flush the server before a run, once what the last run left is found good.
+    """Check what the last run left on the server, and flush it for the next run.
 
     Raises:
-        click.ClickException: its sketches are not those that PFADD made.
+        click.ClickException: the sketches differ from those that PFADD made.
     """
     if sketches(server) != expected:
         raise click.ClickException("an import left other registers than PFADD of the same events")
@@ -153,13 +157,13 @@ def checked_flush(server: Server, expected: dict[bytes, HyperLogLog]) -> None:
 
 @contextmanager
 def sampled() -> Iterator[Phases]:
-    """Seconds spent in each phase, once the block is left."""
+    """Sample which phase is running; yields the seconds of each, complete once the block is left."""
     spent = dict.fromkeys((READING, HASHING, FOLDING, PACKING, SENDING), 0.0)
     last = perf_counter()
 
     def sample(_signal: int, frame: FrameType | None) -> None:
         nonlocal last
-        # A call into C is not interrupted: what it took is charged when it returns.
+        # A call into C is not interrupted: its time is added when it returns.
         now = perf_counter()
         spent[phase(frame)] += now - last
         last = now
@@ -174,7 +178,7 @@ def sampled() -> Iterator[Phases]:
 
 
 def phase(frame: FrameType | None) -> str:
-    """What a frame, or the one that called it, works at."""
+    """The phase that a frame, or its nearest caller that has one, belongs to."""
     while frame is not None:
         for ending, name in PHASES.items():
             if frame.f_code.co_filename.endswith(ending):
@@ -186,7 +190,7 @@ def phase(frame: FrameType | None) -> str:
 def where_time_goes(
     runs: dict[str, Callable[[], object]], prepare: Callable[[], object]
 ) -> dict[str, Phases]:
-    """Seconds by phase of one run each."""
+    """The seconds of each phase, in one run of each contestant."""
     found = {}
     for name, run in runs.items():
         prepare()
@@ -207,7 +211,7 @@ class File:
 
     @property
     def share(self) -> float:
-        """Of the whole import, what reading takes."""
+        """The share of an import that reading takes."""
         return self.parsing / (self.parsing + self.importing)
 
 
@@ -240,9 +244,9 @@ def file_table(files: list[File]) -> Table:
     columns = ("", "M events/s read", "M events/s imported", "reading takes")
     caption = f"{files[0].events:,} events each, the best of the rounds; imported: from what was read."
     made = table("Files of the command line", *columns, caption=caption)
-    for of in files:
-        rates = (of.events / of.parsing / 1e6, of.events / of.importing / 1e6)
-        made.add_row(of.format, *(f"{rate:.3f}" for rate in rates), f"{of.share:.0%}")
+    for result in files:
+        rates = (result.events / result.parsing / 1e6, result.events / result.importing / 1e6)
+        made.add_row(result.format, *(f"{rate:.3f}" for rate in rates), f"{result.share:.0%}")
     return made
 
 
@@ -319,7 +323,7 @@ def main(
         what=what,
         results=results,
         phases=phases,
-        files=[asdict(of) for of in files],
+        files=[asdict(result) for result in files],
     )
     if canvas is not None and plot is not None:
         draw_goals(canvas, goals, "times as fast as by hand", plot)

@@ -1,7 +1,7 @@
-"""What ids that moved cost the server: pushes to a bucket with a full side table, aggregates of such buckets.
+"""What moved ids cost the server: pushes to a bucket with a full side table, aggregates of such buckets.
 
-Server time is what INFO commandstats says of all commands that were sent, the slowest command what SLOWLOG
-says. Neither depends much on what else the machine does. Compare the rows.
+Server time is taken from INFO commandstats for all commands that were sent, the slowest command from SLOWLOG.
+Neither depends much on what else the machine does. Compare the rows.
 
     python benchmarks/moves.py --server redis
 """
@@ -36,9 +36,12 @@ class Plan(NamedTuple):
     """Sizes.
 
     Attributes:
-        tables: members of side tables that are pushed beside.
-        pushes: of so many events each.
-        ids, sources: of an aggregate, and how many ids of each its table holds.
+        tables: the members of the side tables of the buckets that are pushed to.
+        pushes: the number of pushes.
+        events: the events of each push.
+        sources: the sources of an aggregate.
+        ids: the ids of each source.
+        members: the members of its side table.
     """
 
     tables: Sequence[int]
@@ -79,14 +82,14 @@ class Collapse:
 
 
 def load(counter: ActivityTracker, bucket: str, ids: range, back: int, when: Any = None) -> None:
-    """Move ids out of a bucket, and the last so many of them back; as track() does, many at a time."""
+    """Move ids out of a bucket, and the last `back` of them in again, like track() but many at a time."""
     period = f"daily-{(when or datetime.now(UTC)):%Y%m%d}"
     backend = counter.backend
     keys = backend.keys.bucket(period, bucket)
     encoded = backend.ids.many(list(ids))
     now = time.time_ns() // 1000 - 60_000_000
-    moves = [(id, -(now + place)) for place, id in enumerate(encoded)]
-    moves += [(id, now + len(ids) + place) for place, id in enumerate(encoded[len(ids) - back :])]
+    moves = [(id, -(now + index)) for index, id in enumerate(encoded)]
+    moves += [(id, now + len(ids) + index) for index, id in enumerate(encoded[len(ids) - back :])]
     calls = [
         call_write(keys, backend.moved_limit, (), moves[start : start + PER_CALL])
         for start in range(0, len(moves), PER_CALL)
@@ -99,11 +102,11 @@ def load(counter: ActivityTracker, bucket: str, ids: range, back: int, when: Any
 def server_us(server: Server) -> float:
     """Microseconds that the server has spent on commands so far."""
     stats: Any = server.client.info("commandstats")
-    return float(sum(of["usec"] for name, of in stats.items() if not name.startswith(UNCOUNTED)))
+    return float(sum(entry["usec"] for name, entry in stats.items() if not name.startswith(UNCOUNTED)))
 
 
 def slowest(server: Server) -> tuple[int, str]:
-    """Microseconds and name of the slowest command since the log was emptied, but for our own questions."""
+    """Microseconds and name of the slowest command since the log was emptied, except for our own queries."""
     log: Any = server.client.slowlog_get(1000)
     entries = [entry for entry in log if not entry["command"].upper().startswith((b"INFO", b"SLOWLOG"))]
     worst = max(entries, key=lambda entry: entry["duration"], default=None)
@@ -111,9 +114,12 @@ def slowest(server: Server) -> tuple[int, str]:
 
 
 def pushes(server: Server, plan: Plan, members: int, *, moving: bool) -> Push:
-    """A writer pushes new ids again and again.
+    """Measure a writer that pushes new ids repeatedly.
 
     Args:
+        server: the server.
+        plan: the sizes.
+        members: the members of the bucket's side table.
         moving: whether another process moves an id out of the bucket before each push.
     """
     server.flush()
@@ -160,7 +166,7 @@ def collapse(server: Server, plan: Plan, back: int) -> Collapse:
 
 
 def peak_megabytes() -> float:
-    """The most memory that this process ever had."""
+    """The peak of this process's memory so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -189,15 +195,15 @@ def tables(of_pushes: Sequence[Push], of_collapses: Sequence[Collapse], plan: Pl
         "off, standard errors",
         caption="Everything, the buckets' own counts included; memory above that of the process before.",
     )
-    for of in of_collapses:
+    for result in of_collapses:
         second.add_row(
-            f"{of.members:,}, {of.back:,}",
-            f"{of.seconds:.2f}",
-            f"{of.server_ms:,.0f}",
-            f"{of.slowest_us:,}",
-            of.slowest,
-            f"{of.megabytes:,.0f}",
-            f"{of.off:.1f}",
+            f"{result.members:,}, {result.back:,}",
+            f"{result.seconds:.2f}",
+            f"{result.server_ms:,.0f}",
+            f"{result.slowest_us:,}",
+            result.slowest,
+            f"{result.megabytes:,.0f}",
+            f"{result.off:.1f}",
         )
     return [first, second]
 
@@ -216,7 +222,7 @@ def main(*, server: str, quick: bool, file: Path | None, plot: Path | None) -> N
             for moving in (False, True)
             for members in plan.tables
         ]
-        # Few back first: the peak of memory never falls.
+        # Those with few ids back come first, as the peak of memory never falls.
         of_collapses = [collapse(running, plan, back) for back in (plan.members // 10, plan.members)]
         show(running.environment, *tables(of_pushes, of_collapses, plan))
         save_json(

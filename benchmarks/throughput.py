@@ -23,6 +23,8 @@ from _common import HOST, Server, axes, options, save_json, serve, show, table, 
 from activity_tracker.tracker import ActivityTracker as ExactTracker
 from rich.table import Table
 
+from activity_tracker_hll import PeriodKind
+
 OURS, EXACT, PLAIN = "activity-tracker-hll", "activity-tracker", "plain"
 BUCKET = "site"
 # The sets of activity-tracker keep the usual name; a tracker of ours in that namespace would count them.
@@ -31,7 +33,7 @@ PER_CALL = 1000
 
 
 class Entry(NamedTuple):
-    """What one contestant does in a round, and how many calls, ids... that is."""
+    """What one contestant does in a round, and the number of calls or ids in it."""
 
     run: Callable[[], object]
     amount: int
@@ -39,7 +41,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """Contestants that do the same; `prepare` comes before each and is not timed."""
+    """Contestants that do the same; `prepare` is called before each run and not timed."""
 
     what: str
     unit: str
@@ -65,7 +67,7 @@ class Contest:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What each contestant reached in each round; for bytes less is better."""
+    """The rate of each contestant in each round, or its bytes, of which less is better."""
 
     what: str
     unit: str
@@ -73,7 +75,7 @@ class Result:
     target: float | None = None
 
     def ratio(self, other: str) -> float | None:
-        """How many times better ours is than another; None where that one did not take part."""
+        """How many times better this library is than another; None if that one did not take part."""
         if other not in self.values:
             return None
         ours, theirs = median(self.values[OURS]), median(self.values[other])
@@ -132,7 +134,7 @@ def exact_tracker(server: Server, periods: Sequence[str] = ("daily",)) -> Any:
     return ExactTracker(periods, "redis", host=HOST, port=server.port)
 
 
-def track(server: Server, sizes: Sizes, periods: Sequence[str], target: float) -> Contest:
+def track(server: Server, sizes: Sizes, periods: Sequence[PeriodKind], target: float) -> Contest:
     """One event a call, in the running period."""
     ours, exact = tracker(server, periods, namespace=NAMESPACE), exact_tracker(server, periods)
     ids, client = make_ids(sizes.calls), server.client
@@ -174,12 +176,12 @@ def track_many(server: Server, sizes: Sizes) -> Contest:
 
 
 def import_events(server: Server, sizes: Sizes) -> Contest:
-    """Events of a week and four buckets in the order of time; plain PFADD is given one key's ids."""
+    """Events of a week and four buckets, ordered by time; plain PFADD is given the ids of a single key."""
     ours, exact = tracker(server, namespace=NAMESPACE), exact_tracker(server)
     ids = make_ids(sizes.ids)
     begin = datetime.combine(date.today() - timedelta(days=7), time())
     step = timedelta(days=7) / len(ids)
-    events = [(id, f"{BUCKET}{place % 4}", begin + place * step) for place, id in enumerate(ids)]
+    events = [(id, f"{BUCKET}{index % 4}", begin + index * step) for index, id in enumerate(ids)]
 
     def one_by_one() -> None:
         for id, bucket, moment in events[: sizes.single_ids]:
@@ -218,20 +220,22 @@ def memory(server: Server, sizes: Sizes) -> Result:
 
 
 def memory_of(server: Server, *keys: str) -> float:
-    """Bytes of some keys, every member looked at."""
+    """The bytes of some keys, counting every member."""
     sizes: list[Any] = [server.client.memory_usage(key, samples=0) for key in keys]
     return float(sum(size or 0 for size in sizes))
 
 
 def collapse(server: Server, sizes: Sizes, secret: str | None = None) -> Contest:
-    """Yesterday's buckets; both find what track() left, ours gives it an expiry where theirs deletes it.
+    """Collapse buckets of yesterday as track() left them: ours lets sketches expire, theirs deletes its sets.
 
     Args:
-        secret: without one every sketch is looked at, whether someone has chosen its ids.
+        server: the server.
+        sizes: the number of buckets and ids.
+        secret: without one, every sketch is tested for chosen ids.
     """
     today = date.today()
     period = f"daily-{today - timedelta(days=1):%Y%m%d}"
-    buckets = [f"b{place}" for place in range(sizes.buckets)]
+    buckets = [f"b{index}" for index in range(sizes.buckets)]
     ours, exact = tracker(server, namespace=NAMESPACE, secret=secret), exact_tracker(server)
     sketches = [ours.backend.keys.bucket(period, bucket).hll for bucket in buckets]
     sets = [f"active:{period}:raw:{bucket}" for bucket in buckets]
@@ -243,12 +247,12 @@ def collapse(server: Server, sizes: Sizes, secret: str | None = None) -> Contest
             for found in batches(list(server.client.scan_iter(pattern, count=PER_CALL))):
                 server.client.delete(*found)
         pipeline = server.client.pipeline(transaction=False)
-        for place, (ours_key, set_key, plain_key) in enumerate(
+        for index, (ours_key, set_key, plain_key) in enumerate(
             zip(sketches, sets, plain_sketches, strict=True)
         ):
-            pipeline.copy(f"seed:hll:{place}", ours_key)
-            pipeline.copy(f"seed:hll:{place}", plain_key)
-            pipeline.copy(f"seed:set:{place}", set_key)
+            pipeline.copy(f"seed:hll:{index}", ours_key)
+            pipeline.copy(f"seed:hll:{index}", plain_key)
+            pipeline.copy(f"seed:set:{index}", set_key)
         pipeline.execute()
 
     def plain() -> None:
@@ -272,31 +276,31 @@ def collapse(server: Server, sizes: Sizes, secret: str | None = None) -> Contest
 
 
 def seed_collapse(server: Server, sizes: Sizes, sketch: str, exact: str) -> None:
-    """Sketches and sets that are copied before each round; nobody counts these."""
+    """Sketches and sets that are copied before each round, and never counted themselves."""
     server.flush()
     pipeline = server.client.pipeline(transaction=False)
-    for place in range(sizes.buckets):
-        ids = make_ids(sizes.ids_per_bucket, seed=place)
-        pipeline.pfadd(f"{sketch}:{place}", *ids)
-        pipeline.sadd(f"{exact}:{place}", *ids)
-        if place % 100 == 99:
+    for index in range(sizes.buckets):
+        ids = make_ids(sizes.ids_per_bucket, seed=index)
+        pipeline.pfadd(f"{sketch}:{index}", *ids)
+        pipeline.sadd(f"{exact}:{index}", *ids)
+        if index % 100 == 99:
             pipeline.execute()
     pipeline.execute()
 
 
 def check_counts(collapsed: Sequence[Any], sizes: Sizes) -> None:
-    """A collapse that did not do its work would be a fast one."""
+    """Check that a collapse did its work: one that did not would be fast."""
     total, expected = sum(row.count for row in collapsed), sizes.buckets * sizes.ids_per_bucket
     if len(collapsed) != sizes.buckets or not 0.98 < total / expected < 1.02:
         raise click.ClickException(f"collapse counted {total} ids in {len(collapsed)} buckets")
 
 
 def lookup(server: Server, sizes: Sizes) -> Contest:
-    """Stored counts, which all read from the same keys."""
+    """Look up stored counts, which all contestants read from the same keys."""
     server.flush()
     today = date.today()
     days = [today - timedelta(days=back) for back in range(sizes.lookup_days, 0, -1)]
-    buckets = [f"b{place}" for place in range(sizes.lookup_buckets)]
+    buckets = [f"b{index}" for index in range(sizes.lookup_buckets)]
     keys = [f"active:daily-{day:%Y%m%d}:{bucket}" for day in days for bucket in buckets]
     source = random.Random(1)
     pipeline = server.client.pipeline(transaction=False)
@@ -369,17 +373,19 @@ def as_table(results: Sequence[Result]) -> Table:
     return made
 
 
-def draw(figure: Any, drawn: Any, results: Sequence[Result], environment: dict[str, str], plot: Path) -> None:
+def draw(
+    figure: Any, subplot: Any, results: Sequence[Result], environment: dict[str, str], plot: Path
+) -> None:
     """Bars of the ratios, with marks at the targets."""
     names = [result.what for result in results]
     beyond = [(result.ratio(EXACT) or 1) - 1 for result in results]
-    drawn.barh(names, beyond, left=1, color="#4477aa")
-    aims = [(place, result.target) for place, result in enumerate(results) if result.target]
-    drawn.scatter([aim for _, aim in aims], [place for place, _ in aims], marker="|", s=400, color="k")
-    drawn.set_xscale("log")
-    drawn.axvline(1, color="grey", linewidth=0.8)
-    drawn.invert_yaxis()
-    drawn.set_xlabel(f"times better than activity-tracker 0.0.5 (| target), {environment['server']}")
+    subplot.barh(names, beyond, left=1, color="#4477aa")
+    aims = [(index, result.target) for index, result in enumerate(results) if result.target]
+    subplot.scatter([aim for _, aim in aims], [index for index, _ in aims], marker="|", s=400, color="k")
+    subplot.set_xscale("log")
+    subplot.axvline(1, color="grey", linewidth=0.8)
+    subplot.invert_yaxis()
+    subplot.set_xlabel(f"times better than activity-tracker 0.0.5 (| target), {environment['server']}")
     figure.savefig(plot, dpi=120)
 
 

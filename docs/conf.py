@@ -34,12 +34,12 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 
-# Every name that looks like a link has to be one, but for types of others and type variables.
+# Every name that looks like a link has to be one, but for types of others, type variables and private ones.
 nitpicky = True
 nitpick_ignore_regex = [
-    ("py:.*", r"(collections|datetime|dt|numpy|os|prometheus_client|wsgiref)\..*"),
+    ("py:.*", r"(collections|datetime|dt|numpy|os|prometheus_client|uuid|wsgiref)\..*"),
     ("py:.*", "ImproperlyConfigured|WSGIApplication|WSGIEnvironment"),
-    ("py:.*", r"activity_tracker_hll\..*\.[A-Z]"),
+    ("py:.*", r"activity_tracker_hll\..*\.([A-Z]|_\w+)"),
 ]
 
 

@@ -36,6 +36,18 @@ def pytest_report_header() -> list[str]:
     return [f"servers: {', '.join(shown)}", f"redis-py {redis.__version__}"]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where the server is only the ground to stand on, a plain run stands on one; see the markers."""
+    for item in items:
+        if item.get_closest_marker("either_server") and "redis" in _parameters(item):
+            item.add_marker(pytest.mark.extended)
+
+
+def _parameters(item: pytest.Item) -> list[object]:
+    return list(item.callspec.params.values()) if hasattr(item, "callspec") else []
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What tests measured and do not judge, on machines that are noisy."""
     reports = [report for report in terminalreporter.stats.get("passed", []) if report.user_properties]

@@ -397,9 +397,3 @@ def test_asyncio_clients_are_refused():
 
     with pytest.raises(ArgumentTypeError, match="synchronous"):
         ActivityTracker(["daily"], client=redis.asyncio.Redis())
-
-
-def test_shorthands_have_the_signature_that_is_left():
-    with pytest.raises(TypeError, match="bukcet"):
-        ActivityTracker(["daily"]).track_daily(id=1, bukcet="x")
-    assert ActivityTracker.track_daily.__name__ == "track"

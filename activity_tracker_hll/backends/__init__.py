@@ -1,4 +1,4 @@
-"""Where sketches are kept: a Redis or Valkey server, reached over the network or embedded."""
+"""Backends: where sketches are kept, a Redis or Valkey server, reached over the network or embedded."""
 
 from .base import BaseBackend
 

@@ -1,15 +1,15 @@
-"""Runs one embedded server for as long as some process uses its directory. A program, not a module.
+"""A program that runs one embedded server for as long as some process uses its directory.
 
-    python guardian.py DIRECTORY TEMPORARY(0|1) SERVER ARGUMENTS...
+    python _guardian.py DIRECTORY TEMPORARY(0|1) SERVER ARGUMENTS...
 
-Three parties, and locks that the kernel takes back from whoever dies, however it dies:
+There are three parties, and two locks that the kernel takes back from whoever dies, however it dies:
 
 - ``users.lock`` is held shared by every process that uses the directory (and its forks). The
   guardian waits for it exclusively: then nobody is left, and it stops the server.
 - ``server.lock`` is held by the server itself, which inherits it: never two servers on one file.
 
-It ends at once if the directory has a server; else it goes on in the background. The exit status
-says which: 0 started, 3 there is one.
+If the directory already has a server, it ends at once, with exit status 3. Otherwise it goes on in the
+background, and the exit status of the foreground process is 0.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ STARTED, TAKEN = 0, 3
 
 
 def main(directory: str, temporary: str, *server: str) -> int:
-    """See the module."""
+    """Run the program; returns its exit status."""
     server_lock = os.open(f"{directory}/server.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(server_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -32,7 +32,7 @@ def main(directory: str, temporary: str, *server: str) -> int:
         return TAKEN
     if os.fork():
         return STARTED
-    # A session of its own: an interrupt typed at the terminal is for the program, not for its data.
+    # A session of its own, as an interrupt typed at the terminal is not meant for the server.
     os.setsid()
     log = os.open(f"{directory}/server.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     process = subprocess.Popen(  # noqa: S603 (the command our own package made, no shell)
@@ -50,7 +50,7 @@ def main(directory: str, temporary: str, *server: str) -> int:
 
 def wait_for_users(directory: str, process: "subprocess.Popen[bytes]") -> None:
     """Ask the server to end once no process uses the directory; it writes everything first."""
-    # Kept until this process ends: whoever comes meanwhile waits, and then starts a new server.
+    # The lock is kept until this process ends: whoever comes meanwhile waits, and then starts a new server.
     users = os.open(f"{directory}/users.lock", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(users, fcntl.LOCK_EX)
     with contextlib.suppress(ProcessLookupError):

@@ -1,4 +1,4 @@
-"""The contract of a backend for asyncio, and how threads use a client that belongs to an event loop."""
+"""The contract of a backend for asyncio, and a backend by which threads use the client of an event loop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _POLL_S = 0.5
 
 
 class AsyncBaseBackend(BackendSettings, ABC):
-    """Runs commands for :class:`.AsyncActivityTracker`; settings as of :class:`.BackendSettings`.
+    """Runs commands for :class:`.AsyncActivityTracker`.
 
     Args:
         namespace, secret, moved_limit, keep_sketches: see :class:`~.base.BackendSettings`.
@@ -25,7 +25,7 @@ class AsyncBaseBackend(BackendSettings, ABC):
 
     @abstractmethod
     async def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
-        """Run commands as a :class:`.BaseBackend` does; a call that is cancelled leaves nothing half-read.
+        """Run commands as a :class:`.BaseBackend` does; a cancelled call leaves no half-read replies behind.
 
         Args:
             commands: at least one command.
@@ -37,7 +37,7 @@ class AsyncBaseBackend(BackendSettings, ABC):
         """Give back connections and processes; the backend cannot be used after it."""
 
     def blocking(self) -> BaseBackend:
-        """The same data for the threads of a writer; closed together with this backend.
+        """A backend on the same data for the threads of a writer; it is closed together with this one.
 
         Raises:
             ArgumentValueError: there is no running event loop to run the commands on.
@@ -46,7 +46,7 @@ class AsyncBaseBackend(BackendSettings, ABC):
 
 
 class OnLoop(BaseBackend):
-    """Runs commands on the event loop that runs when it is made."""
+    """Runs commands on the event loop in which it was made."""
 
     def __init__(self, backend: AsyncBaseBackend, **settings: Any) -> None:
         super().__init__(**settings)
@@ -82,4 +82,4 @@ class OnLoop(BaseBackend):
         self._backend.check_shard(shard)
 
     def close(self) -> None:
-        """Nothing: the client is closed with the backend it belongs to."""
+        """Do nothing: the client is closed with the backend it belongs to."""

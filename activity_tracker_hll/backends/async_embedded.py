@@ -16,9 +16,9 @@ __all__ = ["AsyncEmbeddedBackend"]
 
 
 class AsyncEmbeddedBackend(AsyncRedisBackend):
-    """Keeps sketches in an embedded server; options as of :class:`~.embedded.EmbeddedBackend`.
+    """Keeps sketches in an embedded server; the options are those of :class:`~.embedded.EmbeddedBackend`.
 
-    The server is started when this is made, which takes some tenths of a second.
+    The server is started in the constructor, which takes a few tenths of a second.
 
     Args:
         path, executable, start_timeout: see :class:`~.embedded.EmbeddedBackend`.
@@ -37,8 +37,12 @@ class AsyncEmbeddedBackend(AsyncRedisBackend):
         self._twin = self._embedded = server
         self._closed = False
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        self._embedded.server.check_shareable()
+        return super().__reduce__()
+
     async def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
-        """See :meth:`.base.BaseBackend.execute`; a server that has died is started again, on its file."""
+        """See :meth:`.base.BaseBackend.execute`; a server that died is started again, with its data."""
         if self._closed:
             raise EmbeddedServerError("the backend is closed")
         try:
@@ -48,6 +52,6 @@ class AsyncEmbeddedBackend(AsyncRedisBackend):
             return await super().execute(commands, shard)
 
     async def close(self) -> None:
-        """Leave the server, which ends after its last user."""
+        """Leave the server, which ends when its last user has left."""
         self._closed = True
         await super().close()

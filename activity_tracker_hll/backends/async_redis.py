@@ -17,12 +17,12 @@ from .redis import RedisBackend, RedisSettings
 
 __all__ = ["AsyncRedisBackend"]
 
-# More calls than that at once wait their turn: a pool that has lent its last connection raises.
+# Further calls wait their turn, because a pool that has lent its last connection raises an exception.
 _MOST_CONNECTIONS = 50
 
 
 class _Retry(Retry):
-    """As of the other backend."""
+    """As in the other backend."""
 
     async def call_with_retry(self, do: Any, fail: Any, *arguments: Any, **options: Any) -> Any:
         async def failed(error: Exception, *count: int) -> None:
@@ -33,10 +33,10 @@ class _Retry(Retry):
 
 
 class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
-    """Keeps sketches on a Redis or Valkey server; options as of :class:`~.redis.RedisBackend`.
+    """Keeps sketches on a Redis or Valkey server; the options are those of :class:`~.redis.RedisBackend`.
 
-    A client that is handed in is an asyncio client and belongs to its event loop; clients made here follow
-    from one loop to the next.
+    A client that is handed in must be an asyncio client, and belongs to its event loop; clients made here
+    can be used in one loop after another.
     """
 
     _CLIENT = redis.asyncio.Redis
@@ -45,7 +45,6 @@ class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._all_options = options
         self._twin: BaseBackend | None = None
         self._turns: dict[int, asyncio.Semaphore] = {}
         self._loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
@@ -63,10 +62,10 @@ class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
                 connection = await pool.get_connection(*arguments)
                 try:
                     for part in batch.rounds():
-                        await _retried(connection, part)
+                        await _exchange_with_retries(connection, part)
                 except BaseException:
-                    # Replies may still be on their way: the next user of the connection would read them. Nor
-                    # may it stay lent for ever because a caller was cancelled twice.
+                    # Replies may still be on their way, and the next user of the connection would read them.
+                    # Nor may the connection stay lent for ever because the caller was cancelled twice.
                     await asyncio.shield(_discard(pool, connection))
                     raise
                 await pool.release(connection)
@@ -84,20 +83,20 @@ class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
             self._twin.close()
 
     def blocking(self) -> BaseBackend:
-        """See the base class; connections of its own, unless clients were handed in."""
-        if not all(map(self.is_own, range(len(self._shards)))) or self._all_options.get("redis_client"):
+        """See the base class; it has connections of its own, unless clients were handed in."""
+        if not all(map(self.is_own, range(len(self._shards)))) or self._arguments[1].get("redis_client"):
             return super().blocking()
         if self._twin is None:
-            self._twin = RedisBackend(**self._all_options)
+            self._twin = RedisBackend(**self._arguments[1])
         return self._twin
 
     def leave_to_parent(self) -> None:
-        """See :meth:`.redis.RedisSettings.leave_to_parent`; the loop is the parent's too."""
+        """See :meth:`.redis.RedisSettings.leave_to_parent`; the loop is left, too."""
         super().leave_to_parent()
         self._turns, self._loop = {}, None
 
     def _follow(self) -> None:
-        """Forget connections that belong to a loop that has ended."""
+        """Forget connections of a loop that has ended."""
         loop = asyncio.get_running_loop()
         last = None if self._loop is None else self._loop()
         if last is loop:
@@ -110,21 +109,21 @@ class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
         self._turns = {}
 
 
-async def _retried(connection: Any, batch: Batch) -> None:
+async def _exchange_with_retries(connection: Any, batch: Batch) -> None:
     async def broken(error: Exception) -> None:
         await connection.disconnect()
         raise_if_denied(error)
 
     try:
-        await connection.retry.call_with_retry(lambda: _exchange(connection, batch), broken)
+        await connection.retry.call_with_retry(lambda: _exchange_once(connection, batch), broken)
     except Exception as error:
         if error is not batch.demoted:
             raise
         await connection.disconnect()
 
 
-async def _exchange(connection: Any, batch: Batch) -> None:
-    """As in the other backend, where the reasons stand."""
+async def _exchange_once(connection: Any, batch: Batch) -> None:
+    """As in the other backend, whose comments give the reasons."""
     if batch.begin():
         await connection.connect()
     try:

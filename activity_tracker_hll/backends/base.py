@@ -1,9 +1,7 @@
-"""The contract of a backend: settings, and a way to run commands on a server.
+"""The contract of a backend: settings and a way to run commands (for asyncio: :mod:`.async_base`).
 
-For asyncio: :mod:`.async_base`.
-
-What commands to send is decided in :mod:`activity_tracker_hll.operations`; a backend sends them and
-hands back the replies. This is the only copy of the contract's documentation.
+Which commands to send is decided in :mod:`activity_tracker_hll.operations`; a backend sends them and returns
+the replies. The contract is documented here and nowhere else.
 """
 
 from __future__ import annotations
@@ -11,26 +9,28 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self, TypeVar
 
-from ..arguments import duration, integer
+from ..arguments import duration, integer, picklable
 from ..errors import ArgumentValueError, BackendError
 from ..ids import IdEncoder
 from ..keys import DEFAULT_NAMESPACE, Keys
-from ..periods import LONGEST, PERIODS, check_kind
+from ..periods import LONGEST, PERIODS, PeriodKind, check_kind
 
 __all__ = ["DEFAULT_KEEP", "BackendSettings", "BaseBackend", "Command", "Keep", "Reply", "Shared"]
+
+S = TypeVar("S")
 
 Command = tuple[str | bytes | float, ...]
 """A server command, by its name and arguments. Scripts are sent as EVALSHA."""
 
 Reply = bytes | int | float | bool | None | list[object] | dict[object, object] | set[object] | BackendError
-"""What the server answered, strings as bytes; a BackendError stands where a command failed."""
+"""What the server replied, with strings as bytes; a BackendError if the command failed."""
 
-Keep = timedelta | Mapping[str, timedelta | None] | None
-"""How long sketches are kept, all kinds of period or each kind of its own; None = for ever."""
+Keep = timedelta | Mapping[PeriodKind, timedelta | None] | None
+"""How long sketches are kept, one duration for all kinds of period or one for each kind; None = for ever."""
 
-DEFAULT_KEEP: Mapping[str, timedelta] = {
+DEFAULT_KEEP: Mapping[PeriodKind, timedelta] = {
     "hourly": timedelta(days=8),
     "daily": timedelta(days=62),
     "weekly": timedelta(weeks=26),
@@ -38,7 +38,7 @@ DEFAULT_KEEP: Mapping[str, timedelta] = {
     "quarterly": 5 * LONGEST["quarterly"],
     "yearly": 2 * LONGEST["yearly"],
 }
-"""Long enough to compare a period with its like of a week, two months, half a year, a year or two before."""
+"""Long enough to compare a period with one a week, two months, half a year, a year or two years before."""
 
 MOST_MOVED = 100_000
 
@@ -47,18 +47,25 @@ class BackendSettings:
     """The settings that belong to the data.
 
     Args:
-        namespace: first part of every key; trackers with different namespaces share nothing.
+        namespace: the first part of every key; trackers with different namespaces share nothing.
         secret: str or bytes; ids are hashed with it (keyed BLAKE2b) before they leave the process.
-        moved_limit: ids the exact side table of one bucket and period holds at most; up to 100,000.
+        moved_limit: the most ids in the exact side table of one bucket and period; up to 100,000.
         keep_sketches: how long sketches are kept after their period's end, once it is collapsed: a
-            timedelta for all kinds of period, or a dict of them by kind; None = for ever, zero = until they
-            are collapsed and the period is over. Kinds not given: 8 days of hourly, 62 days of daily, 26
-            weeks of weekly, 13 months of monthly, 5 quarters of quarterly and 2 years of yearly periods. Each
-            sketch takes up to 12 KiB.
+            timedelta for all kinds of period, or a dict with one for each kind; None = for ever, zero = until
+            the period is over and collapsed. Kinds not given are kept for 8 days (hourly), 62 days (daily),
+            26 weeks (weekly), 13 months (monthly), 5 quarters (quarterly) and 2 years (yearly). Each sketch
+            takes up to 12 KiB.
 
     Raises:
         ArgumentTypeError, ArgumentValueError: naming the setting and what was expected.
     """
+
+    _arguments: tuple[tuple[Any, ...], dict[str, Any]]
+
+    def __new__(cls, *positional: Any, **options: Any) -> Self:  # noqa: D102 (the class says)
+        made = super().__new__(cls)
+        made._arguments = positional, options
+        return made
 
     def __init__(
         self,
@@ -79,11 +86,24 @@ class BackendSettings:
             "keep_sketches": dict(self._keep),
         }
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} namespace={self.keys.namespace!r}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """In another process it is made anew, with the same arguments.
+
+        Raises:
+            ArgumentTypeError: one of them, such as a client with its connections, cannot be sent there.
+        """
+        positional, options = self._arguments
+        checked = {name: picklable(value, name) for name, value in options.items()}
+        return _made_anew, (type(self), positional, checked)
+
     def keep_of(self, kind: str) -> timedelta | None:
         """How long sketches of a kind of period are kept after its end; None = for ever.
 
         Raises:
-            ArgumentValueError: that is neither zero nor as long as such a period.
+            ArgumentValueError: it is neither zero nor at least as long as such a period.
         """
         keep = self._keep[kind]
         if keep and keep < LONGEST[kind]:
@@ -94,7 +114,7 @@ class BackendSettings:
         return keep
 
     def check_shard(self, shard: int) -> None:
-        """Whether there is such a data set, without asking a server.
+        """Check that there is such a data set, without asking a server.
 
         Raises:
             ArgumentTypeError, ArgumentValueError: there is none.
@@ -102,11 +122,15 @@ class BackendSettings:
         integer(shard, "shard", minimum=0)
 
 
+def _made_anew(cls: type[S], positional: tuple[Any, ...], options: dict[str, Any]) -> S:
+    return cls(*positional, **options)
+
+
 def _check_keep(given: object) -> dict[str, timedelta | None]:
-    """By kind of period, those not given by default."""
+    """Check keep_sketches, and return a duration for each kind of period."""
     if not isinstance(given, Mapping):
         return dict.fromkeys(PERIODS, None if given is None else duration(given, "keep_sketches"))
-    by_kind: dict[str, timedelta | None] = dict(DEFAULT_KEEP)
+    by_kind: dict[str, timedelta | None] = {kind: DEFAULT_KEEP[kind] for kind in PERIODS}
     for kind, keep in given.items():
         argument = f"keep_sketches[{kind!r}]"
         by_kind[check_kind(kind, argument)] = None if keep is None else duration(keep, argument)
@@ -114,10 +138,10 @@ def _check_keep(given: object) -> dict[str, timedelta | None]:
 
 
 class BaseBackend(BackendSettings, ABC):
-    """Runs commands; settings as of :class:`BackendSettings`.
+    """Runs commands on a server; the settings are those of :class:`BackendSettings`.
 
-    It works in a forked child without being told: there it waits for no lock that a thread of the parent may
-    have held, and leaves the parent's connections alone.
+    It must work in a forked child without further ado: there it waits for no lock that a thread of the parent
+    may have held, and does not use the parent's connections.
 
     Args:
         namespace, secret, moved_limit, keep_sketches: see :class:`BackendSettings`.
@@ -125,40 +149,40 @@ class BaseBackend(BackendSettings, ABC):
 
     @abstractmethod
     def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
-        """Run commands in their order and return their replies in that order.
+        """Run commands in order, in one round trip where possible, and return their replies in that order.
 
-        One round trip where possible. A command that the server refuses does not keep the others
-        from running: its place in the list holds a BackendError. Commands may be sent again after a
-        lost reply: every command and script this library sends is idempotent.
+        A command that the server refuses does not prevent the others from running: a BackendError is its
+        reply. Commands may be sent again after a lost reply, as all commands and scripts that this library
+        sends are idempotent.
 
         Args:
             commands: at least one command.
-            shard: the data set, by its place in the `shards` option.
+            shard: the data set, by its index in the `shards` option.
 
         Raises:
             ArgumentValueError: no such shard.
-            BackendError: no answer at all; the cause is the client's own exception.
+            BackendError: the server does not reply at all; the cause is the client's own exception.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Give back connections and processes; the backend cannot be used after it."""
+        """Give back connections and processes; after that, the backend cannot be used."""
 
     def for_writer(self, patience: float) -> BaseBackend:
-        """What one writer sends with, and closes at its own end; what others send with stays open then.
+        """A backend for one writer, which the writer closes in the end; closing it leaves this one open.
 
-        A writer tries again on its own: better than to wait long for an answer that may never come. What was
-        not closed when this backend is, is closed with it.
+        A writer retries by itself, so it should not wait long for a reply that may never come. Backends of
+        writers that are still open when this one is closed are closed with it.
 
         Args:
-            patience: seconds to wait for an answer, unless the user has said how long.
+            patience: seconds to wait for a reply, unless the user has set a timeout.
         """
         del patience
         return Shared(self, **self._settings)
 
 
 class Shared(BaseBackend):
-    """A backend of somebody else's: to close this leaves it open."""
+    """Another backend, which stays open when this one is closed."""
 
     def __init__(self, backend: BaseBackend, **settings: Any) -> None:
         super().__init__(**settings)
@@ -173,4 +197,4 @@ class Shared(BaseBackend):
         self._backend.check_shard(shard)
 
     def close(self) -> None:
-        """Nothing: whoever made the backend closes it."""
+        """Do nothing: whoever made the other backend closes it."""

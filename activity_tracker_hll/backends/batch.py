@@ -1,6 +1,6 @@
-"""A batch of commands on its way: what to send, what came back, and what errors of clients mean.
+"""A batch of commands in flight: what to send, what came back, and what the exceptions of clients mean.
 
-Nothing here touches a connection: the backends that wait and those that are awaited take the same steps.
+Nothing here touches a connection, so that synchronous and asynchronous backends share it.
 """
 
 from __future__ import annotations
@@ -27,57 +27,57 @@ from .base import Command, Reply
 
 __all__ = ["Batch", "check_reply", "client_errors", "raise_if_denied", "translated"]
 
-# While the server works on one chunk the next is packed and sent.
+# While the server works on one chunk, the next is packed and sent.
 _CHUNK_COMMANDS = 128
 _CHUNKS_IN_FLIGHT = 4
-# Clients take these codes off the message, and have a class for each.
+# Clients remove these codes from the message, and have a class for each.
 _CODES = {"ReadOnlyError": "READONLY", "NoScriptError": "NOSCRIPT", "NoPermissionError": "NOPERM"}
-# Redis before 7.0 puts what a command of a script answered into a message of its own.
+# Redis before 7.0 wraps the error of a command in a script into a message of its own.
 _IN_SCRIPT = re.compile(r"^(?:ERR )?Error running script \(call to f_\w+\): @user_script: ?[^:]*: ")
-# Of commands in a script, Redis 7.0 and Valkey say so without the code NOPERM.
+# For commands in a script, Redis 7.0 and Valkey omit the code NOPERM.
 _DENIED_IN_SCRIPT = re.compile("user executing the script can't run|ACL failure in script")
-# About what a key holds. All others (OOM, MISCONF, BUSY, CLUSTERDOWN, TRYAGAIN...) are about the server.
-_OF_DATA = {"WRONGTYPE", "INVALIDOBJ"}
+# Errors about what a key holds. All others (OOM, MISCONF, BUSY, CLUSTERDOWN, TRYAGAIN...) concern the server.
+_ABOUT_DATA = {"WRONGTYPE", "INVALIDOBJ"}
 _DENIED = {"AuthenticationError", "AuthorizationError"}
 
 
 class Batch:
-    """Commands, and the replies of the last attempt to send them.
+    """Commands, and the replies to the last attempt to send them.
 
-    Which replies are errors is known from reading them: where none is, none has to be looked at again.
+    It notes the indexes of error replies while reading, so that no other reply has to be checked again.
 
     Attributes:
-        replies: what has been read so far, an exception where a command failed.
-        demoted: raised by :meth:`end`, where the server is no master any more.
+        replies: the replies read so far; an exception where a command failed.
+        demoted: the exception raised by :meth:`end` if the server is no longer a master.
     """
 
-    __slots__ = ("_commands", "_failed", "_tried", "demoted", "replies")
+    __slots__ = ("_attempted", "_commands", "_failed", "demoted", "replies")
 
     def __init__(self, commands: Sequence[Command]) -> None:
         self._commands = commands
         self._failed: list[int] = []
-        self._tried = False
+        self._attempted = False
         self.replies: list[Any] = []
         self.demoted: Exception | None = None
 
     def rounds(self) -> Iterator[Batch]:
-        """What to exchange, one after the other: this, then the scripts that the server did not know."""
+        """The batches to exchange, in order: this one, then the scripts that the server did not know."""
         yield self
-        unknown = [place for place in self._failed if _code(self.replies[place]) == "NOSCRIPT"]
+        unknown = [index for index in self._failed if _code(self.replies[index]) == "NOSCRIPT"]
         if unknown:
             sources = Batch(list(self._with_sources(unknown)))
             yield sources
-            for place, reply in zip(unknown, sources.replies, strict=True):
-                self.replies[place] = reply
+            for index, reply in zip(unknown, sources.replies, strict=True):
+                self.replies[index] = reply
 
     def begin(self) -> bool:
-        """Before each attempt; whether there was one before, whose connection is closed."""
-        again, self._tried = self._tried, True
+        """Begin an attempt; returns whether there was one before, in which case its connection is closed."""
+        again, self._attempted = self._attempted, True
         self.replies, self._failed, self.demoted = [], [], None
         return again
 
     def chunks(self) -> Iterator[tuple[bytes, int]]:
-        """What to send, each with the number of replies that have to be read before the next is sent."""
+        """The bytes to send, each with the number of replies to read before sending the next."""
         commands = self._commands
         for start in range(0, len(commands), _CHUNK_COMMANDS):
             end = start + _CHUNK_COMMANDS
@@ -86,52 +86,52 @@ class Batch:
             yield packed, len(commands) if last else max(end - (_CHUNKS_IN_FLIGHT - 1) * _CHUNK_COMMANDS, 0)
 
     def failed(self, error: Exception) -> None:
-        """Take an error as the reply to the next command; see :func:`check_reply`."""
+        """Use an exception as the reply to the next command, unless it is none; see :func:`check_reply`."""
         check_reply(error)
         self._failed.append(len(self.replies))
         self.replies.append(error)
 
     def end(self) -> None:
-        """After each attempt.
+        """End an attempt.
 
         Raises:
-            Exception: :attr:`demoted`, a ConnectionError of the client's. All may be sent again, on a new
-                connection: after a failover the old one reaches what is a replica now.
+            Exception: :attr:`demoted`, the client's ConnectionError: after a failover the connection leads to
+                a server that is a replica now. Everything may be sent again, on a new connection.
         """
-        for place in self._failed:
-            reply = self.replies[place]
+        for index in self._failed:
+            reply = self.replies[index]
             if _code(reply) == "READONLY":
                 self.demoted = sys.modules[type(reply).__module__].ConnectionError(str(reply))
                 raise self.demoted
 
     def results(self) -> list[Reply]:
-        """The replies, with errors as a backend hands them out."""
-        for place in self._failed:
-            if isinstance(self.replies[place], Exception):
-                self.replies[place] = translated(self.replies[place])
+        """The replies, with errors as a backend returns them."""
+        for index in self._failed:
+            if isinstance(self.replies[index], Exception):
+                self.replies[index] = translated(self.replies[index])
         return self.replies
 
-    def _with_sources(self, places: Sequence[int]) -> Iterator[Command]:
-        """Script calls the server did not know: the first of each brings the source along."""
-        brought: set[object] = set()
-        for place in places:
-            command = self._commands[place]
+    def _with_sources(self, indexes: Sequence[int]) -> Iterator[Command]:
+        """The calls of scripts that the server did not know; the first of each sends its source along."""
+        sent: set[object] = set()
+        for index in indexes:
+            command = self._commands[index]
             sha = command[1]
-            if sha in brought:
+            if sha in sent:
                 yield command
             else:
-                brought.add(sha)
+                sent.add(sha)
                 yield ("EVAL", SOURCES[str(sha)], *command[2:])
 
 
 def check_reply(error: Exception) -> None:
-    """Raise an error again unless it is the reply to one command; all others concern the connection."""
+    """Re-raise an exception unless it is the reply to one command; all others concern the connection."""
     if "ResponseError" not in _names(error):
         raise error
 
 
 def raise_if_denied(error: Exception) -> None:
-    """Raise an error again that no other attempt would mend, although it is a ConnectionError to clients."""
+    """Re-raise an exception that no retry can help, although clients treat it as a ConnectionError."""
     if _is_denied(error):
         raise error
 
@@ -139,7 +139,7 @@ def raise_if_denied(error: Exception) -> None:
 def translated(error: Exception) -> BackendError:
     """The BackendError for a client's exception, which becomes its cause.
 
-    By class name: redis-py and valkey-py have the same names in separate trees.
+    Exceptions are recognized by name, as redis-py and valkey-py have classes of the same names.
     """
     names, code = _names(error), _code(error)
     kind: type[BackendError]
@@ -150,7 +150,7 @@ def translated(error: Exception) -> BackendError:
     elif "ConnectionError" in names or isinstance(error, OSError):
         kind = BackendConnectionError
     elif "ResponseError" in names:
-        kind = BackendDataError if code in _OF_DATA else BackendResponseError
+        kind = BackendDataError if code in _ABOUT_DATA else BackendResponseError
     else:
         kind = BackendError
     result = kind(str(error) or type(error).__name__)
@@ -159,7 +159,7 @@ def translated(error: Exception) -> BackendError:
 
 
 def client_errors() -> tuple[type[Exception], ...]:
-    """The roots of what clients raise; valkey-py's if that client is in use at all."""
+    """The roots of the exceptions that clients raise; valkey-py's only if that client is in use."""
     roots: list[type[Exception]] = [redis.RedisError, RedisClusterException, OSError]
     valkey = sys.modules.get("valkey.exceptions")
     if valkey is not None:
@@ -168,12 +168,12 @@ def client_errors() -> tuple[type[Exception], ...]:
 
 
 def _is_denied(error: Exception) -> bool:
-    """Also by its cause: on a Unix socket redis-py for asyncio wraps whatever fails when it connects."""
+    """Whether access was denied, also by the cause: redis-py for asyncio wraps errors on a Unix socket."""
     return any(not _DENIED.isdisjoint(_names(one)) for one in (error, error.__cause__))
 
 
 def _code(error: Exception) -> str:
-    """The code of an error reply: its first word, unless the client has taken it off."""
+    """The code of an error reply: its first word, unless the client has removed it."""
     name = type(error).__name__
     if name != "ResponseError":
         return _CODES.get(name, "")

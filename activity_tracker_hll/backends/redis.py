@@ -1,8 +1,8 @@
 """Backend for a Redis or Valkey server reached over TCP or a Unix socket.
 
-Clients, time limits and retries live here, and what becomes of them in a forked child; what to send does not.
-Batches go straight through a connection of the client's pool: a client's own pipeline costs more per command
-than the server needs to run it.
+Clients, time limits, retries and what becomes of them in a forked child live here; what to send does not.
+Batches go straight through a connection of the client's pool, because a client's own pipeline costs more per
+command than the server needs to run it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _backends: weakref.WeakSet[RedisSettings] = weakref.WeakSet()
 
 
 class RedisSettings(BackendSettings):
-    """Addresses, and the clients of them; see :class:`RedisBackend` for the options."""
+    """The addresses of shards, and their clients; see :class:`RedisBackend` for the options."""
 
     _CLIENT: Callable[..., Any]
     _RETRY: Callable[..., Any]
@@ -58,10 +58,14 @@ class RedisSettings(BackendSettings):
         self._make = redis_client or self._CLIENT
         self._clients: dict[int, Any] = {}
         self._pools: dict[int, tuple[Any, tuple[str, ...]]] = {}
-        # Clients connect when they are first used; made now, bad options are reported now.
+        # Clients connect when they are first used, but are made now, so that bad options are reported now.
         for shard in range(len(self._shards)):
             self.client(shard)
         _backends.add(self)
+
+    def __repr__(self) -> str:
+        places = ", ".join(_place(self.client(shard)) for shard in range(len(self._shards)))
+        return f"<{type(self).__name__} {places} namespace={self.keys.namespace!r}>"
 
     def client(self, shard: int = 0) -> Any:
         """The client of a shard.
@@ -69,13 +73,13 @@ class RedisSettings(BackendSettings):
         Raises:
             ArgumentTypeError, ArgumentValueError: no such shard.
         """
-        place = integer(shard, "shard", minimum=0)
-        if place >= len(self._shards):
+        index = integer(shard, "shard", minimum=0)
+        if index >= len(self._shards):
             raise ArgumentValueError(f"shard must be below {len(self._shards)}, got {shard!r}")
-        if place not in self._clients:
-            # Of threads that come at once each makes one, and the first is taken: no other has connected.
-            self._clients.setdefault(place, _connect(self._options(place), self._make, self._RETRY))
-        return self._clients[place]
+        if index not in self._clients:
+            # Threads that come at the same time each make one, and the first is kept; no other has connected.
+            self._clients.setdefault(index, _connect(self._options(index), self._make, self._RETRY))
+        return self._clients[index]
 
     def check_shard(self, shard: int) -> None:
         """See :meth:`.base.BaseBackend.check_shard`."""
@@ -86,10 +90,10 @@ class RedisSettings(BackendSettings):
         return self._options(shard).get("client") is None
 
     def leave_to_parent(self) -> None:
-        """In a forked child: make new clients when they are next asked for, but for those handed in.
+        """In a forked child, leave all clients but those handed in to the parent; make new ones on demand.
 
-        The lock of a pool may be held by a thread that only the parent has, and redis-py 8 takes it even to
-        notice that the process was forked.
+        A pool's lock may be held by a thread that only the parent has, and redis-py 8 takes it even to notice
+        that the process was forked.
         """
         inherited, self._clients, self._pools = self._clients, {}, {}
         for shard, client in inherited.items():
@@ -107,7 +111,7 @@ class RedisSettings(BackendSettings):
 
     def _pool(self, shard: int) -> tuple[Any, tuple[str, ...]]:
         pool = self.client(shard).connection_pool
-        # redis-py before 5.3 and valkey-py want a command's name, newer ones warn of it.
+        # redis-py before 5.3 and valkey-py require the name of a command, newer versions warn about it.
         first = next(iter(inspect.signature(pool.get_connection).parameters.values()), None)
         wanted = first is not None and first.name == "command_name" and first.default is first.empty
         self._pools[shard] = pool, ("PFADD",) if wanted else ()
@@ -115,7 +119,7 @@ class RedisSettings(BackendSettings):
 
 
 class _Retry(Retry):
-    """Tries again what may succeed then."""
+    """Retries, except where no retry can succeed."""
 
     def call_with_retry(self, do: Any, fail: Any, *arguments: Any, **options: Any) -> Any:
         def failed(error: Exception, *count: int) -> None:
@@ -129,18 +133,20 @@ class RedisBackend(RedisSettings, BaseBackend):
     """Keeps sketches on a Redis or Valkey server.
 
     Args:
-        url: ``redis://``, ``rediss://`` or ``unix://`` address; instead of host, port and db.
-        host, port, db: address; localhost, 6379, 0 unless given.
-        client: a redis-py or valkey-py client (standalone or Sentinel's) to use as it is, with its
-            own time limits and retries; instead of any address.
+        url: a ``redis://``, ``rediss://`` or ``unix://`` address, instead of host, port and db.
+        host: the server's host; default localhost.
+        port: its port; default 6379.
+        db: its database; default 0.
+        client: a redis-py or valkey-py client (standalone or Sentinel's), used as it is, with its own time
+            limits and retries; instead of any address.
         socket_timeout: seconds to wait for a connection and for each reply; None = no limit.
-        retries: how often a batch is sent again after a broken connection, a time-out or a failover.
-        shards: overrides of the options above per data set, such as ``[{}, {"db": 1}]``; chosen by
-            the `shard` argument of each call.
-        redis_client: what makes a client from connection options, as in activity-tracker.
+        retries: how often a batch is sent again after a broken connection, a timeout or a failover.
+        shards: overrides of the options above for each data set, such as ``[{}, {"db": 1}]``; the `shard`
+            argument of each call chooses one.
+        redis_client: a callable that makes a client from connection options, as in activity-tracker.
 
-    The settings that belong to the data, such as `secret`, are those of :class:`~.base.BackendSettings`. Any
-    other option (password, username, ssl...) is handed to the client's constructor.
+    namespace, secret, moved_limit, keep_sketches: see :class:`~.base.BackendSettings`. All other options
+    (password, username, ssl...) are handed to the client's constructor.
 
     Raises:
         ArgumentTypeError, ArgumentValueError: naming the option and what was expected.
@@ -152,7 +158,7 @@ class RedisBackend(RedisSettings, BaseBackend):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._for_writers: set[BaseBackend] = set()
+        self._writer_backends: set[BaseBackend] = set()
 
     def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
         """See :meth:`.base.BaseBackend.execute`."""
@@ -162,7 +168,7 @@ class RedisBackend(RedisSettings, BaseBackend):
             connection = pool.get_connection(*arguments)
             try:
                 for part in batch.rounds():
-                    _retried(connection, part)
+                    _exchange_with_retries(connection, part)
             finally:
                 pool.release(connection)
         except client_errors() as error:
@@ -174,7 +180,7 @@ class RedisBackend(RedisSettings, BaseBackend):
         for shard, client in list(self._clients.items()):
             if self.is_own(shard):
                 client.close()
-        for backend in list(self._for_writers):
+        for backend in list(self._writer_backends):
             backend.close()
 
     def for_writer(self, patience: float) -> BaseBackend:
@@ -184,17 +190,17 @@ class RedisBackend(RedisSettings, BaseBackend):
         once = _Retry(NoBackoff(), 1, (redis.ConnectionError, OSError))
         options: dict[str, Any] = {"socket_timeout": patience, "retry": once}
         options |= {"retry_on_error": [redis.ConnectionError], **self._defaults, **self._settings}
-        return _OfWriter(self._for_writers, shards=self._shards, redis_client=self._make, **options)
+        return _WriterBackend(self._writer_backends, shards=self._shards, redis_client=self._make, **options)
 
 
-class _OfWriter(RedisBackend):
-    """What one writer sends with. Closed, it leaves no connection open, also if a call is under way."""
+class _WriterBackend(RedisBackend):
+    """The backend of one writer. Once closed, it leaves no connection open, even if a call is in progress."""
 
-    def __init__(self, unclosed: set[BaseBackend], **options: Any) -> None:
+    def __init__(self, registry: set[BaseBackend], **options: Any) -> None:
         super().__init__(**options)
-        self._unclosed = unclosed
+        self._registry = registry
         self._closed = False
-        unclosed.add(self)
+        registry.add(self)
 
     def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
         if self._closed:
@@ -202,37 +208,37 @@ class _OfWriter(RedisBackend):
         try:
             return super().execute(commands, shard)
         finally:
-            if self._closed:  # by another thread, meanwhile: the call may have connected again
+            if self._closed:  # by another thread meanwhile: this call may have connected again
                 super().close()
 
     def close(self) -> None:
         self._closed = True
-        self._unclosed.discard(self)
+        self._registry.discard(self)
         super().close()
 
 
-def _retried(connection: Any, batch: Batch) -> None:
+def _exchange_with_retries(connection: Any, batch: Batch) -> None:
     def broken(error: Exception) -> None:
         connection.disconnect()
         raise_if_denied(error)
 
     try:
-        connection.retry.call_with_retry(lambda: _exchange(connection, batch), broken)
+        connection.retry.call_with_retry(lambda: _exchange_once(connection, batch), broken)
     except BaseException as error:
-        # Replies may still be on their way: the next user of the connection would read them.
+        # Replies may still be on their way, and the next user of the connection would read them.
         connection.disconnect()
         if error is not batch.demoted:
             raise
 
 
-def _exchange(connection: Any, batch: Batch) -> None:
-    """Send all commands and read all replies; an error reply stands in its place as an exception."""
+def _exchange_once(connection: Any, batch: Batch) -> None:
+    """Send all commands and read all replies; a command that failed has an exception for a reply."""
     if batch.begin():
-        connection.connect()  # Sentinel's connections ask nowhere else for the master of now
+        connection.connect()  # the only moment at which Sentinel's connections ask for the present master
     try:
         connection.check_health()
     except Exception as error:  # noqa: BLE001 (raised again, unless it is a reply)
-        # While its disk is full, a server refuses a PING too, and may be read from all the same.
+        # A server whose disk is full refuses even PING, but can still be read from.
         check_reply(error)
     replies = batch.replies
     for packed, until in batch.chunks():
@@ -245,17 +251,27 @@ def _exchange(connection: Any, batch: Batch) -> None:
     batch.end()
 
 
+def _place(client: Any) -> str:
+    """Where a client leads, without the password that its own repr may show."""
+    pool = client.connection_pool
+    options = getattr(pool, "connection_kwargs", {})
+    if "path" in options:
+        return f"{options['path']}/{options.get('db', 0)}"
+    if "host" in options:
+        return f"{options['host']}:{options.get('port', 6379)}/{options.get('db', 0)}"
+    return str(getattr(pool, "service_name", type(client).__name__))
+
+
 def _leave_to_parent() -> None:
     for backend in list(_backends):
         backend.leave_to_parent()
 
 
 def _never_finalize(client: Any) -> None:
-    """Keep a client for longer than the interpreter runs.
+    """Keep a client alive until the interpreter has ended, so that its finalizers never run.
 
-    In a child its finalizers would wait for the lock of the pool. Those of asyncio's streams would reach into
-    the parent: what the kernel watches for its loop is shared, and so is a connection, on which TLS takes
-    leave.
+    In a child they would wait for the lock of the pool. Those of asyncio's streams would affect the parent:
+    they share what the kernel watches for the event loop, and the connection, on which TLS says goodbye.
     """
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(client))
 
@@ -270,9 +286,9 @@ def _check_shards(shards: object) -> list[dict[str, Any]]:
         raise ArgumentTypeError(f"shards must be a list of dicts of connection options, got {shards!r}")
     if not shards:
         raise ArgumentValueError("shards must not be empty")
-    for place, shard in enumerate(shards):
+    for index, shard in enumerate(shards):
         if not isinstance(shard, Mapping):
-            raise ArgumentTypeError(f"shards[{place}] must be a dict of connection options, got {shard!r}")
+            raise ArgumentTypeError(f"shards[{index}] must be a dict of connection options, got {shard!r}")
     return [dict(shard) for shard in shards]
 
 
@@ -283,10 +299,10 @@ def _check_connection(options: Mapping[str, Any], *, asynchronous: bool) -> None
         integer(options["db"], "db", minimum=0)
     if "retries" in options:
         integer(options["retries"], "retries", minimum=0)
-    for sole in ("client", "url"):
-        others = sorted(set(_ADDRESS) & set(options) - {sole})
-        if options.get(sole) is not None and others:
-            raise ArgumentValueError(f"{sole} cannot be combined with {', '.join(others)}")
+    for exclusive in ("client", "url"):
+        others = sorted(set(_ADDRESS) & set(options) - {exclusive})
+        if options.get(exclusive) is not None and others:
+            raise ArgumentValueError(f"{exclusive} cannot be combined with {', '.join(others)}")
     client = options.get("client")
     pool = getattr(client, "connection_pool", None)
     if client is not None and (pool is None or hasattr(client, "__aenter__") != asynchronous):
@@ -314,12 +330,11 @@ def _connect(options: dict[str, Any], make: Any, make_retry: Callable[..., Any])
     options.setdefault("retry", retry)
     options.setdefault("retry_on_error", [redis.ConnectionError, redis.TimeoutError])
     try:
-        made = make(**options) if url is None else make.from_url(url, **options)
-        if (
-            url is not None
-        ):  # from a URL, options are looked at when a connection is made; that connects not yet
-            made.connection_pool.connection_class(**made.connection_pool.connection_kwargs)
+        client = make(**options) if url is None else make.from_url(url, **options)
+        if url is not None:
+            # With a URL, options are not checked before a connection is made; making one does not connect it.
+            client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
     except (TypeError, ValueError, AttributeError) as error:
         kind = ArgumentTypeError if isinstance(error, TypeError) else ArgumentValueError
         raise kind(f"connection options: {error}") from error
-    return made
+    return client

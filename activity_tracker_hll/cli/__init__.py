@@ -1,4 +1,4 @@
-"""The command line: one module a command, :mod:`.app` has the group and its global options.
+"""The command line: a module for each command; :mod:`.app` has their group and its global options.
 
-Nothing is imported here: it all needs the extra ``cli``.
+Nothing is imported here, because everything needs the extra ``cli``.
 """

@@ -1,4 +1,4 @@
-"""The command group: global options, and what becomes of errors and interrupts."""
+"""The command group: global options, and how errors and interrupts are reported."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _INTERRUPTED = 130
 
 
 class _Group(click.Group):
-    """Turns the library's errors into one line, and Ctrl-C into one that says what it means."""
+    """Reports the library's errors in one line, and explains in one line what Ctrl-C means."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -77,7 +77,7 @@ class _Group(click.Group):
     " Default: 8 days of hourly, 62 of daily periods, 26 weeks, 13 months, 5 quarters, 2 years.",
 )
 @click.pass_context
-def cli(
+def cli(  # click passes each global option as an argument of its own
     ctx: click.Context,
     *,
     url: str | None,
@@ -95,7 +95,7 @@ def cli(
     if len(explicit) == 2:
         raise click.UsageError("--url and --data are two places for the data: give one of them")
     if "data" in explicit:
-        url = None  # what is typed goes before the environment
+        url = None  # what is typed overrides the environment
     ctx.obj = Settings(
         url=url or None,
         data=data,

@@ -1,4 +1,4 @@
-"""What is shown to people: consoles, the progress bar, cells and spark lines."""
+"""The display: consoles, tables and their cells, progress bars, spark lines."""
 
 from __future__ import annotations
 
@@ -24,69 +24,73 @@ from ..estimates import Estimate
 __all__ = ["console", "count_cell", "named", "progress_bar", "spark", "table"]
 
 UNNAMED = "(all)"
-_ENDLESS = 10_000
+_UNLIMITED_WIDTH = 10_000
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that shows text as it is; into a file or pipe, without a limit to its width."""
-    made = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
-    if not made.is_terminal:
-        made.width = _ENDLESS
-    return made
+    """A console that shows text as it is; if that is a file or pipe, its width is unlimited."""
+    result = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+    if not result.is_terminal:
+        result.width = _UNLIMITED_WIDTH
+    return result
 
 
 def table(title: str, *columns: str, numbers: Sequence[str] = ()) -> Table:
-    """A table; columns in `numbers` come last, to the right."""
-    made = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    """A table; the columns in `numbers` come last and are aligned to the right."""
+    result = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
     for name in columns:
-        made.add_column(name, overflow="fold")
+        result.add_column(name, overflow="fold")
     for name in numbers:
-        made.add_column(name, justify="right", no_wrap=True)
-    return made
+        result.add_column(name, justify="right", no_wrap=True)
+    return result
 
 
 @contextmanager
 def progress_bar(*columns: ProgressColumn, done: ProgressColumn | None = None) -> Iterator[Progress]:
-    """A progress bar on stderr; nothing at all where that is not a terminal."""
-    screen = console(stderr=True)
-    shown = [
+    """A progress bar on stderr, if that is a terminal."""
+    display = console(stderr=True)
+    columns_shown = [
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         done or TaskProgressColumn(),
         *columns,
     ]
     with Progress(
-        *shown, TimeElapsedColumn(), TimeRemainingColumn(), console=screen, disable=not screen.is_terminal
+        *columns_shown,
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=display,
+        disable=not display.is_terminal,
     ) as bar:
         yield bar
 
 
 def named(bucket: str | None) -> str:
-    """A bucket's name for people."""
+    """A bucket's name as people see it."""
     return UNNAMED if bucket is None else bucket
 
 
-def count_cell(count: Estimate | None, screen: Console) -> Text:
-    """A count and, less loud, its standard error."""
+def count_cell(count: Estimate | None, display: Console) -> Text:
+    """A count and, less conspicuous, its standard error."""
     if count is None:
         return Text("-", style="dim")
     if not count.stderr:
         return Text(f"{count:,}")
     if count.suspect:
         return Text.assemble(f"{count:,}", (" suspect", "bold"))
-    sign = "±" if _is_unicode(screen) else "+/-"
+    sign = "±" if _is_unicode(display) else "+/-"
     digits = 0 if count.stderr >= 10 else 1
     return Text.assemble(f"{count:,}", (f" {sign} {count.stderr:,.{digits}f}", "dim"))
 
 
-def spark(values: Sequence[int | None], screen: Console, room: int) -> str:
-    """The last values that fit as a spark line; nothing where the terminal cannot show one."""
-    shown = values[-max(1, min(room, screen.width)) :]
-    if not _is_unicode(screen) or sum(value is not None for value in shown) < 2:
+def spark(values: Sequence[int | None], display: Console, width: int) -> str:
+    """A spark line of the last values that fit into the width; empty if the terminal cannot show one."""
+    values_shown = values[-max(1, min(width, display.width)) :]
+    if not _is_unicode(display) or sum(value is not None for value in values_shown) < 2:
         return ""
-    line: str = sparklines(list(shown), minimum=0)[0]
+    line: str = sparklines(list(values_shown), minimum=0)[0]
     return line
 
 
-def _is_unicode(screen: Console) -> bool:
-    return screen.encoding.lower().startswith("utf")
+def _is_unicode(display: Console) -> bool:
+    return display.encoding.lower().startswith("utf")

@@ -11,14 +11,14 @@ import click
 from ..backends.base import DEFAULT_KEEP
 from ..periods import PERIODS
 
-__all__ = ["AGGREGATE", "KEEP", "MOMENT", "PERIOD", "aggregate_option", "bucket_option", "period_option"]
+__all__ = ["AGGREGATE", "DATE", "KEEP", "PERIOD", "aggregate_option", "bucket_option", "period_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 PERIOD = click.Choice(PERIODS)
 
 
-class _Moment(click.ParamType[dt.date]):
-    """A day or a moment in ISO 8601."""
+class _Date(click.ParamType[dt.date]):
+    """A date, or a date and time, in ISO 8601."""
 
     name = "date"
 
@@ -35,7 +35,7 @@ class _Moment(click.ParamType[dt.date]):
 
 
 class _Keep(click.ParamType[Any]):
-    """A number of days; 'forever', which is None; or 'default', the library's."""
+    """A number of days; 'forever', which is None; or 'default', which is the library's default."""
 
     name = "days"
 
@@ -70,7 +70,7 @@ class _Aggregate(click.ParamType[tuple[str, list[str]]]):
         return name, buckets
 
 
-MOMENT = _Moment()
+DATE = _Date()
 KEEP = _Keep()
 AGGREGATE = _Aggregate()
 

@@ -1,4 +1,4 @@
-"""The global options as a value, and the tracker they make."""
+"""The global options as a value, and the tracker that they describe."""
 
 from __future__ import annotations
 
@@ -19,13 +19,17 @@ __all__ = ["Settings"]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What was given to the command group.
+    """The global options of the command line.
 
     Attributes:
-        url, data: where the data are; neither = the user's own data directory.
-        is_explicit: whether the place of the data was typed, not taken from the environment or a
-            default.
-        keep_sketches: see :class:`~.backends.base.BackendSettings`.
+        url: the server with the data.
+        data: the directory with the data; without either, the user's own data directory.
+        namespace: see :class:`~.backends.base.BackendSettings`.
+        timezone: an IANA name; None = local time.
+        week_start: 0 = Monday ... 6 = Sunday.
+        secret: see :class:`~.backends.base.BackendSettings`.
+        keep_sketches: likewise.
+        is_explicit: whether url or data was typed, not taken from the environment or a default.
         clock: seconds since the epoch.
     """
 
@@ -45,12 +49,12 @@ class Settings:
         return Calendar(self.timezone, self.week_start)
 
     def now(self) -> datetime:
-        """The time of day in the tracker's zone."""
+        """The present time in the tracker's zone."""
         return self.calendar.local(self.clock())
 
     @contextmanager
-    def tracker(self, **changes: Any) -> Iterator[ActivityTracker]:
-        """A tracker, closed in the end; arguments go before the settings."""
+    def tracker(self, **overrides: Any) -> Iterator[ActivityTracker]:
+        """A tracker, which is closed in the end; arguments override the settings."""
         options: dict[str, Any] = {
             "backend": "redis" if self.url else "embedded",
             "namespace": self.namespace,
@@ -64,5 +68,5 @@ class Settings:
             options["url"] = self.url
         else:
             options["path"] = self.data or click.get_app_dir("activity-tracker-hll")
-        with ActivityTracker(**{**options, **changes}) as tracker:
+        with ActivityTracker(**{**options, **overrides}) as tracker:
             yield tracker

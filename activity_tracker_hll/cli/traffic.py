@@ -1,4 +1,4 @@
-"""Simulated traffic of a few web sites, and the exact counts beside it. Pure, and repeatable by its seed."""
+"""Simulated traffic of a few web sites, and its exact counts. Pure, and reproducible by its seed."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ __all__ = ["ANONYMOUS", "MEMBERS", "SITES", "Exact", "Move", "Traffic", "Visits"
 SITES = ("shop", "blog", "forum")
 MEMBERS, ANONYMOUS = "members", "anonymous"
 
-# How many of the users a site has; independent draws, so that sites share users.
+# The share of users that each site has, drawn independently, so that sites have users in common.
 _SHARE_OF_SITE = (0.7, 0.4, 0.15)
 _WEEKDAYS = (1.0, 1.02, 1.0, 0.97, 0.9, 0.62, 0.55)
 _MEAN_ACTIVITY = 0.18
-# Of the users active in a day on the first site so many come without being logged in.
+# The share of a day's active users of the first site who come without being logged in.
 _SESSIONS = 0.25
 _LOGS_IN, _LOGS_OUT, _COMES_BACK = 0.5, 0.3, 0.4
 
 
 @dataclass(frozen=True, slots=True)
 class Visits:
-    """Plain views: ids seen in one bucket on a day."""
+    """Plain visits: the ids seen in one bucket on a day."""
 
     moment: datetime
     bucket: str
@@ -34,7 +34,7 @@ class Visits:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """An id that becomes another: a session that logs in, a user who logs out."""
+    """A move, by which an id becomes another one: a session that logs in, a user who logs out."""
 
     moment: datetime
     id: str
@@ -47,7 +47,9 @@ class Traffic:
     """The events of some days.
 
     Args:
-        users: how many there are; some come each day, most now and then.
+        first: the first day.
+        days: the number of days.
+        users: the number of users; a few come every day, most of them rarely.
         seed: the same seed gives the same events.
     """
 
@@ -60,7 +62,7 @@ class Traffic:
         self._belongs = [self._random.random(users) < share for share in _SHARE_OF_SITE]
 
     def by_day(self) -> Iterator[list[Visits | Move]]:
-        """The events of each day, in their order."""
+        """The events of each day, in order."""
         for day in range(self._days):
             moment = datetime.combine(self._first + timedelta(days=day), time(12))
             active = self._random.random(self._users) < self._activity * _WEEKDAYS[moment.weekday()]
@@ -81,7 +83,7 @@ class Traffic:
         ):
             user = f"user-{visitor}"
             logs_in, logs_out, comes_back = chance < (_LOGS_IN, _LOGS_OUT, _COMES_BACK)
-            # Each later than the one before: of one moment, activity counts and not leaving.
+            # Each later than the one before, since at the same time activity would prevail over leaving.
             first, second, third = (moment + timedelta(minutes=minutes) for minutes in (1, 2, 3))
             if logs_in:
                 yield Move(first, user, MEMBERS, session, ANONYMOUS)
@@ -92,14 +94,14 @@ class Traffic:
 
 
 class Exact:
-    """What sets would count: the ids of each period and bucket, those that left taken out."""
+    """The exact counts: sets of the ids of each period and bucket, without those that left."""
 
     def __init__(self) -> None:
         self.days: defaultdict[tuple[date, str], set[str]] = defaultdict(set)
         self.months: defaultdict[tuple[date, str], set[str]] = defaultdict(set)
 
     def add(self, event: Visits | Move) -> None:
-        """Follow an event."""
+        """Update the sets with an event."""
         day = event.moment.date()
         for sets, start in ((self.days, day), (self.months, day.replace(day=1))):
             if isinstance(event, Visits):

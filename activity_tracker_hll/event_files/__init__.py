@@ -1,1 +1,1 @@
-"""Reading events out of files: access logs, delimited text, JSON lines. Of servers nothing is known here."""
+"""Reading events from files: access logs, delimited text, JSON lines. Nothing here knows about servers."""

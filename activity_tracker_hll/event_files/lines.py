@@ -1,4 +1,4 @@
-"""Where lines come from: files and standard input, plain or gzipped; and the record of bad ones."""
+"""The lines of files and standard input, plain or gzipped, and a record of bad lines."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from typing import BinaryIO, cast
 __all__ = ["LONGEST_LINE", "Lines", "Rejected", "opened", "printable", "total_size"]
 
 LONGEST_LINE = 1 << 20
-"""A longer line is skipped: files of another kind must not fill the memory."""
+"""A longer line is skipped, so that files of another kind do not fill the memory."""
 
-_SHOWN = 5
+_MAX_SHOWN = 5
 _GZIP_MAGIC = b"\x1f\x8b"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BUFFER = 1 << 18
@@ -25,7 +25,7 @@ _BUFFER = 1 << 18
 
 @dataclass(slots=True)
 class Rejected:
-    """Bad lines: how many, and the first few with place and reason."""
+    """Bad lines: their number, and the first few, each with file, line number and reason."""
 
     count: int = 0
     first: list[str] = field(default_factory=list)
@@ -33,12 +33,12 @@ class Rejected:
     def add(self, name: str, number: int, reason: str) -> None:
         """Record a bad line."""
         self.count += 1
-        if len(self.first) < _SHOWN:
+        if len(self.first) < _MAX_SHOWN:
             self.first.append(printable(f"{name}, line {number}: {reason}"))
 
 
 def printable(text: str) -> str:
-    """Text from a file as it can be shown: nothing that a terminal obeys or cannot encode."""
+    """Text from a file, made safe to show: without anything that a terminal obeys or cannot encode."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
@@ -46,8 +46,8 @@ class Lines:
     """The lines of a stream, counted as they are handed out.
 
     Attributes:
-        name: of the stream, for messages and for guessing its format.
-        number: of the line handed out last, from 1.
+        name: the stream's name, for messages and for detecting its format.
+        number: the number of the line that was handed out last, from 1.
     """
 
     def __init__(self, stream: BinaryIO, name: str, rejected: Rejected) -> None:
@@ -59,24 +59,24 @@ class Lines:
 
     def __iter__(self) -> Iterator[bytes]:
         while True:
-            item = self._ahead.popleft() if self._ahead else next(self._lines, None)
-            if item is None:
+            numbered = self._ahead.popleft() if self._ahead else next(self._lines, None)
+            if numbered is None:
                 return
-            self.number, line = item
+            self.number, line = numbered
             yield line
 
     def peek(self, count: int) -> list[bytes]:
-        """The next few lines, which will be handed out all the same."""
-        while len(self._ahead) < count and (item := next(self._lines, None)) is not None:
-            self._ahead.append(item)
+        """The next few lines, which are still to be handed out."""
+        while len(self._ahead) < count and (numbered := next(self._lines, None)) is not None:
+            self._ahead.append(numbered)
         return [line for _, line in self._ahead]
 
     def put_back(self, lines: Iterable[tuple[int, bytes]]) -> None:
-        """Hand out lines again, each with its number; they come before all others."""
+        """Hand out lines, given with their numbers, once more before all others."""
         self._ahead.extendleft(reversed(list(lines)))
 
     def reject(self, reason: str) -> None:
-        """Count the line handed out last as bad."""
+        """Record the line that was handed out last as bad."""
         self._rejected.add(self.name, self.number, reason)
 
     def _read(self, stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
@@ -95,10 +95,12 @@ class Lines:
 
 @contextmanager
 def opened(path: str, standard_input: BinaryIO, on_read: Callable[[int], object]) -> Iterator[BinaryIO]:
-    """A file, or standard input for '-', unzipped if it is gzip by its first bytes.
+    """Open a file, or standard input for '-', and decompress it if its first bytes say that it is gzip.
 
     Args:
-        on_read: called with the number of bytes read each time; compressed ones of gzip.
+        path: the file's path, or '-'.
+        standard_input: used for '-'; it is not closed.
+        on_read: called with the number of bytes of each read, before decompression.
     """
     # Standard input is not ours to close.
     with nullcontext(standard_input) if path == "-" else Path(path).open("rb") as stream:
@@ -110,14 +112,14 @@ def opened(path: str, standard_input: BinaryIO, on_read: Callable[[int], object]
 
 
 def total_size(paths: list[str]) -> int | None:
-    """Bytes of all files; None where that cannot be known, as of standard input."""
+    """The bytes of all files together; None if that cannot be known, as for standard input."""
     if any(path == "-" or not Path(path).is_file() for path in paths):
         return None
     return sum(Path(path).stat().st_size for path in paths)
 
 
 class _Counted(io.RawIOBase):
-    """Says how much was read."""
+    """A stream that reports how many bytes were read."""
 
     def __init__(self, stream: BinaryIO, on_read: Callable[[int], object]) -> None:
         self._stream = cast("io.BufferedIOBase", stream)
@@ -133,5 +135,5 @@ class _Counted(io.RawIOBase):
 
 
 def _skip_line(stream: BinaryIO) -> None:
-    while (rest := stream.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
+    while (remainder := stream.readline(LONGEST_LINE)) and not remainder.endswith(b"\n"):
         pass

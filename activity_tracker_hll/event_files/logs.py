@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import apachelogs
@@ -14,7 +15,9 @@ LOG_FORMATS = {
     "vhost_combined": apachelogs.VHOST_COMBINED,
     "vhost_common": apachelogs.VHOST_COMMON,
 }
-_BY_ITSELF = ("combined", "common")
+_DEFAULT_FORMATS = ("combined", "common")
+# Both hold a moment, and where there is none apachelogs takes quadratic time to find out.
+_TIMESTAMP = re.compile(rb"\[\d\d/\w+/\d{4}:")
 _ALIASES = {
     "host": "remote_host",
     "ip": "remote_host",
@@ -27,46 +30,47 @@ _GROUPS = ("headers_in", "headers_out", "cookies", "env_vars", "notes", "variabl
 
 
 class LogParser:
-    """Parses lines of one format, or of the combined and common one in any mixture.
+    """Parses lines of one format, or of the combined and common formats mixed.
 
     Args:
         log_format: a name in :data:`LOG_FORMATS`, or a format string as in Apache's LogFormat; None
             = combined or common.
 
     Raises:
-        ValueError: a format string that is none.
+        ValueError: an invalid format string.
     """
 
     def __init__(self, log_format: str | None = None) -> None:
-        formats = _BY_ITSELF if log_format is None else (log_format,)
-        # As bytes: nothing is lost or altered by guessing at an encoding.
+        formats = _DEFAULT_FORMATS if log_format is None else (log_format,)
+        # As bytes, so that nothing is lost or altered by a guessed encoding.
         self._parsers = [apachelogs.LogParser(LOG_FORMATS.get(name, name), "bytes") for name in formats]
-        self._guessed = log_format is None
+        self._is_default = log_format is None
 
     def parse(self, line: bytes) -> Any:
-        """A line as apachelogs' LogEntry.
+        """Parse a line into a LogEntry of apachelogs.
 
         Raises:
-            ValueError: the line is not of the format.
+            ValueError: the line does not have the format.
         """
-        # The server writes other bytes as \xHH, nginx and others do not: make it so, apachelogs undoes it.
+        # Apache writes bytes that are not ASCII as \xHH, which apachelogs decodes; nginx and others do not.
         text = line.decode("ascii", "backslashreplace").rstrip()
-        for place, parser in enumerate(self._parsers):
+        parsers = [] if self._is_default and not _TIMESTAMP.search(line) else self._parsers
+        for index, parser in enumerate(parsers):
             try:
                 entry = parser.parse(text)
             except (apachelogs.InvalidEntryError, ValueError):
                 continue
-            if place:  # the next line is likely of the same format
-                self._parsers.insert(0, self._parsers.pop(place))
-            if self._guessed and (entry.remote_user or b"").startswith(b"- "):
-                # Users may hold spaces: "host address - user" reads as host, logname and user "- user".
+            if index:  # the next line probably has the same format
+                self._parsers.insert(0, self._parsers.pop(index))
+            if self._is_default and (entry.remote_user or b"").startswith(b"- "):
+                # Users may contain spaces: "host address - user" is read as host, logname and user "- user".
                 raise ValueError(f"one field too many, is it --log-format vhost_...? {text!r:.80}")
             return entry
         raise ValueError(f"not of the log format: {text!r:.80}")
 
     @staticmethod
     def fields(entry: Any) -> list[str]:
-        """What can be asked for of an entry."""
+        """The names of the fields that an entry has."""
         values = vars(entry)
         simple = [name for name in values if name not in ("entry", "format", "directives", *_GROUPS)]
         grouped = [str(key) for group in _GROUPS for key in values.get(group, ())]
@@ -74,7 +78,7 @@ class LogParser:
 
 
 def is_log(line: bytes) -> bool:
-    """Whether a line is of the combined or common format."""
+    """Whether a line has the combined or common format."""
     try:
         LogParser().parse(line)
     except ValueError:
@@ -83,11 +87,15 @@ def is_log(line: bytes) -> bool:
 
 
 def log_value(entry: Any, field: str) -> Any:
-    """A field of a log entry: an attribute such as remote_host, a header such as User-Agent, or a.b.
+    """The value of a log entry's field.
+
+    Args:
+        entry: the entry.
+        field: an attribute such as remote_host, a header such as User-Agent, or a.b.
 
     Raises:
-        KeyError: no such field in entries of this format.
-        ValueError: this entry has nothing ("-") there.
+        KeyError: entries of this format have no such field.
+        ValueError: the field is empty ("-") in this entry.
     """
     field = _ALIASES.get(field, field)
     values = vars(entry)

@@ -1,8 +1,7 @@
 """From lines to events: access logs, delimited text, JSON lines. Pure: no files, no click, no server.
 
-What is read is not altered: bytes of an id that are no UTF-8 are counted as these bytes. A line
-that makes no valid event is counted as bad and never ends the reading; a field that the whole file
-lacks does (:class:`FieldError`).
+Ids are not altered: bytes that are not UTF-8 are counted as these bytes. A line that is not a valid event
+is recorded as bad, and reading goes on; a field that the file does not have at all is a :class:`FieldError`.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from ..keys import check_bucket
 from ..periods import Calendar
 from .lines import Lines, printable
 from .logs import LogParser, is_log, log_value
-from .timestamps import BadMomentError, moment_parser
+from .timestamps import BadTimestampError, timestamp_parser
 
 __all__ = ["FORMATS", "Event", "FieldError", "Layout", "detect", "read"]
 
@@ -29,7 +28,7 @@ FORMATS = ("auto", "log", "csv", "tsv", "whitespace", "jsonl")
 
 Event = tuple[bytes, str | None, datetime]
 _Raw = tuple[Any, Any, Any]
-"""id, bucket and time as they stand in a line"""
+"""The id, bucket and time of a line, not yet checked or converted."""
 
 _EXTENSIONS = {
     ".csv": "csv",
@@ -47,7 +46,7 @@ _NAMES_SHOWN = 500
 
 
 class FieldError(ValueError):
-    """A field was asked for that the file does not have."""
+    """The file does not have a field that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +55,13 @@ class Layout:
 
     Attributes:
         format: one of :data:`FORMATS`.
-        id, time: fields; None = those a log has, or the ones called "id" and "time".
-        bucket_field: field that holds the bucket; None = every event is in `bucket`.
-        bucket: name of a bucket, or None for the unnamed one.
-        time_format: see :func:`.moments.moment_parser`.
-        header: whether the first line of delimited text names the fields; None = find out.
-        delimiter: of CSV; None = a comma.
+        id: the field with the id; None = the client of a log, else "id".
+        time: the field with the time; None = the time of a log, else "time".
+        bucket_field: the field with the bucket; None = every event is in `bucket`.
+        bucket: the name of a bucket, or None for the unnamed one.
+        time_format: see :func:`.timestamps.timestamp_parser`.
+        header: whether the first line of delimited text names the fields; None = detect.
+        delimiter: the delimiter of CSV; None = a comma.
         log_format: see :class:`.logs.LogParser`.
     """
 
@@ -81,10 +81,13 @@ class Layout:
 
 
 def read(lines: Lines, layout: Layout, calendar: Calendar, *, hourly: bool = False) -> Iterator[Event]:
-    """The valid events of a file, with naive moments in the calendar's zone.
+    """The valid events of a file, with naive datetimes in the calendar's zone.
 
     Args:
-        hourly: whether a time of day is needed.
+        lines: the file's lines; bad ones are recorded there.
+        layout: how to read the file.
+        calendar: has the zone.
+        hourly: whether a time of day is required.
 
     Raises:
         FieldError: the file does not have a field at all.
@@ -92,42 +95,42 @@ def read(lines: Lines, layout: Layout, calendar: Calendar, *, hourly: bool = Fal
     format = layout.format
     if format == "auto":
         format = detect(lines.name, lines.peek(_LINES_TO_DETECT))
-    moment = moment_parser(layout.time_format, calendar, hourly=hourly)
+    parse_time = timestamp_parser(layout.time_format, calendar, hourly=hourly)
     encode = IdEncoder().one
     check_bucket(layout.bucket)
-    for id, bucket, time in _raw_events(format, lines, layout, moment):
+    for id, bucket, time in _raw_events(format, lines, layout, parse_time):
         try:
-            event = encode(id), _bucket(bucket) if layout.bucket_field else layout.bucket, moment(time)
-        except (ActivityTrackerError, BadMomentError) as error:
+            event = encode(id), _bucket(bucket) if layout.bucket_field else layout.bucket, parse_time(time)
+        except (ActivityTrackerError, BadTimestampError) as error:
             lines.reject(str(error))
         else:
             yield event
 
 
 def detect(name: str, head: list[bytes]) -> str:
-    """The format of a file, by its name or else its first lines."""
-    stem = name.lower().removesuffix(".gz")
+    """Detect the format of a file by its name, or else by its first lines."""
+    base = name.lower().removesuffix(".gz")
     for extension, format in _EXTENSIONS.items():
-        if stem.endswith(extension):
+        if base.endswith(extension):
             return format
-    filled = [line for line in head if line.strip()]
-    if any(is_log(line) for line in filled):
+    nonempty = [line for line in head if line.strip()]
+    if any(is_log(line) for line in nonempty):
         return "log"
-    first = filled[0] if filled else b""
+    first = nonempty[0] if nonempty else b""
     if first.lstrip().startswith(b"{"):
         return "jsonl"
     return "tsv" if b"\t" in first else "csv" if b"," in first else "whitespace"
 
 
 def _raw_events(
-    format: str, lines: Lines, layout: Layout, moment: Callable[[Any], datetime]
+    format: str, lines: Lines, layout: Layout, parse_time: Callable[[Any], datetime]
 ) -> Iterator[_Raw]:
     if format == "log":
         return _from_log(lines, layout)
     if format == "jsonl":
         return _from_json(lines, layout)
     delimiter = layout.delimiter or _DELIMITERS[format]
-    return _from_rows(_rows(lines, delimiter), lines, layout, moment)
+    return _from_rows(_rows(lines, delimiter), lines, layout, parse_time)
 
 
 # Access logs
@@ -147,13 +150,13 @@ def _from_log(lines: Lines, layout: Layout) -> Iterator[_Raw]:
         except KeyError:
             has = ", ".join(parser.fields(entry))
             raise FieldError(
-                f"no field {_missing_of(fields, entry)!r} in this log, which has: {has}"
+                f"no field {_missing_field(fields, entry)!r} in this log, which has: {has}"
             ) from None
         else:
             yield id, bucket, time
 
 
-def _missing_of(fields: list[str | None], entry: Any) -> str:
+def _missing_field(fields: list[str | None], entry: Any) -> str:
     for field in fields:
         try:
             log_value(entry, field or "remote_host")
@@ -180,7 +183,7 @@ def _from_json(lines: Lines, layout: Layout) -> Iterator[_Raw]:
 
 
 def _json_value(record: Any, field: str) -> Any:
-    """A key's value; dots lead into nested objects, unless the key itself has them."""
+    """The value of a key; dots lead into nested objects, unless the key itself contains them."""
     if isinstance(record, dict) and field in record:
         return record[field]
     value = record
@@ -195,59 +198,64 @@ def _json_value(record: Any, field: str) -> Any:
 
 
 def _rows(lines: Lines, delimiter: str | None) -> Iterator[list[Any]]:
-    """Rows of fields: str of CSV, with bytes that are no UTF-8 escaped; bytes of whitespace-separated."""
+    """Rows of fields: for CSV str, with bytes that are not UTF-8 escaped; for whitespace bytes."""
     if delimiter is None:
         return (row for row in map(bytes.split, lines) if row)
     return _csv_rows(lines, delimiter)
 
 
 class _OpenQuoteError(Exception):
-    """A quote was opened and is not closed within the lines of a record."""
+    """A quote was opened, and not closed within the lines that a record may have."""
 
 
 def _csv_rows(lines: Lines, delimiter: str) -> Iterator[list[str]]:
-    """Records of CSV; a bad one costs its first line only, and the next is read as if it began there."""
-    taken: list[tuple[int, bytes]] = []  # the lines of the record at hand
+    """The records of CSV; of a bad record only the first line is skipped, and the next begins another one."""
+    record_lines: list[tuple[int, bytes]] = []  # the lines of the present record
     width = None
-    reader = csv.reader(_record(lines, taken), delimiter=delimiter)
+    reader = csv.reader(_record(lines, record_lines), delimiter=delimiter)
     while True:
-        taken.clear()
+        record_lines.clear()
         try:
             row = next(reader, None)
-            if row is not None and len(taken) > 1:
-                _check_record(row, taken, delimiter, width)
+            if row is not None and len(record_lines) > 1:
+                _check_record(row, record_lines, delimiter, width)
         except (_OpenQuoteError, csv.Error) as error:
-            lines.number = taken[0][0]
+            lines.number = record_lines[0][0]
             lines.reject(str(error))
-            lines.put_back(taken[1:])
-            # A generator that raised has ended.
-            reader = csv.reader(_record(lines, taken), delimiter=delimiter)
+            lines.put_back(record_lines[1:])
+            # A generator that has raised an exception is at its end.
+            reader = csv.reader(_record(lines, record_lines), delimiter=delimiter)
             continue
         if row is None:
             return
         if row:
             width = width or len(row)
-            lines.number = taken[0][0]
+            lines.number = record_lines[0][0]
             yield row
 
 
-def _record(lines: Lines, taken: list[tuple[int, bytes]]) -> Iterator[str]:
-    """Lines for a csv.reader, which asks for another one within a record only inside quotes."""
+def _record(lines: Lines, record_lines: list[tuple[int, bytes]]) -> Iterator[str]:
+    """The lines of one record for a csv.reader, which asks for another one only inside quotes."""
     for line in lines:
-        taken.append((lines.number, line))
-        if len(taken) > _LINES_OF_A_RECORD:
+        record_lines.append((lines.number, line))
+        if len(record_lines) > _LINES_OF_A_RECORD:
             break
         yield line.decode("utf-8", "surrogateescape")
-    if taken:
+    if record_lines:
         raise _OpenQuoteError(_OPEN_QUOTE)
 
 
-def _check_record(row: list[str], taken: list[tuple[int, bytes]], delimiter: str, width: int | None) -> None:
-    """Tell a record of several lines from a stray quote that a later line's quote seems to close.
+def _check_record(
+    row: list[str], record_lines: list[tuple[int, bytes]], delimiter: str, width: int | None
+) -> None:
+    """Distinguish a record of several lines from a stray quote that one in a later line seems to close.
 
-    There the "closing" quote is one that opens: text follows it, or the fields are not as many as elsewhere.
+    That quote really opens another field: text follows it, or the number of fields is not the usual one.
+
+    Raises:
+        _OpenQuoteError: the quote is a stray one.
     """
-    text = [line.decode("utf-8", "surrogateescape") for _, line in taken]
+    text = [line.decode("utf-8", "surrogateescape") for _, line in record_lines]
     try:
         next(csv.reader(text, delimiter=delimiter, strict=True))
     except csv.Error as error:
@@ -257,36 +265,36 @@ def _check_record(row: list[str], taken: list[tuple[int, bytes]], delimiter: str
 
 
 def _from_rows(
-    rows: Iterator[list[Any]], lines: Lines, layout: Layout, moment: Callable[[Any], datetime]
+    rows: Iterator[list[Any]], lines: Lines, layout: Layout, parse_time: Callable[[Any], datetime]
 ) -> Iterator[_Raw]:
     first = next(rows, None)
     if first is None:
         return
     fields = layout.fields("id", "time")
-    has_header = _is_header(first, fields, moment) if layout.header is None else layout.header
+    has_header = _is_header(first, fields, parse_time) if layout.header is None else layout.header
     names = [_text(cell).strip() for cell in first] if has_header else None
-    places = [None if field is None else _place(field, names) for field in fields]
+    columns = [None if field is None else _column_index(field, names) for field in fields]
     for row in rows if has_header else chain([first], rows):
         try:
-            id, bucket, time = (None if place is None else row[place] for place in places)
+            id, bucket, time = (None if column is None else row[column] for column in columns)
         except IndexError:
             lines.reject(f"only {len(row)} fields: {row!r:.80}")
         else:
             yield _bytes(id or ""), bucket, time
 
 
-def _is_header(row: list[Any], fields: list[str | None], moment: Callable[[Any], datetime]) -> bool:
-    """Fields asked for by name need one; else a line whose time is none is taken for a header."""
+def _is_header(row: list[Any], fields: list[str | None], parse_time: Callable[[Any], datetime]) -> bool:
+    """Whether a row is a header: fields given by name need one; otherwise, if its time is not a time."""
     if any(field is not None and not field.isdecimal() for field in fields):
         return True
     try:
-        moment(row[int(fields[-1] or 0) - 1])
-    except (BadMomentError, ActivityTrackerError, IndexError):
+        parse_time(row[int(fields[-1] or 0) - 1])
+    except (BadTimestampError, ActivityTrackerError, IndexError):
         return True
     return False
 
 
-def _place(field: str, names: list[str] | None) -> int:
+def _column_index(field: str, names: list[str] | None) -> int:
     if names is not None and field in names:
         return names.index(field)
     if field.isdecimal() and int(field) > 0:
@@ -302,11 +310,11 @@ def _place(field: str, names: list[str] | None) -> int:
 
 
 def _bucket(value: Any) -> str | None:
-    """The bucket in a field, which has to be there."""
+    """The bucket from a field, which must not be empty."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     elif isinstance(value, bytes):
-        value = _text(value)  # what is no UTF-8 the library's check refuses, as anything else
+        value = _text(value)  # check_bucket refuses what is not UTF-8, as any other bad name
     return check_bucket("" if value is None else value)
 
 

@@ -1,4 +1,4 @@
-"""From the time that stands in a line to a moment in the tracker's zone."""
+"""Parsing the time in a line of a file into a naive datetime in the tracker's zone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from ..periods import Calendar
 
-__all__ = ["BadMomentError", "moment_parser"]
+__all__ = ["BadTimestampError", "timestamp_parser"]
 
 _EPOCH_UNITS = {"epoch": 1, "epoch_ms": 1000}
 _EXPECTED = {
@@ -17,41 +17,42 @@ _EXPECTED = {
     "epoch": "seconds since 1970",
     "epoch_ms": "milliseconds since 1970",
 }
-# Neighbouring lines tend to bear the same time.
+# Adjacent lines often have the same time.
 _REMEMBERED = 4096
 # The longest date without a time of day is 1997-W01-1.
 _LONGEST_DATE = 10
 
 
-class BadMomentError(ValueError):
-    """A time that is not of the format."""
+class BadTimestampError(ValueError):
+    """A time that does not have the expected format."""
 
 
-def moment_parser(format: str, calendar: Calendar, *, hourly: bool) -> Callable[[Any], datetime]:
-    """What turns a value into a naive moment of the calendar.
+def timestamp_parser(format: str, calendar: Calendar, *, hourly: bool) -> Callable[[Any], datetime]:
+    """A function that parses a value into a naive datetime in the calendar's zone.
+
+    The function raises BadTimestampError, or an ActivityTrackerError of the calendar.
 
     Args:
-        format: "iso", "epoch", "epoch_ms", or a format as of strptime.
+        format: "iso", "epoch", "epoch_ms", or a format for strptime.
+        calendar: has the zone.
         hourly: refuse dates without a time of day.
-
-    The function raises BadMomentError, or the calendar's ActivityTrackerError.
     """
 
-    @lru_cache(_REMEMBERED, typed=True)  # 20260102 is a day, 20260102.0 is none
-    def remembered(value: Any) -> datetime:
+    @lru_cache(_REMEMBERED, typed=True)  # 20260102 is a day, 20260102.0 is not
+    def parse_cached(value: Any) -> datetime:
         try:
             parsed = _parse(value, format)
         except (ValueError, OverflowError, OSError) as error:
             expected = _EXPECTED.get(format, f"of the format {format!r}")
-            raise BadMomentError(f"time {value!r:.80} is not {expected} ({error})") from error
+            raise BadTimestampError(f"time {value!r:.80} is not {expected} ({error})") from error
         return calendar.moment(parsed, "time", needs_hour=hourly)
 
-    def moment(value: Any) -> datetime:
+    def parse(value: Any) -> datetime:
         if isinstance(value, bool) or not isinstance(value, (str, bytes, int, float, datetime)):
-            raise BadMomentError(f"time {value!r:.80} is not a time")
-        return remembered(value)
+            raise BadTimestampError(f"time {value!r:.80} is not a time")
+        return parse_cached(value)
 
-    return moment
+    return parse
 
 
 def _parse(value: str | bytes | float | datetime, format: str) -> date:

@@ -1,7 +1,7 @@
 """The string in which Redis and Valkey keep a sketch: bytes to registers and back.
 
-Nothing but the layout of these bytes lives here. A sketch is a header and 16384 registers, dense
-or sparse (``src/hyperloglog.c`` of either server). Bytes are numbered from 0, bits from the lowest.
+Only the layout of these bytes lives here. A sketch is a header and 16384 registers, dense or sparse
+(``src/hyperloglog.c`` of either server). Bytes are numbered from 0, bits from the lowest.
 
 Header, 16 bytes::
 
@@ -19,19 +19,19 @@ Sparse, runs that must fill the 16384 registers exactly::
 
     00nnnnnn            ZERO    n + 1 registers are 0, at most 64
     01nnnnnn nnnnnnnn   XZERO   n + 1 registers are 0, at most 16384; the high bits come first
-    1vvvvvnn            VAL     n + 1 registers are v + 1, which can say 1 to 32
+    1vvvvvnn            VAL     n + 1 registers are v + 1, from 1 to 32
 
-An example: where only registers 3, 4 and 5 are not 0, but 7, 7 and 1, the runs are 3 zeros, 2 sevens,
-a one and 16378 zeros, and the body takes 5 bytes instead of 12288::
+An example: registers 3, 4 and 5 hold 7, 7 and 1, and all others 0. The runs are 3 zeros, 2 sevens, a one
+and 16378 zeros, and the body takes 5 bytes instead of 12288::
 
     00000010            ZERO    3                                   02
     10011001            VAL     7, 2                                99
     10000000            VAL     1, 1                                80
     01111111 11111001   XZERO   16378 (16377 = 63 * 256 + 249)      7f f9
 
-What is read is what the servers read, less what none of them writes: ranks above 51, which no hash
-has and which no count makes sense of, and an XZERO cut after its first byte, whose second byte is to
-a server the NUL that ends its string.
+Decoding accepts what the servers accept, except for two things that none of them writes: ranks above 51,
+which no hash has and no estimator understands; and an XZERO cut off after its first byte, for whose second
+byte a server reads the NUL that ends its string.
 """
 
 from __future__ import annotations
@@ -68,21 +68,21 @@ SPARSE_MAX_BYTES: Final = 3000
 """Bytes, header included, above which a sparse sketch becomes dense: default of hll-sparse-max-bytes."""
 
 SPARSE_MAX_RANK: Final = 32
-"""The highest rank a sparse sketch can say."""
+"""The highest rank a sparse sketch can hold."""
 
 _MAGIC: Final = b"HYLL"
 _DENSE: Final = 0
 _SPARSE: Final = 1
-# Stale, so that a server counts what it is given instead of believing the cache.
-_REST: Final = bytes(3) + (1 << 63).to_bytes(8, "little")
-_DENSE_HEADER: Final = _MAGIC + bytes([_DENSE]) + _REST
-_SPARSE_HEADER: Final = _MAGIC + bytes([_SPARSE]) + _REST
+# Reserved bytes, and a cache marked stale: a server then counts the registers instead of trusting it.
+_STALE_CACHE: Final = bytes(3) + (1 << 63).to_bytes(8, "little")
+_DENSE_HEADER: Final = _MAGIC + bytes([_DENSE]) + _STALE_CACHE
+_SPARSE_HEADER: Final = _MAGIC + bytes([_SPARSE]) + _STALE_CACHE
 
 # Registers that one ZERO spans.
-_ZERO_MOST: Final = 64
+_ZERO_MAX: Final = 64
 # An opcode spans at least one register: no body is longer than one XZERO for each. Bodies of far more
 # than SPARSE_MAX_BYTES occur, where a server is told to keep them.
-_SPARSE_BODY_MOST: Final = 2 * REGISTERS
+_SPARSE_BODY_MAX: Final = 2 * REGISTERS
 
 # Unsigned words, four registers each. Little-endian by name: the bytes come out right anywhere.
 _WORD: Final = np.dtype("<u4")
@@ -100,7 +100,7 @@ _FIELDS: Final = 64
 
 
 def encode(registers: Registers) -> bytes:
-    """A sketch as a server would keep it: sparse while that is possible and short, else dense.
+    """A sketch as a server would store it: sparse if that is possible and short, otherwise dense.
 
     Args:
         registers: shape (16384,), ranks of at most 51.
@@ -126,22 +126,22 @@ def encode_dense(registers: Registers) -> bytes:
 
 
 def encode_sparse(registers: Registers) -> bytes:
-    """The sparse form in as few bytes as it takes, be they more than 3000.
+    """The shortest sparse form, even if it takes more than 3000 bytes.
 
-    Arguments and errors are those of :func:`encode`; besides, a rank above 32 raises ArgumentValueError.
+    Arguments and errors are those of :func:`encode`; a rank above 32 raises ArgumentValueError, too.
     """
     highest = _highest(registers)
-    opcodes = _opcodes(registers, _SPARSE_BODY_MOST) if highest <= SPARSE_MAX_RANK else None
+    opcodes = _opcodes(registers, _SPARSE_BODY_MAX) if highest <= SPARSE_MAX_RANK else None
     if opcodes is None:
         raise ArgumentValueError(f"registers must be at most {SPARSE_MAX_RANK} to be sparse, got {highest}")
     return _SPARSE_HEADER + opcodes
 
 
 def decode(data: bytes | bytearray | memoryview) -> Registers:
-    """The registers of a sketch that a server, or :func:`encode`, has written.
+    """The registers of a sketch that a server or :func:`encode` has written.
 
-    The cached cardinality is not looked at. It is a cache of what the registers say, and anyone who
-    can SET a string can write another number there, which a server would then repeat.
+    The cached cardinality is ignored. The registers say the same, and anyone who may SET a string can write
+    any number there, which a server would then repeat.
 
     Args:
         data: the whole string, as GET returns it.
@@ -152,7 +152,7 @@ def decode(data: bytes | bytearray | memoryview) -> Registers:
     Raises:
         ArgumentTypeError: not bytes, bytearray or memoryview.
         UnknownEncodingError: neither dense nor sparse.
-        MalformedSketchError: anything else that is no sketch; the message says what and where.
+        MalformedSketchError: anything else that is not a sketch; the message says what is wrong and where.
     """
     if not isinstance(data, bytes):
         data = _as_bytes(data)
@@ -169,37 +169,38 @@ def decode(data: bytes | bytearray | memoryview) -> Registers:
 
 
 def tallies(sketches: Sequence[bytes]) -> list[NDArray[np.int64] | None]:
-    """How many registers of each sketch hold each rank, shape (52,): what a count needs, in less time.
+    """Histograms of many sketches: how many registers of each hold each rank, shape (52,).
 
-    None stands for one that :func:`decode` would not read.
+    That is all a count needs, and much faster than decoding. None stands for a sketch that :func:`decode`
+    would refuse.
     """
-    made: list[NDArray[np.int64] | None] = [None] * len(sketches)
-    sparse = [place for place, data in enumerate(sketches) if data[:5] == _SPARSE_HEADER[:5]]
+    result: list[NDArray[np.int64] | None] = [None] * len(sketches)
+    sparse = [index for index, data in enumerate(sketches) if data[:5] == _SPARSE_HEADER[:5]]
     if sparse:
-        rows = _tally_sparse([sketches[place] for place in sparse])
-        for place, row in zip(sparse, rows, strict=True):
-            made[place] = row if row.sum() == REGISTERS else None
-    for place, data in enumerate(sketches):
+        rows = _tally_sparse([sketches[index] for index in sparse])
+        for index, row in zip(sparse, rows, strict=True):
+            result[index] = row if row.sum() == REGISTERS else None
+    for index, data in enumerate(sketches):
         if data[:5] == _DENSE_HEADER[:5] and len(data) == DENSE_BYTES:
-            made[place] = _tally_dense(data)
-        if made[place] is None:
+            result[index] = _tally_dense(data)
+        if result[index] is None:
             with contextlib.suppress(MalformedSketchError):
-                made[place] = histogram(decode(data))
-    return made
+                result[index] = histogram(decode(data))
+    return result
 
 
 def _tally_dense(data: bytes) -> NDArray[np.int64] | None:
-    # Two registers at a time: half as many numbers to count.
+    # Two registers at a time halve the numbers to count.
     pairs = np.bincount(_pairs(data).view(np.uint16), minlength=_FIELDS**2).reshape(_FIELDS, _FIELDS)
     counts: NDArray[np.int64] = pairs.sum(axis=0) + pairs.sum(axis=1)
     return None if counts[MAX_RANK + 1 :].any() else counts[: MAX_RANK + 1]
 
 
 def _tally_sparse(sketches: Sequence[bytes]) -> NDArray[np.int64]:
-    """Shape (number of sketches, 52); of damaged ones, rows that do not add up."""
+    """Shape (number of sketches, 52); the rows of damaged ones do not add up to 16384."""
     bodies = [data[HEADER_BYTES:] for data in sketches]
     opcodes = np.frombuffer(b"".join(bodies), np.uint8)
-    # Opcodes of each sketch apart: 256 numbers for the first, 256 for the next...
+    # Opcodes of different sketches get different numbers: 0 to 255 for the first, 256 to 511 for the next...
     kinds = np.repeat(np.arange(0, 256 * len(bodies), 256, dtype=np.int32), [len(body) for body in bodies])
     kinds += opcodes
     counts = np.bincount(kinds, minlength=256 * len(bodies))
@@ -210,7 +211,7 @@ def _tally_sparse(sketches: Sequence[bytes]) -> NDArray[np.int64]:
         seconds = heads + 1
         counts -= np.bincount(kinds[seconds], minlength=256 * len(bodies))
         zeros = np.bincount(kinds[heads] >> 8, opcodes[seconds].astype(np.float64), len(bodies))
-    # Sums of integers: a product of matrices would wake the threads of BLAS, which spin for a while.
+    # Sums of integers: a matrix product would wake the threads of BLAS, which then spin for a while.
     by_opcode = counts.reshape(-1, 256)
     result = np.zeros((len(bodies), MAX_RANK + 1), np.int64)
     result[:, 0] = (by_opcode[:, :128] * _SPANS[:128]).sum(axis=1) + zeros.astype(np.int64)
@@ -220,14 +221,14 @@ def _tally_sparse(sketches: Sequence[bytes]) -> NDArray[np.int64]:
 
 
 def _as_bytes(data: object) -> bytes:
-    """A copy: what it comes from may be strided, and may change while it is read."""
+    """A copy, because the original may be strided and may change while it is read."""
     if not isinstance(data, (bytearray, memoryview)):
         raise ArgumentTypeError(f"data must be bytes, bytearray or memoryview, got {type(data).__name__}")
     return bytes(data)
 
 
 def _highest(registers: Registers) -> int:
-    """The highest rank; raises where the registers are none."""
+    """The highest rank; raises if these are not valid registers."""
     if not isinstance(registers, np.ndarray):
         raise ArgumentTypeError(f"registers must be a numpy array, got {type(registers).__name__}")
     if registers.shape != (REGISTERS,) or registers.dtype != np.uint8:
@@ -241,21 +242,21 @@ def _highest(registers: Registers) -> int:
 
 
 def _pack(registers: Registers) -> bytes:
-    """A dense sketch of checked registers: :func:`_unpack` backwards."""
+    """A dense sketch of registers that were checked: the inverse of :func:`_unpack`."""
     fields = np.ascontiguousarray(registers).view(_WORD)
     # x - 3 (x >> 2) of a field alone moves it two bits down.
-    moved = fields & 0x3F003F00
-    moved >>= 2
-    moved *= 3
-    words = fields - moved
-    np.bitwise_and(words, 0x0FFF0000, out=moved)
-    moved >>= 4
-    moved *= 15
-    words -= moved
-    # 24 bits of each word are used and go every 3 bytes, so that stores of 4 bytes overlap: in the
-    # fourth stands what its right neighbour stores there too. Then the order of stores cannot matter.
-    np.left_shift(words[1:], 24, out=moved[1:])
-    words[:-1] |= moved[1:]
+    shifted = fields & 0x3F003F00
+    shifted >>= 2
+    shifted *= 3
+    words = fields - shifted
+    np.bitwise_and(words, 0x0FFF0000, out=shifted)
+    shifted >>= 4
+    shifted *= 15
+    words -= shifted
+    # Each word has 24 used bits and is stored every 3 bytes, so that stores of 4 bytes overlap. The fourth
+    # byte is set to what the word's right neighbour stores there, so the order of stores does not matter.
+    np.left_shift(words[1:], 24, out=shifted[1:])
+    words[:-1] |= shifted[1:]
     sketch = bytearray(DENSE_BYTES + 1)  # the last word has no neighbour: its fourth byte is cut off
     sketch[:HEADER_BYTES] = _DENSE_HEADER
     np.ndarray(_WORDS, _WORD, sketch, HEADER_BYTES, (3,))[:] = words
@@ -268,9 +269,9 @@ def _unpack(data: bytes) -> Registers:
         raise MalformedSketchError(f"dense sketch of {len(data)} bytes: it takes exactly {DENSE_BYTES}")
     words = _pairs(data)
     # Two fields of 12 bits to four of 6, each alone at the bottom of its 8 bits.
-    moved = words & 0x0FC00FC0
-    moved *= 3
-    words += moved
+    shifted = words & 0x0FC00FC0
+    shifted *= 3
+    words += shifted
     registers = words.view(np.uint8)
     if registers.max() > MAX_RANK:
         where = int((registers > MAX_RANK).argmax())
@@ -287,33 +288,33 @@ def _pairs(data: bytes) -> NDArray[np.uint32]:
     words: NDArray[np.uint32] = np.ndarray(_WORDS, _WORD, data, HEADER_BYTES - 1, (3,)).copy()
     words >>= 8
     # 15 x + x moves a field 4 bits up, 3 x + x moves it 2: one step less than mask, shift and merge.
-    moved = words & 0xFFF000
-    moved *= 15
-    words += moved
+    shifted = words & 0xFFF000
+    shifted *= 15
+    words += shifted
     return words
 
 
 def _opcodes(registers: Registers, most: int) -> bytes | None:
-    """The fewest opcodes for ranks of at most 32, or None if they take more than so many bytes.
+    """The fewest opcodes for ranks of at most 32, or None if they take more than `most` bytes.
 
     Each run of equal registers is a VAL for every 4 of them, or one ZERO or XZERO.
     """
     is_last = np.ones(REGISTERS, np.bool_)
     np.not_equal(registers[1:], registers[:-1], out=is_last[:-1])
     if np.count_nonzero(is_last) > most:
-        return None  # a run takes at least a byte; most dense sketches are done with here
+        return None  # a run takes at least a byte; most sketches that must be dense end here
     last = np.flatnonzero(is_last)
     rank = registers[last]
     span = last.copy()
     span[0] += 1
     span[1:] -= last[:-1]
     # In bytes: a run of 1 to 4, 5 to 8, ... equal ranks takes 1, 2, ...; one of zeros 1 or 2.
-    size = np.where(rank, (span + 3) >> 2, 1 + (span > _ZERO_MOST))
+    size = np.where(rank, (span + 3) >> 2, 1 + (span > _ZERO_MAX))
     end = size.cumsum()
     if end[-1] > most:
         return None
-    # A run's last byte holds what is left of its length: of VALs modulo 4, of an XZERO the low byte.
-    # All bytes before are the same: VALs of 4, or the one head of an XZERO.
+    # A run's last byte holds the remainder of its length: modulo 4 for VALs, the low byte for an XZERO.
+    # All bytes before it are equal: VALs of 4 registers, or the one head of an XZERO.
     span -= 1
     value = 0x7C + 4 * rank.astype(np.intp)  # the VAL opcode of one register
     head = np.where(rank, value | 3, 0x40 | span >> 8)
@@ -326,7 +327,7 @@ def _opcodes(registers: Registers, most: int) -> bytes | None:
 def _expand(data: bytes) -> Registers:
     """Registers of a sparse sketch."""
     size = len(data) - HEADER_BYTES
-    if size > _SPARSE_BODY_MOST:  # before anything of that size is made
+    if size > _SPARSE_BODY_MAX:  # before anything of that size is allocated
         raise MalformedSketchError(f"sparse sketch of {len(data)} bytes: more than any 16384 registers take")
     opcodes = np.frombuffer(data, np.uint8, offset=HEADER_BYTES)
     span, heads = _SPANS[opcodes], _xzero_heads(opcodes)
@@ -334,7 +335,7 @@ def _expand(data: bytes) -> Registers:
         if heads[-1] == size - 1:
             raise MalformedSketchError(f"sparse sketch: XZERO at byte {len(data) - 1} lacks its second byte")
         span[heads] += opcodes[heads + 1]
-        span[heads + 1] = 0  # whatever this byte looks like, it is no opcode and spans nothing
+        span[heads + 1] = 0  # whatever this byte looks like, it is not an opcode and spans nothing
     total = int(span.sum())
     if total > REGISTERS:
         where = HEADER_BYTES + int(span.cumsum().searchsorted(REGISTERS, "right"))
@@ -347,8 +348,8 @@ def _expand(data: bytes) -> Registers:
 def _xzero_heads(opcodes: NDArray[np.uint8]) -> NDArray[np.intp]:
     """Positions of the first bytes of XZEROs.
 
-    A second byte can look like a first one. But among adjacent bytes that look like it the first is
-    one, since what precedes it is no first byte; the second then is not, the third is, and so on.
+    A second byte can look like a first one. But of adjacent bytes that look like one, the first really is,
+    because the byte before it is not a first byte; hence the second is not, the third is, and so on.
     """
     alike = np.flatnonzero(opcodes >> 6 == 1)
     number = np.arange(alike.size)

@@ -1,8 +1,8 @@
-"""Estimators that read the registers of one sketch, or of two of which one is part of the other.
+"""Estimators from the registers of one sketch, or of two of which one contains the other.
 
 Pure functions of registers live here. H is a bucket's sketch of every id tracked, V the sketch of
-every id ever moved out of it. What remains is H without V. Several buckets at once are in
-:mod:`.unions`; estimates from PFCOUNT numbers, for sketches that cannot be read, in :mod:`.from_counts`.
+every id ever moved out of it; the remainder is H without V. Estimates for several buckets at once are in
+:mod:`.unions`; those from PFCOUNT numbers, for sketches that cannot be read, in :mod:`.from_counts`.
 """
 
 from __future__ import annotations
@@ -35,35 +35,35 @@ _ALPHA = 0.721347520444481703680  # 1 / (2 ln 2): Ertl 2017, section 4.2, with R
 _RANKS = np.arange(MAX_RANK + 1)
 
 CHANCE = 2.0 ** -np.minimum(_RANKS, MAX_RANK - 1)
-"""Shape (52,): the chance that a hash has rank k; 51, where all bits are zero, is as likely as 50."""
+"""Shape (52,): the probability that a hash has rank k; 51, all bits zero, is as likely as 50."""
 
 ABOVE = np.where(_RANKS < MAX_RANK, 2.0**-_RANKS, 0.0)
-"""Shape (52,): the chance that a hash has a rank above k."""
+"""Shape (52,): the probability that a hash has a rank above k."""
 
 _RAISED_BITS = np.uint8(6)
 _RAISED = 1 << 6
 
-_ITERATIONS = 100  # Newton takes 3 to 6; from registers that no ids make, up to 60
+_ITERATIONS = 100  # Newton takes 3 to 6; for registers that no ids produce, up to 60
 
 
 def cardinality(registers: Registers) -> int:
-    """Different ids in a sketch: the number PFCOUNT says, to the last digit.
+    """The number of distinct ids in a sketch, equal to PFCOUNT's to the last digit.
 
-    The improved raw estimator of Ertl 2017 (arXiv 1702.01284, algorithm 6), which Redis has used
+    It is the improved raw estimator of Ertl 2017 (arXiv 1702.01284, algorithm 6), which Redis has used
     since 4.0: the same operations on doubles in the same order, halves rounded up.
 
     Args:
         registers: shape (16384,).
 
     Returns:
-        The estimate; :func:`standard_error` has its error. At most 2^63 - 1: beyond that, which takes
-        registers that no ids make, the server's number overflows and becomes -2^63.
+        The estimate, at most 2^63 - 1; :func:`standard_error` gives its error. Beyond that, which takes
+        registers that no ids produce, the server's number overflows to -2^63.
     """
     return cardinality_of(histogram(registers))
 
 
 def cardinality_of(histogram: NDArray[np.int64]) -> int:
-    """The same from how many registers hold each rank, shape (52,)."""
+    """:func:`cardinality` from the histogram of the registers, shape (52,)."""
     counts: list[int] = histogram.tolist()
     total = REGISTERS * _tau((REGISTERS - counts[MAX_RANK]) / REGISTERS)
     for count in counts[MAX_RANK - 1 : 0 : -1]:
@@ -72,12 +72,12 @@ def cardinality_of(histogram: NDArray[np.int64]) -> int:
     estimate = _ALPHA * REGISTERS * REGISTERS / total if total else inf
     if estimate >= LARGEST:
         return LARGEST
-    whole = floor(estimate)
-    return whole + 1 if estimate - whole >= 0.5 else whole
+    floored = floor(estimate)
+    return floored + 1 if estimate - floored >= 0.5 else floored
 
 
 def _sigma(x: float) -> float:
-    """Of the share of registers that are empty: Ertl 2017, section 4.3."""
+    """Ertl's sigma of the share of registers that are empty: Ertl 2017, section 4.3."""
     if x == 1:
         return inf
     power, total, before = 1.0, x, -1.0
@@ -90,7 +90,7 @@ def _sigma(x: float) -> float:
 
 
 def _tau(x: float) -> float:
-    """Of the share of registers that are not full: Ertl 2017, section 4.4."""
+    """Ertl's tau of the share of registers that are not full: Ertl 2017, section 4.4."""
     if x in {0, 1}:
         return 0.0
     power, total, before = 1.0, 1 - x, -1.0
@@ -103,7 +103,7 @@ def _tau(x: float) -> float:
 
 
 def standard_error(n: int) -> float:
-    """Standard error, in ids, of a plain HyperLogLog count of about n ids.
+    """The standard error, in ids, of a plain HyperLogLog count of about n ids.
 
     n * sqrt(v(n) / m) with v(n) = 0.5 + 0.58 n / (n + 3 m), a fit to the error of cardinality(): 0.55 %
     of n for small n, never above 0.812 %.
@@ -112,63 +112,62 @@ def standard_error(n: int) -> float:
 
 
 def remainder(tracked: Registers, moved: Registers) -> tuple[int, float]:
-    """Ids that are in H and not in V, and the standard error: censored maximum likelihood.
+    """The number of ids in H that are not in V, by censored maximum likelihood, and its standard error.
 
-    See :func:`fit`. R itself being fixed and not a Poisson number, the variance is m^2 / I - R.
+    See :func:`fit`. As R itself is a fixed number, not a Poisson variable, the variance is m^2 / I - R.
 
     Args:
         tracked: registers of H, shape (16384,).
-        moved: registers of V. Ids of V that are missing in H, which no move leaves behind, are taken
-            to be in H too.
+        moved: registers of V. Ids of V that are missing in H are taken to be in H too; no move leaves such.
 
     Returns:
-        Number and standard error in ids, the latter never less than what the registers cannot show
-        (:func:`resolution`). Where V is empty, the plain count.
+        Number and standard error in ids. The error covers at least what the registers cannot show
+        (:func:`resolution`). If V is empty, this is the plain count.
     """
     if not moved.any():
         count = cardinality(tracked)
         return count, standard_error(count)
     tracked = np.maximum(tracked, moved)
     fitted = fit(tracked, moved)
-    if fitted.above == 0:  # full: anything may have gone in
+    if fitted.above == 0:  # full: any number of ids may be in there
         return (LARGEST if (tracked > moved).any() else 0), float(LARGEST)
     variance = REGISTERS**2 / fitted.information - fitted.ids if fitted.information else 0.0
     return min(LARGEST, round(fitted.ids)), sqrt(max(0.0, variance) + resolution(fitted.above))
 
 
 class Fit(NamedTuple):
-    """What :func:`fit` found.
+    """The result of :func:`fit`.
 
     Attributes:
-        ids: R, not rounded; 0 where `above` is 0.
+        ids: R, not rounded; 0 if `above` is 0.
         above: a, the sum of 2^-H_i.
-        information: I, of one register's rate; 0 where no register of H is above V.
-        codes: shape (16384,): of each register the rank of H, 64 more where H is above V.
+        information: I, about the rate of one register; 0 if no register of H is above V.
+        observed: shape (16384,): the rank of H in each register, plus 64 where H is above V.
     """
 
     ids: float
     above: float
     information: float
-    codes: NDArray[np.uint8]
+    observed: NDArray[np.uint8]
 
     def influence(self) -> NDArray[np.float64]:
-        """By how many ids each register changed R, shape (16384,); the sum of squares is R's variance."""
+        """How many ids each register adds to R, shape (16384,); the sum of squares is R's variance."""
         if not self.information:
             return np.zeros(REGISTERS)
-        of_code = np.zeros((2, _RAISED))
-        of_code[:, : MAX_RANK + 1] -= ABOVE
-        of_code[1, 1 : MAX_RANK + 1] += _terms(CHANCE[1:], self.ids / REGISTERS)
-        of_code *= REGISTERS / self.information
-        influence: NDArray[np.float64] = of_code.ravel().take(self.codes)
+        by_value = np.zeros((2, _RAISED))
+        by_value[:, : MAX_RANK + 1] -= ABOVE
+        by_value[1, 1 : MAX_RANK + 1] += _terms(CHANCE[1:], self.ids / REGISTERS)
+        by_value *= REGISTERS / self.information
+        influence: NDArray[np.float64] = by_value.ravel().take(self.observed)
         return influence
 
 
 def fit(tracked: Registers, moved: Registers) -> Fit:
-    """The number R of ids in H and not in V by censored maximum likelihood.
+    """The number R of ids in H that are not in V, by censored maximum likelihood.
 
-    These ids are independent of V. A register says what rank they reach where H is above V, and that they
-    do not reach further where it is not (it is censored). With b_k registers of rank H_i = k > V_i,
-    c_k = 2^-k and a = sum of 2^-H_i, their number R = m x, taken as Poisson, has the score
+    These ids are independent of V. Where H is above V, a register shows the highest rank among them. Where it
+    is not, the register is censored: it shows only that none of them ranks higher. With b_k registers of rank
+    H_i = k > V_i, c_k = 2^-k and a = sum of 2^-H_i, their number R = m x, taken as Poisson, has the score
     sum b_k c_k / (exp(c_k x) - 1) - a and the observed information
     I = sum b_k c_k^2 exp(c_k x) / (exp(c_k x) - 1)^2. For rank 51, c is 2^-50 in the first sum and 0 in a.
 
@@ -176,29 +175,29 @@ def fit(tracked: Registers, moved: Registers) -> Fit:
         tracked: registers of H, shape (16384,), nowhere below those of V.
         moved: registers of V.
     """
-    codes = tracked | (tracked > moved).view(np.uint8) << _RAISED_BITS
-    both = np.bincount(codes, minlength=2 * _RAISED).reshape(2, _RAISED)[:, : MAX_RANK + 1]
+    observed = tracked | (tracked > moved).view(np.uint8) << _RAISED_BITS
+    both = np.bincount(observed, minlength=2 * _RAISED).reshape(2, _RAISED)[:, : MAX_RANK + 1]
     above = float(both.sum(axis=0) @ ABOVE)
     if above == 0:
-        return Fit(0.0, above, 0.0, codes)
+        return Fit(0.0, above, 0.0, observed)
     rate, information = _likeliest(both[1], above)
-    return Fit(REGISTERS * rate, above, information, codes)
+    return Fit(REGISTERS * rate, above, information, observed)
 
 
 def resolution(above: float) -> float:
-    """Variance, in ids squared, that is left where the registers show nothing.
+    """The variance, in ids squared, that remains when no id shows in the registers.
 
-    A new id raises one of the registers with chance p = above / m, above being the sum of 2^-H_i:
-    1 / p - 1 ids are expected to pass before one does, with variance (1 - p) / p^2. Where nothing
-    is seen, 3 / p ids may have passed (chance exp(-3) = 5 %): 1.96 standard errors reach as far with 2.3
-    times that variance. Beside a hundred ids seen it adds 1 % to the error.
+    A new id raises a register with probability p = above / m, above being the sum of 2^-H_i: 1 / p - 1 ids
+    are expected to pass unseen before one does, with variance (1 - p) / p^2. When none is seen, 3 / p ids may
+    have passed (probability exp(-3) = 5 %); 1.96 standard errors reach that far with 2.3 times that variance.
+    Next to a hundred ids seen, it adds 1 % to the error.
     """
     passing = REGISTERS / above
     return 2.3 * passing * (passing - 1)
 
 
 def _likeliest(raised: NDArray[np.int64], above: float) -> tuple[float, float]:
-    """Rate at which ids fall on one register, and the information on it.
+    """The rate at which ids fall on one register, and the information about it.
 
     Args:
         raised: b, shape (52,).

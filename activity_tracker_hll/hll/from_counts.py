@@ -1,12 +1,12 @@
-"""What remains after moves, from PFCOUNT numbers alone: the fall-back where registers cannot be read.
+"""Remainders after moves from PFCOUNT numbers alone: the fallback where registers cannot be read.
 
-Pure functions of numbers live here, for stand-ins in tests, which keep no registers, and for sketches in an
+Pure functions of numbers live here, for test doubles, which keep no registers, and for sketches in an
 encoding that only the server knows. H is a bucket's sketch of every id tracked, V the sketch of every
-id ever moved out of it; V is a subset of H. Registers say much more about the same sketches:
+id ever moved out of it; V is a subset of H. Registers tell much more about the same sketches: see
 :mod:`.estimators` and :mod:`.unions`.
 
-A union of buckets takes the counts of many unions: :func:`terms` lists them, the caller has them counted, and
-:func:`union` adds them up.
+The count of a union of buckets is a sum over the counts of many unions: :func:`terms` lists these, the caller
+has the server count them, and :func:`union` adds them up.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ MOST_SOURCES = 6
 
 
 def difference(tracked: int, moved: int, back: int) -> tuple[int, float]:
-    """Ids that remain in a bucket, and the standard error: the PFCOUNT difference.
+    """The number of ids that remain in a bucket, as a difference of PFCOUNTs, and its standard error.
 
     Args:
         tracked: PFCOUNT of H.
         moved: PFCOUNT of V.
-        back: exact number of ids that were moved out and came back.
+        back: the exact number of ids that were moved out and came back.
 
-    V is a subset of H, so a sketch grows from V to H as if the remaining ids were added last. The
-    growth of an estimate is nearly uncorrelated with the estimate so far, hence
-    Var(H - V) = Var(H) - Var(V); measured on servers, up to 14 % more as less remains. To it comes the
-    resolution: about n / m ids pass before the registers show anything at all. The error grows with
-    what remains, which is itself uncertain: it is taken where half an error more remains.
+    As V is a subset of H, V grows into H as if the remaining ids were added last. The growth of an estimate
+    is nearly uncorrelated with the estimate before, hence Var(H - V) = Var(H) - Var(V); measured on servers,
+    it is up to 14 % more the less remains. The resolution is added: about n / m ids pass before the registers
+    show anything at all. The error grows with what remains, which is itself uncertain: it is evaluated
+    half an error above the estimate.
     """
     stayed = max(0, tracked - moved)
     if moved == 0:
@@ -52,22 +52,22 @@ def difference(tracked: int, moved: int, back: int) -> tuple[int, float]:
 
 
 def terms(sources: Sequence[tuple[Key, Key]]) -> dict[frozenset[Key], int]:
-    """Which unions have to be counted for the ids alive in at least one of several buckets.
+    """The unions to count for the number of ids alive in at least one of several buckets.
 
     Args:
         sources: keys (H_i, V_i) of each source with moves, in any order; a repeated one counts once.
 
     Returns:
-        For each union the keys it is of and the factor, not 0, that its count is to be multiplied by. D, the
-        union of the sources without moves and of all ids that came back, is a part of every one of
-        them; the empty set stands for D alone. Of s sources with keys of their own, 3^s.
+        For each union its keys and the factor, not 0, by which to multiply its count. D, the union of the
+        sources without moves and of all ids that came back, is part of every union; the empty set
+        stands for D alone. For s sources with keys of their own there are 3^s.
 
     Let v_i say whether an id is in V_i, h_i whether it is in H_i or V_i. Outside D it is alive in source i
     with (1 - v_i) - (1 - h_i), and alive nowhere with the product of 1 - (1 - v_i) + (1 - h_i) over all i.
     Multiplied out, that is a sum over all ways to take nothing, V_i (with a minus) or H_i and V_i of
     each source; each product of complements says that the id is not in the union of what was taken. As the
-    factors sum up to 1, the ids that are in D or alive are the same sum of the counts of these unions with D.
-    With R(H, V) = |H u V| - |V|, it is what the recursion of :mod:`.unions` comes to.
+    factors sum up to 1, the number of ids that are in D or alive is the same sum, over the counts of these
+    unions with D. With R(H, V) = |H u V| - |V|, this is what the recursion of :mod:`.unions` comes to.
 
     Raises:
         ArgumentValueError: more than six sources.
@@ -89,19 +89,19 @@ def terms(sources: Sequence[tuple[Key, Key]]) -> dict[frozenset[Key], int]:
     return {keys: factor for keys, factor in factors.items() if factor}
 
 
-def union(counted: Iterable[tuple[int, int]]) -> tuple[int, float]:
-    """Ids alive in at least one of several buckets, and the standard error.
+def union(weighted: Iterable[tuple[int, int]]) -> tuple[int, float]:
+    """The number of ids alive in at least one of several buckets, and its standard error.
 
     Args:
-        counted: of each of the :func:`terms` the factor and PFCOUNT of the union.
+        weighted: the factor and the PFCOUNT of each union of :func:`terms`.
 
-    The number is never below the least count, that of D, nor above the greatest, that of all. The error is
-    that of counts of unions without anything in common. In truth errors mostly cancel: observed ones are nine
-    tenths of it for a single source, a half for two, a fifteenth for six, and next to nothing of it where few
-    ids are alive beside many that left.
+    The number is never below the smallest count, that of D, nor above the largest, that of everything. The
+    error treats the counts as independent. In fact their errors mostly cancel: the observed error is nine
+    tenths of the stated one for a single source, a half for two, a fifteenth for six, and next to
+    nothing where few ids are alive and many left.
     """
-    counted = list(counted)
-    alive = sum(factor * count for factor, count in counted)
-    counts = [count for _, count in counted]
-    variance = fsum((factor * standard_error(count)) ** 2 for factor, count in counted)
+    weighted = list(weighted)
+    alive = sum(factor * count for factor, count in weighted)
+    counts = [count for _, count in weighted]
+    variance = fsum((factor * standard_error(count)) ** 2 for factor, count in weighted)
     return max(min(counts), min(max(counts), alive)), sqrt(variance)

@@ -1,7 +1,7 @@
-"""MurmurHash64A as Redis and Valkey use it: of one id, and of many at once.
+"""MurmurHash64A as Redis and Valkey use it: for one id, and for many at once.
 
-Bytes in, hashes out; nothing here knows where ids come from or what registers are. The many are
-taken 8 bytes of each at a time, so that every step is one numpy operation over all ids.
+Bytes in, hashes out; nothing here knows where ids come from or what registers are. Many ids are hashed 8
+bytes of each at a time, so that every step is one numpy operation over all of them.
 
 Source: Austin Appleby's MurmurHash2 (public domain), 64-bit version for 64-bit machines, read as
 little endian; the seed is the server's.
@@ -17,7 +17,7 @@ from .registers import Hashes
 __all__ = ["SLACK", "Hasher", "hash_one"]
 
 SLACK = 32
-"""Bytes, of any content, that must follow the last id in a buffer: it is read in blocks."""
+"""Bytes, of any content, that must follow the last id in a buffer, because it is read in blocks."""
 
 _SEED = 0xADC83B19
 _MULTIPLIER = 0xC6A4A7935BD1E995
@@ -31,7 +31,7 @@ _R = np.uint64(47)
 _LOW_BYTES = np.array([2 ** (8 * count) - 1 for count in range(_WORD)], np.uint64)
 
 _DIGIT = np.arange(10, dtype=np.uint64) + ord("0")
-# The text of the numbers below 10^4, four digits each, in the lower and in the upper half of a word.
+# The numbers below 10^4 as text of four digits, in the lower and in the upper half of a word.
 _FOUR_DIGITS = (
     _DIGIT[:, None, None, None]
     | _DIGIT[:, None, None] << np.uint64(8)
@@ -41,61 +41,61 @@ _FOUR_DIGITS = (
 _FOUR_DIGITS_ABOVE = _FOUR_DIGITS << np.uint64(32)
 
 Bytes = NDArray[np.uint8]
-Places = NDArray[np.int64]
+Offsets = NDArray[np.int64]
 
 
 def hash_one(data: bytes) -> int:
     """The hash of one id, from 0 to 2^64 - 1."""
     size = len(data)
     hashed = _SEED ^ (size * _MULTIPLIER & _MASK)
-    whole = size - size % _WORD
-    for start in range(0, whole, _WORD):
+    full_words_end = size - size % _WORD
+    for start in range(0, full_words_end, _WORD):
         word = int.from_bytes(data[start : start + _WORD], "little") * _MULTIPLIER & _MASK
         word = (word ^ (word >> 47)) * _MULTIPLIER & _MASK
         hashed = (hashed ^ word) * _MULTIPLIER & _MASK
-    if whole < size:
-        hashed = (hashed ^ int.from_bytes(data[whole:], "little")) * _MULTIPLIER & _MASK
+    if full_words_end < size:
+        hashed = (hashed ^ int.from_bytes(data[full_words_end:], "little")) * _MULTIPLIER & _MASK
     hashed = (hashed ^ (hashed >> 47)) * _MULTIPLIER & _MASK
     return hashed ^ (hashed >> 47)
 
 
 class Hasher:
-    """Hashes batches of ids, in memory that is kept from one batch to the next.
+    """Hashes batches of ids in memory that is reused from one batch to the next.
 
-    The memory matters: fresh arrays of this size come from the system page by page, which takes
-    longer than the hashing. What a method returns is overwritten by the next call.
+    Reuse matters: the system hands out new arrays of this size page by page, which takes longer than the
+    hashing. The next call overwrites what a method returned.
 
     Args:
-        capacity: most ids in a batch.
+        capacity: the largest number of ids in a batch.
     """
 
     def __init__(self, capacity: int) -> None:
         self._hashes, self._sorted, self._words, self._spare = np.empty((4, capacity), np.uint64)
 
     def equal(self, buffer: Bytes, count: int, size: int, stride: int) -> Hashes:
-        """Hashes of ids of equal size that stand at equal distances.
+        """Hashes of ids of equal size at equal distances.
 
         Args:
-            buffer: contiguous; holds id i at i * stride; if ids are shorter than 8 bytes, with as
-                many bytes after the last one.
-            count: how many ids.
-            size: bytes of each.
-            stride: bytes from one to the next.
+            buffer: contiguous; id i begins at i * stride. Ids shorter than 8 bytes need 8 more bytes after
+                the last one.
+            count: the number of ids.
+            size: the bytes of each id.
+            stride: the bytes from one id to the next.
         """
         hashes, words = self._begin(count, size), self._words[:count]
         for start in range(0, size - size % _WORD, _WORD):
             self._absorb(hashes, _words(buffer, start, stride, count))
-        rest = size % _WORD
-        if rest and size > _WORD:
-            # The last word of each id reaches back into what was absorbed: shift that out.
+        tail = size % _WORD
+        if tail and size > _WORD:
+            # The last 8 bytes of each id begin in a word that was absorbed already: shift its part out.
             last = _words(buffer, size - _WORD, stride, count)
-            _absorb_rest(hashes, np.right_shift(last, np.uint64(8 * (_WORD - rest)), out=words))
-        elif rest:
+            _absorb_tail(hashes, np.right_shift(last, np.uint64(8 * (_WORD - tail)), out=words))
+        elif tail:
             first = _words(buffer, 0, stride, count)
-            _absorb_rest(hashes, np.bitwise_and(first, _LOW_BYTES[rest], out=words))
-        return self._finished(hashes)
+            _absorb_tail(hashes, np.bitwise_and(first, _LOW_BYTES[tail], out=words))
+        return self._finish(hashes)
 
-    def ragged(self, buffer: Bytes, starts: Places, sizes: Places) -> Hashes:
+    def ragged(self, buffer: Bytes, starts: Offsets, sizes: Offsets) -> Hashes:
         """Hashes of ids of different sizes.
 
         Args:
@@ -103,33 +103,33 @@ class Hasher:
             starts: shape (n,), where each id begins.
             sizes: shape (n,), bytes of each, below 65,536.
         """
-        # From the longest to the shortest: those that have a word at all, and those that have all of it,
-        # are the first so many. A sort of 16-bit numbers is a radix sort.
+        # Sorted from the longest to the shortest, the ids that reach into a word, and those that fill it, are
+        # each a prefix of all. numpy sorts 16-bit numbers by radix.
         short = sizes.astype(np.uint16)
         longest = int(short.max(initial=0))
         order = np.argsort(longest - short, kind="stable")
-        places, short = starts.take(order), short.take(order)
-        # How many have 1 byte or more, 9 or more, ...; then 8 or more, 16 or more, ...
+        offsets, short = starts.take(order), short.take(order)
+        # How many ids have 1 byte or more, 9 or more, ...; and how many 8 or more, 16 or more, ...
         words = np.arange(0, longest, _WORD)
-        begun, whole = (
+        started, complete = (
             (len(short) - np.searchsorted(short[::-1], words + least)).tolist() for least in (1, _WORD)
         )
         hashes = np.multiply(short, _M, out=self._sorted[: len(short)])
         hashes ^= np.uint64(_SEED)
-        rest = _LOW_BYTES.take(short & np.uint16(_WORD - 1))
+        tail_masks = _LOW_BYTES.take(short & np.uint16(_WORD - 1))
         blocks = np.ndarray((len(buffer) - _BLOCK + 1,), f"V{_BLOCK}", buffer, strides=(1,))
-        for word, (some, all_of_it) in enumerate(zip(begun, whole, strict=True)):
+        for word, (started_count, complete_count) in enumerate(zip(started, complete, strict=True)):
             column = word % (_BLOCK // _WORD)
             if not column:
                 # Fetching several words of an id takes hardly longer than fetching one.
-                block = blocks[places[:some]].view("<u8").reshape(some, -1)
-                places += _BLOCK
-            self._absorb(hashes[:all_of_it], block[:all_of_it, column])
-            last = slice(all_of_it, some)
-            _absorb_rest(hashes[last], block[last, column] & rest[last])
+                block = blocks[offsets[:started_count]].view("<u8").reshape(started_count, -1)
+                offsets += _BLOCK
+            self._absorb(hashes[:complete_count], block[:complete_count, column])
+            last = slice(complete_count, started_count)
+            _absorb_tail(hashes[last], block[last, column] & tail_masks[last])
         result = self._hashes[: len(short)]
         result[order] = hashes
-        return self._finished(result)
+        return self._finish(result)
 
     def decimals(self, numbers: Hashes) -> Hashes:
         """Hashes of the decimal text of numbers, shape (n,)."""
@@ -137,13 +137,13 @@ class Hasher:
         shorter = np.flatnonzero(numbers < np.uint64(10 ** (length - 1))) if length > 1 else ()
         if not len(shorter):
             return self._of_digits(numbers, length)
-        # Mostly nine of ten have as many digits as the longest: all are taken for such, the few are mended.
+        # Usually nine of ten have as many digits as the longest: hash all as if they had, then redo the rest.
         result = self._of_digits(numbers, length).copy()
         result[shorter] = self.decimals(numbers[shorter])
         return result
 
     def _of_digits(self, numbers: Hashes, length: int) -> Hashes:
-        """Hashes of numbers that all have so many digits."""
+        """Hashes of numbers that all have `length` digits."""
         hashes = self._begin(len(numbers), length)
         while length > _WORD:
             length -= _WORD
@@ -155,11 +155,11 @@ class Hasher:
         if length == _WORD:
             self._absorb(hashes, words)
         else:
-            _absorb_rest(hashes, words)
-        return self._finished(hashes)
+            _absorb_tail(hashes, words)
+        return self._finish(hashes)
 
     def _text(self, numbers: Hashes, length: int) -> Hashes:
-        """Numbers of so many digits, up to 8, as text in the bytes of a word."""
+        """Numbers of `length` digits, up to 8, as text in the bytes of a word."""
         words, high = self._words[: len(numbers)], self._spare[: len(numbers)]
         if length <= 4:
             _FOUR_DIGITS.take(numbers.view(np.int64), out=words, mode="clip")
@@ -180,14 +180,14 @@ class Hasher:
         return hashes
 
     def _absorb(self, hashes: Hashes, source: Hashes) -> None:
-        """Take in a whole word of each id."""
+        """Mix in a full word of each id."""
         words = np.multiply(source, _M, out=self._words[: len(source)])
         words ^= np.right_shift(words, _R, out=self._spare[: len(words)])
         words *= _M
         hashes ^= words
         hashes *= _M
 
-    def _finished(self, hashes: Hashes) -> Hashes:
+    def _finish(self, hashes: Hashes) -> Hashes:
         shifted = self._words[: len(hashes)]
         hashes ^= np.right_shift(hashes, _R, out=shifted)
         hashes *= _M
@@ -196,11 +196,11 @@ class Hasher:
 
 
 def _words(buffer: Bytes, start: int, stride: int, count: int) -> Hashes:
-    """The word that begins so many bytes after the beginning of each id."""
+    """The word that begins `start` bytes into each id."""
     return np.ndarray((count,), "<u8", buffer, offset=start, strides=(stride,))
 
 
-def _absorb_rest(hashes: Hashes, words: Hashes) -> None:
-    """Take in the last, partial word."""
+def _absorb_tail(hashes: Hashes, words: Hashes) -> None:
+    """Mix in the last, partial word of each id."""
     hashes ^= words
     hashes *= _M

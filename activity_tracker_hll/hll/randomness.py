@@ -1,20 +1,21 @@
-"""Whether registers look as if random ids had made them.
+"""Tests whether random ids can have produced a sketch's registers.
 
-Every error that an estimate states supposes that ids are random with respect to the hash, whose seed is
-public: someone who chooses ids chooses registers and ranks, and with them any count. What no random ids
-would leave behind is told apart here, by histograms of ranks alone. Who imitates the registers of random
-ids is not seen, by this or by any other look at them.
+The error of every estimate assumes that ids are random with respect to the hash. But the hash's seed is
+public: whoever chooses ids chooses registers and ranks, and with them any count. Registers that random ids
+would not produce are recognized here by the histogram of their ranks. An attacker who imitates the
+registers of random ids goes unnoticed, here and by any other test of registers.
 
-The test. With x ids a register, no more than exp(-x 2^-k) of the registers are expected to hold a rank of at
-most k. For each k, the number T of N registers that hold more is compared with its binomial law of mean N p:
-by Chernoff's inequality it is as far off, to either side, with chance at most exp(-N KL(T / N, p)), KL being
-the relative entropy of two coins (the statistic of Berk and Jones 1979, Z. Wahrscheinlichkeitstheorie 47).
-For a single register of a high rank the chance itself, at most N p, is used: that inequality is weak there.
+The test: with x ids per register, a share of exp(-x 2^-k) of the registers is expected to hold a rank of at
+most k. For each k, the number T of N registers that hold more is compared with its binomial law of mean N p.
+By Chernoff's inequality it is as far off, to either side, with probability at most exp(-N KL(T / N, p)), KL
+being the relative entropy of two coins (the statistic of Berk and Jones 1979, Z. Wahrscheinlichkeitstheorie
+47). For a single register of a high rank that inequality is weak, and the probability itself, at most N p,
+is used instead.
 
-A bound holds for any number of ids, so that nothing is fitted to simulations. That x is an estimate does not
-matter: it fits the registers better than the true one. Sums of the levels bound how often random ids are
-suspected, per sketch: 8 in a million for a high rank, 1 in a million for the rest. Both are reached
-by few ids only; the tests simulate it.
+The bounds hold for any number of ids, so nothing is fitted to simulations. That x is an estimate does not
+matter, as it fits the registers better than the true value. The significance levels add up to a bound on how
+often a sketch of random ids is suspected: 8 in a million because of a high rank, 1 in a million for all other
+reasons. Only sketches of few ids reach them; the tests simulate it.
 """
 
 from __future__ import annotations
@@ -29,9 +30,16 @@ from numpy.typing import NDArray
 from .estimators import cardinality_of
 from .registers import MAX_RANK, REGISTERS, Registers, histogram
 
-__all__ = ["Tails", "are_random", "is_random", "is_random_remainder", "of_histograms", "of_remainder"]
+__all__ = [
+    "Tails",
+    "are_random",
+    "is_random",
+    "is_random_remainder",
+    "tails_of_histograms",
+    "tails_of_remainder",
+]
 
-# Of one id 1 in 131,072 has a rank of 18 or more: still suspected, as 200,000 ids in one register have it.
+# One id in 131,072 has a rank of 18 or more; it is suspected too, as 200,000 ids can be chosen to show it.
 _HIGH: Final = 8e-6
 # All other tests together: 51 ranks, two sides.
 _LEAST_EXPONENT: Final = log(2 * MAX_RANK / 1e-6)
@@ -40,12 +48,12 @@ _RATES: Final = 2.0 ** -np.arange(MAX_RANK)
 
 
 class Tails(NamedTuple):
-    """What is tested, of n sketches.
+    """The numbers that are tested, for n sketches.
 
     Attributes:
-        above: shape (n, 51): of some registers, how many hold a rank above k, for each k from 0 to 50.
-        among: how many registers these are; of the same shape, or one number for all.
-        rates: shape (n,): x, the ids that fell on each register, as estimated.
+        above: shape (n, 51): how many of some registers hold a rank above k, for each k from 0 to 50.
+        among: how many registers these are: the same shape, or one number for all.
+        rates: shape (n,): x, the estimated number of ids per register.
     """
 
     above: NDArray[np.int64]
@@ -53,23 +61,23 @@ class Tails(NamedTuple):
     rates: NDArray[np.float64]
 
 
-def of_histograms(counts: NDArray[np.int64], ids: Sequence[float] | NDArray[np.float64]) -> Tails:
-    """Sketches of so many ids; the histograms of their registers have shape (n, 52)."""
+def tails_of_histograms(counts: NDArray[np.int64], ids: Sequence[float] | NDArray[np.float64]) -> Tails:
+    """The tails of n sketches, by the histograms of their registers, shape (n, 52), and their counts."""
     return Tails(
         REGISTERS - counts[:, :-1].cumsum(axis=1), REGISTERS, np.asarray(ids, np.float64) / REGISTERS
     )
 
 
-def of_remainder(tracked: Registers, moved: Registers, ids: float) -> Tails:
-    """So many ids that are in H and not in V, whatever is in V.
+def tails_of_remainder(tracked: Registers, moved: Registers, ids: float) -> Tails:
+    """The tails of the ids in H that are not in V, whatever is in V.
 
-    They show in the registers where V holds at most k: no rank of V hides there that one of theirs is
-    at most k.
+    Whether one of them ranks above k can be seen in the registers where V holds at most k; elsewhere a rank
+    of V hides it.
 
     Args:
         tracked: registers of H, shape (16384,), nowhere below those of V.
         moved: registers of V.
-        ids: how many, as estimated.
+        ids: their estimated number.
     """
     low = np.bincount(moved, minlength=MAX_RANK + 1)[:-1].cumsum()
     # Where V is at most k but H is not; V is nowhere above H.
@@ -78,19 +86,23 @@ def of_remainder(tracked: Registers, moved: Registers, ids: float) -> Tails:
 
 
 def is_random(registers: Registers) -> bool:
-    """Whether random ids can have made a sketch."""
+    """Whether random ids can have produced a sketch."""
     counts = histogram(registers)
-    return bool(are_random(of_histograms(counts[None], [cardinality_of(counts)])).all())
+    return bool(are_random(tails_of_histograms(counts[None], [cardinality_of(counts)])).all())
 
 
 def is_random_remainder(tracked: Registers, moved: Registers, ids: float) -> bool:
-    """Whether random ids can have made all of this: H, V, and what is in H alone, so many ids."""
+    """Whether random ids can have produced H, V, and the `ids` that are in H alone."""
     both = np.maximum(tracked, moved)
-    return is_random(tracked) and is_random(moved) and bool(are_random(of_remainder(both, moved, ids)).all())
+    return (
+        is_random(tracked)
+        and is_random(moved)
+        and bool(are_random(tails_of_remainder(both, moved, ids)).all())
+    )
 
 
 def are_random(sketches: Tails) -> NDArray[np.bool_]:
-    """For each, whether random ids can have made it: True for all but 9 in a million that they made."""
+    """Whether random ids can have produced each sketch; True for all but 9 in a million that they do."""
     above, among, rates = sketches.above.astype(np.float64), sketches.among, sketches.rates
     expected = rates[:, None] * _RATES  # of a register: ids that rank above k
     below = among - above

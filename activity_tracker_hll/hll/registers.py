@@ -1,9 +1,9 @@
 """The registers of a sketch: what hashes are folded into.
 
-Arrays of 16384 ranks live here, one byte each, and what is done with them alone. A hash chooses a
-register with its low 14 bits; its rank is one more than the number of zero bits that follow these.
-A register holds the highest rank it was ever chosen with, so that folding and union are the same
-operation: idempotent, and in any order.
+Arrays of 16384 ranks, one byte each, live here, and the operations that need nothing else. A hash chooses
+a register with its low 14 bits; its rank is one more than the number of zero bits that follow these.
+A register holds the highest rank it was ever chosen with. Folding a hash and uniting two sketches are thus
+both a maximum: they may be repeated, and done in any order.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ Hashes = NDArray[np.uint64]
 _SHIFT = np.uint64(PRECISION)
 _INDEX = np.uint64(REGISTERS - 1)
 _ONE = np.uint64(1)
-_STOP = np.uint64(1 << (MAX_RANK - 1))
+_SENTINEL = np.uint64(1 << (MAX_RANK - 1))
 
 
 def empty() -> Registers:
-    """Registers of a sketch of nothing."""
+    """The registers of an empty sketch."""
     return np.zeros(REGISTERS, np.uint8)
 
 
@@ -56,23 +56,23 @@ def fold(registers: Registers, hashes: Hashes) -> None:
         registers: shape (16384,).
         hashes: shape (n,), of any n.
     """
-    at = (hashes & _INDEX).view(np.int64)
-    rest = hashes >> _SHIFT
-    rest |= _STOP
+    index = (hashes & _INDEX).view(np.int64)
+    bits = hashes >> _SHIFT
+    bits |= _SENTINEL
     # x ^ (x - 1) has ones up to and including the lowest one of x: as many as the rank.
-    ones = rest - _ONE
-    ones ^= rest
+    ones = bits - _ONE
+    ones ^= bits
     rank = np.bitwise_count(ones)
-    # Few hashes raise a register once a sketch has seen some thousand ids; the others end here.
-    raising = np.flatnonzero(rank > registers.take(at))
-    np.maximum.at(registers, at[raising], rank[raising])
+    # Once a sketch has seen some thousand ids, few hashes still raise a register; the others end here.
+    raising = np.flatnonzero(rank > registers.take(index))
+    np.maximum.at(registers, index[raising], rank[raising])
 
 
 def fold_one(registers: Registers, hashed: int) -> None:
-    """The same for one hash, from 0 to 2^64 - 1."""
+    """:func:`fold` for one hash, from 0 to 2^64 - 1."""
     index = hashed & (REGISTERS - 1)
-    rest = hashed >> PRECISION | 1 << (MAX_RANK - 1)
-    rank = (rest & -rest).bit_length()
+    bits = hashed >> PRECISION | 1 << (MAX_RANK - 1)
+    rank = (bits & -bits).bit_length()
     registers[index] = max(registers[index], rank)
 
 

@@ -1,4 +1,4 @@
-"""What each operation asks of the server, and what it makes of the answers.
+"""Operations: what each asks of the server, and what it makes of the replies.
 
 No sockets, clocks or threads in here. An operation is a generator: it yields batches of commands,
 is sent their replies, and returns its result, so that one description serves every driver. A batch
@@ -6,7 +6,7 @@ is one round trip.
 """
 
 from .base import Context, Operation, run, run_awaiting
-from .counting import Collapsed, Row, collapse, lookup
+from .counting import Collapsed, Row, RowWithGaps, collapse, lookup
 from .data_set import DataSet
 from .due import Wanted, collapse_due
 from .inventory import Entry, inventory
@@ -23,6 +23,7 @@ __all__ = [
     "Imported",
     "Operation",
     "Row",
+    "RowWithGaps",
     "Tracking",
     "Wanted",
     "collapse",

@@ -1,4 +1,4 @@
-"""What all operations share: the driver, the settings they plan with, the reading of replies."""
+"""What all operations share: the functions that run them, the settings they plan with, reading replies."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ PeriodBucket = tuple[str, str | None]
 """A period's name and a bucket."""
 
 MARGIN_S = 60
-"""Clocks may disagree and commands be on their way this long.
+"""How far clocks may differ, and how long commands may take to arrive.
 
-A running period is written to without asking whether it was collapsed until so long before its end, and
-a sketch is kept at least so long after it.
+Until this long before its end, a running period is written to without asking whether it was collapsed; and a
+sketch is kept for at least this long after its period's end.
 """
 UNCOUNTED = (None, b"0")
-"""Stored counts of what may yet be counted: none, and activity-tracker's of nobody."""
+"""Stored counts of periods that may still be counted: none at all, and activity-tracker's count of nobody."""
 # As in the scripts, whose numbers are exact only below this.
 _IMPOSSIBLE = 2**53
 _MOST_DIGITS = 20
@@ -56,10 +56,12 @@ class Context:
     """What operations are planned with.
 
     Attributes:
-        keys, calendar, ids: how keys, periods and ids are made.
-        moved_limit: members the side table of a bucket holds at most.
-        keep: period -> how long sketches are kept after its end; None = for ever.
-        reserved: names of aggregates, which are not tracked under.
+        keys: builds keys.
+        calendar: finds periods.
+        ids: encodes ids.
+        moved_limit: the most members that the side table of a bucket may have.
+        keep: period -> how long its sketches are kept after its end; None = for ever.
+        reserved: the names of aggregates, in which nothing can be tracked.
     """
 
     keys: Keys
@@ -70,10 +72,10 @@ class Context:
     reserved: frozenset[str] = frozenset()
 
     def trackable(self, bucket: str | None) -> str | None:
-        """The bucket, unless it is an aggregate: a collapse would overwrite what is tracked in one.
+        """The bucket, unless it is an aggregate: a collapse would overwrite what was tracked there.
 
         Raises:
-            ArgumentValueError: it is.
+            ArgumentValueError: it is an aggregate.
         """
         if bucket in self.reserved:
             raise ArgumentValueError(f"bucket {bucket!r} is one of the tracker's aggregate_buckets")
@@ -81,7 +83,7 @@ class Context:
 
 
 def run(operation: Operation[T], execute: Callable[[list[Command]], list[Reply]]) -> T:
-    """Drive an operation to its end; it is closed even if a batch fails."""
+    """Run an operation to its end and return its result; it is closed even if a batch fails."""
     try:
         batch = next(operation)
         while True:
@@ -96,7 +98,7 @@ def run(operation: Operation[T], execute: Callable[[list[Command]], list[Reply]]
 async def run_awaiting(
     operation: Operation[T], execute: Callable[[list[Command]], Awaitable[list[Reply]]]
 ) -> T:
-    """The same for asyncio."""
+    """:func:`run` for asyncio."""
     try:
         batch = next(operation)
         while True:
@@ -116,7 +118,7 @@ def batched(values: Iterable[T], size: int) -> Iterator[list[T]]:
 
 
 def unwrap(replies: list[Reply]) -> list[Any]:
-    """The replies, unless one is an error: then that error."""
+    """Return the replies, or raise the first error among them."""
     for reply in replies:
         if isinstance(reply, BackendError):
             raise reply
@@ -124,14 +126,18 @@ def unwrap(replies: list[Reply]) -> list[Any]:
 
 
 def items(reply: Any) -> list[Any]:
-    """A list reply; a map's keys and values in turn, as the older protocol sends it."""
+    """The items of a list reply; of a map, its keys and values in turn, as the older protocol sends them."""
     if isinstance(reply, dict):
         return [part for pair in reply.items() for part in pair]
     return list(reply)
 
 
 def number(reply: Any, what: str) -> int:
-    """A count that makes sense, or an error: a manipulated sketch gives absurd ones."""
+    """A count from a reply, checked, because manipulated sketches give absurd ones.
+
+    Raises:
+        BackendDataError: not a possible count; the message begins with `what`.
+    """
     if isinstance(reply, bytes) and not (reply.isdigit() and len(reply) <= _MOST_DIGITS):
         raise BackendDataError(f"{what} holds {reply[:_SHOWN]!r}, not a count")
     value = int(reply)
@@ -141,7 +147,7 @@ def number(reply: Any, what: str) -> int:
 
 
 def unwrap_of(key: str, replies: list[Reply]) -> list[Any]:
-    """The replies to commands about one key, unless one is an error: then that error, naming the key."""
+    """Return the replies to commands about one key, or raise the first error among them, naming the key."""
     for reply in replies:
         if isinstance(reply, BackendError):
             error = type(reply)(f"{key}: {reply}")
@@ -150,7 +156,7 @@ def unwrap_of(key: str, replies: list[Reply]) -> list[Any]:
 
 
 def named(error: BackendError, target: PeriodBucket) -> BackendError:
-    """The same error saying which bucket it is about."""
+    """The same error, with a message that names the bucket it is about."""
     period, bucket = target
     result = type(error)(f"{period} bucket {bucket!r}: {error}")
     result.__cause__ = error.__cause__ or error

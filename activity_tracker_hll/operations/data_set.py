@@ -1,4 +1,4 @@
-"""What a process has learned of one data set's server."""
+"""What a process knows about one data set and its server."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from .tracking.stamps import ServerClock
 __all__ = ["DataSet"]
 
 T = TypeVar("T")
-_LOOK_AGAIN_US = 60_000_000
+_UPKEEP_EVERY_US = 60_000_000
 _MOST_REMEMBERED = 100
 
 
 class DataSet:
-    """One data set, as a tracker and its writers share it.
+    """One data set, shared by a tracker and its writers.
 
     Args:
         ticks: microseconds of a clock that is never set.
-        wall: seconds since the epoch, for as long as the server's clock is not known.
+        wall: seconds since the epoch, used until the server's clock is known.
     """
 
     def __init__(self, context: Context, ticks: Callable[[], int], wall: Callable[[], float]) -> None:
@@ -37,10 +37,10 @@ class DataSet:
         self.open_periods = OpenPeriods(context.keys, ticks)
         self.agreed = False
         self._takes_sketches: bool | None = None
-        self._look_again: dict[tuple[str, ...], int] = {}
+        self._upkeep_due: dict[tuple[str, ...], int] = {}
 
     def agreeing(self, operation: Operation[T], *, write: bool) -> Operation[T]:
-        """The operation; before the first one, settings are compared with those on the server.
+        """An operation, preceded by comparing settings with those on the server if that was not done yet.
 
         Raises:
             SettingsMismatchError: they differ.
@@ -55,7 +55,10 @@ class DataSet:
             return (yield from operation)
 
     def agree(self, *, write: bool) -> Operation[None]:
-        """Compare settings with those on the server, which are stored there if there are none.
+        """Compare settings with those on the server.
+
+        Args:
+            write: store the settings there if there are none.
 
         Raises:
             SettingsMismatchError: they differ.
@@ -63,25 +66,27 @@ class DataSet:
         self.agreed = yield from check_settings(self._context, self.clock, write)
 
     def upkeep(self, names: tuple[str, ...], *, runs: bool) -> list[Command]:
-        """What is sent along with an event, at times: marks of its periods, and last a question for the time.
+        """Commands to send along with an event from time to time: marks of its periods, and finally TIME.
 
         Args:
-            runs: whether the periods are not over; those that are get marked each time.
+            names: the names of the event's periods.
+            runs: whether none of the periods is over; one that is over is marked each time.
         """
         ticks = self.clock.ticks()
-        if runs and ticks < self._look_again.get(names, 0):
+        if runs and ticks < self._upkeep_due.get(names, 0):
             return []
         return [*self.open_periods.mark(names, names if runs else ()), ("TIME",)]
 
-    def kept_up(
+    def note_upkeep(
         self, names: tuple[str, ...], sent: int, commands: list[Command], replies: list[Reply]
     ) -> None:
-        """Take in the answers, which have just come.
+        """Use the replies to the upkeep commands, which have just arrived.
 
         Args:
-            names: of the event's periods.
-            sent: ticks before they were asked for.
+            names: the names of the event's periods.
+            sent: the ticks just before the commands were sent.
             commands: as :meth:`upkeep` returned them.
+            replies: the replies to them.
 
         Raises:
             BackendError: periods could not be marked.
@@ -90,22 +95,22 @@ class DataSet:
         self.clock.sample(sent, time)
         unwrap_of(self.open_periods.key, marked)
         self.open_periods.are_marked(commands[:-1])
-        if len(self._look_again) > _MOST_REMEMBERED:
-            self._look_again.clear()
-        self._look_again[names] = sent + _LOOK_AGAIN_US
+        if len(self._upkeep_due) > _MOST_REMEMBERED:
+            self._upkeep_due.clear()
+        self._upkeep_due[names] = sent + _UPKEEP_EVERY_US
 
     def forget(self) -> None:
-        """It is another server, or lost everything: settings, clock and marks have to be looked at again."""
+        """Check settings, clock and marks again: this is another server, or it lost everything."""
         self.agreed = False
         self.clock.reset()
         self.open_periods.forget()
-        self._look_again.clear()
+        self._upkeep_due.clear()
 
     def takes_sketches(self) -> Operation[bool]:
-        """Whether the server counts a sketch that is written to it: a stand-in for tests keeps a plain set.
+        """Whether the server can count a sketch that is written to it; a test double has only a plain set.
 
         Raises:
-            BackendError: it cannot say, being out of memory or read-only.
+            BackendError: that cannot be found out, as the server is out of memory or read-only.
         """
         if self._takes_sketches is None:
             self._takes_sketches = yield from _takes_sketches(self._context)

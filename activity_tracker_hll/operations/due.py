@@ -1,4 +1,4 @@
-"""What of all that a namespace holds is to be collapsed: found by an inventory, in as few calls as may be."""
+"""Collapsing all that is due: an inventory finds it, and a plan does it in as few calls as possible."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .counting import Collapsed, collapse
 from .inventory import Entry, inventory
 
 __all__ = [
-    "ENDLESS",
+    "UNEXPIRING",
     "Batch",
     "Wanted",
     "buckets_of",
@@ -29,8 +29,8 @@ __all__ = [
     "without_expiry",
 ]
 
-ENDLESS = "endless"
-"""A part like those of an inventory: the sketch was counted but has no expiry, though it should."""
+UNEXPIRING = "unexpiring"
+"""A part like those of an inventory: the sketch was counted and should expire, but has no expiry."""
 
 _SKETCH = frozenset(("hll", "moved", "raw"))
 _KEYS_PER_BATCH = 1000
@@ -39,7 +39,7 @@ _Aggregates = tuple[tuple[str, _Buckets], ...]
 
 
 class Batch(NamedTuple):
-    """Neighbouring periods of one kind with the same things to collapse: one call."""
+    """Adjacent periods of one kind in which the same things are to be collapsed, by one call."""
 
     periods: tuple[Period, ...]
     buckets: _Buckets
@@ -47,12 +47,12 @@ class Batch(NamedTuple):
 
 
 def buckets_of(entries: Iterable[Entry]) -> list[str | None]:
-    """Distinct buckets, the unnamed one first."""
+    """The distinct buckets, the unnamed one first."""
     return sorted({entry.bucket for entry in entries}, key=lambda bucket: bucket or "")
 
 
 def kinds_of(entries: Iterable[Entry]) -> list[str]:
-    """Kinds of period, shortest first."""
+    """The kinds of period, shortest first."""
     found = {entry.period.kind for entry in entries}
     return [kind for kind in PERIODS if kind in found]
 
@@ -60,44 +60,46 @@ def kinds_of(entries: Iterable[Entry]) -> list[str]:
 def check_known(
     buckets: Iterable[str | None], aggregates: Mapping[str, Sequence[str | None]], entries: Iterable[Entry]
 ) -> None:
-    """Refuse buckets that were never seen, also as sources: a typing error would make a count too small.
+    """Refuse buckets and sources without any data: a misspelled name would make a count too small.
 
     Raises:
         ArgumentValueError: naming the bucket, and the aggregate that lists it.
     """
     known = buckets_of(entries)
-    held = ", ".join(str(bucket) for bucket in known if bucket) or "none"
+    known_names = ", ".join(str(bucket) for bucket in known if bucket) or "none"
     for bucket in buckets:
         if bucket not in known:
-            raise ArgumentValueError(f"nothing is held of bucket {bucket!r} (there are: {held})")
+            raise ArgumentValueError(f"nothing is held of bucket {bucket!r} (there are: {known_names})")
     for name, sources in aggregates.items():
         for source in sources:
             if source not in known:
                 raise ArgumentValueError(
-                    f"aggregate {name!r} lists the unknown bucket {source!r} (there are: {held})"
+                    f"aggregate {name!r} lists the unknown bucket {source!r} (there are: {known_names})"
                 )
 
 
 def is_due(parts: Collection[str], *, recount: bool = False) -> bool:
-    """Whether a bucket of a past period with these parts is to be collapsed."""
+    """Whether a bucket of a past period with these parts has to be collapsed."""
     if recount:
         return not _SKETCH.isdisjoint(parts)
-    # A raw set beside a count with its sketch came later; without its sketch nothing can be added. An
-    # endless sketch is given its end, or counted, or its count is another program's: collapse says so.
+    # A raw set beside a count and its sketch came later; without the sketch nothing can be added. A sketch
+    # without expiry is given one, or counted, or its count is another program's, which collapse reports.
     return not _SKETCH.isdisjoint(parts) and (
-        "count" not in parts or {"raw", "hll"}.issubset(parts) or ENDLESS in parts
+        "count" not in parts or {"raw", "hll"}.issubset(parts) or UNEXPIRING in parts
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to collapse of all that is due.
+    """Which of the things that are due are to be collapsed.
 
     Attributes:
-        kinds, buckets: only these; empty = all.
-        aggregates: to count besides.
-        recount: what was counted already, too.
-        date, max_periods: as of :meth:`.ActivityTracker.collapse`; neither = every period that is over.
+        kinds: only these kinds of period; empty = all.
+        buckets: only these buckets; empty = all.
+        aggregates: aggregates to count in addition.
+        recount: also count what was counted before.
+        date: as in :meth:`.ActivityTracker.collapse`.
+        max_periods: likewise; with neither, every period that is over.
     """
 
     kinds: Collection[str] = ()
@@ -111,27 +113,28 @@ class Wanted:
 def collapse_due(
     context: Context, wanted: Wanted, now: datetime, progress: Callable[[int, int], object] | None
 ) -> Operation[list[Collapsed]]:
-    """Collapse everything that is held and due; see :meth:`.ActivityTracker.collapse_due`.
+    """Collapse everything that is due; see :meth:`.ActivityTracker.collapse_due`.
 
     Raises:
-        ArgumentValueError: an aggregate of a bucket that was never seen.
-        CollapseError: after all that could be collapsed was.
-        BackendError: nothing was.
+        ArgumentValueError: a bucket, or a source of an aggregate, has no data.
+        CollapseError: something could not be collapsed; everything else was.
+        BackendError: nothing was collapsed.
     """
     entries = yield from inventory(context)
     check_known(wanted.buckets, wanted.aggregates, entries)
-    endless = set((yield from without_expiry(context, entries)))
+    unexpiring = set((yield from without_expiry(context, entries)))
     marked = [
-        replace(entry, parts=entry.parts | {ENDLESS}) if entry in endless else entry for entry in entries
+        replace(entry, parts=entry.parts | {UNEXPIRING}) if entry in unexpiring else entry
+        for entry in entries
     ]
     batches = plan(marked, context.calendar, now, wanted)
-    held: dict[Period, set[str | None]] = {}
+    buckets_of_period: dict[Period, set[str | None]] = {}
     for entry in entries:
-        held.setdefault(entry.period, set()).add(entry.bucket)
+        buckets_of_period.setdefault(entry.period, set()).add(entry.bucket)
     done: list[Collapsed] = []
     failures: list[tuple[str, str | None, Exception]] = []
     for number, batch in enumerate(batches, 1):
-        others = set().union(*(held[period] for period in batch.periods)) - set(batch.buckets)
+        others = set().union(*(buckets_of_period[period] for period in batch.periods)) - set(batch.buckets)
         try:
             done += yield from collapse(
                 context, batch.periods, batch.buckets, dict(batch.aggregates), wanted.recount, list(others)
@@ -147,15 +150,15 @@ def collapse_due(
 
 
 def is_over(entry: Entry, calendar: Calendar, now: datetime) -> bool:
-    """Whether its period has ended."""
+    """Whether the entry's period has ended."""
     return entry.period.start < calendar.containing(entry.period.kind, now).start
 
 
 def without_expiry(context: Context, entries: Iterable[Entry]) -> Operation[list[Entry]]:
-    """Collapsed sketches that stay for ever though they should end.
+    """Entries of collapsed sketches that should expire, but have no expiry.
 
     Raises:
-        BackendError: no answer.
+        BackendError: the server does not answer.
     """
     result: list[Entry] = []
     collapsed = (
@@ -173,13 +176,13 @@ def without_expiry(context: Context, entries: Iterable[Entry]) -> Operation[list
 
 
 def plan(entries: Iterable[Entry], calendar: Calendar, now: datetime, wanted: Wanted) -> list[Batch]:
-    """The calls that collapse what is held and due, nothing else: no zeros for what was never there."""
+    """The calls that collapse what is due and nothing else: no zeros are stored for what was never there."""
     due: dict[Period, tuple[_Buckets, _Aggregates]] = {}
     windows: dict[str, Collection[Period]] = {}
     date, max_periods = wanted.date, wanted.max_periods
     ordered = sorted(entries, key=lambda entry: (entry.period.kind, entry.period.start, entry.bucket or ""))
-    for period, of_period in groupby(ordered, key=lambda entry: entry.period):
-        held = {entry.bucket: entry.parts for entry in of_period}
+    for period, entries_of in groupby(ordered, key=lambda entry: entry.period):
+        parts_of = {entry.bucket: entry.parts for entry in entries_of}
         if wanted.kinds and period.kind not in wanted.kinds:
             continue
         if period.start >= calendar.containing(period.kind, now if date is None else date).start:
@@ -190,28 +193,28 @@ def plan(entries: Iterable[Entry], calendar: Calendar, now: datetime, wanted: Wa
                 windows[period.kind] = frozenset(before)
             if period not in windows[period.kind]:
                 continue
-        chosen = _due(held, wanted)
+        chosen = _due(parts_of, wanted)
         if any(chosen):
             due[period] = chosen
     return list(_batches(due))
 
 
-def _due(held: Mapping[str | None, Collection[str]], wanted: Wanted) -> tuple[_Buckets, _Aggregates]:
+def _due(parts_of: Mapping[str | None, Collection[str]], wanted: Wanted) -> tuple[_Buckets, _Aggregates]:
     aggregates, buckets, recount = wanted.aggregates, wanted.buckets, wanted.recount
     unions: list[tuple[str, _Buckets]] = []
     for name, sources in aggregates.items():
-        present = tuple(source for source in sources if source in held)
-        countable = any(is_due(held[source], recount=True) for source in present)
-        # What is not counted yet may have come after the aggregate was.
-        is_open = "count" not in held.get(name, ()) or ENDLESS in held[name]
-        if countable and (recount or is_open or any(is_due(held[source]) for source in present)):
+        present = tuple(source for source in sources if source in parts_of)
+        countable = any(is_due(parts_of[source], recount=True) for source in present)
+        # An uncounted source may have come after the aggregate was counted.
+        is_open = "count" not in parts_of.get(name, ()) or UNEXPIRING in parts_of[name]
+        if countable and (recount or is_open or any(is_due(parts_of[source]) for source in present)):
             unions.append((name, present))
     chosen = {
         bucket
-        for bucket, parts in held.items()
+        for bucket, parts in parts_of.items()
         if bucket not in aggregates and (not buckets or bucket in buckets) and is_due(parts, recount=recount)
     }
-    # A call knows the buckets it lists; one that is counted already is left alone.
+    # A call must list the sources of its aggregates; those counted already are left alone.
     chosen.update(source for _, sources in unions for source in sources)
     return tuple(sorted(chosen, key=lambda bucket: bucket or "")), tuple(unions)
 

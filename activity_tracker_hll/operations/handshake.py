@@ -1,4 +1,4 @@
-"""The check that all clients of a namespace agree on what its keys mean."""
+"""The handshake: a check that all clients of a namespace agree on what its keys mean."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from .tracking.stamps import ServerClock
 __all__ = ["LAYOUT", "check_settings"]
 
 LAYOUT = "2"
-"""Version of the keys and what they hold."""
+"""Version of the keys and of their contents."""
 
 
 def check_settings(context: Context, clock: ServerClock, write: bool) -> Operation[bool]:
-    """Compare this client's settings with those on the server, and store them there if there are none.
+    """Compare this client's settings with those on the server, and read the server's clock.
 
-    Readers do not store: they may be on a replica. The server's clock is read along.
+    Args:
+        context: has the settings.
+        clock: is given a sample.
+        write: store the settings if there are none. Readers do not, as they may be on a replica.
 
     Returns:
-        Whether there was something to agree with.
+        Whether there were settings to agree with.
 
     Raises:
         SettingsMismatchError: naming what differs.
@@ -31,14 +34,14 @@ def check_settings(context: Context, clock: ServerClock, write: bool) -> Operati
         "secret": context.ids.fingerprint,
     }
     meta = context.keys.meta
-    # The name of the zone is for people: "UTC" and "Etc/UTC" are no disagreement.
+    # The zone's name is only shown to people: "UTC" and "Etc/UTC" agree.
     wanted = {**ours, "timezone": calendar.zone_name}
     sent = clock.ticks()
     found, time = yield [("HGETALL", meta), ("TIME",)]
     clock.sample(sent, time)
     theirs = _fields(unwrap_of(meta, [found])[0])
     if theirs.get("layout", LAYOUT) != LAYOUT:
-        raise SettingsMismatchError(_of_other_layout(meta, theirs["layout"]))
+        raise SettingsMismatchError(_other_layout_message(meta, theirs["layout"]))
     if write and not theirs.keys() >= wanted.keys():
         commands = [("HSETNX", meta, field, value) for field, value in wanted.items()]
         theirs = _fields(unwrap_of(meta, (yield [*commands, ("HGETALL", meta)]))[-1])
@@ -49,7 +52,7 @@ def check_settings(context: Context, clock: ServerClock, write: bool) -> Operati
     )
 
 
-def _of_other_layout(meta: str, layout: str) -> str:
+def _other_layout_message(meta: str, layout: str) -> str:
     if layout.isdigit() and int(layout) < int(LAYOUT):
         return (
             f"{meta}: the data have layout {layout}, of an older version of this library, which this one does"
@@ -76,7 +79,7 @@ def _differences(theirs: dict[str, str], wanted: dict[str, str]) -> list[str]:
     if theirs.get("timezone_rules", wanted["timezone_rules"]) != wanted["timezone_rules"]:
         shown.append(f"timezone {theirs.get('timezone')!r} there, {wanted['timezone']!r} here")
     if theirs.get("secret", wanted["secret"]) != wanted["secret"]:
-        # Fingerprints, to tell "another" from "none"; they give nothing away.
+        # Fingerprints tell another secret from none, and do not give the secret away.
         there, here = theirs["secret"] or "none", wanted["secret"] or "none"
         shown.append(f"secret (fingerprint) {there} there, {here} here")
     return shown

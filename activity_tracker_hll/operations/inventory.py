@@ -1,4 +1,4 @@
-"""Finding out what a namespace holds, by SCAN."""
+"""The inventory of a namespace: which buckets and periods have keys, found by SCAN."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _KEYS_PER_SCAN = 2000
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the server holds of one bucket in one period.
+    """What the server holds for one bucket in one period.
 
     Attributes:
-        period: which period.
-        bucket: which bucket; None = the unnamed one.
-        parts: of ``count`` (collapsed), ``stderr`` (its standard error), ``hll`` (sketch), ``moved``,
+        period: the period.
+        bucket: the bucket; None = the unnamed one.
+        parts: some of ``count`` (collapsed), ``stderr`` (its standard error), ``hll`` (sketch), ``moved``,
             ``moves`` (ids that moved) and ``raw`` (a set of activity-tracker).
     """
 
@@ -31,25 +31,25 @@ class Entry:
 
 
 def inventory(context: Context) -> Operation[list[Entry]]:
-    """Everything there is, by kind, start and bucket."""
-    found: dict[tuple[Period, str | None], set[str]] = {}
+    """Everything that the namespace holds, sorted by kind, start and bucket."""
+    parts_of: dict[tuple[Period, str | None], set[str]] = {}
     cursor: bytes | int = 0
     while True:
         command = ("SCAN", cursor, "MATCH", context.keys.pattern(), "COUNT", _KEYS_PER_SCAN)
         cursor, keys = items(unwrap((yield [command]))[0])
         for key in keys:
-            about = context.keys.parse(key.decode("utf-8", "replace"))
-            period = context.calendar.parse(about.period) if about else None
-            if about and period and _is_bucket(about.bucket):
-                found.setdefault((period, about.bucket), set()).add(about.part)
+            found = context.keys.parse(key.decode("utf-8", "replace"))
+            period = context.calendar.parse(found.period) if found else None
+            if found and period and _is_bucket(found.bucket):
+                parts_of.setdefault((period, found.bucket), set()).add(found.part)
         if int(cursor) == 0:
             break
-    entries = [Entry(period, bucket, frozenset(parts)) for (period, bucket), parts in found.items()]
+    entries = [Entry(period, bucket, frozenset(parts)) for (period, bucket), parts in parts_of.items()]
     return sorted(entries, key=lambda entry: (entry.period.kind, entry.period.start, entry.bucket or ""))
 
 
 def _is_bucket(bucket: str | None) -> bool:
-    """Other programs' keys may look like counts of buckets that no call accepts."""
+    """Whether a bucket is one that calls accept; other programs' keys may look like counts of others."""
     try:
         check_bucket(bucket)
     except ActivityTrackerError:

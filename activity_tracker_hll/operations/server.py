@@ -1,4 +1,4 @@
-"""What is wrong with a server or with the data it holds, and what memory they will take."""
+"""Examining a server and its data: what endangers the counts, and how much memory they will take."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from .inventory import Entry, inventory
 __all__ = ["Examination", "Forecast", "Server", "examine"]
 
 WORST_SKETCH = 14_500
-"""Memory of a dense sketch: 12,304 bytes of Redis's format, in jemalloc's class of 14 KiB, and the key."""
+"""Bytes of memory that a dense sketch takes: 12,304 in jemalloc's size class of 14 KiB, and the key."""
 
 _SAMPLE = 200
 _RECENT = 7
 _FULL = 0.8
-"""Before this share of maxmemory is expected to be in use there is nothing to worry about."""
+"""Share of maxmemory from which on its expected use is a reason to warn."""
 _UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What a server says of itself; "unknown" or None where it does not.
+    """What a server reports about itself; "unknown" or None where it does not tell.
 
     Attributes:
         product: name and version.
-        role: ``"master"``, or what a replica calls itself.
-        policy: its ``maxmemory-policy``.
-        limit: its ``maxmemory`` in bytes; 0 = none.
+        role: master, slave...
+        policy: maxmemory-policy.
+        limit: maxmemory in bytes; 0 = no limit.
         used: bytes of memory in use.
-        persistence: how it keeps data over a restart; ``"none"`` if it does not.
+        persistence: how the data are kept on disk, in words.
     """
 
     product: str
@@ -46,7 +46,7 @@ class Server:
     persistence: str
 
     def warnings(self) -> Iterator[str]:
-        """What endangers counts."""
+        """The settings that endanger counts, a sentence each."""
         if self.policy.startswith(("allkeys", "volatile")):
             victims = "any sketch" if self.policy.startswith("allkeys") else "collapsed sketches"
             when = "once maxmemory is set" if self.limit == 0 else "when the memory is full"
@@ -58,7 +58,7 @@ class Server:
 
 
 def _examine_server() -> Operation[Server]:
-    """Ask INFO, and CONFIG where that is allowed."""
+    """Ask the server with INFO, and with CONFIG where that is allowed."""
     reply, *configs = yield [
         ("INFO",),
         *(("CONFIG", "GET", name) for name in ("maxmemory-policy", "maxmemory", "appendonly", "save")),
@@ -109,15 +109,15 @@ def _persistence(config: Mapping[str, str], info: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Memory of the sketches of one kind of period.
+    """The memory of the sketches of one kind of period.
 
     Attributes:
         kind: the kind of period.
-        sketches: how many there are.
-        mean: bytes of one, measured on a sample.
-        per_period: sketches a period, of late.
-        kept_periods: of how many periods sketches are kept; None = all.
-        days: length of a period.
+        sketches: the number of sketches that exist.
+        mean: the mean bytes of one, measured on a sample.
+        per_period: the mean number of sketches in recent periods.
+        kept_periods: the number of periods whose sketches are kept; None = all.
+        days: the length of a period.
     """
 
     kind: str
@@ -134,37 +134,37 @@ class Forecast:
 
     @property
     def per_day(self) -> float:
-        """Bytes that a day adds."""
+        """Bytes added per day."""
         return self.per_period * self.mean / self.days
 
     @property
     def expected(self) -> float | None:
-        """Bytes once so many periods are there; None if they are kept for ever."""
+        """Bytes once `kept_periods` periods exist; None if sketches are kept for ever."""
         return None if self.kept_periods is None else self.per_period * self.kept_periods * self.mean
 
     @property
     def worst(self) -> float | None:
-        """The same if every sketch becomes dense."""
+        """The same if every sketch were dense."""
         return None if self.kept_periods is None else self.per_period * self.kept_periods * WORST_SKETCH
 
 
 def _forecasts(context: Context, entries: Sequence[Entry]) -> Operation[list[Forecast]]:
-    """One a kind that has sketches."""
+    """A forecast for each kind of period that has sketches."""
     result = []
     for kind in kinds_of(entries):
-        of_kind = [entry for entry in entries if entry.period.kind == kind]
-        keys = list(_sketch_keys(context, of_kind))
+        entries_of_kind = [entry for entry in entries if entry.period.kind == kind]
+        keys = list(_sketch_keys(context, entries_of_kind))
         if not keys:
             continue
         recent = sorted({start for start, _ in keys})[-_RECENT:]
         in_recent = sum(start in recent for start, _ in keys)
-        keep, length = context.keep(of_kind[0].period), LONGEST[kind]
+        keep, length = context.keep(entries_of_kind[0].period), LONGEST[kind]
         forecast = Forecast(
             kind=kind,
             sketches=len(keys),
             mean=(yield from _mean_size([key for _, key in keys])),
             per_period=in_recent / len(recent),
-            # The running period, and those whose end is not longer ago than that.
+            # The running period, and those that ended no longer ago than `keep`.
             kept_periods=None if keep is None else 1 + keep / length,
             days=length / timedelta(days=1),
         )
@@ -189,14 +189,14 @@ def _mean_size(keys: Sequence[str]) -> Operation[float]:
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """What :meth:`.ActivityTracker.examine` found.
+    """The result of :meth:`.ActivityTracker.examine`.
 
     Attributes:
-        server: what the server says of itself.
-        entries: what it holds of each bucket and period.
-        due: those that are over and not collapsed.
-        forecasts: memory of the sketches, one a kind of period.
-        agrees: whether the settings agree with those of the data; else nothing was looked at but the server.
+        server: what the server reports about itself.
+        entries: what it holds for each bucket and period.
+        due: the entries whose period is over and not collapsed.
+        forecasts: the memory of the sketches, one for each kind of period.
+        agrees: whether the settings agree with those of the data; if not, only the server was examined.
         warnings: what endangers counts or memory, a sentence each.
     """
 
@@ -209,13 +209,15 @@ class Examination:
 
 
 def examine(context: Context, agreement: Operation[None], now: datetime) -> Operation[Examination]:
-    """Look at a server and the data there.
+    """Examine a server and its data.
 
     Args:
-        agreement: compares the settings.
+        context: what operations are planned with.
+        agreement: the operation that compares the settings.
+        now: the present time in the tracker's zone.
 
     Raises:
-        BackendError: no answer.
+        BackendError: the server does not answer.
     """
     server = yield from _examine_server()
     warnings = list(server.warnings())
@@ -227,15 +229,15 @@ def examine(context: Context, agreement: Operation[None], now: datetime) -> Oper
     over = [entry for entry in entries if is_over(entry, context.calendar, now)]
     due = [entry for entry in over if is_due(entry.parts)]
     forecasts = yield from _forecasts(context, entries)
-    endless = yield from without_expiry(context, over)
-    warnings += [*_about_memory(server, forecasts), *_about_data(entries, due, endless)]
+    unexpiring = yield from without_expiry(context, over)
+    warnings += [*_about_memory(server, forecasts), *_about_data(entries, due, unexpiring)]
     return Examination(
         server, tuple(entries), tuple(due), tuple(forecasts), agrees=True, warnings=tuple(warnings)
     )
 
 
 def _about_memory(server: Server, forecasts: Sequence[Forecast]) -> Iterator[str]:
-    # What is in use already holds the sketches there are now.
+    # The memory in use includes the present sketches.
     grows = sum(kind.expected - kind.now for kind in forecasts if kind.expected is not None)
     expected = (server.used or 0) + max(0.0, grows)
     if server.limit and expected > _FULL * server.limit:
@@ -245,7 +247,7 @@ def _about_memory(server: Server, forecasts: Sequence[Forecast]) -> Iterator[str
         )
 
 
-def _about_data(entries: Sequence[Entry], due: Sequence[Entry], endless: Sequence[Entry]) -> Iterator[str]:
+def _about_data(entries: Sequence[Entry], due: Sequence[Entry], unexpiring: Sequence[Entry]) -> Iterator[str]:
     if due:
         periods = len({entry.period for entry in due})
         yield f"{periods} periods that are over ({len(due)} counts) are not collapsed: run collapse"
@@ -255,10 +257,10 @@ def _about_data(entries: Sequence[Entry], due: Sequence[Entry], endless: Sequenc
             f"{len(stuck)} raw sets of activity-tracker lie beside a count whose sketch is gone,"
             f" such as {stuck[0].period.name}: they are not counted"
         )
-    if endless:
-        first = f"{endless[0].period.name} bucket {endless[0].bucket or '(all)'}"
+    if unexpiring:
+        first = f"{unexpiring[0].period.name} bucket {unexpiring[0].bucket or '(all)'}"
         yield (
-            f"{len(endless)} collapsed sketches never expire, such as {first}: collapse gives them an end, or"
-            " says whose count was not made from its sketch; keep_sketches=None (--keep-sketches forever) says"
-            " that this is meant"
+            f"{len(unexpiring)} collapsed sketches never expire, such as {first}: collapse gives them an end,"
+            " or says whose count was not made from its sketch; keep_sketches=None (--keep-sketches forever)"
+            " says that this is meant"
         )

@@ -1,15 +1,15 @@
--- Counts and stores the union of buckets on the same server without moves, with its sketch.
--- seen: the aggregate's own count as it was read, or empty. Further keys: of each source the sketch, which
--- was there, and the ids moved out of it, which were not.
--- CHANGED: something is not as it was read. COUNTED n.
+-- Counts the union of buckets without moves on the same server, and stores the count and its sketch.
+-- seen: the aggregate's own count as it was read, or empty. Extra keys: for each source its sketch, which
+-- existed when it was read, and its sketch of moved ids, which did not.
+-- CHANGED: something is no longer as it was read. COUNTED n.
 local TEMPORARY_S = 60
 if (redis.call('GET', count) or '') ~= seen then return {'CHANGED'} end
-for i = REST_KEYS, #KEYS, 2 do
+for i = EXTRA_KEYS, #KEYS, 2 do
   if redis.call('EXISTS', KEYS[i]) == 0 or redis.call('EXISTS', KEYS[i + 1]) == 1 then return {'CHANGED'} end
 end
-redis.call('DEL', temporary) -- PFMERGE would add to what is there: build anew, then replace
-for i = REST_KEYS, #KEYS, 2 do
-  -- The target is a source too; servers imply that, fakeredis wants to be told.
+redis.call('DEL', temporary) -- PFMERGE adds to what is there: build a new sketch, then replace the old one
+for i = EXTRA_KEYS, #KEYS, 2 do
+  -- The target is a source too; servers imply that, fakeredis does not.
   redis.call('PFMERGE', temporary, temporary, KEYS[i])
 end
 redis.call('EXPIRE', temporary, TEMPORARY_S)

@@ -1,13 +1,13 @@
 """The calls of the Lua scripts: the one place where Python and Lua agree on keys, arguments and replies.
 
-Each script is declared here once. From the declaration come the names that its source, the ``.lua`` file of
-that name beside this one, knows its keys and arguments by, and the order in which a call sends them; the
-states that it may answer with are listed, and a test compares them with the source. ``common.lua`` is put
-before each.
+Each script is declared here once. The declaration names the keys and arguments, both for the source (the
+``.lua`` file of that name beside this one) and for the order in which a call sends them. It also lists the
+states that a reply may begin with; a test compares them with the source. Every source begins with
+``common.lua``.
 
-A script runs on the server in one atomic step. Keys of a bucket and period share a cluster slot;
-:data:`COLLAPSE` and :data:`STORE` may be called for several buckets, and :data:`AGGREGATE` takes sources of
-any. Each may be run again after a lost reply: it returns state, not change.
+A script runs on the server in one atomic step. The keys of a bucket and period share a cluster slot, but
+:data:`COLLAPSE` and :data:`STORE` can be called for several buckets, and :data:`AGGREGATE` takes any buckets
+as sources. Every script may be run again after a lost reply: it returns the state, not what it changed.
 """
 
 from __future__ import annotations
@@ -61,16 +61,17 @@ Call = tuple[str | bytes | float, ...]
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script as the server knows it: by the digest of its source.
+    """A Lua script, which the server knows by the digest of its source.
 
     Attributes:
-        name: of its file.
-        keys, arguments: names, in the order in which they are sent; what follows them is
-            ``KEYS[REST_KEYS]``, ``ARGV[REST]`` and so on.
-        states: what a reply may begin with. Besides these it can be BROKEN and a message: a key holds what
-            does not belong there.
-        each: names of arguments that a bucket has. A script with such may be called for several buckets: it
-            is sent the keys of each, then `arguments`, then `each` of each bucket, and answers with a list.
+        name: of its file, without the extension.
+        keys: their names, in the order in which they are sent; further keys begin at ``KEYS[EXTRA_KEYS]``.
+        arguments: the same for arguments; further ones begin at ``ARGV[EXTRA_ARGS]``.
+        states: what a reply may begin with. Any script may also reply BROKEN and a message: a key holds
+            something that does not belong there.
+        each: names of arguments given for each bucket. A script that has them can be called for several
+            buckets: it is sent the keys of all buckets, `arguments`, and the `each` of all buckets, and
+            replies with a list.
     """
 
     name: str
@@ -102,8 +103,8 @@ class Script:
                 "return results",
             ]
         else:
-            rest = f"local REST_KEYS, REST = {keys + 1}, {len(self.arguments) + 1}"
-            begin = [_named("KEYS", self.keys), arguments, rest, "return guarded(function()"]
+            extra = f"local EXTRA_KEYS, EXTRA_ARGS = {keys + 1}, {len(self.arguments) + 1}"
+            begin = [_named("KEYS", self.keys), arguments, extra, "return guarded(function()"]
             end = ["end)"]
         source = "\n".join([_COMMON, *begin, body, *end, ""])
         object.__setattr__(self, "source", source)
@@ -111,15 +112,15 @@ class Script:
         object.__setattr__(self, "sha", digest.hexdigest())
 
     def call(self, keys: Sequence[str], *arguments: str | bytes | float) -> Call:
-        """The command that runs it."""
+        """The command that runs the script."""
         return ("EVALSHA", self.sha, len(keys), *keys, *arguments)
 
 
 def _named(table: str, names: Sequence[str], offset: str = "") -> str:
-    """Lua that gives elements of a table, from that place on, their names."""
+    """A Lua statement that assigns the elements of a table, from `offset` on, to variables."""
     if not names:
         return ""
-    values = ", ".join(f"{table}[{offset}{at}]" for at in range(1, len(names) + 1))
+    values = ", ".join(f"{table}[{offset}{index}]" for index in range(1, len(names) + 1))
     return f"local {', '.join(names)} = {values}"
 
 
@@ -132,7 +133,7 @@ WRITE = Script("write", ("count", "hll", "moved", "moves"), ("limit", "actives")
 COLLAPSE = Script(
     "collapse",
     _BUCKET,
-    ("recount", "look"),
+    ("recount", "inspect"),
     (b"NONE", b"DONE", b"GONE", b"TEXT", b"FOREIGN", b"COUNTED", b"READ"),
     each=("expiry",),
 )
@@ -156,21 +157,21 @@ EXPIRE = Script("expire", ("hll",), ("expiry",), (b"OK",))
 
 SCRIPTS = (UNITE, WRITE, COLLAPSE, STORE, AGGREGATE, STORE_UNION, EXPIRE)
 SOURCES = {script.sha: script.source for script in SCRIPTS}
-"""Source by digest, for a server that does not know a script yet."""
+"""Sources by digest, for a server that does not know a script yet."""
 
 
 def read_stamp(score: Any) -> int:
-    """A score of a side table as a stamp; what nobody's clock can have made becomes the farthest there is."""
+    """A score of a side table as a stamp, limited to the range in which scores are exact."""
     return round(max(-_FARTHEST, min(float(score), _FARTHEST)))
 
 
 class TableState(NamedTuple):
-    """What a bucket's side table holds, as :data:`UNITE` and :data:`WRITE` answer.
+    """A summary of a bucket's side table, from a reply of :data:`UNITE` or :data:`WRITE`.
 
     Attributes:
-        members: how many ids.
-        left: how many of them left last.
-        newest: newest stamp by absolute value, in microseconds; 0 for an empty table.
+        members: the number of ids in it.
+        left: the number of those whose newest event is that they left.
+        newest: the newest stamp by absolute value, in microseconds; 0 for an empty table.
     """
 
     members: int
@@ -179,7 +180,7 @@ class TableState(NamedTuple):
 
     @classmethod
     def read(cls, parts: Sequence[Any]) -> TableState:
-        """From the end of a reply."""
+        """The summary from the last three elements of a reply."""
         members, left, newest = parts
         return cls(int(members), int(left), abs(read_stamp(newest)))
 
@@ -188,12 +189,14 @@ EMPTY_TABLE = TableState(0, 0, 0)
 
 
 class Readings(NamedTuple):
-    """What a count is made from, as :data:`COLLAPSE` hands it out.
+    """The data a bucket's count is made from, as returned by :data:`COLLAPSE`.
 
     Attributes:
-        tracked, moved: counts of the sketches by the server.
-        back: ids of the side table that are active.
-        hll, moved_hll: the sketches; empty where the server has something else.
+        tracked: the server's count of the sketch of tracked ids.
+        moved: its count of the sketch of moved ids.
+        back: the number of ids in the side table that are active again.
+        hll: the sketch of tracked ids; empty if the server has something else there.
+        moved_hll: the sketch of moved ids; likewise.
     """
 
     tracked: int
@@ -204,34 +207,35 @@ class Readings(NamedTuple):
 
 
 def answer(reply: Any) -> tuple[bytes, list[Any]]:
-    """The state a script answered with, and what follows it.
+    """Split a script's reply into its state and the values that follow.
 
     Raises:
         BackendError: the reply is one.
-        BackendDataError: a key holds what does not belong there.
+        BackendDataError: a key holds something that does not belong there.
     """
     if isinstance(reply, BackendError):
         raise reply
-    state, *rest = reply
+    state, *values = reply
     if state == b"BROKEN":
-        raise BackendDataError(rest[0].decode("utf-8", "replace"))
-    return state, rest
+        raise BackendDataError(values[0].decode("utf-8", "replace"))
+    return state, values
 
 
 def answers(reply: Any, count: int) -> list[Any]:
-    """The replies of a script that was called for several buckets; an error is that of each."""
+    """The reply for each bucket of a script that was called for several; an error is that of all."""
     return [reply] * count if isinstance(reply, BackendError) else list(reply)
 
 
 def call_unite(keys: BucketKeys, temporary: str, sketch: bytes, base: bytes = b"") -> Call:
-    """Unite a sketch with a bucket's; without one, only look.
+    """Unite a sketch with that of a bucket; if it is empty, only report what the bucket has.
 
     Args:
-        temporary: a key of the bucket's slot that nobody else uses.
-        sketch: what is united with the bucket's sketch.
-        base: the bucket's own sketch, if `sketch` includes it already.
+        keys: the bucket's keys.
+        temporary: a key in the bucket's slot that nobody else uses.
+        sketch: the sketch to unite with the bucket's.
+        base: the bucket's own sketch if `sketch` already includes it, else empty.
 
-    Answers: LATE; SPARSE and the bucket's own sketch; OK, whether there was one, whether ids were moved out
+    Replies: LATE; SPARSE and the bucket's own sketch; OK, whether there was one, whether ids were moved out
     of the bucket, and a :class:`TableState`.
     """
     return UNITE.call((keys.counted, keys.hll, keys.moved, keys.moves, temporary), sketch, base)
@@ -243,13 +247,16 @@ def call_write(
     actives: Sequence[tuple[bytes, int]] = (),
     moves: Sequence[tuple[bytes, int]] = (),
 ) -> Call:
-    """Add ids that were active, each with its stamp; merge stamps of ids that moved, negative if they left.
+    """Add active ids to a bucket, and merge the stamps of ids that moved into its side table.
 
     Args:
-        limit: members that the side table holds at most.
+        keys: the bucket's keys.
+        limit: the most members that the side table may have.
+        actives: ids that were active, each with its stamp.
+        moves: ids that moved, each with the stamp of its newest event: negative if it left.
 
-    Answers: LATE; OK, whether there was a sketch before, whether ids were moved out, members of the side
-    table before, and a :class:`TableState`.
+    Replies: LATE; OK, whether there was a sketch before, whether ids were moved out before, the members of
+    the side table before, and a :class:`TableState`.
     """
     return WRITE.call(
         (keys.counted, keys.hll, keys.moved, keys.moves),
@@ -260,28 +267,30 @@ def call_write(
     )
 
 
-def call_collapse(buckets: Sequence[tuple[BucketKeys, str]], *, recount: bool, look: bool) -> Call:
-    """Store the counts of buckets, or hand out what they are to be made from.
+def call_collapse(buckets: Sequence[tuple[BucketKeys, str]], *, recount: bool, inspect: bool) -> Call:
+    """Store the counts of buckets, or return the data from which to make them.
 
     Args:
-        buckets: keys of each, and the unix time at which its sketch ends, or "keep".
-        look: hand out sketches without moves too.
+        buckets: the keys of each, and the Unix time at which its sketch expires, or "keep".
+        recount: also count what was counted before.
+        inspect: also return the sketches of buckets without moves, to be tested for chosen ids.
 
-    Answers, for each: NONE, DONE, GONE, TEXT, FOREIGN, COUNTED, READ, see ``collapse.lua``; READ with
+    Replies, for each: NONE, DONE, GONE, TEXT, FOREIGN, COUNTED or READ, see ``collapse.lua``; READ comes with
     :class:`Readings`.
     """
-    keys = [key for of, _ in buckets for key in of[:5]]
-    return COLLAPSE.call(keys, int(recount), int(look), *(expiry for _, expiry in buckets))
+    keys = [key for bucket_keys, _ in buckets for key in bucket_keys[:5]]
+    return COLLAPSE.call(keys, int(recount), int(inspect), *(expiry for _, expiry in buckets))
 
 
 class Count(NamedTuple):
-    """A count made from what :data:`COLLAPSE` handed out.
+    """A count made from what :data:`COLLAPSE` returned.
 
     Attributes:
-        seen: what it was made from.
+        keys: the bucket's keys.
+        seen: the data it was made from.
         ids: the estimate.
         error: its standard error as text; empty for the plain formula's.
-        expiry: unix time at which the sketch ends, or "keep".
+        expiry: the Unix time at which the sketch expires, or "keep".
     """
 
     keys: BucketKeys
@@ -294,13 +303,13 @@ class Count(NamedTuple):
 def call_store(counts: Sequence[Count]) -> Call:
     """Store counts.
 
-    Answers, for each: STORED and the count; CHANGED, if the bucket is not as it was read.
+    Replies, for each: STORED and the count; CHANGED if the bucket is no longer as it was read.
     """
-    keys = [key for of in counts for key in of.keys[:5]]
+    keys = [key for count in counts for key in count.keys[:5]]
     arguments = [
         argument
-        for of in counts
-        for argument in (of.seen.tracked, of.seen.moved, of.seen.back, of.ids, of.error, of.expiry)
+        for _, seen, ids, error, expiry in counts
+        for argument in (seen.tracked, seen.moved, seen.back, ids, error, expiry)
     ]
     return STORE.call(keys, *arguments)
 
@@ -308,12 +317,16 @@ def call_store(counts: Sequence[Count]) -> Call:
 def call_aggregate(
     keys: BucketKeys, temporary: str, sources: Sequence[BucketKeys], seen: bytes, expiry: str
 ) -> Call:
-    """Unite, count and store sources without moves, on one server.
+    """Unite and count sources without moves on the server, and store the result.
 
     Args:
+        keys: the aggregate's keys.
+        temporary: a key in the aggregate's slot that nobody else uses.
+        sources: the keys of the buckets to unite.
         seen: the aggregate's own count, as read; empty if there was none.
+        expiry: the Unix time at which the aggregate's sketch expires, or "keep".
 
-    Answers: CHANGED; COUNTED and the count.
+    Replies: CHANGED; COUNTED and the count.
     """
     further = [key for source in sources for key in (source.hll, source.moved)]
     return AGGREGATE.call((keys.counted, keys.stderr, keys.hll, temporary, *further), seen, expiry)
@@ -322,10 +335,10 @@ def call_aggregate(
 def call_store_union(
     keys: BucketKeys, seen: bytes, count: int, error: str, sketch: bytes, expiry: str
 ) -> Call:
-    """Store the count of an aggregate, and its sketch if it has one; as :func:`call_store`."""
+    """Store the count of an aggregate, and its sketch if it has one; replies as :func:`call_store`."""
     return STORE_UNION.call((keys.counted, keys.stderr, keys.hll), seen, count, error, sketch, expiry)
 
 
 def call_expire(keys: BucketKeys, expiry: str) -> Call:
-    """Give a sketch the expiry that it lacks."""
+    """Set the expiry of a sketch that has none."""
     return EXPIRE.call((keys.hll,), expiry)

@@ -1,8 +1,10 @@
--- Stores the count of a bucket in one step with the expiry of its sketch, or hands out what it is made of.
--- recount, look: 1 or 0; look: hand out also sketches without moves, as someone may have chosen their ids.
--- NONE: nothing is there. DONE: it is counted. GONE: a recount without a sketch. TEXT stored: no count.
--- FOREIGN stored tracked: the count was not made from the sketch. COUNTED n. READ: numbers of ids tracked,
--- moved, and back by the side table, then both sketches; see store.lua.
+-- Stores the count of a bucket, in one step with the expiry of its sketch, or returns the data to make it from.
+-- recount: 1 = also count what was counted before. inspect: 1 = return the sketch even if there were no moves,
+-- because someone may have chosen the ids.
+-- NONE: there is nothing. DONE: it is counted. GONE: a recount, but the sketch is gone. TEXT stored: what is
+-- stored is not a count. FOREIGN stored tracked: the stored count was not made from the sketch. COUNTED n.
+-- READ: the numbers of ids tracked, moved, and back according to the side table, then both sketches; see
+-- store.lua.
 local stored = redis.call('GET', count)
 if stored and not (string.match(stored, '^%d+$') and #stored <= 16 and tonumber(stored) < 2 ^ 53) then
   return {'TEXT', stored}
@@ -11,12 +13,12 @@ local tracked = cardinality(hll)
 local exists = tracked > 0 or redis.call('EXISTS', hll) == 1
 local foreign = false
 if stored then
-  -- A sketch whose count is stored has an expiry. One without is newer than the count, or was counted while
-  -- sketches were kept for ever.
-  local endless = exists and redis.call('TTL', hll) == -1
+  -- A sketch whose count is stored has an expiry. A sketch without one is newer than the count, or was counted
+  -- while sketches were kept for ever.
+  local without_expiry = exists and redis.call('TTL', hll) == -1
   local estimated = redis.call('EXISTS', stderr) == 1
-  if stored == '0' and endless and tracked > 0 and not estimated then stored = false
-  else foreign = endless and expiry ~= 'keep' and not estimated and tonumber(stored) ~= tracked end
+  if stored == '0' and without_expiry and tracked > 0 and not estimated then stored = false
+  else foreign = without_expiry and expiry ~= 'keep' and not estimated and tonumber(stored) ~= tracked end
 end
 if foreign and not (recount == '1' and tracked > tonumber(stored)) then
   return {'FOREIGN', stored, tracked}
@@ -30,8 +32,8 @@ if not exists then
   if moving then error('CORRUPT: the sketch is gone but not what was moved out of it') end
   return {stored and stored ~= '0' and 'GONE' or 'NONE'}
 end
-if moving or look == '1' then
-  -- Stand-ins for tests keep something else in place of a sketch; a nil would cut the reply.
+if moving or inspect == '1' then
+  -- Test doubles store something else than a sketch; a nil would cut the reply off.
   local function read(key)
     local value = redis.pcall('GET', key)
     return type(value) == 'string' and value or ''

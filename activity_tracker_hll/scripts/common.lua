@@ -1,14 +1,16 @@
--- Put before every script. Redis and Valkey refuse to unpack many thousand values at once.
+-- The beginning of every script.
+
+-- Redis and Valkey refuse to unpack many thousand values at once.
 local CHUNK = 4000
 
--- Calls command key v1 v2 ... for a list of values, some thousand at a time.
+-- Calls command key v1 v2 ... for a list of values, CHUNK of them at a time.
 local function each_chunk(command, key, values)
   for i = 1, #values, CHUNK do
     redis.call(command, key, unpack(values, i, math.min(i + CHUNK - 1, #values)))
   end
 end
 
--- Gives keys their expiry, a unix time or 'keep'. Unless it is renewed, a key that has one keeps it.
+-- Sets the expiry of keys: a Unix time, or 'keep'. A key that has one keeps it unless renew is true.
 local function expire(keys, at, renew)
   for _, key in ipairs(keys) do
     if at == 'keep' then
@@ -19,8 +21,8 @@ local function expire(keys, at, renew)
   end
 end
 
--- PFCOUNT that does not pass on what only a manipulated sketch gives: negative or absurd numbers.
--- Numbers are exact here up to 2^53.
+-- PFCOUNT that refuses the negative and absurd numbers of manipulated sketches. Lua's numbers are exact up to
+-- 2^53.
 local function cardinality(key)
   local n = redis.call('PFCOUNT', key)
   if n < 0 or n >= 2 ^ 53 then error('CORRUPT: impossible cardinality') end
@@ -29,15 +31,15 @@ end
 
 -- Whether writes to a bucket come too late: it was collapsed, and its sketch is gone.
 local function is_late(count, hll)
-  local counted = redis.call('GET', count)
-  if not counted or redis.call('EXISTS', hll) == 1 then return false end
-  if counted ~= '0' then return true end
+  local stored = redis.call('GET', count)
+  if not stored or redis.call('EXISTS', hll) == 1 then return false end
+  if stored ~= '0' then return true end
   redis.call('DEL', count) -- activity-tracker's count of nothing: the period is open again
   return false
 end
 
--- What clients want to know of a side table: members, how many of them left, and the newest stamp.
--- Scores are passed on as text: Lua would round them.
+-- A summary of a side table: its members, how many of them left, and the newest stamp by absolute value.
+-- The score is passed on as text, because Lua would round it.
 local function table_state(moves)
   local members = redis.call('ZCARD', moves)
   if members == 0 then return 0, 0, '0' end
@@ -47,8 +49,8 @@ local function table_state(moves)
   return members, redis.call('ZCOUNT', moves, '-inf', '(0'), newest
 end
 
--- Ends a script. What a key holds that does not belong there stays until someone mends it: that is told from
--- errors that pass, by their codes.
+-- Runs the body of a script. A key that holds something that does not belong there stays so until someone
+-- repairs it: such errors are recognized by their codes and reported as BROKEN, unlike errors that pass.
 local function guarded(main)
   local done, result = pcall(main)
   if done then return result end

@@ -1,4 +1,4 @@
--- Gives a sketch the expiry that it lacks: of a collapse that was cut short, say.
+-- Sets the expiry of a sketch that has none, for example because a collapse was interrupted.
 -- OK.
 expire({hll}, expiry, false)
 return {'OK'}

@@ -1,6 +1,7 @@
--- Stores a count made outside, if the bucket is still as it was read: numbers of ids tracked, moved and back.
--- Without moves the sketch may have grown: the count is made anew, what was found out about the ids holds.
--- error_text: standard error, or empty for the plain formula's.
+-- Stores a count that the client made, if the bucket is still as it was read: the same numbers of ids tracked,
+-- left (moved out) and back. Without moves the sketch may have grown: it is counted again, but whether its ids
+-- were found suspect still holds.
+-- error_text: the standard error, or empty for the plain formula's.
 -- STORED n. CHANGED.
 local now, left = cardinality(hll), tonumber(left)
 if left == 0 and redis.call('EXISTS', moved) == 0 then

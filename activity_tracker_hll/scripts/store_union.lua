@@ -1,6 +1,6 @@
--- Stores the count of an aggregate made outside, if its own count is still as it was read.
--- seen: that count, or empty. error_text: standard error, or empty for the plain formula's. sketch: of the
--- union, or empty where a source had moves: a union of sketches cannot say who left.
+-- Stores the count of an aggregate that the client made, if the aggregate's own count is still as it was read.
+-- seen: that count, or empty. error_text: the standard error, or empty for the plain formula's. sketch: that
+-- of the union, or empty if a source had moves, because a union of sketches cannot tell who left.
 -- STORED n. CHANGED.
 if (redis.call('GET', count) or '') ~= seen then return {'CHANGED'} end
 if sketch == '' then redis.call('DEL', hll) else redis.call('SET', hll, sketch) end

@@ -1,9 +1,9 @@
 """Adapters that count the requests of a web service, one module for each kind of server interface.
 
-Each asks a function of the service's who was active, once a response starts: what inner layers found out
-about the request, such as who signed in by it, is known by then. Here is what the adapters share.
+When a response starts, they ask a function of the service who was active: by then it is known what inner
+layers found out about the request, such as who has just signed in. What the adapters share is here.
 
-Nothing that goes wrong in counting reaches a client: it is logged.
+If something goes wrong in counting, it is logged; no client of the service notices.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from inspect import iscoroutinefunction
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from ..errors import ArgumentTypeError
+from ..ids import Id
 
 __all__ = ["Activity", "Identify", "Recorder", "Writer"]
 
 _LOG = logging.getLogger("activity_tracker_hll")
-_MOST_SHOWN = 100
+_MAX_SHOWN = 100
 
 R = TypeVar("R")
 
@@ -28,25 +29,27 @@ class Activity(NamedTuple):
 
     Attributes:
         id: str, bytes, int or UUID.
-        bucket: where it counts; None = the unnamed bucket.
-        old_id: what the id was until now: it is moved. None = nothing is moved.
-        old_bucket: the bucket it was in.
+        bucket: where the id counts; None = the unnamed bucket.
+        old_id: what the id was until now; it is moved. None = nothing is moved.
+        old_bucket: the bucket of old_id.
     """
 
-    id: object
+    id: Id | None
     bucket: str | None = None
-    old_id: object = None
+    old_id: Id | None = None
     old_bucket: str | None = None
 
 
 Identify = Callable[[R], tuple[Any, ...] | None]
-"""From a request to an :class:`Activity`, or a plain tuple of its first fields; None = do not count it."""
+"""Takes a request; returns an :class:`Activity`, or a tuple of its first fields; None = do not count it."""
 
 
 class Writer(Protocol):
-    """What the adapters use of a writer, be it of a tracker or of an asynchronous one."""
+    """What the adapters need of a writer, asynchronous or not."""
 
-    def track(self, *, id: object, bucket: str | None, old_id: object, old_bucket: str | None) -> object:
+    def track(
+        self, *, id: Id | None, bucket: str | None, old_id: Id | None, old_bucket: str | None
+    ) -> object:
         """Record an event without waiting.
 
         Args:
@@ -54,7 +57,7 @@ class Writer(Protocol):
         """
 
     def flush(self) -> Any:
-        """Push what was recorded; may have to be awaited."""
+        """Push what was recorded; the result may have to be awaited."""
 
 
 class Recorder(Generic[R]):
@@ -65,7 +68,7 @@ class Recorder(Generic[R]):
         identify: see :data:`Identify`.
 
     Raises:
-        ArgumentTypeError: one of them is none, or would have to be waited for.
+        ArgumentTypeError: not a writer, or not a function that can be called without awaiting it.
     """
 
     def __init__(self, writer: Writer, identify: Identify[R]) -> None:
@@ -76,30 +79,29 @@ class Recorder(Generic[R]):
     def record(self, request: R) -> None:
         """Track who was active in a request; never raises."""
         try:
-            found = self._identify(request)
-            if found is not None:
-                id, bucket, old_id, old_bucket = _activity(found)
+            activity = self._identify(request)
+            if activity is not None:
+                id, bucket, old_id, old_bucket = _activity(activity)
                 self._writer.track(id=id, bucket=bucket, old_id=old_id, old_bucket=old_bucket)
         except Exception:  # noqa: BLE001 (the response must go on)
             _LOG.exception("a request was not counted")
 
 
 def check_writer(writer: object) -> None:
-    """Refuse what is no writer; a tracker itself would wait for the network in each request."""
+    """Refuse anything but a writer; a tracker itself would wait for the network in each request."""
     if not all(callable(getattr(writer, name, None)) for name in ("track", "flush")):
         raise ArgumentTypeError(f"writer must be made by tracker.buffered(), got {writer!r}")
 
 
 def check_identify(identify: object) -> None:
-    """Refuse what cannot be called, or has to be awaited."""
+    """Refuse anything but a function that is not asynchronous."""
     if not callable(identify) or iscoroutinefunction(identify):
         raise ArgumentTypeError(f"identify must be a function that is not async, got {identify!r}")
 
 
-def _activity(found: object) -> Activity:
-    if not isinstance(found, tuple) or not 1 <= len(found) <= len(Activity._fields):
-        shown = f"{found!r:.{_MOST_SHOWN}}"
-        raise ArgumentTypeError(
-            f"identify must return {Activity._fields}, the id alone, or None, got {shown}"
-        )
-    return Activity(*found)
+def _activity(activity: object) -> Activity:
+    fields = Activity._fields  # public in a NamedTuple, in spite of its underscore
+    if not isinstance(activity, tuple) or not 1 <= len(activity) <= len(fields):
+        shown = f"{activity!r:.{_MAX_SHOWN}}"
+        raise ArgumentTypeError(f"identify must return {fields}, the id alone, or None, got {shown}")
+    return Activity(*activity)

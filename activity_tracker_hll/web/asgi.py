@@ -1,7 +1,7 @@
 """ASGI middleware: Starlette, FastAPI, Quart, Litestar, anything that runs under uvicorn or hypercorn.
 
-An ASGI server may end its process by the signal it was sent, and then nothing runs at exit; but it tells the
-application before, by the lifespan protocol.
+An ASGI server may end its process by the signal that it received, so that nothing runs at exit; but before
+that, it informs the application by the lifespan protocol.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class FlushOnShutdown:
-    """Pushes what was tracked before the server ends; all else is the application's.
+    """Pushes what was tracked before the server ends; everything else is left to the application.
 
     Args:
-        app: the application. If it does not know the lifespan protocol, as Django's does not, the server is
-            answered in its place.
+        app: the application. If it does not support the lifespan protocol (Django's does not), the middleware
+            answers the server itself.
         writer: made by ``tracker.buffered()``.
 
     Raises:
@@ -52,29 +52,29 @@ class FlushOnShutdown:
             await self.app(scope, receive, send)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begun = False
+        lifespan_supported = False
 
-        async def begin() -> Message:
-            nonlocal begun
-            begun = True
+        async def noting_receive() -> Message:
+            nonlocal lifespan_supported
+            lifespan_supported = True
             return await receive()
 
-        async def end(message: Message) -> None:
+        async def flushing_send(message: Message) -> None:
             if message["type"] in _ENDS:
                 await self._flush()
             await send(message)
 
         try:
-            await self.app(scope, begin, end)
+            await self.app(scope, noting_receive, flushing_send)
         except Exception:
-            if begun:
+            if lifespan_supported:
                 raise
             _LOG.debug("the application does not support the lifespan protocol", exc_info=True)
-        if not begun:
+        if not lifespan_supported:
             await receive()
             await send({"type": "lifespan.startup.complete"})
             await receive()
-            await end({"type": "lifespan.shutdown.complete"})
+            await flushing_send({"type": "lifespan.shutdown.complete"})
 
     async def _flush(self) -> None:
         try:
@@ -92,8 +92,8 @@ class ActivityMiddleware(FlushOnShutdown):
     Args:
         app: the application.
         writer: made by ``tracker.buffered()``; it is flushed before the server ends, too.
-        identify: called with the scope when the application starts its response or accepts a websocket, by
-            when inner layers have put there what they know, such as ``scope["session"]``.
+        identify: called with the scope when the application starts its response or accepts a websocket. By
+            then, inner layers have added what they know, such as ``scope["session"]``.
 
     Raises:
         ArgumentTypeError: naming the argument.

@@ -1,4 +1,4 @@
-"""Django middleware, and the setting ``ACTIVITY_TRACKER`` that tells it what to do.
+"""Django middleware, configured by the setting ``ACTIVITY_TRACKER``.
 
 Needs the extra ``django``.
 """
@@ -28,14 +28,14 @@ _PARTS = ("writer", "identify")
 
 
 class ActivityMiddleware(MiddlewareMixin):  # type: ignore[misc]  # Django has no types
-    """Counts the requests of a Django project; stands after AuthenticationMiddleware in ``MIDDLEWARE``.
+    """Counts the requests of a Django project; list it after AuthenticationMiddleware in ``MIDDLEWARE``.
 
     ``settings.ACTIVITY_TRACKER`` is a dict of two objects, or their dotted paths:
 
     - ``writer``, made by ``tracker.buffered()``;
-    - ``identify``, called with the HttpRequest when there is a response to it. ``request.user`` is who is
-      signed in now; the cookie of the session is that from before, as signing in gives the session a new key.
-      It may use the database, also under ASGI.
+    - ``identify``, called with the HttpRequest once there is a response. ``request.user`` is who is signed in
+      then; the session cookie is still the old one, although signing in gives the session a new key. It may
+      use the database, even under ASGI.
 
     Args:
         get_response: what Django hands to its middleware.
@@ -52,13 +52,13 @@ class ActivityMiddleware(MiddlewareMixin):  # type: ignore[misc]  # Django has n
             raise ImproperlyConfigured(f"{_SETTING}: {error}") from error
 
     def process_response(self, request: Any, response: Any) -> Any:
-        """Record the request; the response goes on as it is."""
+        """Record the request, and return the response unchanged."""
         self._recorder.record(request)
         return response
 
 
 def _configured() -> list[Any]:
-    """The writer, and the function that identifies requests."""
+    """The writer and the function that identifies requests, from the setting."""
     given = getattr(settings, _SETTING, None)
     if not isinstance(given, Mapping) or set(given) != set(_PARTS):
         raise ImproperlyConfigured(f"{_SETTING} must be a dict with {' and '.join(_PARTS)}, got {given!r}")

@@ -1,7 +1,7 @@
 """WSGI middleware: Flask, Pyramid, Bottle, anything that runs under gunicorn or mod_wsgi.
 
-Only start_response is wrapped. What the application returns goes to the server as it is: iterables with
-their close(), generators, files.
+Only start_response is wrapped. What the application returns (iterables with a close(), generators, files)
+goes to the server unchanged.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class ActivityMiddleware:
     Args:
         app: the application.
         writer: made by ``tracker.buffered()``.
-        identify: called with the environ when the application starts its response, by when it may have put
-            there who signed in.
+        identify: called with the environ when the application starts its response. By then, the application
+            may have noted there who signed in.
 
     Raises:
         ArgumentTypeError: naming the argument.

@@ -1,45 +1,41 @@
 """The intake: queues that callers append to, one for each bucket.
 
-What is established here:
+Invariants established here:
 
-- Callers only append, which is atomic; they take no lock. Only the thread that folds takes.
-- Every append that a caller may hold leads to a queue that will be taken. There is one table, of the queues'
-  own `append` methods, so that what callers find is what is taken from; a queue that is retired is taken from
-  until nobody else refers to its `append`.
-- The order of a queue is the order of its bucket's events.
+- Callers only append, which is atomic, and take no lock. Everything else is done under the buffer's lock.
+- Every `append` that a caller may hold leads to a queue that will be drained. Callers find the queues' own
+  `append` methods in one table, and from that table queues are drained. A queue that is released, because its
+  bucket is not in use, is drained until nobody but this module refers to its `append`.
+- A queue holds the events of its bucket in their order.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Append", "Appends", "Intake", "Marker", "Queue"]
+__all__ = ["Append", "Appends", "ExplicitEvent", "Intake", "Queue"]
 
 Queue = list[Any]
-"""Events of one bucket in their order: ids as plain str or bytes, and markers for what is more than an id."""
+"""Events of one bucket in their order: plain ids (str or bytes) that are active now, or explicit events."""
 
 Append = Callable[[Any], None]
 
-_OWN_REFERENCES = 3
-"""To a retired queue's `append`: of the list of these, of the variable that holds it, of the question
-itself."""
-
 
 @dataclass(eq=False, slots=True)
-class Marker:
-    """An event that is more than an id that is active now.
+class ExplicitEvent:
+    """An event that says more than "this id is active now".
 
     Attributes:
-        id: as it is counted.
+        id: encoded, as it is counted.
         ticks: when it was appended, in microseconds of a clock that is never set.
-        stamp: when it happened, in microseconds since 1970, if that was said.
-        periods: names of the periods; None = those that run when it is appended.
-        leaves: the id leaves the bucket.
-        after: what has to be folded first: an id is added where it goes before it leaves where it was.
-        folded: whether it is.
+        stamp: when it happened, in microseconds since 1970, if the caller said so.
+        periods: names of its periods; None = those that run when it is appended.
+        leaves: whether the id leaves the bucket.
+        after: event that has to be drained first: an id is added where it goes before it leaves where it was.
+        drained: whether this one has been.
     """
 
     id: bytes
@@ -47,113 +43,137 @@ class Marker:
     periods: tuple[str, ...] | None = None
     stamp: int | None = None
     leaves: bool = False
-    after: Marker | None = None
-    folded: bool = False
+    after: ExplicitEvent | None = None
+    drained: bool = False
 
 
 class Appends(dict[str | None, Append]):
-    """How to append to the queue of a bucket; what is missing is made when it is first asked for."""
+    """Looks up the `append` of a bucket's queue; calls `open_queue` for a bucket that has none."""
 
-    def __init__(self, make: Callable[[str | None], Append]) -> None:
+    def __init__(self, open_queue: Callable[[str | None], Append]) -> None:
         super().__init__()
-        self.make = make
+        self.open_queue = open_queue
 
     def __missing__(self, bucket: str | None) -> Append:
-        return self.make(bucket)
+        return self.open_queue(bucket)
 
 
 class Intake:
     """The queues of one data set.
 
     Args:
-        most: queues there are at most; events of further buckets overflow.
-        make: called for a bucket that has no queue, see :class:`Appends`.
+        max_queues: events of buckets beyond so many overflow.
+        open_queue: see :class:`Appends`.
 
     Attributes:
-        appends: what callers look up.
-        overflow: events for which there is no room.
-        marked: whether there ever was a marker.
+        appends: where callers look up how to append.
+        overflow: events for which there is no queue.
+        has_explicit: whether any event was ever explicit; set by callers, never unset.
     """
 
-    def __init__(self, most: int, make: Callable[[str | None], Append]) -> None:
-        self._most = most
-        self.appends = Appends(make)
+    def __init__(self, max_queues: int, open_queue: Callable[[str | None], Append]) -> None:
+        self._max_queues = max_queues
+        self.appends = Appends(open_queue)
         self.overflow: Queue = []
-        self._retired: list[tuple[str | None, Append]] = []
-        self.marked = False
+        self._released: list[tuple[str | None, Append]] = []
+        self.has_explicit = False
 
     def append_to(self, bucket: str | None) -> Append:
-        """The `append` of a bucket's queue, which is made if there is none.
+        """The `append` of a bucket's queue, which is created if there is none.
 
-        Without a lock: signal handlers and the garbage collector call too.
+        Takes no lock: signal handlers and the garbage collector call it too.
         """
         append = self.appends.get(bucket)
         if append is not None:
             return append
-        if len(self.appends) >= self._most:
+        if len(self.appends) >= self._max_queues:
             return self.overflow.append
         return self.appends.setdefault(bucket, [].append)
 
-    def is_overflow(self, append: Append) -> bool:
-        """Whether what is appended so is lost."""
+    def overflows(self, append: Append) -> bool:
+        """Whether what is appended this way is dropped."""
         return _queue(append) is self.overflow
 
     def take(self) -> tuple[list[tuple[str | None, Queue]], int]:
-        """What is in the queues, a bucket each, and how many events have overflowed."""
-        lost = len(self.overflow)
-        del self.overflow[:lost]
+        """Empty the queues; returns their events by bucket, and how many events have overflowed."""
+        overflowed = len(self.overflow)
+        del self.overflow[:overflowed]
         taken: list[tuple[str | None, Queue]] = []
-        for bucket, append in [*self._retired, *self.appends.items()]:
+        for bucket, append in [*self._released, *self.appends.items()]:
             queue = _queue(append)
             if queue:
                 count = len(queue)
                 taken.append((bucket, queue[:count]))
                 del queue[:count]
-        return taken, lost
+        return taken, overflowed
 
     def put_back(self, bucket: str | None, events: Queue) -> None:
-        """Events that have to wait; they come before what was appended since."""
+        """Return events that have to wait; they come before what was appended since."""
         _queue(self.appends.get(bucket) or self.appends.setdefault(bucket, [].append))[:0] = events
 
-    def retire(self, used: Collection[str | None]) -> None:
-        """Let go of queues that are empty and not in use, but for those that a caller may yet append to."""
+    def release_unused(self, in_use: Collection[str | None]) -> None:
+        """Forget empty queues of buckets not in use, except those that a caller may yet append to."""
+        self._release(in_use)  # in a frame of its own, whose references are gone when they are counted
+        counts = _reference_counts(self._released)
+        self._released = [
+            (bucket, append)
+            for (bucket, append), references in zip(self._released, counts, strict=True)
+            if _queue(append) or references > _OWN_REFERENCES
+        ]
+
+    def _release(self, in_use: Collection[str | None]) -> None:
         for bucket, append in list(self.appends.items()):
-            if bucket not in used and not _queue(append):
+            if bucket not in in_use and not _queue(append):
                 del self.appends[bucket]
-                self._retired.append((bucket, append))
-        kept = []
-        for bucket, append in self._retired:
-            if _queue(append) or sys.getrefcount(append) > _OWN_REFERENCES:
-                kept.append((bucket, append))
-        self._retired = kept
+                self._released.append((bucket, append))
+
+    @property
+    def released(self) -> int:
+        """Number of queues that callers do not find any more, but may still append to."""
+        return len(self._released)
 
     @property
     def events(self) -> int:
-        """How many there are."""
+        """Number of events in the queues."""
         return sum(len(_queue(append)) for append in self._all())
 
-    def events_of(self, kinds: int) -> int:
-        """How many there are, once for each period; events that do not say theirs are in so many."""
-        if not self.marked:
+    def events_by_period(self, kinds: int) -> int:
+        """The same, each event counted once for each of its periods.
+
+        Args:
+            kinds: number of periods of events that do not name theirs.
+        """
+        if not self.has_explicit:
             return self.events * kinds
         return sum(
-            len(event.periods) if type(event) is Marker and event.periods is not None else kinds
+            len(event.periods) if type(event) is ExplicitEvent and event.periods is not None else kinds
             for append in self._all()
             for event in list(_queue(append))
         )
 
     def reset(self) -> list[tuple[str | None, Queue]]:
-        """Begin anew, in a forked child; returns what was in the queues."""
-        held = [(bucket, list(_queue(append))) for bucket, append in [*self._retired, *self.appends.items()]]
-        self.appends = Appends(self.appends.make)
-        self.overflow, self._retired = [], []
-        return [(bucket, queue) for bucket, queue in held if queue]
+        """In a forked child: begin with no queues; returns copies of those there were."""
+        all_queues = [*self._released, *self.appends.items()]
+        self.appends = Appends(self.appends.open_queue)
+        self.overflow, self._released = [], []
+        return [(bucket, list(_queue(append))) for bucket, append in all_queues if _queue(append)]
 
     def _all(self) -> list[Append]:
-        return [append for _, append in self._retired] + list(self.appends.values())
+        return [append for _, append in self._released] + list(self.appends.values())
 
 
 def _queue(append: Append) -> Queue:
     """The list whose method it is."""
     queue: Queue = append.__self__  # type: ignore[attr-defined]
     return queue
+
+
+def _reference_counts(released: Sequence[tuple[str | None, Append]]) -> list[int]:
+    """How many references there are to each `append`, those of this module included."""
+    return [sys.getrefcount(append) for _, append in released]
+
+
+# A caller that has looked up an `append` shows in nothing but CPython's reference count, and which of our own
+# references that includes differs between versions of Python. So they are counted the way they are counted
+# in use: of an `append` that no caller can have.
+[_OWN_REFERENCES] = _reference_counts([(None, [].append)])

@@ -1,14 +1,17 @@
 """What happens to writers when their process forks or ends.
 
-A fork may come while threads of the parent are in the middle of something; the child has none of them. So
-that what it inherits is whole, the locks of all buffers are held while the process forks, and made anew in
-the child. Several threads may fork at once: one after the other gets that far, behind a lock of its own.
-Clients are made anew by the backends themselves.
+Invariant established here: a fork sends no event twice and waits for no lock of a thread that has vanished. A
+fork may come while threads of the parent are in the middle of something; the child has none of them. So that
+what the child finds is whole, the process forks with the locks of all buffers held, and the child makes them
+anew. Threads that fork at the same time get there one after the other, behind a lock of their own. A thread
+that forks in a signal handler may have interrupted a fork of its own: that lock is reentrant, and each fork
+releases what it has acquired itself. Clients are made anew by the backends.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import multiprocessing
 import os
 import threading
@@ -45,14 +48,15 @@ class ForkedFrom:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it is gone, as a daemon's is: what it did not push is the child's to push."""
+        """Whether it is gone, as a daemon's parent is: what it did not push is left to the child."""
         return os.getppid() != self._parent
 
 
 _writers: weakref.WeakSet[_Writer] = weakref.WeakSet()
-_forking = threading.Lock()
-_held: list[Any] = []
-"""Locks of buffers, held by the thread that holds `_forking`."""
+_forking = threading.RLock()
+_acquired: list[list[Any]] = []
+"""Locks of buffers, a list for each fork of the thread that holds `_forking`: the last one interrupted the
+others. Used by that thread alone."""
 _parent = 0
 
 
@@ -63,30 +67,37 @@ def register(writer: _Writer) -> None:
 
 
 def unregister(writer: _Writer) -> None:
-    """It is closed."""
+    """The writer is closed."""
     _writers.discard(writer)
 
 
 def _before_fork() -> None:
     global _parent  # noqa: PLW0603 (what these three share)
     _forking.acquire()
+    locks: list[Any] = []
+    _acquired.append(locks)
     _parent = os.getpid()
     for writer in list(_writers):
         for lock in writer.locks():
             lock.acquire()
-            _held.append(lock)
+            locks.append(lock)
 
 
 def _after_fork_in_parent() -> None:
-    while _held:
-        _held.pop().release()
-    _forking.release()
+    for lock in reversed(_acquired.pop()):
+        lock.release()
+    # The lock may be new, and not held: in the child of a fork that interrupted this one.
+    with contextlib.suppress(RuntimeError):
+        _forking.release()
 
 
 def _after_fork_in_child() -> None:
     global _forking  # noqa: PLW0603
-    _forking = threading.Lock()
-    _held.clear()
+    _acquired.pop()
+    _forking = threading.RLock()
+    for locks in _acquired:  # of forks that this one interrupted: they go on here too, with new locks
+        _forking.acquire()
+        locks.clear()
     for writer in list(_writers):
         writer.after_fork(_parent)
 

@@ -1,8 +1,8 @@
-"""The moves of one bucket and period that a writer made or saw: of each id the newest event.
+"""The moves of one bucket and period that a writer made or saw: the newest event of each id.
 
-The newest event of an id wins, across processes: stamps are merged on the server in any order, and again
-whenever it may have lost some (see :mod:`..operations.tracking.side_table`). Within this process ticks tell
-what came first; an event gets its stamp when it is first sent, and keeps it.
+Invariant established here: the newest event of an id wins, across processes. Stamps are merged on the server
+in any order, and again whenever it may have lost some (see :mod:`..operations.tracking.side_table`). Within
+this process ticks tell what came first; an event gets its stamp when it is first sent, and keeps it.
 """
 
 from __future__ import annotations
@@ -20,25 +20,30 @@ __all__ = ["Moves"]
 
 @dataclass(slots=True)
 class _Newest:
-    """The newest event of an id: whether it was active or left, and when.
+    """The newest event of an id.
 
     Attributes:
-        stamp: as it was sent; 0 before that.
-        floor: least stamp it may get, as it comes after what was sent before.
+        active: whether the id was active; else it left.
+        ticks: when.
+        stamp: as it was sent; 0 until then.
+        min_stamp: the stamp must not be less, as the event comes after one that was sent before.
     """
 
     active: bool
     ticks: int
     stamp: int = 0
-    floor: int = 0
+    min_stamp: int = 0
 
 
 class Moves:
-    """Newest events by id."""
+    """Newest events by id.
+
+    Used under the buffer's lock, except :meth:`has_left`, which only the pusher calls, amid a push.
+    """
 
     def __init__(self) -> None:
         self._newest: dict[bytes, _Newest] = {}
-        self._left: dict[bytes, int] = {}  # hashes of those that left last
+        self._left: dict[bytes, int] = {}  # hashes of those whose newest event is that they left
         self._unsent: set[bytes] = set()  # the server may not have these
         self._new: set[bytes] = set()  # a part of these: it never had them
 
@@ -46,21 +51,21 @@ class Moves:
         return len(self._newest)
 
     def is_new(self, id: bytes) -> bool:
-        """Whether the server was never known to know of it."""
+        """Whether the server has never acknowledged an event of this id."""
         return id in self._new
 
     def has_left(self, id: bytes) -> bool:
-        """Whether it left after all that was observed."""
+        """Whether the id left after all activity that was observed."""
         return id in self._left
 
     @property
     def unsent(self) -> int:
-        """How many ids the server may not know of."""
+        """Number of ids whose newest event the server may not have."""
         return len(self._unsent)
 
     @property
     def new(self) -> int:
-        """How many of them it was never known to know of."""
+        """Number of ids of which the server has never acknowledged an event."""
         return len(self._new)
 
     def leave(self, id: bytes, hash: int, ticks: int) -> None:
@@ -69,7 +74,7 @@ class Moves:
             self._left[id] = hash
 
     def observe(self, seen: Sequence[Seen]) -> None:
-        """Take in who was active after it left; `since` in ticks."""
+        """Note which ids were active after they left; `since` in ticks."""
         if not seen or not self._left:
             return
         hashes = np.fromiter(self._left.values(), np.uint64, len(self._left))
@@ -82,8 +87,8 @@ class Moves:
             if self._set(id, ticks, active=True):
                 del self._left[id]
 
-    def remember(self, returned: Mapping[bytes, int], clock: ServerClock) -> None:
-        """Take in who was found to be back, with stamps: that is told, and told again, as all moves are."""
+    def add_returned(self, returned: Mapping[bytes, int], clock: ServerClock) -> None:
+        """Note ids that a push found to be back, with stamps, so that they are resent as all moves are."""
         for id, stamp in returned.items():
             newest = self._newest.get(id)
             if newest is None or (newest.active and newest.stamp < stamp):
@@ -92,22 +97,26 @@ class Moves:
                 self._new.add(id)
 
     def stamps(self, clock: ServerClock, *, everything: bool = False) -> dict[bytes, int]:
-        """Signed stamps to send: of what is unsent, or of everything that was ever sent or is in flight."""
-        made: dict[bytes, int] = {}
+        """Signed stamps by id.
+
+        Args:
+            everything: of all events that were ever sent or are in flight; else of the unsent ones.
+        """
+        stamps: dict[bytes, int] = {}
         for id in self._newest if everything else self._unsent:
             newest = self._newest[id]
             if not newest.stamp and everything:
-                continue  # it came after: where the id went has not been sent yet
+                continue  # later than this push: where the id went has not been sent yet
             if not newest.stamp:
-                newest.stamp = max(clock.stamp(newest.ticks), newest.floor, 1)
-            made[id] = newest.stamp if newest.active else -newest.stamp
-        return made
+                newest.stamp = max(clock.stamp(newest.ticks), newest.min_stamp, 1)
+            stamps[id] = newest.stamp if newest.active else -newest.stamp
+        return stamps
 
     def acknowledge(self, sent: Mapping[bytes, int], *, keep: bool) -> None:
-        """The server has these; what has happened since stays unsent.
+        """The server has these stamps; events that came since stay unsent.
 
         Args:
-            keep: whether there is room to keep those that are new, in case the server loses them.
+            keep: whether there is room to keep ids that were new, in case the server loses them.
         """
         for id, stamp in sent.items():
             newest = self._newest.get(id)
@@ -118,17 +127,18 @@ class Moves:
                     self._left.pop(id, None)
                 self._new.discard(id)
 
-    def doubt(self) -> None:
-        """The server may have lost some."""
+    def resend(self) -> None:
+        """Send everything again: the server may have lost some."""
         self._unsent.update(self._newest)
 
     def _set(self, id: bytes, ticks: int, *, active: bool) -> bool:
+        """Make this the newest event of the id, unless a newer one is known; returns whether it is."""
         before = self._newest.get(id)
         if before is not None and before.ticks > ticks:
             return False
         # It comes after the one before, whatever the clock has learned in between; active wins a tie.
-        floor = 0 if before is None else max(before.stamp, before.floor) + (not active)
-        self._newest[id] = _Newest(active, ticks, floor=floor)
+        min_stamp = 0 if before is None else max(before.stamp, before.min_stamp) + (not active)
+        self._newest[id] = _Newest(active, ticks, min_stamp=min_stamp)
         self._unsent.add(id)
         self._new.add(id)
         return True

@@ -1,4 +1,4 @@
-"""A push: what a buffer has to send, through the one push protocol, and what becomes of it."""
+"""A push: what a buffer has unsent goes through the one push protocol, and what became of it comes back."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _RUN_ID = re.compile(rb"run_id:(\w+)")
 
 
 class ServerIdentity:
-    """Which server the last push went to."""
+    """Identity of the server that the last push went to. The pusher's."""
 
     def __init__(self) -> None:
         self._run_id: bytes | None = None
 
-    def is_another(self, reply: object) -> bool:
-        """Whether an answer to INFO comes from another server than the last, or one started again."""
+    def has_changed(self, reply: object) -> bool:
+        """Whether a reply to INFO comes from another server than the last one, or one that was restarted."""
         found = _RUN_ID.search(reply) if isinstance(reply, bytes) else None
-        if found is None:  # not permitted, say: what vanished is noticed a bucket at a time
+        if found is None:  # not permitted, say: what vanished is noticed one bucket at a time
             return False
         before, self._run_id = self._run_id, found[1]
         return before not in (None, found[1])
@@ -32,36 +32,36 @@ class ServerIdentity:
 def push(
     buffer: Buffer, context: Context, data: DataSet, server: ServerIdentity, running: set[str]
 ) -> Operation[list[BackendError]]:
-    """Send what rose and who moved.
+    """Send registers that rose and ids that moved.
 
-    Closed before its end, for instance because the server does not answer, it gives everything back.
+    Closed before its end, for instance because the server does not answer, it puts everything back.
 
     Args:
         running: names of periods that are not over.
 
     Returns:
-        What went wrong, a bucket at a time.
+        What went wrong, one error a bucket.
     """
-    if not buffer.has_departures():
+    if not buffer.has_unsent():
         return []
     sent = data.clock.ticks()
     info, time = yield [("INFO", "server"), ("TIME",)]
-    if server.is_another(info):
+    if server.has_changed(info):
         # It may lack what the last one acknowledged, and have another clock.
         data.forget()
-        buffer.doubt()
+        buffer.resend()
         yield from data.agree(write=True)
     data.clock.sample(sent, time)
-    loads = buffer.depart()
+    loads = buffer.take_unsent()
     try:
-        outcomes, unmarked = yield from unite(context, loads, data.open_periods, running)
+        outcomes, mark_error = yield from unite(context, loads, data.open_periods, running)
         for outcome in outcomes.values():
             data.clock.observe(outcome.table.newest)
-        errors = buffer.arrive(outcomes)
-        if buffer.is_refreshed or any(outcome.lost for outcome in outcomes.values()):
+        errors = buffer.acknowledge(outcomes)
+        if buffer.refreshes or any(outcome.lost_sketch for outcome in outcomes.values()):
             yield from data.agree(write=True)  # whoever may have lost sketches may have lost settings
-        if unmarked is not None:
-            errors.append(unmarked)
+        if mark_error is not None:
+            errors.append(mark_error)
         return errors
     finally:
-        buffer.give_back()
+        buffer.put_back()

@@ -1,7 +1,7 @@
 """The high-volume writer as users see it: a call costs an append to a list, threads do the rest.
 
 ``track`` takes no lock, waits for nothing, and raises only for bad arguments. What is kept between two pushes
-is the :mod:`.buffer`'s, threads are the :mod:`.worker`'s, forks and ends the :mod:`.lifecycle`'s.
+belongs to the :mod:`.buffer`, threads to the :mod:`.worker`, forks and ends to the :mod:`.lifecycle`.
 """
 
 from __future__ import annotations
@@ -11,20 +11,22 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import numpy as np
 
 from .. import arguments
 from ..backends.base import BaseBackend
 from ..errors import ArgumentTypeError, ArgumentValueError, WriterClosedError
-from ..ids import check_batch, encode
+from ..ids import Id, check_batch, encode
 from ..keys import check_bucket
+from ..periods import PeriodKind
 from ..planner import Planner
-from ..shorthands import of
+from ..shorthands import of_kind
 from . import lifecycle
-from .buffer import Buffer, Limits
-from .intake import Append, Appends, Marker
+from .buckets import Limits
+from .buffer import Buffer
+from .intake import Append, Appends, ExplicitEvent
 from .statistics import Statistics
 from .worker import Worker
 
@@ -35,13 +37,13 @@ _PATIENCE_S = 1.0
 
 
 class BaseWriter:
-    """The writer but for how one waits for it.
+    """What the writers for threads and for asyncio share: all but how one waits for them.
 
     Args:
         planner: of the tracker it belongs to.
-        backend: of the tracker; the writer has one of its own made from it.
+        backend: of the tracker; the writer makes one of its own from it.
 
-    Others: see :meth:`.ActivityTracker.buffered`.
+    The other arguments: see :meth:`.ActivityTracker.buffered`.
     """
 
     def __init__(
@@ -79,11 +81,22 @@ class BaseWriter:
         self._forked_from: lifecycle.ForkedFrom | None = None
         lifecycle.register(self)
 
+    def __repr__(self) -> str:
+        # Without the statistics: they take a lock, which may be held where this is called for.
+        return f"<{type(self).__name__} {'closed' if self._closed else 'open'} {self._planner.described()}>"
+
+    def __reduce__(self) -> NoReturn:
+        name = type(self).__name__
+        raise ArgumentTypeError(
+            f"a {name} cannot be pickled, as it holds events of this process: pickle its tracker, and call"
+            " buffered() in the other one"
+        )
+
     @property
     def statistics(self) -> Statistics:
         """What became of the events so far, in this process."""
-        numbers = [buffer.numbers() for buffer in list(self._buffers.values())]
-        tracked, pushed, pending, dropped, late = map(sum, zip(*numbers, strict=True))
+        counts = [buffer.counts() for buffer in list(self._buffers.values())]
+        tracked, pushed, pending, dropped, late = map(sum, zip(*counts, strict=True))
         sent, error = self._worker.bytes, self._worker.last_error
         return Statistics(tracked, pushed, pending, dropped, late, sent, error)
 
@@ -93,7 +106,7 @@ class BaseWriter:
         return self.statistics
 
     def close_within(self, limit: float | None = None) -> Statistics:
-        """Push everything and end, within so many seconds; None = those given to the constructor."""
+        """Push everything and end, within so many seconds; None = `close_timeout`."""
         deadline = time.monotonic() + (self._close_timeout if limit is None else limit)
         if self._closed:
             return self.statistics
@@ -120,11 +133,11 @@ class BaseWriter:
     # Forks
 
     def locks(self) -> list[Any]:
-        """What has to be held during a fork."""
+        """Locks that have to be held during a fork."""
         return [buffer.lock for buffer in list(self._buffers.values())]
 
     def after_fork(self, parent: int) -> None:
-        """In the child."""
+        """In a forked child."""
         for buffer in self._buffers.values():
             buffer.after_fork()
         self._worker.after_fork()
@@ -133,8 +146,8 @@ class BaseWriter:
 
     # Events
 
-    def _open(self, bucket: str | None) -> Append:
-        """How to append to a bucket that has no queue yet."""
+    def _open_queue(self, bucket: str | None) -> Append:
+        """Make a queue for a bucket that has none; returns how to append to it."""
         name = self._planner.context.trackable(check_bucket(bucket))
         if not self._planner.periods:
             raise ArgumentValueError("periods must be given, here or to the tracker's constructor")
@@ -145,7 +158,7 @@ class BaseWriter:
 
     def _track(
         self,
-        periods: Iterable[str] | None,
+        periods: Iterable[PeriodKind] | None,
         id: object,
         bucket: str | None,
         old_id: object,
@@ -153,7 +166,7 @@ class BaseWriter:
         date: dt.date | None,
         shard: int,
     ) -> None:
-        """Everything that is not the common case."""
+        """Track what is not the common case: a move, a date, periods, a shard, an id that is no str."""
         if self._closed:
             _refuse(None)
         if periods is None and date is None and old_id is None and shard == 0 and id is not None:
@@ -167,16 +180,16 @@ class BaseWriter:
         self._worker.start()
         buffer.open(self._planner.clock())
         intake = buffer.intake
-        intake.marked = True
+        intake.has_explicit = True
         addition, append = None, None
         if event.id is not None:
-            addition = Marker(event.id, ticks, names, event.stamp)
+            addition = ExplicitEvent(event.id, ticks, names, event.stamp)
             append = intake.append_to(event.bucket)
             append(addition)
         if event.old_id is not None:
-            if append is None or not intake.is_overflow(append):
+            if append is None or not intake.overflows(append):
                 append = intake.append_to(event.old_bucket)
-            append(Marker(event.old_id, ticks, names, event.stamp, leaves=True, after=addition))
+            append(ExplicitEvent(event.old_id, ticks, names, event.stamp, leaves=True, after=addition))
 
     def _buffer(self, shard: int) -> Buffer:
         data = self._planner.data_set(shard)
@@ -186,7 +199,7 @@ class BaseWriter:
             self._planner.periods or (),
             self._limits,
             self._worker.random,
-            self._open,
+            self._open_queue,
         )
         return self._buffers.setdefault(shard, buffer)
 
@@ -200,11 +213,11 @@ class BufferedTracker(BaseWriter):
 
     def track(
         self,
-        periods: Iterable[str] | None = None,
+        periods: Iterable[PeriodKind] | None = None,
         *,
-        id: object = None,
+        id: Id | None = None,
         bucket: str | None = None,
-        old_id: object = None,
+        old_id: Id | None = None,
         old_bucket: str | None = None,
         date: dt.date | None = None,
         shard: int = 0,
@@ -242,8 +255,8 @@ class BufferedTracker(BaseWriter):
 
     def track_many(
         self,
-        ids: Iterable[object],
-        periods: Iterable[str] | None = None,
+        ids: Iterable[Id],
+        periods: Iterable[PeriodKind] | None = None,
         *,
         bucket: str | None = None,
         date: dt.date | None = None,
@@ -265,8 +278,8 @@ class BufferedTracker(BaseWriter):
         """
         batch: Any = check_batch(ids, "ids")
         plain = [
-            _plain(id, f"ids[{place}]")
-            for place, id in enumerate(batch.tolist() if isinstance(batch, np.ndarray) else batch)
+            _plain(id, f"ids[{index}]")
+            for index, id in enumerate(batch.tolist() if isinstance(batch, np.ndarray) else batch)
         ]
         if periods is None and date is None and shard == 0:
             append = self._append[bucket]
@@ -276,12 +289,12 @@ class BufferedTracker(BaseWriter):
             for id in plain:
                 self._track(periods, id, bucket, None, None, date, shard)
 
-    track_hourly = of(track, ["hourly"])
-    track_daily = of(track, ["daily"])
-    track_weekly = of(track, ["weekly"])
-    track_monthly = of(track, ["monthly"])
-    track_quarterly = of(track, ["quarterly"])
-    track_yearly = of(track, ["yearly"])
+    track_hourly = of_kind("hourly")(track)
+    track_daily = of_kind("daily")(track)
+    track_weekly = of_kind("weekly")(track)
+    track_monthly = of_kind("monthly")(track)
+    track_quarterly = of_kind("quarterly")(track)
+    track_yearly = of_kind("yearly")(track)
 
     def flush(self, timeout: float | None = None) -> Statistics:
         """Push everything that was tracked before, and wait until the server has it.

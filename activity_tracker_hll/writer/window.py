@@ -1,7 +1,7 @@
-"""The window: the periods that run, one of each kind, and until when that is sure.
+"""The window: the periods that run now, one of each kind, and until when that is certain.
 
 Events in the queues bear no time of their own. They belong to the window in which they were appended, so the
-queues are emptied where it ends.
+queues are drained where it ends.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class Window(NamedTuple):
 
     Attributes:
         periods: one of each kind.
-        since: when that was found out; a clock may be set back before it.
-        until: when it has to be looked at again; the periods may be the same then.
+        since: when this was determined; a clock may be set back to before it.
+        until: when it has to be determined again; the periods may still be the same then.
     """
 
     periods: tuple[str, ...]
@@ -36,5 +36,5 @@ class Window(NamedTuple):
         return cls(tuple(found.period.name for found in running), now, until)
 
     def contains(self, now: float) -> bool:
-        """Whether the periods are surely the same still."""
+        """Whether the same periods certainly still run."""
         return self.since <= now < self.until

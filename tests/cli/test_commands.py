@@ -120,6 +120,7 @@ def test_help_of_import_says_what_a_second_import_does():
     assert "are refused, and reported as late" in shown
 
 
+@pytest.mark.usefixtures("tracker")  # whose server stays from one command to the next
 def test_no_file_is_a_traceback(run, tmp_path):
     path = tmp_path / "lat.txt"
     path.write_bytes(b"us\xe9r time\na 2015-05-17\n")

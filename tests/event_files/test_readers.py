@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import time
 import tracemalloc
 from contextlib import suppress
 from datetime import datetime
@@ -52,6 +53,12 @@ def ids(text, **fields):
 )
 def test_detects_the_format(name, head, expected):
     assert detect(name, head) == expected
+
+
+def test_a_long_line_without_a_moment_is_no_log_and_is_not_tried_for_long():
+    start = time.process_time()
+    assert detect("in", [b"\xff " * 10_000]) == "whitespace"
+    assert time.process_time() - start < 1  # apachelogs would take a minute
 
 
 def test_logs_of_both_formats_in_one_file_are_converted_to_the_zone():

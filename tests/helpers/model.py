@@ -266,7 +266,7 @@ class Place:
         sketches = [registers_of(self.events), registers_of(table)]
         counts = [cardinality(registers) for registers in sketches]
         readings = calls.Readings(*counts, sum(table.values()), *map(codec.encode, sketches))
-        [made] = estimates([readings], look=look)
+        [made] = estimates([readings], inspect=look)
         assert isinstance(made, Estimate)
         return made
 

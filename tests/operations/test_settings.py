@@ -57,12 +57,16 @@ def test_a_secret_mismatch_shows_no_secret(server):
 
 def test_zones_that_behave_alike_agree(server):
     server.tracker(timezone="Europe/Berlin").track(id=1)
-    server.tracker(timezone="Europe/Rome").track(id=1)
+    rome = server.tracker(timezone="Europe/Rome")
+    rome.track(id=2)
+    assert rome.lookup(live=True)[-1][1] == {None: 2}
 
 
 def test_other_options_may_differ(server):
     server.tracker().track(id=1)
-    server.tracker(["monthly"], keep_sketches=timedelta(days=99), moved_limit=5, buckets=["x"]).track(id=1)
+    other = server.tracker(["monthly"], keep_sketches=timedelta(days=99), moved_limit=5, buckets=["x"])
+    other.track(id=1, bucket="x")
+    assert other.lookup(live=True)[-1][1] == {"x": 1}
 
 
 @pytest.mark.parametrize(

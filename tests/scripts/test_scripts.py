@@ -67,7 +67,7 @@ def test_every_declared_name_is_used(script):
     # What is not declared is reached by what follows the declared ones, and by nothing else.
     assert not re.findall(r"\b(?:KEYS|ARGV)\s*\[\s*\d", code(script))
     if script.each:
-        assert not re.search(r"\b(?:KEYS|ARGV|REST|REST_KEYS)\b", code(script))
+        assert not re.search(r"\b(?:KEYS|ARGV|EXTRA_ARGS|EXTRA_KEYS)\b", code(script))
 
 
 @each_script
@@ -155,11 +155,11 @@ class World:
             assert rest == []
         return state
 
-    def collapse(self, *, recount=False, look=False, expiry=FAR):
+    def collapse(self, *, recount=False, inspect=False, expiry=FAR):
         """Of this bucket, between another and one that is not there."""
         absent = self.tracker.backend.keys.bucket(NAME, "absent")
         buckets = [(self.other, FAR), (self.keys, expiry), (absent, FAR)]
-        call = calls.call_collapse(buckets, recount=recount, look=look)
+        call = calls.call_collapse(buckets, recount=recount, inspect=inspect)
         _, (state, rest), last = self.send(calls.COLLAPSE, call, 3)
         assert last == (b"NONE", [])
         if state == b"READ":
@@ -262,7 +262,7 @@ class World:
             b"",
         )
         base = dice.choice([b"", self.client.get(keys.hll) or b""])
-        flags = {"recount": dice.random() < 0.5, "look": dice.random() < 0.5}
+        flags = {"recount": dice.random() < 0.5, "inspect": dice.random() < 0.5}
         dice.choice(
             [
                 lambda: self.unite(dice.choice([b"", SPARSE, DENSE]), base),
@@ -321,7 +321,7 @@ def test_every_declared_state_occurs(world):
     client.set(keys.hll, SPARSE)
     assert world.collapse() == (b"FOREIGN", [b"3", 30])
     client.delete(keys.counted)
-    state, readings = world.collapse(look=True)
+    state, readings = world.collapse(inspect=True)
     assert state == b"READ"
     client.pfadd(keys.hll, "one more")
     assert world.store(readings, 30) == b"STORED"
@@ -366,7 +366,7 @@ CALLS = {
     "unite": lambda w: calls.call_unite(w.keys, w.temporary, DENSE),
     "look": lambda w: calls.call_unite(w.keys, w.temporary, b""),
     "write": lambda w: calls.call_write(w.keys, 5, [(b"x", 1)], [(b"y", -1)]),
-    "collapse": lambda w: calls.call_collapse([(w.keys, FAR)], recount=False, look=False),
+    "collapse": lambda w: calls.call_collapse([(w.keys, FAR)], recount=False, inspect=False),
     "store": lambda w: calls.call_store([Count(w.keys, Readings(2, 1, 0, b"", b""), 1, "", FAR)]),
     "aggregate": lambda w: calls.call_aggregate(w.other, w.temporary, [w.keys], b"", FAR),
     "store_union": lambda w: calls.call_store_union(w.keys, b"", 1, "", b"", FAR),
@@ -419,7 +419,7 @@ def test_one_broken_bucket_of_a_call_leaves_the_others_their_answers(world):
     world.client.rpush(world.keys.hll, "a list")
     world.client.pfadd(world.other.hll, 1, 2, 3)
     buckets = [(world.keys, FAR), (world.other, FAR)] * 2
-    call = calls.call_collapse(buckets, recount=False, look=False)
+    call = calls.call_collapse(buckets, recount=False, inspect=False)
     [reply] = world.tracker.backend.execute([call])
     first, second, third, fourth = answers(reply, 4)
     for broken in (first, third):

@@ -1,6 +1,6 @@
 """What a writer keeps between two pushes: the same as if every event had been sent at once.
 
-The threads stand still here: a test folds and pushes where it wants to.
+The threads stand still here: a test drains and pushes where it wants to.
 """
 
 import contextlib
@@ -89,18 +89,18 @@ class Still(BufferedTracker):
         return self._buffers[0]
 
     @property
-    def states(self):
-        return self.buffer._states
+    def buckets(self):
+        return self.buffer.buckets
 
     def wait(self, seconds):
         """Time passes, for this process and for the server as it sees it."""
         self.later += seconds
         self.line.ahead += seconds
 
-    def fold(self):
+    def drain(self):
         for buffer in self._buffers.values():
-            buffer.sketches = self.real
-            self._worker.fold(buffer)
+            buffer.takes_sketches = self.real
+            self._worker.drain(buffer)
 
     def push(self, fail_at=None, *, after=False):
         self.line.batches, self.line.fail_at, self.line.fail_after = 0, fail_at, after
@@ -149,7 +149,7 @@ EVENTS = st.one_of(
     st.tuples(st.just("dated"), IDS, PLACES),
     st.tuples(st.just("move"), IDS, PLACES, IDS, PLACES),
     st.tuples(st.just("remove"), IDS, PLACES),
-    st.just(("fold",)),
+    st.just(("drain",)),
     st.tuples(st.just("push"), st.none() | st.integers(1, 9), st.booleans()),
 )
 
@@ -164,8 +164,8 @@ NAMES = {
 
 def play(writer, plain, events):
     for what, *parts in events:
-        if what == "fold":
-            writer.fold()
+        if what == "drain":
+            writer.drain()
         elif what == "push":
             fail_at, after = parts
             writer.push(fail_at, after=after)
@@ -251,11 +251,11 @@ def test_a_period_that_ends_keeps_what_came_before(server):
         writer.tracker.calendar.containing("daily", writer.tracker.calendar.moment(tomorrow, "date")).start
     )
     writer.now = until - 1
-    writer.fold()
+    writer.drain()
     for n in range(300):
         writer.track(id=n)
-    writer.now = until  # where the folder wakes
-    writer.fold()
+    writer.now = until  # where the drainer wakes
+    writer.drain()
     for n in range(200, 500):
         writer.track(id=n)
     assert writer.push() is None
@@ -268,18 +268,34 @@ def test_a_period_that_ends_keeps_what_came_before(server):
     assert writer.statistics.pushed == 1200
 
 
+def test_an_idle_writer_keeps_nothing_of_periods_that_have_ended(server):
+    writer = Still(server)
+    for bucket in BUCKETS:
+        writer.track(id=1, bucket=bucket)
+    writer.track(id=2, bucket="b", old_id=2, old_bucket="c")
+    assert writer.push() is None
+    assert len(writer.buckets) == 6
+    writer.track(id=3, bucket="b")
+    writer.now += 32 * 86400
+    writer.drain()
+    assert {bucket for _, bucket in writer.buckets} == {"b"}  # not pushed yet
+    assert writer.push() is None
+    assert len(writer.buckets) == 0
+    assert writer.statistics.pushed == writer.statistics.tracked == 2 * (3 + 2 + 1)
+
+
 def test_buckets_that_come_and_go(real_server):
     """Room is for those in use: a process may live long."""
     writer = Still(real_server, max_sketches=20)
     for past in range(10, 0, -1):
         writer.now = NOON - past * 86400
-        writer.fold()
+        writer.drain()
         for n in range(8):
             writer.track(id=n, bucket=f"{past}-{n}")
         assert writer.push() is None
-        assert len(writer.states) <= 20
-        assert len(writer._append) <= 16
-        assert writer.buffer.intake._retired == []
+        assert len(writer.buckets) <= 20
+        assert len(writer.buffer.intake.appends) <= 16
+        assert writer.buffer.intake.released == 0
     statistics = writer.statistics
     assert (statistics.pushed, statistics.dropped) == (160, 0)
 
@@ -288,31 +304,31 @@ def test_buckets_that_come_and_go(real_server):
 def test_an_append_that_comes_late_is_not_lost(server, days):
     """However long a caller holds it, and as often as it does."""
     writer = Still(server)
-    append = writer._append["b"]
-    writer.fold()
+    append = writer.buffer.intake.appends["b"]
+    writer.drain()
     for _ in range(days):
         writer.now += 86400
-        writer.fold()
-        assert "b" not in writer._append
+        writer.drain()
+        assert "b" not in writer.buffer.intake.appends
     for n in range(3):
         append(f"x{n}")
         writer.track(id=f"y{n}", bucket="b")
         assert writer.push() is None
     assert server.client.pfcount(writer.keys("b", date=day(-days)).hll) == 6
     assert writer.statistics.pushed == writer.statistics.tracked == 12
-    assert len(writer.buffer.intake._retired) == 1
+    assert writer.buffer.intake.released == 1
     del append
     writer.now += 86400
-    writer.fold()
-    assert writer.buffer.intake._retired == []
+    writer.drain()
+    assert writer.buffer.intake.released == 0
 
 
 def test_clocks_may_be_set_back(server):
     writer = Still(server)
     writer.track(id=1)
-    writer.fold()
+    writer.drain()
     writer.now -= 86400
-    writer.fold()
+    writer.drain()
     writer.track(id=2)
     writer.push()
     assert server.client.pfcount(writer.keys().hll) == 1
@@ -359,11 +375,11 @@ def test_events_that_come_while_a_late_push_is_under_way(server):
     def meanwhile(commands):
         if len(more) < 7:
             more.append(writer.track(["daily"], id=f"m{len(more)}", date=past))
-            writer.fold()
+            writer.drain()
             numbers.append(writer.statistics)
 
     writer.track(["daily"], id=2, date=past)
-    writer.fold()
+    writer.drain()
     more, numbers = [], []
     writer.line.meanwhile = meanwhile
     assert writer.push() is None
@@ -393,7 +409,7 @@ def test_a_return_that_cannot_be_told_is_told_later(real_server, command, monkey
 
     writer.tracker.track(old_id="s2", old_bucket="b")  # since the table was read
     writer.wait(1)
-    writer.fold()
+    writer.drain()
     writer.track(id="s", bucket="b")
     writer.track(id="s2", bucket="b")
     monkeypatch.setattr(writer.line, "execute", refuse)
@@ -428,7 +444,7 @@ def test_a_push_that_comes_after_a_move_does_not_undo_it(real_server):
     other.push()
     one.push()
     assert one.left("anon") == {b"s"}
-    one.fold()
+    one.drain()
     wait(1, one, other)
     one.track(id="s", bucket="anon")  # signed out
     one.push()
@@ -442,7 +458,7 @@ def test_a_return_that_was_pushed_before_the_move_it_follows(real_server):
     one.push()
     other.track(id="ann", bucket="member", old_id="s", old_bucket="anon")
     wait(1, one, other)
-    one.fold()
+    one.drain()
     one.track(id="s", bucket="anon")
     one.push()
     other.push()
@@ -460,7 +476,7 @@ def test_what_a_process_did_itself_keeps_its_order(real_server, when, off):
     clock = writer._planner.data_set(0).clock
     for n in range(5):
         writer.track(id=n, bucket="b")
-    writer.fold()
+    writer.drain()
     for n in range(5):
         writer.track(old_id=n, old_bucket="b")
         if when == "after":
@@ -521,11 +537,11 @@ def test_the_clock_is_shared_by_threads(monkeypatch):
     assert clock.stamp(0) == 2_000_005
 
 
-def test_a_return_just_after_a_move_that_a_fold_has_taken_along(server):
-    """The move came after the folder had looked at the clock and before it took the queue."""
+def test_a_return_just_after_a_move_that_a_drain_has_taken_along(server):
+    """The move came after the drainer had looked at the clock and before it took the queue."""
     writer = Still(server)
     writer.track(id="s", bucket="b")
-    writer.fold()
+    writer.drain()
     intake = writer.buffer.intake
     take, left = intake.take, iter(["s"])
 
@@ -535,7 +551,7 @@ def test_a_return_just_after_a_move_that_a_fold_has_taken_along(server):
         return take()
 
     intake.take = take_later
-    writer.fold()
+    writer.drain()
     writer.track(id="s", bucket="b")
     writer.push()
     assert (writer.left("b"), writer.back("b")) == (set(), {b"s"})
@@ -551,14 +567,14 @@ def test_a_move_is_as_old_as_it_is(real_server, buffered):
     if buffered:
         other.track(old_id="s", old_bucket="anon")
         wait(100, one, other)
-        one.fold()
+        one.drain()
         one.track(id="s", bucket="anon")
         other.push()
         one.push()
         assert one.back("anon") == {b"s"}
     else:
         one.track(id="s", bucket="anon")
-        one.fold()
+        one.drain()
         wait(100, one, other)
         other.tracker.track(old_id="s", old_bucket="anon")
         one.push()
@@ -602,7 +618,7 @@ def test_an_outage_with_many_buckets_stays_within_its_bound(real_server):
         writer.track(id=n, bucket=f"b{n}")
     for n in range(60):
         writer.track(old_id=f"x{n}", old_bucket="b0")
-    writer.fold()
+    writer.drain()
     assert isinstance(writer.push(1), BackendConnectionError)
     statistics = writer.statistics
     assert statistics.tracked == 2 * (80 + 60)
@@ -615,9 +631,10 @@ def test_an_outage_with_many_buckets_stays_within_its_bound(real_server):
     writer.push()
     after = writer.statistics
     assert after.tracked == after.pushed + after.dropped
-    assert len(writer._append) == 100
+    assert len(writer.buffer.intake.appends) == 100
 
 
+@pytest.mark.either_server
 def test_an_hour_of_outage_with_a_thousand_buckets(real_server):
     """Memory stays within what the README says: 48 KiB a bucket and period, and some for moves."""
     kinds, buckets = ("daily", "weekly", "monthly"), [f"b{n}" for n in range(1000)]
@@ -633,7 +650,7 @@ def test_an_hour_of_outage_with_a_thousand_buckets(real_server):
         for user in random.integers(300_000, size=50).tolist():
             writer.track(old_id=f"s{user}", old_bucket=buckets[user % 1000])
             moved.add(user)
-        writer.fold()
+        writer.drain()
         assert isinstance(writer.push(1), BackendConnectionError)
         memory.append(process.memory_info().rss - before)
     assert max(memory) < 3 * 1000 * 48 * 1024 + 2**26
@@ -657,14 +674,13 @@ def test_an_hour_of_outage_with_a_thousand_buckets(real_server):
 
 
 def test_hashes_of_ids_that_may_return_are_bounded(real_server, monkeypatch):
-    monkeypatch.setattr("activity_tracker_hll.writer.buffer._MOST_HASHES", 1000)
+    monkeypatch.setattr("activity_tracker_hll.writer.buckets._MAX_HASHES", 1000)
     writer = Still(real_server)
     for part in range(5):
         for n in range(1000):
             writer.track(id=n % 500 + part, bucket="b")
-        writer.fold()
-    assert writer.buffer._hashes <= 1000
-    assert all(sum(len(part.hashes) for part in state.seen) <= 1000 for state in writer.states.values())
+        writer.drain()
+    assert all(sum(len(part.hashes) for part in state.seen) <= 1000 for state in writer.buckets.values())
     writer.push()
     expected = np.zeros(16384, np.uint8)
     plain = real_server.tracker(KINDS, namespace="plain")
@@ -682,16 +698,16 @@ def test_what_a_child_does_with_what_it_inherits(real_server, pushes_too):
     for process in (writer, parent):
         for n in range(20):
             process.track(id=n, bucket="b")
-        process.fold()
+        process.drain()
         process.track(id=5, bucket="c", old_id=5, old_bucket="b")
         process.track(id=6, bucket="c", old_id=6, old_bucket="b")
         process.track(id=20, bucket="b")
     writer.after_fork(os.getppid())
     assert writer.statistics.tracked == 0
-    writer.buffer.adopt(writer.now)
+    writer.buffer.take_over(writer.now)
     writer.track(id=21, bucket="b")
     wait(1, writer, parent)
-    parent.fold()
+    parent.drain()
     parent.track(id=6, bucket="b")  # after the fork
     if pushes_too:
         parent.push()
@@ -824,7 +840,7 @@ def test_what_is_written_again_is_not_ahead_of_the_rest(real_server):
         if commands[0][0] == "EVALSHA":
             for id, bucket, old_id, old_bucket in moving:
                 writer.track(id=id, bucket=bucket, old_id=old_id, old_bucket=old_bucket)
-                writer.fold()
+                writer.drain()
 
     writer.line.meanwhile = move
     writer.track(id="another", bucket="b")
@@ -846,10 +862,10 @@ def test_the_returns_that_are_remembered_are_bounded(real_server):
         writer.track(id=n, bucket="b")
     writer.push()
     assert len(writer.back("b")) == 50
-    assert sum(len(state.moves) for state in writer.states.values()) <= 10
+    assert sum(len(state.moves) for state in writer.buckets.values()) <= 10
 
 
-def test_what_was_tracked_is_counted_alike_before_and_after_it_is_folded(server):
+def test_what_was_tracked_is_counted_alike_before_and_after_it_is_drained(server):
     writer = Still(server)
     for n in range(10):
         writer.track_daily(id=n)
@@ -858,7 +874,7 @@ def test_what_was_tracked_is_counted_alike_before_and_after_it_is_folded(server)
         writer.track(old_id=n)
     before = writer.statistics
     assert before.tracked == before.pending == 10 * (1 + 2 + 2 + 2)
-    writer.fold()
+    writer.drain()
     assert writer.statistics == before
 
 
@@ -868,23 +884,23 @@ def test_the_moves_that_are_remembered_are_bounded(real_server):
         for id in range(8):
             writer.track(old_id=8 * n + id, old_bucket=f"b{n}")
         writer.push()
-    remembered = [len(state.moves) for state in writer.states.values()]
+    remembered = [len(state.moves) for state in writer.buckets.values()]
     assert 0 < sum(remembered) <= 10
     writer.wait(100)  # all is sent again, and is remembered still
     writer.push()
-    assert [len(state.moves) for state in writer.states.values()] == remembered
+    assert [len(state.moves) for state in writer.buckets.values()] == remembered
     writer.now += 32 * 86400  # both periods end
-    writer.fold()
+    writer.drain()
     writer.track(["daily"], id=1)
     writer.push()
-    assert [bucket for _, bucket in writer.states] == [None]
+    assert [bucket for _, bucket in writer.buckets] == [None]
 
 
 def test_errors_of_a_push_close_it(real_server):
     """What a push took along is given back even if it is never sent anything again."""
     writer = Still(real_server)
     writer.track(id=1)
-    writer.fold()
+    writer.drain()
     planner = writer._planner
     pushing = push(writer.buffer, planner.context, planner.data_set(0), ServerIdentity(), planner.running())
     next(pushing)

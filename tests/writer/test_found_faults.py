@@ -193,7 +193,7 @@ def test_a_child_of_a_process_whose_threads_track(real_server):
 
 
 def test_events_of_many_threads_across_the_ends_of_periods(real_server):
-    """Queues are retired while callers append to them, and bucket names come and go."""
+    """Queues are released while callers append to them, and bucket names come and go."""
     now = [NOON]
     tracker = real_server.tracker(["hourly"], clock=lambda: now[0])
     ended = threading.Event()
@@ -253,7 +253,7 @@ def test_an_idle_writer_sleeps_while_an_hour_comes_twice(server):
         writer.flush()
         asked.clear()
         time.sleep(1)
-        assert len(asked) < 100  # a folder that wakes each millisecond asks a thousand times
+        assert len(asked) < 100  # a drainer that wakes each millisecond asks a thousand times
 
 
 def test_hours_that_come_twice_are_told_apart_from_those_that_do_not():

@@ -30,7 +30,11 @@ from helpers.faults import Node, TcpProxy
 from helpers.model import Process, Truth
 from helpers.servers import missing, program
 
-SEEDS = [seed if seed < 4 else pytest.param(seed, marks=pytest.mark.long) for seed in range(30)]
+SEEDS = [
+    *range(2),
+    *(pytest.param(seed, marks=pytest.mark.extended) for seed in (2, 3)),
+    *(pytest.param(seed, marks=pytest.mark.long) for seed in range(4, 30)),
+]
 EVENTS = 120
 """Of a round; 20,640 in all runs."""
 

@@ -23,6 +23,8 @@ from helpers.faults import Node
 from helpers.moments import TODAY
 from helpers.servers import free_port, program
 
+pytestmark = pytest.mark.either_server
+
 # Forks with threads are what is tested here; newer Pythons warn of them.
 STRICT = ("-W", "error", "-W", "ignore:This process:DeprecationWarning", "-X", "faulthandler")
 START = """

@@ -24,6 +24,8 @@ from helpers.faults import Node, TcpProxy
 from helpers.moments import NOON
 from helpers.servers import back, free_port, left, missing, program
 
+pytestmark = pytest.mark.either_server
+
 FLUSH = 0.5
 LIMIT = 0.4
 PERIODS = ("daily", "monthly")

@@ -10,8 +10,9 @@ import click
 from ...errors import CollapseError
 from ...keys import check_bucket
 from ...operations import Collapsed
+from ...periods import PeriodKind
 from ..display import console, count_cell, named, progress_bar, table
-from ..options import MOMENT, aggregate_option, bucket_option, period_option
+from ..options import DATE, aggregate_option, bucket_option, period_option
 from ..settings import Settings
 
 __all__ = ["collapse"]
@@ -22,7 +23,7 @@ Failure = tuple[str, str | None, Exception]
 
 @click.command()
 @period_option("Only this kind of period; can be repeated. Default: all that there are.")
-@click.option("--date", type=MOMENT, help="Collapse what lies before the period of this date. Default: now.")
+@click.option("--date", type=DATE, help="Collapse what lies before the period of this date. Default: now.")
 @click.option(
     "--max-periods",
     type=click.IntRange(min=1),
@@ -35,7 +36,7 @@ Failure = tuple[str, str | None, Exception]
 def collapse(
     settings: Settings,
     *,
-    periods: tuple[str, ...],
+    periods: tuple[PeriodKind, ...],
     date: dt.date | None,
     max_periods: int | None,
     buckets: tuple[str, ...],
@@ -68,21 +69,24 @@ def collapse(
 
 
 def _show(done: Sequence[Collapsed], failures: Sequence[Failure]) -> None:
-    screen = console()
+    display = console()
     if not done and not failures:
-        screen.print("Nothing to collapse: every period that is over is counted.")
+        display.print("Nothing to collapse: every period that is over is counted.")
     if done:
         rows = table("Stored", "period", "bucket", numbers=["active"])
-        ordered = sorted(done, key=lambda item: (item.period.kind, item.period.start, item.bucket or ""))
-        for item in ordered[-_ROWS:]:
-            rows.add_row(item.period.name, named(item.bucket), count_cell(item.count, screen))
+        ordered = sorted(
+            done,
+            key=lambda collapsed: (collapsed.period.kind, collapsed.period.start, collapsed.bucket or ""),
+        )
+        for collapsed in ordered[-_ROWS:]:
+            rows.add_row(collapsed.period.name, named(collapsed.bucket), count_cell(collapsed.count, display))
         if len(done) > _ROWS:
-            screen.print(f"The last {_ROWS} of {len(done):,}:")
-        screen.print(rows)
-        screen.print(f"{len(done):,} counts stored.")
+            display.print(f"The last {_ROWS} of {len(done):,}:")
+        display.print(rows)
+        display.print(f"{len(done):,} counts stored.")
     errors = console(stderr=True)
     for name, bucket, error in failures[:_ROWS]:
-        # The library speaks of its argument, here it is an option.
+        # The library's message names an argument, which is an option here.
         reason = str(error).replace("recount=True", "--recount")
         errors.print(f"Failed: {name}, bucket {named(bucket)}: {reason}")
     if failures:

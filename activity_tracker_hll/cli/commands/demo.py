@@ -16,6 +16,7 @@ from rich.console import Console
 from ...errors import BackendError
 from ...estimates import Estimate
 from ...operations.base import items
+from ...periods import PeriodKind
 from ...tracker import ActivityTracker
 from ..display import console, count_cell, progress_bar, spark, table
 from ..settings import Settings
@@ -23,7 +24,7 @@ from ..traffic import ANONYMOUS, MEMBERS, SITES, Exact, Traffic, Visits
 
 __all__ = ["demo"]
 
-_PERIODS = ("daily", "monthly")
+_PERIODS: tuple[PeriodKind, ...] = ("daily", "monthly")
 _AGGREGATES = {"all sites": SITES, "everyone": (MEMBERS, ANONYMOUS)}
 _BUCKETS = (*SITES, MEMBERS, ANONYMOUS)
 _SHOWN = (*SITES, "all sites", MEMBERS, ANONYMOUS, "everyone")
@@ -44,8 +45,8 @@ def demo(settings: Settings, *, days: int, users: int, seed: int) -> None:
     Runs on a temporary server of its own; with --url or --data on that, in a namespace of its own
     that is deleted in the end.
     """
-    screen = console()
-    # All periods are over, so that all can be collapsed.
+    display = console()
+    # All periods are in the past, so that all can be collapsed.
     end = settings.now().date().replace(day=1)
     first = end - timedelta(days=days)
     exact = Exact()
@@ -55,16 +56,16 @@ def demo(settings: Settings, *, days: int, users: int, seed: int) -> None:
         tracker.collapse(
             _PERIODS, date=end_of_all, max_periods=days, buckets=_BUCKETS, aggregate_buckets=_AGGREGATES
         )
-        daily, monthly = (
-            _counts(tracker, kind, start, end)
-            for kind, start in (("daily", first), ("monthly", first.replace(day=1)))
-        )
+        daily = _counts(tracker, "daily", first, end)
+        monthly = _counts(tracker, "monthly", first.replace(day=1), end)
     for name, sources in _AGGREGATES.items():
         exact.unite(name, sources)
-    screen.print(f"{users:,} users, {days} days up to {end - timedelta(days=1)}, seed {seed}. {_EXPLAINED}\n")
-    _show_months(screen, monthly, exact.months)
-    _show_days(screen, daily, exact.days)
-    screen.print(
+    display.print(
+        f"{users:,} users, {days} days up to {end - timedelta(days=1)}, seed {seed}. {_EXPLAINED}\n"
+    )
+    _show_months(display, monthly, exact.months)
+    _show_days(display, daily, exact.days)
+    display.print(
         "\nNext: activity-tracker-hll import access.log, then collapse, then lookup; --help shows all."
     )
 
@@ -77,7 +78,7 @@ _EXPLAINED = (
 
 @contextmanager
 def _tracker(settings: Settings) -> Iterator[ActivityTracker]:
-    """Never among real data: a temporary server, or a namespace that nobody else has."""
+    """A tracker kept apart from real data: on a temporary server, or in a namespace of its own."""
     changes: dict[str, Any] = {"namespace": f"demo-{secrets.token_hex(6)}"}
     if not settings.is_explicit:
         with ActivityTracker(
@@ -112,7 +113,7 @@ def _delete(tracker: ActivityTracker) -> None:
 def _track(tracker: ActivityTracker, traffic: Traffic, days: int, exact: Exact) -> None:
     with progress_bar() as bar:
         for events in bar.track(traffic.by_day(), total=days, description="Simulating"):
-            # Plain views of a day in one go, as they would come from a log.
+            # The plain visits of a day all at once, as they would come from a log.
             views = [event for event in events if isinstance(event, Visits)]
             tracker.import_events(
                 ((id, event.bucket, event.moment) for event in views for id in event.ids), _PERIODS
@@ -130,44 +131,46 @@ def _track(tracker: ActivityTracker, traffic: Traffic, days: int, exact: Exact) 
                     )
 
 
-def _counts(tracker: ActivityTracker, kind: str, start: date, end: date) -> _Counts:
+def _counts(tracker: ActivityTracker, kind: PeriodKind, start: date, end: date) -> _Counts:
     rows = tracker.lookup(kind, start=start, end=end, buckets=_SHOWN)
     return {(day, bucket): count for day, counts in rows for bucket, count in counts.items() if bucket}
 
 
-def _show_months(screen: Console, counted: _Counts, exact: _Sets) -> None:
+def _show_months(display: Console, counts: _Counts, exact: _Sets) -> None:
     numbers = ["exact", "counted", "error %", "standard error %", "off by (standard errors)"]
     rows = table("Months", "month", "bucket", numbers=numbers)
-    for (start, bucket), count in counted.items():
-        true = len(exact[start, bucket])
-        off = (count - true) / count.stderr if count.stderr else 0.0
-        errors = (_percent(count - true, true), _percent(count.stderr, true, sign=""), f"{off:+.1f}")
-        rows.add_row(f"{start:%Y-%m}", bucket, f"{true:,}", count_cell(count, screen), *errors)
-    screen.print(rows)
+    for (start, bucket), count in counts.items():
+        exact_count = len(exact[start, bucket])
+        off = (count - exact_count) / count.stderr if count.stderr else 0.0
+        errors = (
+            _percent(count - exact_count, exact_count),
+            _percent(count.stderr, exact_count, sign=""),
+            f"{off:+.1f}",
+        )
+        rows.add_row(f"{start:%Y-%m}", bucket, f"{exact_count:,}", count_cell(count, display), *errors)
+    display.print(rows)
 
 
-def _show_days(screen: Console, counted: _Counts, exact: _Sets) -> None:
+def _show_days(display: Console, counts: _Counts, exact: _Sets) -> None:
     numbers = ["mean exact", "mean error %", "RMS error %", "standard error %", "within 2 standard errors"]
     rows = table("Days", "bucket", "course", numbers=numbers)
     for bucket in _SHOWN:
-        pairs = [
-            (count, len(exact[key])) for key, count in counted.items() if key[1] == bucket and exact[key]
-        ]
+        pairs = [(count, len(exact[key])) for key, count in counts.items() if key[1] == bucket and exact[key]]
         if not pairs:
             continue
-        errors = [(count - true) / true for count, true in pairs]
-        near = sum(abs(count - true) <= 2 * count.stderr + 0.5 for count, true in pairs)
+        errors = [(count - exact_count) / exact_count for count, exact_count in pairs]
+        near = sum(abs(count - exact_count) <= 2 * count.stderr + 0.5 for count, exact_count in pairs)
         rows.add_row(
             bucket,
-            spark([int(count) for count, _ in pairs], screen, 31),
-            f"{fmean(true for _, true in pairs):,.0f}",
+            spark([int(count) for count, _ in pairs], display, 31),
+            f"{fmean(exact_count for _, exact_count in pairs):,.0f}",
             f"{100 * fmean(errors):+.2f}",
             f"{100 * sqrt(fmean(error * error for error in errors)):.2f}",
-            f"{100 * sqrt(fmean((count.stderr / true) ** 2 for count, true in pairs)):.2f}",
+            f"{100 * sqrt(fmean((count.stderr / exact_count) ** 2 for count, exact_count in pairs)):.2f}",
             f"{near} of {len(pairs)}",
         )
-    screen.print(rows)
+    display.print(rows)
 
 
-def _percent(part: float, whole: int, sign: str = "+") -> str:
-    return f"{100 * part / whole:{sign}.2f}" if whole else "-"
+def _percent(part: float, total: int, sign: str = "+") -> str:
+    return f"{100 * part / total:{sign}.2f}" if total else "-"

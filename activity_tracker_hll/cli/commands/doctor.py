@@ -1,4 +1,4 @@
-"""The command `doctor`: looks at the server and the data, and says what may go wrong."""
+"""The command `doctor`: examines the server and the data, and warns about what may go wrong."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ _BUCKETS = 40
 @click.pass_obj
 def doctor(settings: Settings, *, strict: bool) -> None:
     """Check the server and the data: eviction, persistence, memory, what is not collapsed."""
-    screen = console()
+    display = console()
     with settings.tracker() as tracker:
         found = tracker.examine()
-    _show_server(screen, found.server)
+    _show_server(display, found.server)
     if found.agrees:
-        screen.print("Settings: agree with the data.")
-        _show_held(screen, found.entries, set(found.due))
-        _show_forecast(screen, found.forecasts)
+        display.print("Settings: agree with the data.")
+        _show_entries(display, found.entries, set(found.due))
+        _show_forecast(display, found.forecasts)
     for warning in found.warnings:
-        screen.print(f"Warning: {warning}", style="yellow")
-    screen.print(f"{len(found.warnings)} warnings." if found.warnings else "No warnings.")
+        display.print(f"Warning: {warning}", style="yellow")
+    display.print(f"{len(found.warnings)} warnings." if found.warnings else "No warnings.")
     if found.warnings and strict:
         raise click.exceptions.Exit(1)
 
 
-def _show_server(screen: Console, server: Server) -> None:
+def _show_server(display: Console, server: Server) -> None:
     rows = table("Server", "what", "is")
     limit = "unknown" if server.limit is None else decimal(server.limit) if server.limit else "none"
     rows.add_row("server", server.product)
@@ -49,12 +49,12 @@ def _show_server(screen: Console, server: Server) -> None:
     rows.add_row("memory limit (maxmemory)", limit)
     rows.add_row("eviction (maxmemory-policy)", server.policy)
     rows.add_row("persistence", server.persistence)
-    screen.print(rows)
+    display.print(rows)
 
 
-def _show_held(screen: Console, entries: Sequence[Entry], due: Collection[Entry]) -> None:
+def _show_entries(display: Console, entries: Sequence[Entry], due: Collection[Entry]) -> None:
     if not entries:
-        screen.print("No data in this namespace.")
+        display.print("No data in this namespace.")
         return
     rows = table(
         "Held",
@@ -65,21 +65,25 @@ def _show_held(screen: Console, entries: Sequence[Entry], due: Collection[Entry]
         numbers=["periods", "counts", "sketches", "to collapse", "raw sets"],
     )
     for kind in kinds_of(entries):
-        of_kind = sorted(
-            (e for e in entries if e.period.kind == kind), key=lambda e: (e.bucket or "", e.period.start)
+        entries_of_kind = sorted(
+            (entry for entry in entries if entry.period.kind == kind),
+            key=lambda entry: (entry.bucket or "", entry.period.start),
         )
-        groups = [(bucket, list(group)) for bucket, group in groupby(of_kind, key=lambda entry: entry.bucket)]
+        groups = [
+            (bucket, list(group))
+            for bucket, group in groupby(entries_of_kind, key=lambda entry: entry.bucket)
+        ]
         for bucket, group in groups[:_BUCKETS]:
-            span = [group[place].period.date.isoformat() for place in (0, -1)]
+            span = [group[index].period.date.isoformat() for index in (0, -1)]
             parts = [sum(part in entry.parts for entry in group) for part in ("count", "hll", "raw")]
             numbers = (len(group), *parts[:2], sum(entry in due for entry in group), parts[2])
             rows.add_row(kind, named(bucket), *span, *(f"{number:,}" for number in numbers))
         if len(groups) > _BUCKETS:
             rows.add_row(kind, f"... {len(groups) - _BUCKETS:,} more buckets")
-    screen.print(rows)
+    display.print(rows)
 
 
-def _show_forecast(screen: Console, expected: Sequence[Forecast]) -> None:
+def _show_forecast(display: Console, expected: Sequence[Forecast]) -> None:
     if not expected:
         return
     numbers = ["sketches", "mean size", "now", "a day adds", "in the long run", "at worst"]
@@ -88,4 +92,4 @@ def _show_forecast(screen: Console, expected: Sequence[Forecast]) -> None:
         sizes = (kind.mean, kind.now, kind.per_day, kind.expected, kind.worst)
         shown = ("grows for ever" if size is None else decimal(round(size)) for size in sizes)
         rows.add_row(kind.kind, f"{kind.sketches:,}", *shown)
-    screen.print(rows)
+    display.print(rows)

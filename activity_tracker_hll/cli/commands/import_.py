@@ -16,6 +16,7 @@ from ...event_files.logs import LogParser
 from ...event_files.readers import FORMATS, Event, FieldError, Layout, read
 from ...keys import check_bucket
 from ...operations import Imported
+from ...periods import PeriodKind
 from ..display import console, progress_bar
 from ..options import period_option
 from ..settings import Settings
@@ -48,7 +49,7 @@ __all__ = ["import_"]
 @period_option("Kind of period to count in; can be repeated.", ("daily", "monthly"))
 @click.pass_obj
 def import_(
-    settings: Settings, /, *, files: tuple[str, ...], periods: tuple[str, ...], **layout: Any
+    settings: Settings, /, *, files: tuple[str, ...], periods: tuple[PeriodKind, ...], **layout: Any
 ) -> None:
     """Count the events in FILES, or in standard input: access logs, CSV, TSV, JSON lines, also gzipped.
 
@@ -83,7 +84,7 @@ def import_(
 
 
 def _checked(layout: Layout) -> Layout:
-    """What would make every line bad is said at once."""
+    """Refuse options that would make every line bad."""
     if layout.bucket is not None and layout.bucket_field is not None:
         raise click.UsageError("--bucket and --bucket-field exclude each other")
     if layout.delimiter is not None and (len(layout.delimiter) != 1 or layout.delimiter in '"\r\n'):
@@ -119,30 +120,34 @@ def _events(
             raise FieldError(f"{name}: {error}") from error
 
 
-def _report(screen: Console, done: Imported, counts: int, rejected: Rejected, seconds: float) -> None:
-    """Say what was done.
+def _report(display: Console, done: Imported, counts: int, rejected: Rejected, seconds: float) -> None:
+    """Report what was imported.
 
     Args:
-        counts: how often the events were to be counted; once in each kind of period.
+        display: the console.
+        done: the result of the import.
+        counts: how often the events were to be counted: once in each kind of period.
+        rejected: the bad lines.
+        seconds: how long it took.
     """
     for line in rejected.first:
-        screen.print(line)
+        display.print(line)
     if rejected.count > len(rejected.first):
-        screen.print(f"... and {rejected.count - len(rejected.first):,} more bad lines")
-    screen.print(
+        display.print(f"... and {rejected.count - len(rejected.first):,} more bad lines")
+    display.print(
         f"{done.events:,} events, {rejected.count:,} bad lines, {seconds:.1f} s,"
         f" {done.events / max(seconds, 1e-9):,.0f} events/s"
     )
     why = "their periods are collapsed and the sketches are gone, see --keep-sketches."
     if done.late == counts and counts:
-        screen.print(f"Nothing was counted, every event is late: {why}")
+        display.print(f"Nothing was counted, every event is late: {why}")
     elif done.late:
-        screen.print(
+        display.print(
             f"Late: {done.late:,} of {counts:,} (an event counts once in each kind of period) were refused:"
             f" {why}"
         )
     if done.late < counts:
-        screen.print(
+        display.print(
             "Next: activity-tracker-hll collapse, then lookup. Import all there is first: sketches of periods"
             " longer ago than they are kept end when they are collapsed."
         )

@@ -13,11 +13,12 @@ import click
 from rich.console import Console
 
 from ...keys import check_bucket
-from ...operations import Entry, Row
+from ...operations import Entry, RowWithGaps
 from ...operations.due import buckets_of, check_known, is_due
+from ...periods import PeriodKind
 from ...tracker import ActivityTracker
 from ..display import console, count_cell, named, spark, table
-from ..options import MOMENT, PERIOD, aggregate_option, bucket_option
+from ..options import DATE, PERIOD, aggregate_option, bucket_option
 from ..settings import Settings
 
 __all__ = ["lookup"]
@@ -28,18 +29,18 @@ _COLUMN_WIDTH = 20
 
 @click.command()
 @click.option("--period", "kind", type=PERIOD, default="daily", show_default=True)
-@click.option("--start", type=MOMENT, help="Periods that begin then or later. Default: all there are.")
-@click.option("--end", type=MOMENT, help="The period that contains it is left out. Default: all there are.")
+@click.option("--start", type=DATE, help="Periods that begin then or later. Default: all there are.")
+@click.option("--end", type=DATE, help="The period that contains it is left out. Default: all there are.")
 @bucket_option("Only this bucket; can be repeated. Default: all that there are.")
 @click.option("--live", is_flag=True, help="Also count what is not collapsed yet, the running period too.")
 @aggregate_option("With --live: the union of these buckets; can be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="A list of objects.")
 @click.option("--csv", "as_csv", is_flag=True, help="Comma-separated, with a header.")
 @click.pass_obj
-def lookup(
+def lookup(  # click passes each option as an argument of its own
     settings: Settings,
     *,
-    kind: str,
+    kind: PeriodKind,
     start: dt.date | None,
     end: dt.date | None,
     buckets: tuple[str, ...],
@@ -48,9 +49,9 @@ def lookup(
     as_json: bool,
     as_csv: bool,
 ) -> None:
-    """Show the counts of periods; those of which nothing is held are left out.
+    """Show the counts of periods; those without data are left out.
 
-    After each count stands its standard error; low and high enclose the true count 95 times in 100.
+    Each count is followed by its standard error; low and high enclose the true count 95 times in 100.
     """
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other")
@@ -61,11 +62,11 @@ def lookup(
         for bound, name in ((start, "start"), (end, "end"))
     )
     unions = dict(aggregates)
-    rows: list[Row] = []
+    rows: list[RowWithGaps] = []
     with settings.tracker(aggregate_buckets=unions or None) as tracker:
-        held = tracker.inventory()
-        check_known((), unions, held)
-        entries = [entry for entry in held if entry.period.kind == kind]
+        inventory = tracker.inventory()
+        check_known((), unions, inventory)
+        entries = [entry for entry in inventory if entry.period.kind == kind]
         wanted = list(dict.fromkeys([*(buckets or buckets_of(entries)), *unions]))
         shown = [entry for entry in entries if live or "count" in entry.parts]
         if wanted and (shown or (first and last)):
@@ -82,12 +83,12 @@ def lookup(
 
 def _rows(
     tracker: ActivityTracker,
-    kind: str,
+    kind: PeriodKind,
     entries: Sequence[Entry],
     bounds: tuple[dt.datetime | None, dt.datetime | None],
     buckets: Sequence[str | None],
     live: bool,
-) -> list[Row]:
+) -> list[RowWithGaps]:
     start, end = bounds
     if start is None and end is None:
         start, end = entries[0].period.start, max(entry.period.next().start for entry in entries)
@@ -101,7 +102,7 @@ def _rows(
     return tracker.lookup(kind, start=start, end=end, buckets=buckets, missing=None, live=live)
 
 
-def _records(kind: str, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+def _records(kind: str, rows: Sequence[RowWithGaps]) -> Iterator[dict[str, Any]]:
     for date, counts in rows:
         if all(count is None for count in counts.values()):
             continue
@@ -118,32 +119,32 @@ def _write_csv(records: Iterator[dict[str, Any]]) -> None:
     writer.writerows(records)
 
 
-def _show(screen: Console, kind: str, buckets: Sequence[str | None], rows: Sequence[Row]) -> None:
+def _show(display: Console, kind: str, buckets: Sequence[str | None], rows: Sequence[RowWithGaps]) -> None:
     filled = [row for row in rows if any(count is not None for count in row[1].values())]
     if not filled:
-        screen.print(f"No {kind} counts.")
+        display.print(f"No {kind} counts.")
         return
-    # As many buckets beside each other as fit.
-    fit = max(1, (screen.width - _COLUMN_WIDTH) // _COLUMN_WIDTH)
+    # As many buckets side by side as fit.
+    fit = max(1, (display.width - _COLUMN_WIDTH) // _COLUMN_WIDTH)
     for first in range(0, len(buckets), fit):
         part = buckets[first : first + fit]
         shown = table(f"{kind} active", "date", numbers=[named(bucket) for bucket in part])
         for date, counts in filled:
-            shown.add_row(date.isoformat(), *(count_cell(counts[bucket], screen) for bucket in part))
-        screen.print(shown)
+            shown.add_row(date.isoformat(), *(count_cell(counts[bucket], display) for bucket in part))
+        display.print(shown)
     width = max(len(named(bucket)) for bucket in buckets)
     for bucket in buckets:
         values = [counts[bucket] for _, counts in rows]
-        if line := spark(values, screen, screen.width - width - 2):
-            screen.print(f"{named(bucket):{width}}  {line}", no_wrap=True)
+        if line := spark(values, display, display.width - width - 2):
+            display.print(f"{named(bucket):{width}}  {line}", no_wrap=True)
 
 
 def _hint(settings: Settings, entries: Sequence[Entry]) -> None:
-    """Say so where counts are missing only because they were never made."""
+    """Tell the user if counts are missing only because periods are not collapsed yet."""
     waiting = {entry.period for entry in entries if is_due(entry.parts)}
     if not waiting:
         return
     now, calendar = settings.now(), settings.calendar
     past = sum(period.start < calendar.containing(period.kind, now).start for period in waiting)
-    rest = f", {past} of them over: run collapse" if past else ""
-    click.echo(f"{len(waiting)} periods are not collapsed yet{rest} (--live counts them now).", err=True)
+    over = f", {past} of them over: run collapse" if past else ""
+    click.echo(f"{len(waiting)} periods are not collapsed yet{over} (--live counts them now).", err=True)

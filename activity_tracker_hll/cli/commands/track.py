@@ -6,7 +6,8 @@ import datetime as dt
 
 import click
 
-from ..options import MOMENT, period_option
+from ...periods import PeriodKind
+from ..options import DATE, period_option
 from ..settings import Settings
 
 __all__ = ["track"]
@@ -18,14 +19,14 @@ __all__ = ["track"]
 @period_option("Kind of period to count in; can be repeated.", ("daily", "monthly"))
 @click.option("--old-id", metavar="ID", help="The id was this one until now: it is moved.")
 @click.option("--old-bucket", metavar="NAME", help="The bucket it was in.")
-@click.option("--date", type=MOMENT, help="When it was. Default: now.")
+@click.option("--date", type=DATE, help="When it was. Default: now.")
 @click.pass_obj
 def track(
     settings: Settings,
     *,
     id: str | None,
     bucket: str | None,
-    periods: tuple[str, ...],
+    periods: tuple[PeriodKind, ...],
     old_id: str | None,
     old_bucket: str | None,
     date: dt.date | None,

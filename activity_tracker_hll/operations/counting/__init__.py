@@ -1,6 +1,6 @@
-"""From sketches to counts, stored and live, and reading them."""
+"""Counting: from sketches to counts, stored or live, and reading stored counts."""
 
 from .collapse import Collapsed, collapse
-from .lookup import Row, lookup
+from .lookup import Row, RowWithGaps, lookup
 
-__all__ = ["Collapsed", "Row", "collapse", "lookup"]
+__all__ = ["Collapsed", "Row", "RowWithGaps", "collapse", "lookup"]

@@ -1,8 +1,8 @@
 """Collapsing aggregates: the union of buckets, counted and stored under a name of its own.
 
-First everything is looked at: the aggregate's own count, then its sources. Where none of these had moves, the
-server can unite and count them in one step. Everything else is read, united here, and stored if the
-aggregate's own count is still what it was; then it is looked whether the sources are, too.
+First the server is asked about everything: the aggregate's own count, then its sources. If none of these had
+moves, the server can unite and count them in one step. All others are read and united here, and the result is
+stored if the aggregate's own count is still what it was; then the sources are looked at once more.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from ...keys import BucketKeys
 from ...scripts.calls import answer, call_aggregate, call_expire, call_store_union
 from ..base import UNCOUNTED, Aggregates, Context, Operation, PeriodBucket, number, unwrap
 from ..tracking.side_table import ACTIVE
-from .legacy import fold
+from .legacy import absorb
 from .outcomes import Again, Done, Nothing, Outcome, Target, stderr_text, stored
 from .sketches import Union, union_by_server, union_of
 
 __all__ = ["MOST_UNITED", "count_aggregates"]
 
 MOST_UNITED = 32
-"""Sources that the server unites at once: in less than about 5 ms, whatever their encoding."""
+"""The most sources that the server unites in one step: that takes less than 5 ms, whatever their encoding."""
 _LOOKS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """What there is of a source: its count, a sketch, moves, a set of activity-tracker."""
+    """What the server has of a source: its count, and whether a sketch, moves and a raw set exist."""
 
     count: bytes | None
     sketch: bool
@@ -40,13 +40,13 @@ class _Source:
 
     @property
     def is_gone(self) -> bool:
-        """Whether it was counted, and its sketch is gone: a union would be too small."""
+        """Whether it was counted and its sketch is gone, so that a union would be too small."""
         return not self.sketch and self.count not in UNCOUNTED
 
 
 @dataclass(frozen=True, slots=True)
 class _Own:
-    """What there is of an aggregate itself."""
+    """What the server has of an aggregate itself."""
 
     sketch: bool
     count: bytes | None
@@ -55,9 +55,9 @@ class _Own:
 def count_aggregates(
     context: Context, targets: Sequence[Target], aggregates: Aggregates, *, recount: bool
 ) -> Operation[dict[Target, Outcome]]:
-    """One attempt at some aggregates."""
+    """Try to collapse each of some aggregates, and return the outcomes."""
     counting = _Counting(context, aggregates, recount=recount)
-    yield from counting.look(targets)
+    yield from counting.read(targets)
     outcomes: dict[Target, Outcome] = {}
     for target in targets:
         try:
@@ -75,10 +75,10 @@ class _Counting:
         self._own: dict[Target, _Own | BackendError] = {}
         self._found: dict[PeriodBucket, _Source | BackendError] = {}
 
-    def look(self, targets: Sequence[Target]) -> Operation[None]:
-        """Ask what there is.
+    def read(self, targets: Sequence[Target]) -> Operation[None]:
+        """Ask what the server has.
 
-        Of the aggregates before their sources: so no older count is stored over a newer.
+        Aggregates are read before their sources, so that no older count is stored over a newer one.
         """
         commands: list[Command] = []
         for target in targets:
@@ -86,7 +86,7 @@ class _Counting:
             commands += [("EXISTS", keys.hll), ("GET", keys.counted)]
         replies = iter((yield commands))
         for target in targets:
-            self._own[target] = _made(_Own, [next(replies) for _ in range(2)])
+            self._own[target] = _value_or_error(_Own, [next(replies) for _ in range(2)])
         sources = list(
             dict.fromkeys(
                 (target.period.name, source) for target in targets for source in self._sources(target)
@@ -101,27 +101,27 @@ class _Counting:
             ]
         replies = iter((yield commands))
         for source in sources:
-            self._found[source] = _made(_Source, [next(replies) for _ in range(4)])
+            self._found[source] = _value_or_error(_Source, [next(replies) for _ in range(4)])
 
     def count(self, target: Target) -> Operation[Outcome]:
-        """Count one, if that is to be done and can be.
+        """Count one aggregate, unless it is counted already or has no sources.
 
         Raises:
-            BackendError: it cannot.
+            BackendError: it cannot be counted.
         """
-        own = _known(self._own[target])
+        own = _unwrapped(self._own[target])
         found = {
-            source: _known(self._found[target.period.name, source])
+            source: _unwrapped(self._found[target.period.name, source])
             for source in dict.fromkeys(self._sources(target))
         }
-        gone = [source for source, of in found.items() if of.is_gone]
-        raws = [source for source, of in found.items() if of.raw and not of.is_gone]
+        gone = [source for source, state in found.items() if state.is_gone]
+        raws = [source for source, state in found.items() if state.raw and not state.is_gone]
         if raws:
-            yield from self._fold(target, raws)
+            yield from self._absorb(target, raws)
             return Again()
         if own.count is not None:
             number(own.count, self._keys(target).counted)
-            # A source that is not counted came later, or the collapse that counted this was cut short.
+            # An uncounted source came later, or the collapse that counted this aggregate was interrupted.
             if gone or not (self._recount or any(map(_is_uncounted, found.values()))):
                 answer((yield [call_expire(self._keys(target), target.expiry)])[0])
                 return Done()
@@ -129,23 +129,23 @@ class _Counting:
             raise BackendResponseError("ids are tracked in a bucket of this name")
         if gone:
             raise BackendResponseError(f"the sketches of {gone} are gone, a union would be too small")
-        held = [source for source, of in found.items() if of.sketch]
-        if not held:
+        present = [source for source, state in found.items() if state.sketch]
+        if not present:
             return Nothing()
-        moves = any(of.moves for of in found.values())
-        return (yield from self._unite(target, own.count or b"", held, moves=moves))
+        moves = any(state.moves for state in found.values())
+        return (yield from self._unite(target, own.count or b"", present, moves=moves))
 
     def _unite(
-        self, target: Target, seen: bytes, held: Sequence[str | None], *, moves: bool
+        self, target: Target, seen: bytes, present: Sequence[str | None], *, moves: bool
     ) -> Operation[Outcome]:
         keys = self._keys(target)
-        sources = [self._context.keys.bucket(target.period.name, source) for source in held]
-        look = not self._context.ids.has_secret
-        if not moves and not look and len(sources) <= MOST_UNITED:
+        sources = [self._context.keys.bucket(target.period.name, source) for source in present]
+        inspect = not self._context.ids.has_secret
+        if not moves and not inspect and len(sources) <= MOST_UNITED:
             return (yield from self._by_server(target, seen, sources))
         for _ in range(_LOOKS):
             before = yield from _state(sources)
-            union = yield from union_of(sources, look=look)
+            union = yield from union_of(sources, inspect=inspect)
             if union is None and not moves:
                 return (yield from self._by_server(target, seen, sources))
             if union is None:
@@ -166,14 +166,14 @@ class _Counting:
 
     def _by_server(self, target: Target, seen: bytes, sources: Sequence[BucketKeys]) -> Operation[Outcome]:
         call = call_aggregate(self._keys(target), self._temporary(target), sources, seen, target.expiry)
-        state, rest = answer((yield [call])[0])
-        return Again() if state == b"CHANGED" else Estimate(rest[0])
+        state, values = answer((yield [call])[0])
+        return Again() if state == b"CHANGED" else Estimate(values[0])
 
-    def _fold(self, target: Target, raws: Sequence[str | None]) -> Operation[None]:
+    def _absorb(self, target: Target, raws: Sequence[str | None]) -> Operation[None]:
         own = self._keys(target)
         for source in raws:
             keys = self._context.keys.bucket(target.period.name, source)
-            yield from fold(self._context, keys)
+            yield from absorb(self._context, keys)
         unwrap((yield [("DEL", own.counted, own.stderr, own.hll)]))
 
     def _sources(self, target: Target) -> tuple[str | None, ...]:
@@ -203,15 +203,15 @@ def _is_uncounted(source: _Source) -> bool:
     return source.sketch and source.count in UNCOUNTED
 
 
-def _made(kind: Any, replies: Sequence[Any]) -> Any:
-    """A value of what was found; the error if there is one."""
+def _value_or_error(kind: Any, replies: Sequence[Any]) -> Any:
+    """A `kind` of the replies, or the first error among them."""
     for reply in replies:
         if isinstance(reply, BackendError):
             return reply
     return kind(*(reply if reply is None or isinstance(reply, bytes) else bool(reply) for reply in replies))
 
 
-def _known(found: Any) -> Any:
+def _unwrapped(found: Any) -> Any:
     if isinstance(found, BackendError):
         raise found
     return found

@@ -1,8 +1,9 @@
 """Collapsing: from sketches to stored counts.
 
-A bucket without moves under a secret is counted and stored by the server in one step. Any other is read,
-estimated here (so that any estimator can be used, and ids that someone chose are noticed), and stored if it
-is still as it was read. Either way a collapse can be killed anywhere and run again, or run twice at once.
+A bucket without moves, under a secret, is counted and stored by the server in one step. Any other bucket is
+read, estimated here (so that any estimator can be used, and chosen ids are noticed), and its count is stored
+if the bucket is still as it was read. Either way a collapse may be interrupted anywhere and run again, or
+run twice at once.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from ...periods import Period
 from ...scripts.calls import Count, Readings, answer, answers, call_collapse, call_store
 from ..base import UNCOUNTED, Aggregates, Context, Operation, batched, unwrap, unwrap_of
 from .aggregates import count_aggregates
-from .legacy import fold
+from .legacy import absorb
 from .outcomes import Again, Done, Nothing, Outcome, Target, expiry_of, stderr_text, stored
 from .sketches import estimates
 
 __all__ = ["Collapsed", "collapse"]
 
 _TARGETS_PER_BATCH = 500
-_BUCKETS_PER_CALL = 20  # at some 10 us each, 100 for a large sketch that was not counted since it changed
-# Only a race changes a bucket while it is collapsed; one that always changes is still in use.
+_BUCKETS_PER_CALL = 20  # at about 10 us each; 100 us for a large sketch whose cached count is stale
+# A bucket of a past period changes during a collapse only in a race; one that keeps changing is still in use.
 _ATTEMPTS = 20
 
 
@@ -46,17 +47,22 @@ def collapse(
     recount: bool,
     others: Sequence[str | None] | None = (),
 ) -> Operation[list[Collapsed]]:
-    """Store the counts of some buckets and aggregates of some periods.
+    """Store the counts of the given buckets and aggregates in the given periods.
 
-    Aggregates come first: they need the sketches of their sources, which may end with the sources'
+    Aggregates come first, because they need the sketches of their sources, which may expire with the sources'
     own collapse.
 
     Args:
-        others: buckets that are known besides, for which the marks of periods may have to stay; None = it is
-            not known which there are, and the marks stay.
+        context: what operations are planned with.
+        periods: the periods, which must be over.
+        buckets: the buckets to count.
+        aggregates: the aggregates to count, each with its sources.
+        recount: also count what was counted before.
+        others: other known buckets: a period in which one is uncounted stays marked as open. None = the other
+            buckets are unknown, and every mark stays.
 
     Raises:
-        CollapseError: after all that could be collapsed was.
+        CollapseError: something could not be collapsed; everything else was.
     """
     expiries = {period: expiry_of(context, period) for period in periods}
     outcomes: dict[Target, Outcome] = {}
@@ -69,7 +75,7 @@ def collapse(
         return _Counting(context, recount=recount).attempt(targets)
 
     yield from _attempt(unions, unite, outcomes)
-    # What an aggregate still needs is kept until that can be mended.
+    # Sketches that a failed aggregate still needs are kept, so that it can be collapsed later.
     needed = {
         (target.period, source)
         for target, outcome in outcomes.items()
@@ -108,15 +114,15 @@ def _attempt(
     once: Callable[[Sequence[Target]], Operation[dict[Target, Outcome]]],
     outcomes: dict[Target, Outcome],
 ) -> Operation[None]:
-    """Collapse targets batch by batch; those that change meanwhile again."""
+    """Collapse targets batch by batch, and repeat for those that changed meanwhile."""
     for batch in batched(targets, _TARGETS_PER_BATCH):
-        left = batch
+        remaining = batch
         for _ in range(_ATTEMPTS):
-            outcomes |= yield from once(left)
-            left = [target for target in left if isinstance(outcomes[target], Again)]
-            if not left:
+            outcomes |= yield from once(remaining)
+            remaining = [target for target in remaining if isinstance(outcomes[target], Again)]
+            if not remaining:
                 break
-        outcomes |= {target: BackendError("is still being written to") for target in left}
+        outcomes |= {target: BackendError("is still being written to") for target in remaining}
 
 
 def _take_marks(
@@ -125,19 +131,19 @@ def _take_marks(
     outcomes: dict[Target, Outcome],
     others: Sequence[str | None],
 ) -> Operation[None]:
-    """Take away the marks of periods of which nothing is left to count.
+    """Remove the marks of periods in which nothing is left to count.
 
-    What is written to a period is marked after it: what comes after the look has its mark still to come.
+    A writer marks a period after it wrote to it, so what is written after the check here brings a new mark.
 
     Raises:
-        BackendError: the key of the marks is not what it should be.
+        BackendError: the key of the marks holds something else.
     """
     failed = {target.period for target, outcome in outcomes.items() if isinstance(outcome, BackendError)}
     names = [period.name for period in periods if period not in failed]
     if not names:
         return
     key = context.keys.open
-    # Asked before: what SREM says of a mark is not true if it was sent twice.
+    # SREM's reply would not tell which were marked, as it may be sent twice.
     [marked] = unwrap_of(key, (yield [("SMISMEMBER", key, *names)]))
     taken = {name for name, is_marked in zip(names, marked, strict=True) if is_marked}
     if not taken:
@@ -150,19 +156,17 @@ def _take_marks(
     ]
     uncertain += [(name, bucket) for name in taken for bucket in others]
     for batch in batched(uncertain, _TARGETS_PER_BATCH):
-        keys = [context.keys.bucket(*target) for target in batch]
-        found = yield [
-            command
-            for of in keys
-            for command in (("EXISTS", of.hll), ("EXISTS", of.raw), ("EXISTS", of.counted))
-        ]
-        again = {
+        buckets = [context.keys.bucket(*target) for target in batch]
+        keys = [key for bucket in buckets for key in (bucket.hll, bucket.raw, bucket.counted)]
+        commands: list[Command] = [("EXISTS", key) for key in keys]
+        found = yield commands
+        uncounted = {
             name
-            for place, (name, _) in enumerate(batch)
-            if any(found[3 * place : 3 * place + 2]) and not found[3 * place + 2]
+            for (name, _), hll, raw, counted in zip(batch, found[::3], found[1::3], found[2::3], strict=True)
+            if (hll or raw) and not counted
         }
-        if again:
-            unwrap_of(key, (yield [("SADD", key, *sorted(again))]))
+        if uncounted:
+            unwrap_of(key, (yield [("SADD", key, *sorted(uncounted))]))
 
 
 class _Counting:
@@ -171,19 +175,19 @@ class _Counting:
     def __init__(self, context: Context, *, recount: bool) -> None:
         self._context = context
         self._recount = recount
-        self._look = not context.ids.has_secret
+        self._inspect = not context.ids.has_secret
         self._outcomes: dict[Target, Outcome] = {}
 
     def attempt(self, targets: Sequence[Target]) -> Operation[dict[Target, Outcome]]:
-        """The outcome of each."""
-        yield from self._fold_raw_sets(targets)
+        """Try to collapse each target, and return the outcomes."""
+        yield from self._absorb_raw_sets(targets)
         readings: dict[Target, Readings] = {}
         calls = list(
             batched((target for target in targets if target not in self._outcomes), _BUCKETS_PER_CALL)
         )
         replies = (yield [self._call(call) for call in calls]) if calls else []
-        for call, of_call in zip(calls, replies, strict=True):
-            for target, reply in zip(call, answers(of_call, len(call)), strict=True):
+        for call, call_reply in zip(calls, replies, strict=True):
+            for target, reply in zip(call, answers(call_reply, len(call)), strict=True):
                 try:
                     self._note(target, readings, *answer(reply))
                 except BackendError as error:
@@ -191,42 +195,44 @@ class _Counting:
         yield from self._store(readings)
         return self._outcomes
 
-    def _fold_raw_sets(self, targets: Sequence[Target]) -> Operation[None]:
-        """Sets of activity-tracker are folded in first, unless the sketch they belong to is gone."""
+    def _absorb_raw_sets(self, targets: Sequence[Target]) -> Operation[None]:
+        """Absorb activity-tracker's raw sets first, except those whose sketch is gone."""
         raws = [self._keys(target).raw for target in targets]
         [count] = yield [("EXISTS", *raws)]
         if count == 0:
             return
         found = yield [("EXISTS", raw) for raw in raws]
-        for target in [target for target, there in zip(targets, found, strict=True) if there]:
+        for target in [target for target, exists in zip(targets, found, strict=True) if exists]:
             keys = self._keys(target)
             try:
                 counted, sketch = unwrap((yield [("GET", keys.counted), ("EXISTS", keys.hll)]))
                 if sketch or counted in UNCOUNTED:
-                    yield from fold(self._context, keys)
+                    yield from absorb(self._context, keys)
             except BackendError as error:
                 self._outcomes[target] = error
 
-    def _note(self, target: Target, readings: dict[Target, Readings], state: bytes, rest: list[Any]) -> None:
+    def _note(
+        self, target: Target, readings: dict[Target, Readings], state: bytes, values: list[Any]
+    ) -> None:
         outcome: Outcome = Done()
         if state == b"COUNTED":
-            outcome = Estimate(rest[0])
+            outcome = Estimate(values[0])
         elif state == b"READ":
-            readings[target] = Readings(*rest)
+            readings[target] = Readings(*values)
         elif state == b"NONE":
             outcome = Nothing()
         elif state == b"TEXT":
-            shown = rest[0][:40].decode("utf-8", "replace")
+            shown = values[0][:40].decode("utf-8", "replace")
             outcome = BackendDataError(f"{self._keys(target).counted} holds {shown!r}, not a count")
         elif state == b"FOREIGN":
-            outcome = _foreign(int(rest[0]), rest[1])
+            outcome = _foreign(int(values[0]), values[1])
         self._outcomes[target] = outcome
 
     def _store(self, readings: dict[Target, Readings]) -> Operation[None]:
-        """Store what was estimated here."""
-        made = zip(readings, estimates(list(readings.values()), look=self._look), strict=True)
+        """Store the counts that were estimated here."""
+        estimated = zip(readings, estimates(list(readings.values()), inspect=self._inspect), strict=True)
         counts: dict[Target, Estimate] = {}
-        for target, count in made:
+        for target, count in estimated:
             if isinstance(count, BackendError):
                 self._outcomes[target] = count
             else:
@@ -241,8 +247,8 @@ class _Counting:
             )
             for call in calls
         ]
-        for call, of_call in zip(calls, (yield commands) if commands else (), strict=True):
-            for (target, count), reply in zip(call, answers(of_call, len(call)), strict=True):
+        for call, call_reply in zip(calls, (yield commands) if commands else (), strict=True):
+            for (target, count), reply in zip(call, answers(call_reply, len(call)), strict=True):
                 self._outcomes[target] = stored(reply, count)
 
     def _keys(self, target: Target) -> BucketKeys:
@@ -250,7 +256,7 @@ class _Counting:
 
     def _call(self, targets: Sequence[Target]) -> Command:
         buckets = [(self._keys(target), target.expiry) for target in targets]
-        return call_collapse(buckets, recount=self._recount, look=self._look)
+        return call_collapse(buckets, recount=self._recount, inspect=self._inspect)
 
 
 def _foreign(stored: int, tracked: int) -> BackendError:

@@ -1,24 +1,23 @@
-"""activity-tracker's raw sets: folding them into sketches, and reading along with them."""
+"""activity-tracker's raw sets: absorbing them into sketches, and counting them along with sketches."""
 
 from __future__ import annotations
 
 from ...keys import BucketKeys
 from ..base import Context, Operation, items, unwrap
 
-__all__ = ["copy_with_raw", "fold"]
+__all__ = ["absorb", "copy_with_raw"]
 
 _IDS_PER_SCAN = 1000
-_LIFETIME_S = 600  # after each thousand ids anew
+_LIFETIME_S = 600  # renewed with every thousand ids
 
 
-def fold(context: Context, keys: BucketKeys) -> Operation[None]:
-    """Move a raw set into the bucket's sketch, without losing what arrives meanwhile.
+def absorb(context: Context, keys: BucketKeys) -> Operation[None]:
+    """Move a raw set into the bucket's sketch, without losing ids that arrive meanwhile.
 
-    Each id is in the sketch before it leaves the set, so this can stop anywhere and begin again,
-    and two can do it at once. The count, which was stored without these ids, is
-    withdrawn first, so that it is made again.
+    Each id is in the sketch before it leaves the set, so this may be interrupted anywhere and run again, or
+    run twice at once. A stored count does not include these ids: it is deleted first, to be made again.
     """
-    # Without its count the sketch counts for itself again, so it must not end.
+    # Without the count, the sketch is all that is known again, so it must not expire.
     kept = (keys.hll, keys.moved, keys.moves)
     unwrap((yield [*(("PERSIST", key) for key in kept), ("DEL", keys.counted, keys.stderr)]))
     cursor = 0
@@ -32,7 +31,7 @@ def fold(context: Context, keys: BucketKeys) -> Operation[None]:
 
 
 def copy_with_raw(context: Context, keys: BucketKeys, copy: str) -> Operation[None]:
-    """Make a sketch of the bucket and its raw set under another key, which ends by itself if need be."""
+    """Write a sketch of the bucket and its raw set to another key, which expires if it is not deleted."""
     last = ("EXPIRE", copy, _LIFETIME_S)
     unwrap((yield [("PFMERGE", copy, keys.hll), last]))
     cursor = 0

@@ -1,4 +1,4 @@
-"""What becomes of a bucket or an aggregate in one attempt to collapse it."""
+"""The possible outcomes of one attempt to collapse a bucket or an aggregate."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Again", "Done", "Nothing", "Outcome", "Target", "expiry_of", "stderr
 
 
 class Target(NamedTuple):
-    """A bucket or aggregate of a period, and when its sketch is to end, see :func:`expiry_of`."""
+    """A bucket or aggregate of a period, and when its sketch is to expire, see :func:`expiry_of`."""
 
     period: Period
     bucket: str | None
@@ -23,7 +23,7 @@ class Target(NamedTuple):
 
 
 class Again:
-    """It changed meanwhile."""
+    """It changed meanwhile: try again."""
 
 
 class Done:
@@ -38,23 +38,23 @@ Outcome = Estimate | BackendError | Again | Done | Nothing
 
 
 def expiry_of(context: Context, period: Period) -> str:
-    """When sketches of a period end, for scripts: 'keep' or a unix time, which may be in the past."""
+    """When the sketches of a period expire, for scripts: 'keep', or a Unix time, which may be in the past."""
     keep = context.keep(period)
     end = context.calendar.timestamp(period.next().start)
     return "keep" if keep is None else str(ceil(end + max(MARGIN_S, keep.total_seconds())))
 
 
 def stderr_text(estimate: Estimate) -> str:
-    """A standard error as it is stored: nothing for the plain formula's."""
+    """A standard error as it is stored: an empty text for the plain formula's."""
     return "" if estimate.is_plain else repr(estimate.stderr)
 
 
 def stored(reply: Any, estimate: Estimate) -> Outcome:
-    """What a script says that was to store a count."""
+    """The outcome of a script that was to store a count, from its reply."""
     try:
-        state, rest = answer(reply)
+        state, values = answer(reply)
     except BackendError as error:
         return error
     if state == b"CHANGED":
         return Again()
-    return estimate if rest[0] == estimate else Estimate(rest[0], inf if estimate.suspect else None)
+    return estimate if values[0] == estimate else Estimate(values[0], inf if estimate.suspect else None)

@@ -1,7 +1,7 @@
 """From sketches to counts: of buckets, and of unions of buckets, with and without ids that moved out.
 
-Registers say more than counts do. Where the server does not hand them out in a form that is known here
-(another encoding, a stand-in for tests), its own counts have to do.
+Registers tell more than counts do. Where the server does not return them in a form that can be read (an
+unknown encoding, a test double), its own counts are used instead.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ...errors import (
 from ...estimates import Estimate
 from ...hll import codec, from_counts
 from ...hll.estimators import cardinality, remainder
-from ...hll.randomness import are_random, is_random, is_random_remainder, of_histograms
+from ...hll.randomness import are_random, is_random, is_random_remainder, tails_of_histograms
 from ...hll.registers import Registers, empty, fold
 from ...hll.unions import union_of_remainders
 from ...keys import BucketKeys
@@ -39,33 +39,35 @@ __all__ = ["Union", "are_suspect", "estimate", "estimates", "registers_of", "uni
 
 
 class Union(NamedTuple):
-    """The count of a union, and its sketch, empty where a source had moves: it cannot say who left."""
+    """The count of a union, and its sketch: empty if a source had moves, as a union cannot tell who left."""
 
     count: Estimate  # type: ignore[assignment]  # shadows tuple.count, which nobody needs here
     sketch: bytes
 
 
-def estimates(readings: Sequence[Readings], *, look: bool) -> list[Estimate | BackendError]:
-    """Counts of buckets.
+def estimates(readings: Sequence[Readings], *, inspect: bool) -> list[Estimate | BackendError]:
+    """The counts of buckets.
 
     Args:
-        look: whether someone may have chosen ids; their registers are looked at then.
+        readings: the data of each bucket.
+        inspect: whether to test that random ids can have produced the registers, as someone may have chosen
+            the ids.
 
     Returns:
-        A count for each, or an error where the sketches are corrupt.
+        A count for each, or an error where a sketch is corrupt.
     """
     plain = [reading for reading in readings if not reading.moved]
-    suspected = iter(are_suspect([(reading.hll, reading.tracked) for reading in plain]) if look else [])
-    made: list[Estimate | BackendError] = []
+    suspected = iter(are_suspect([(reading.hll, reading.tracked) for reading in plain]) if inspect else [])
+    result: list[Estimate | BackendError] = []
     for reading in readings:
         if reading.moved:
-            made.append(estimate(reading, look=look))
+            result.append(estimate(reading, inspect=inspect))
         else:
-            made.append(Estimate(reading.tracked, inf if next(suspected, False) else None))
-    return made
+            result.append(Estimate(reading.tracked, inf if next(suspected, False) else None))
+    return result
 
 
-def estimate(reading: Readings, *, look: bool) -> Estimate | BackendError:
+def estimate(reading: Readings, *, inspect: bool) -> Estimate | BackendError:
     """The count of a bucket with moves."""
     try:
         tracked, moved = registers_of(reading.hll), registers_of(reading.moved_hll)
@@ -74,29 +76,29 @@ def estimate(reading: Readings, *, look: bool) -> Estimate | BackendError:
     if tracked is None or moved is None:
         return Estimate(*from_counts.difference(reading.tracked, reading.moved, reading.back))
     stayed, stderr = remainder(tracked, moved)
-    sound = not look or is_random_remainder(tracked, moved, stayed)
+    sound = not inspect or is_random_remainder(tracked, moved, stayed)
     return Estimate(stayed + reading.back, stderr if sound else inf)
 
 
 def are_suspect(sketches: Sequence[tuple[Any, int]]) -> list[bool]:
-    """Which sketches, with their counts, random ids would not leave behind; not what cannot be read."""
+    """Which sketches, given with their counts, random ids would not produce; False if one cannot be read."""
     tallies = codec.tallies([sketch if isinstance(sketch, bytes) else b"" for sketch, _ in sketches])
-    known = [place for place, tally in enumerate(tallies) if tally is not None]
+    known = [index for index, tally in enumerate(tallies) if tally is not None]
     if not known:
         return [False] * len(sketches)
-    histograms = np.stack([cast("NDArray[np.int64]", tallies[place]) for place in known])
-    random = are_random(of_histograms(histograms, [sketches[place][1] for place in known]))
+    histograms = np.stack([cast("NDArray[np.int64]", tallies[index]) for index in known])
+    random = are_random(tails_of_histograms(histograms, [sketches[index][1] for index in known]))
     suspected = set(compress(known, (~random).tolist()))
-    return [place in suspected for place in range(len(sketches))]
+    return [index in suspected for index in range(len(sketches))]
 
 
-def union_of(sources: Sequence[BucketKeys], *, look: bool) -> Operation[Union | None]:
-    """Read buckets, and unite what remains in them; None where a sketch cannot be read.
+def union_of(sources: Sequence[BucketKeys], *, inspect: bool) -> Operation[Union | None]:
+    """Read buckets and unite what remains in them; None if a sketch cannot be read here.
 
     A source whose sketch is gone counts as empty.
 
     Raises:
-        BackendError: a sketch is corrupt, or cannot be had.
+        BackendError: a sketch is corrupt, or the server refused to return it.
     """
     commands: list[Command] = [
         command
@@ -105,32 +107,33 @@ def union_of(sources: Sequence[BucketKeys], *, look: bool) -> Operation[Union | 
     ]
     replies = yield commands
     plain, moving, back, sound = empty(), [], [], True
-    for place, keys in enumerate(sources):
-        tracked, moved = (registers_of(reply) for reply in replies[3 * place : 3 * place + 2])
+    for index, keys in enumerate(sources):
+        tracked, moved = (registers_of(reply) for reply in replies[3 * index : 3 * index + 2])
         if tracked is None or moved is None:
             return None
-        if look and not (is_random(tracked) and is_random(moved)):
+        if inspect and not (is_random(tracked) and is_random(moved)):
             sound = False
         if not moved.any():
             np.maximum(plain, tracked, out=plain)
             continue
         moving.append((tracked, moved))
-        if unwrap([replies[3 * place + 2]])[0]:
+        if unwrap([replies[3 * index + 2]])[0]:
             back.append(Range(keys.moves, *ACTIVE))
-    # Who came back is as good as never moved.
+    # An id that came back counts as if it had never moved.
     yield from read_members(back, lambda ids, _scores: fold(plain, bulk.hashes_of_bytes(ids)))
     if not moving:
         count = cardinality(plain)
-        sound = sound and (not look or is_random(plain))
+        sound = sound and (not inspect or is_random(plain))
         return Union(Estimate(count, None if sound else inf), codec.encode(plain))
     count, error = union_of_remainders(plain, moving)
     return Union(Estimate(count, error if sound else inf), b"")
 
 
 def union_by_server(sources: Sequence[BucketKeys], temporary: str) -> Operation[Estimate]:
-    """The same by the server's own counts, of buckets whose sketches it does not hand out.
+    """:func:`union_of` by the server's own counts, for sketches that cannot be read here.
 
     Args:
+        sources: the keys of each bucket.
         temporary: a key for ids that came back.
 
     Raises:
@@ -149,14 +152,14 @@ def union_by_server(sources: Sequence[BucketKeys], temporary: str) -> Operation[
         terms = from_counts.terms([(keys.hll, keys.moved) for keys in moving])
     except ArgumentValueError as error:
         raise BackendResponseError(str(error)) from error
-    plain.append(temporary)  # whether there is one or not
+    plain.append(temporary)  # whether it exists or not
     counted = unwrap((yield [*(("PFCOUNT", *plain, *sorted(keys)) for keys in terms), ("DEL", temporary)]))
     counts = [number(count, "the union") for count in counted[:-1]]
     return Estimate(*from_counts.union(list(zip(terms.values(), counts, strict=True))))
 
 
 def registers_of(reply: Any) -> Registers | None:
-    """What a GET of a sketch returned; None if it cannot be read here.
+    """The registers in the reply to a GET; None if they cannot be read here.
 
     Raises:
         BackendDataError: it is corrupt.

@@ -1,4 +1,4 @@
-"""From events to what is sent of them."""
+"""Tracking: from events to the commands that record them."""
 
 from .events import Event, Imported, Tracking
 

@@ -1,4 +1,4 @@
-"""Batches of events as they come: rows from an iterable, or parts of three columns."""
+"""Batches of incoming events: rows from an iterable, or slices of three columns."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ __all__ = ["EVENTS_PER_BATCH", "Batch", "Columns", "Part", "Rows", "batches"]
 EVENTS_PER_BATCH = 65_536
 
 _MOST_PER_STEP = 4096
-_EVENTS_PER_PART = 8192  # with what they refer to, these stay in the processor's second cache
+_EVENTS_PER_PART = 8192  # so many, with the objects they refer to, fit in the processor's second-level cache
 
 Part = tuple[Any, Any, Any]
-"""Ids, buckets and dates: sequences or arrays; of columns, a bucket or date may be one for all."""
+"""Ids, buckets and dates: sequences or arrays. In columns, one bucket or date may stand for all events."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Events one by one.
+    """Events as rows.
 
     Attributes:
-        events: (id, bucket, moment) each, unless they are bad.
-        error: what the iterable raised after them, if anything.
+        events: tuples (id, bucket, date), unless they are bad.
+        error: what the iterable raised after these events, if anything.
     """
 
     events: list[Any]
@@ -44,10 +44,10 @@ class Rows:
         return iter(self.events)
 
     def parts(self) -> Iterator[Part]:
-        """The same as columns.
+        """The events as columns.
 
-        zip(*events) takes five times as long: as many iterators set off the garbage collector. What
-        else can be taken apart, such as "xyz", has no plain dates.
+        zip(*events) would take five times as long, because so many iterators set off the garbage collector.
+        Other things that can be unpacked into three, such as "xyz", fail later for their dates.
 
         Raises:
             TypeError, ValueError, LookupError: not every event has three parts.
@@ -56,18 +56,18 @@ class Rows:
             part = self.events[start : start + _EVENTS_PER_PART]
             yield [id for id, _, _ in part], [event[1] for event in part], [event[2] for event in part]
 
-    def ids(self, places: Sequence[int]) -> list[Any]:
+    def ids(self, indexes: Sequence[int]) -> list[Any]:
         """The ids of some events."""
-        return [self.events[place][0] for place in places]
+        return [self.events[index][0] for index in indexes]
 
-    def moments(self, places: Sequence[int]) -> list[Any]:
+    def dates(self, indexes: Sequence[int]) -> list[Any]:
         """The dates of some events."""
-        return [self.events[place][2] for place in places]
+        return [self.events[index][2] for index in indexes]
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Events as columns; see :data:`Part`."""
+    """Events as three columns; see :data:`Part`."""
 
     columns: Part
     error: None = None
@@ -79,30 +79,31 @@ class Columns:
         return zip(*(_listed(column, len(self)) for column in self.columns), strict=True)
 
     def parts(self) -> Iterator[Part]:
-        """The columns, whole."""
+        """All three columns in one part."""
         yield self.columns
 
-    def ids(self, places: Sequence[int]) -> list[Any]:
+    def ids(self, indexes: Sequence[int]) -> list[Any]:
         """The ids of some events."""
-        chosen: list[Any] = self.columns[0][places].tolist()
+        chosen: list[Any] = self.columns[0][indexes].tolist()
         return chosen
 
-    def moments(self, places: Sequence[int]) -> list[Any]:
+    def dates(self, indexes: Sequence[int]) -> list[Any]:
         """The dates of some events."""
         dates = self.columns[2]
         if isinstance(dates, date):
-            return [dates] * len(places)
-        return [dates[place] for place in places]
+            return [dates] * len(indexes)
+        return [dates[index] for index in indexes]
 
 
 Batch = Rows | Columns
 
 
 def batches(events: Any, due: Callable[[], bool] = lambda: False) -> Iterator[Batch]:
-    """The batches of an iterable of events, or of a tuple of three columns.
+    """Divide events, given as an iterable or as a tuple of three columns, into batches.
 
     Args:
-        due: whether events have waited long enough; a batch of a slow iterable ends early then.
+        events: the iterable or the columns.
+        due: whether events have waited long enough; if so, a batch of a slow iterable ends early.
 
     Raises:
         ArgumentTypeError, ArgumentValueError: columns of different lengths, or no columns.
@@ -118,7 +119,7 @@ def _row_batches(events: Iterator[Any], due: Callable[[], bool]) -> Iterator[Row
         rows: list[Any] = []
         error, more, step = None, True, 1
         while more and len(rows) < EVENTS_PER_BATCH and not (rows and due()):
-            # Of a slow iterable, a step takes about as long as all before it: none is late by more than that.
+            # Each step takes about as long as all steps before it, so a slow iterable is never late by more.
             wanted = len(rows) + step
             try:
                 rows.extend(islice(events, step))
@@ -133,14 +134,14 @@ def _row_batches(events: Iterator[Any], due: Callable[[], bool]) -> Iterator[Row
 
 def _column_batches(ids: NDArray[Any], buckets: Any, dates: Any) -> Iterator[Columns]:
     check_batch(ids, "events: ids")
-    of_buckets, of_dates = _cut(buckets, "buckets", len(ids)), _cut(dates, "dates", len(ids))
+    buckets_of, dates_of = _slicer(buckets, "buckets", len(ids)), _slicer(dates, "dates", len(ids))
     for start in range(0, len(ids), EVENTS_PER_BATCH):
         part = slice(start, start + EVENTS_PER_BATCH)
-        yield Columns((ids[part], of_buckets(part), of_dates(part)))
+        yield Columns((ids[part], buckets_of(part), dates_of(part)))
 
 
-def _cut(values: Any, name: str, count: int) -> Callable[[slice], Any]:
-    """How to take a part of a column."""
+def _slicer(values: Any, name: str, count: int) -> Callable[[slice], Any]:
+    """A function that takes a slice of a column, or of one value that stands for all."""
     if isinstance(values, np.datetime64):
         values = values.astype("datetime64[us]").item()
     if values is None or isinstance(values, (str, date)):
@@ -151,15 +152,15 @@ def _cut(values: Any, name: str, count: int) -> Callable[[slice], Any]:
         raise ArgumentTypeError(f"events: {name} must be an array, a list or one value, got {values!r:.60}")
     if len(values) != count:
         raise ArgumentValueError(f"events: {count} ids but {len(values)} {name}")
-    whole: Callable[[slice], Any] = values.__getitem__
-    return whole
+    take: Callable[[slice], Any] = values.__getitem__
+    return take
 
 
 def _listed(column: Any, count: int) -> list[Any]:
     if column is None or isinstance(column, (str, date)):
         return [column] * count
     if isinstance(column, np.ndarray):
-        # Of what is finer than microseconds tolist() would make numbers.
+        # What is finer than microseconds, tolist() would turn into plain numbers.
         fine = column.dtype.kind == "M" and np.datetime_data(column.dtype)[0] in ("ns", "ps", "fs", "as")
         listed: list[Any] = (column.astype("datetime64[us]") if fine else column).tolist()
         return listed

@@ -33,10 +33,12 @@ class Event(NamedTuple):
     """One event, checked and encoded.
 
     Attributes:
-        id, bucket: who is active; None = nobody.
-        old_id, old_bucket: who leaves; None = nobody.
-        moment: of the event, naive in the calendar's zone; None = now.
-        stamp: microseconds since 1970, if the moment was given to the second; else the event is one of now.
+        id: who is active; None = nobody.
+        bucket: where.
+        old_id: who leaves; None = nobody.
+        old_bucket: the bucket it leaves.
+        moment: the time of the event, naive in the calendar's zone; None = now.
+        stamp: microseconds since 1970, if the event's time was given to the second; None = it happens now.
     """
 
     id: bytes | None
@@ -49,12 +51,12 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import did.
+    """The result of an import.
 
     Attributes:
-        events: events read and sent.
-        late: how often an event was refused by a period that was collapsed and whose sketches are
-            gone; an event counts once for each such period.
+        events: the number of events read and sent.
+        late: how many were refused because their period was collapsed and its sketches are gone; an event
+            counts once for each such period.
     """
 
     events: int
@@ -62,12 +64,12 @@ class Imported:
 
 
 class _Running(NamedTuple):
-    """The periods that run surely from `since` until `until`; none ends before `lasts`."""
+    """Periods that certainly run from `since` until `until`, and none of which ends before `ends_after`."""
 
     names: tuple[str, ...]
     since: float
     until: float
-    lasts: float
+    ends_after: float
 
 
 class Tracking:
@@ -78,16 +80,16 @@ class Tracking:
         self._running: dict[tuple[str, ...], _Running] = {}
 
     def periods(self, kinds: tuple[str, ...], moment: datetime | None, now: float) -> tuple[str, ...]:
-        """Names of the periods of an event."""
+        """The names of the periods of an event."""
         if moment is None:
             return self._running_at(kinds, now).names
         return tuple(self._context.calendar.containing(kind, moment).name for kind in kinds)
 
     def track(self, data: DataSet, kinds: tuple[str, ...], event: Event, now: float) -> Operation[None]:
-        """One event, in one round trip; every add comes before any removal."""
+        """Track one event, in one round trip; ids are added before any is removed."""
         running = self._running_at(kinds, now)
         names = running.names if event.moment is None else self.periods(kinds, event.moment, now)
-        runs = now < running.lasts and names == running.names
+        runs = now < running.ends_after and names == running.names
         stamp = data.clock.now() if event.stamp is None else min(event.stamp, data.clock.now())
         bucket_keys, limit = self._context.keys.bucket, self._context.moved_limit
         commands: list[Command] = []
@@ -95,7 +97,7 @@ class Tracking:
         if event.id is not None:
             for name in names:
                 keys, target = bucket_keys(name, event.bucket), (name, event.bucket)
-                # Only an event of now is surely newer than what the side table has.
+                # Only an event that happens now is certainly newer than what the side table has.
                 if runs and event.stamp is None:
                     commands += _add(keys, event.id, stamp)
                     targets += (target, target)
@@ -110,7 +112,7 @@ class Tracking:
         sent, upkeep = data.clock.ticks(), data.upkeep(names, runs=runs)
         replies = yield [*commands, *upkeep] if upkeep else commands
         if upkeep:
-            data.kept_up(names, sent, upkeep, replies[len(targets) :])
+            data.note_upkeep(names, sent, upkeep, replies[len(targets) :])
         late = _late(data, targets, replies)
         if late:
             raise LateEventError(list(dict.fromkeys(period for period, _ in late)))
@@ -123,10 +125,14 @@ class Tracking:
         event: Event,
         now: float,
     ) -> Operation[None]:
-        """Many ids of one bucket and moment; all are checked before the first is sent.
+        """Track many ids of one bucket and time; all are checked before the first is sent.
 
         Args:
-            event: the bucket and the moment.
+            data: the data set.
+            kinds: the kinds of period to count in.
+            ids: the ids, as callers give them.
+            event: the bucket and the time.
+            now: seconds since the epoch.
         """
         batch: Any = check_batch(ids, "ids")
         if not isinstance(batch, (list, tuple, np.ndarray)):
@@ -166,12 +172,12 @@ class Tracking:
         progress: Callable[[int], object] | None,
         clock: Callable[[], float],
     ) -> Operation[Imported]:
-        """Events of any bucket and moment, united in sketches before they are sent.
+        """Import events of any bucket and time, united in sketches before they are sent.
 
-        A bad event ends the import with an error that names its place, as does an error of the
-        iterable's own; the events before it are sent. A bad first event is told before the server is asked.
+        A bad event ends the import with an error that names its position, and so does an exception of the
+        iterable; the events before it are sent. If the first event is bad, the server is not even asked.
         """
-        # What may be a stream shows at once that it works; what is all there is not cut up.
+        # The first events of a stream are pushed at once, to show that it works; a sequence can wait.
         pushed = clock() if isinstance(events, Sized) else -inf
 
         def due() -> bool:
@@ -188,7 +194,7 @@ class Tracking:
             nonlocal pushed
             late = 0
             for batch in chain([] if first is None else [first], all_batches):
-                if len(batch) and not importing.asked:
+                if len(batch) and not importing.knows_server:
                     importing.takes_sketches((yield from data.takes_sketches()))
                 bad = yield from importing.add(batch)
                 if bad is not None or gathered.full or due():
@@ -206,7 +212,7 @@ class Tracking:
         return operation()
 
     def running(self, now: float) -> set[str]:
-        """Names of all periods that run and last a while."""
+        """The names of all running periods that do not end soon."""
         calendar = self._context.calendar
         running = (calendar.running(kind, now) for kind in PERIODS)
         return {found.period.name for found in running if now < found.ends - MARGIN_S}
@@ -216,16 +222,16 @@ class Tracking:
         if running is None or not running.since <= now < running.until:
             found = [self._context.calendar.running(kind, now) for kind in kinds]
             running = self._running[kinds] = _Running(
-                tuple(of.period.name for of in found),
+                tuple(each.period.name for each in found),
                 now,
-                min((of.sure_until for of in found), default=inf),
-                min((of.ends for of in found), default=inf) - MARGIN_S,
+                min((each.sure_until for each in found), default=inf),
+                min((each.ends for each in found), default=inf) - MARGIN_S,
             )
         return running
 
 
 def _add(keys: BucketKeys, id: bytes, stamp: int) -> tuple[Command, Command]:
-    """An activity of now: idempotent, and the second does nothing unless the id ever left."""
+    """Commands for an id that is active now: idempotent; the second does nothing unless the id ever left."""
     return ("PFADD", keys.hll, id), ("ZADD", keys.moves, "XX", "GT", stamp, id)
 
 
@@ -240,11 +246,11 @@ def _late(data: DataSet, targets: Sequence[PeriodBucket], replies: Sequence[Repl
         if isinstance(reply, int):
             continue
         try:
-            state, rest = answer(reply)
+            state, values = answer(reply)
         except BackendError as error:
             raise named(error, target) from error
         if state == b"LATE":
             late.append(target)
         else:
-            data.clock.observe(TableState.read(rest[-3:]).newest)
+            data.clock.observe(TableState.read(values[-3:]).newest)
     return late

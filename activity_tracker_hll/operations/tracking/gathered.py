@@ -19,8 +19,8 @@ from .unite import Load, unite
 __all__ = ["FEW", "Gathered"]
 
 FEW = 128
-"""Fewer events of one bucket and period than this are kept as ids: the server adds these in the time it takes
-to read a small sketch, unite it here and write it back."""
+"""Fewer events of one bucket and period than this are kept as ids: adding them takes the server no longer
+than a small sketch would, which has to be read, united here and written back."""
 
 _MOST_SKETCHES = 2048  # of 16 KiB
 _MOST_EVENTS = 1 << 20  # of 8 bytes, kept to find returning ids; beyond that a push costs next to nothing
@@ -28,7 +28,7 @@ _MOST_EVENTS = 1 << 20  # of 8 bytes, kept to find returning ids; beyond that a 
 
 @dataclass(slots=True)
 class _Bucket:
-    """What waits for one bucket and period."""
+    """What is gathered for one bucket and period."""
 
     registers: Registers | None = None
     seen: list[Seen] = field(default_factory=list)
@@ -40,11 +40,14 @@ class _Bucket:
 
 
 class Gathered:
-    """What is not sent yet.
+    """Events of one call that are not sent yet.
 
     Args:
-        open_periods: marks periods.
-        running: names of those that are not over.
+        open_periods: marks periods as holding uncounted data.
+        running: returns the names of periods that are not over.
+
+    Attributes:
+        events: how many, each counted once for each of its periods.
     """
 
     def __init__(
@@ -55,70 +58,70 @@ class Gathered:
         self._running = running
         self._buckets: dict[PeriodBucket, _Bucket] = {}
         self._tables: dict[PeriodBucket, SideTable] = {}
-        self._moving: set[PeriodBucket] = set()
+        self._with_moves: set[PeriodBucket] = set()
         self.events = 0
 
     @property
     def full(self) -> bool:
-        """Whether more would take too much memory."""
+        """Whether it is time to push: more events would take too much memory."""
         return self.events >= _MOST_EVENTS or len(self._buckets) >= _MOST_SKETCHES
 
     def add_ids(self, target: PeriodBucket, ids: Iterable[tuple[bytes, int]]) -> None:
         """Keep encoded ids with their stamps."""
-        kept = self._buckets.setdefault(target, _Bucket()).ids
-        before = len(kept)
-        kept += ids
-        self.events += len(kept) - before
+        gathered = self._buckets.setdefault(target, _Bucket()).ids
+        before = len(gathered)
+        gathered += ids
+        self.events += len(gathered) - before
 
     def add_hashes(self, target: PeriodBucket, hashes: Hashes, since: int | Stamps) -> None:
-        """Fold hashes, which must not change any more.
+        """Fold hashes into registers; the array is kept, and must not change afterwards.
 
         Args:
             since: stamps, one for all or one for each.
         """
-        waiting = self._buckets.setdefault(target, _Bucket())
-        if waiting.registers is None:
-            waiting.registers = empty()
-        fold(waiting.registers, hashes)
-        waiting.seen.append(Seen(hashes, since))
+        gathered = self._buckets.setdefault(target, _Bucket())
+        if gathered.registers is None:
+            gathered.registers = empty()
+        fold(gathered.registers, hashes)
+        gathered.seen.append(Seen(hashes, since))
         self.events += len(hashes)
 
     def has_sketch(self, target: PeriodBucket) -> bool:
-        """Whether there is a sketch that more can be folded into."""
+        """Whether a sketch is sent anyway, so that more hashes cost the server nothing."""
         return target in self._buckets and self._buckets[target].registers is not None
 
     def has_table(self, target: PeriodBucket) -> bool:
-        """Whether the last push heard of ids that moved out of the bucket."""
-        return target in self._moving
+        """Whether a push found that ids have moved out of the bucket."""
+        return target in self._with_moves
 
     def push(self) -> Operation[dict[str, int]]:
         """Send everything; returns how many events each late period refused.
 
         Raises:
-            BackendError: the first one; what else could be sent was.
+            BackendError: the first error; what else could be sent was sent.
         """
         buckets, self._buckets, self.events = self._buckets, {}, 0
         loads = {
             target: Load(
-                waiting.registers,
-                waiting.ids,
-                waiting.seen,
+                gathered.registers,
+                gathered.ids,
+                gathered.seen,
                 table=self._tables.setdefault(target, SideTable()),
             )
-            for target, waiting in buckets.items()
+            for target, gathered in buckets.items()
         }
         sent = yield from unite(self._context, loads, self._open_periods, self._running())
         late: dict[str, int] = {}
         errors: list[BackendError] = []
         for target, outcome in sent.outcomes.items():
             if outcome.table.members:
-                self._moving.add(target)
+                self._with_moves.add(target)
             if outcome.error is not None:
                 errors.append(outcome.error)
             elif outcome.late:
                 late[target[0]] = late.get(target[0], 0) + buckets[target].events
-        if sent.unmarked is not None:
-            errors.append(sent.unmarked)
+        if sent.mark_error is not None:
+            errors.append(sent.mark_error)
         if errors:
             raise errors[0]
         return late

@@ -1,8 +1,8 @@
-"""Importing: from events of any bucket and moment, in any order, to sketches of each place.
+"""Importing: from events of any bucket and time, in any order, to a sketch for each bucket and period.
 
-A batch of events is taken as columns: hashes of its ids, small numbers for buckets and periods, and a
-sort by these. A batch that is not plain (a bad event, moments of an unusual type) goes event by event,
-which is slower, finds what is wrong, and says where.
+A batch of events is processed as columns: ids are hashed, buckets and periods factorized, and the hashes
+sorted by these. A batch that is not plain (a bad event, dates of an unusual type) is processed event by
+event, which is slower, but finds out what is wrong, and where.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ...hll.registers import Hashes
 from ...keys import check_bucket
 from ..base import Context, Operation, PeriodBucket
 from .batches import Batch
-from .factorize import BucketCodes, Cells, Codes
+from .factorize import BucketFactorizer, Indexes, PeriodFactorizer
 from .gathered import FEW, Gathered
 from .side_table import Stamps
 from .stamps import ServerClock
@@ -27,16 +27,16 @@ from .stamps import ServerClock
 __all__ = ["Importing"]
 
 _ANY_TIME = 0
-"""The stamp of events whose moments do not matter, as nobody moved out of their bucket: older than any."""
+"""Older than any stamp: for events whose time does not matter, because nobody moved out of their bucket."""
 
 
 class Importing:
-    """Puts the events of one import into what is gathered.
+    """Gathers the events of one import.
 
     Args:
-        kinds: kinds of period to count in.
-        gathered: where to.
-        clock: tells stamps of events that have none of their own.
+        kinds: the kinds of period to count in.
+        gathered: where the events go.
+        clock: gives a stamp to events without a time of their own.
     """
 
     def __init__(
@@ -47,18 +47,18 @@ class Importing:
         self._gathered = gathered
         self._clock = clock
         self._sketches = False
-        self._buckets = BucketCodes(self._trackable)
-        self._cells = Cells(context, kinds)
-        self._looked_at: dict[PeriodBucket, bool] = {}
-        self.asked = False
+        self._buckets = BucketFactorizer(self._trackable)
+        self._periods = PeriodFactorizer(context, kinds)
+        self._have_moves: dict[PeriodBucket, bool] = {}
+        self.knows_server = False
         self.done = 0
 
     def takes_sketches(self, sketches: bool) -> None:
-        """Whether the server takes sketches; if not, all events are kept as ids."""
-        self.asked, self._sketches = True, sketches
+        """Note whether the server takes sketches; if it does not, all events are kept as ids."""
+        self.knows_server, self._sketches = True, sketches
 
     def check(self, batch: Batch) -> None:
-        """Look at the first event.
+        """Check the first event.
 
         Raises:
             ActivityTrackerError: it is bad.
@@ -68,75 +68,76 @@ class Importing:
             return
 
     def add(self, batch: Batch) -> Operation[Exception | None]:
-        """Take in the events of a batch; returns what was wrong with the first bad one, if one is."""
-        coded = self._coded(batch) if self._sketches and len(batch) >= FEW else None
-        if coded is None:
+        """Gather the events of a batch, up to the first bad one; returns what is wrong with that, if any."""
+        factorized = self._factorized(batch) if self._sketches and len(batch) >= FEW else None
+        if factorized is None:
             return self._add_one_by_one(batch) or batch.error
-        yield from self._add_groups(batch, *coded)
+        yield from self._add_groups(batch, *factorized)
         self.done += len(batch)
         return batch.error
 
-    def _coded(self, batch: Batch) -> tuple[Hashes, Codes] | None:
-        """A hash for each id, a number for each one's bucket and periods; None if events are not plain."""
-        hashes, buckets, cells = [], [], []
+    def _factorized(self, batch: Batch) -> tuple[Hashes, Indexes] | None:
+        """The hash of each id, the index of its bucket and periods; None if an event is not plain."""
+        hashes, buckets, periods = [], [], []
         try:
-            for ids, of_buckets, dates in batch.parts():
+            for ids, bucket_column, dates in batch.parts():
                 hashes.append(bulk.all_hashes(self._context.ids, ids))
-                buckets.append(np.broadcast_to(self._buckets.of(of_buckets), len(ids)))
-                numbers = self._cells.of(dates)
-                if numbers is None:
+                buckets.append(np.broadcast_to(self._buckets.factorize(bucket_column), len(ids)))
+                period_indexes = self._periods.factorize(dates)
+                if period_indexes is None:
                     return None
-                cells.append(np.broadcast_to(numbers, len(ids)))
+                periods.append(np.broadcast_to(period_indexes, len(ids)))
         except (ActivityTrackerError, TypeError, ValueError, LookupError, OverflowError):
             return None
-        return np.concatenate(hashes), np.concatenate(buckets) * len(self._cells.names) + np.concatenate(
-            cells
+        return np.concatenate(hashes), np.concatenate(buckets) * len(self._periods.names) + np.concatenate(
+            periods
         )
 
-    def _add_groups(self, batch: Batch, hashes: Hashes, codes: Codes) -> Operation[None]:
-        width = len(self._cells.names)
-        most = len(self._buckets.names) * width
-        # A sort of 16-bit numbers is a radix sort.
-        order = np.argsort(codes.astype(np.uint16 if most <= 1 << 16 else np.int64), kind="stable")
+    def _add_groups(self, batch: Batch, hashes: Hashes, indexes: Indexes) -> Operation[None]:
+        combinations = len(self._periods.names)
+        index_count = len(self._buckets.names) * combinations
+        # numpy sorts 16-bit numbers by radix.
+        order = np.argsort(indexes.astype(np.uint16 if index_count <= 1 << 16 else np.int64), kind="stable")
         hashes = hashes[order]
-        present, counts = _counted(codes, most)
+        present, counts = _distinct(indexes, index_count)
         groups = [
-            (self._buckets.names[code // width], self._cells.names[code % width]) for code in present.tolist()
+            (self._buckets.names[index // combinations], self._periods.names[index % combinations])
+            for index in present.tolist()
         ]
-        yield from self._look_at([(name, bucket) for bucket, names in groups for name in names])
+        yield from self._find_moves([(name, bucket) for bucket, names in groups for name in names])
         end = 0
         for (bucket, names), count in zip(groups, counts.tolist(), strict=True):
             start, end = end, end + count
             self._add_group(batch, [(name, bucket) for name in names], hashes[start:end], order[start:end])
 
-    def _look_at(self, targets: Sequence[PeriodBucket]) -> Operation[None]:
-        """Ask, once for each, whether ids were moved out of them: only there the moments of events matter."""
-        new = [target for target in dict.fromkeys(targets) if target not in self._looked_at]
+    def _find_moves(self, targets: Sequence[PeriodBucket]) -> Operation[None]:
+        """Ask, once for each, whether ids were moved out of it: only then the time of an event matters."""
+        new = [target for target in dict.fromkeys(targets) if target not in self._have_moves]
         if new:
             replies = yield [("EXISTS", self._context.keys.bucket(*target).moves) for target in new]
             for target, reply in zip(new, replies, strict=True):
-                self._looked_at[target] = isinstance(reply, BackendError) or bool(reply)
+                self._have_moves[target] = isinstance(reply, BackendError) or bool(reply)
 
     def _add_group(
-        self, batch: Batch, targets: Sequence[PeriodBucket], hashes: Hashes, places: Codes
+        self, batch: Batch, targets: Sequence[PeriodBucket], hashes: Hashes, positions: Indexes
     ) -> None:
-        """Events of one bucket and one period of each kind."""
+        """Gather events of one bucket and one period of each kind."""
         stamps: list[int] = []
         encoded: list[bytes] = []
         for target in targets:
             as_hashes = len(hashes) >= FEW or self._gathered.has_sketch(target)
-            moves = self._looked_at[target] or self._gathered.has_table(target)
+            moves = self._have_moves[target] or self._gathered.has_table(target)
             if not stamps and (moves or not as_hashes):
-                stamps = [self._stamp(moment) for moment in batch.moments(places.tolist())]
+                stamps = [self._stamp(moment) for moment in batch.dates(positions.tolist())]
             if as_hashes:
                 since: int | Stamps = np.array(stamps, np.int64) if moves else _ANY_TIME
                 self._gathered.add_hashes(target, hashes, since)
             else:
-                encoded = encoded or self._context.ids.many(batch.ids(places.tolist()))
+                encoded = encoded or self._context.ids.many(batch.ids(positions.tolist()))
                 self._gathered.add_ids(target, zip(encoded, stamps, strict=True))
 
     def _stamp(self, moment: Any) -> int:
-        """A moment to the second is when it happened; a day says nothing of when: now."""
+        """The stamp of an event: its time, if it has one; for a mere day, the present time."""
         now = self._clock.now()
         if isinstance(moment, np.datetime64):
             unit = np.datetime_data(moment.dtype)[0]
@@ -152,7 +153,7 @@ class Importing:
             except ActivityTrackerError as error:
                 return error
             stamp = self._stamp(event[2])
-            for name in self._cells.periods(moment):
+            for name in self._periods.periods(moment):
                 self._gathered.add_ids((name, bucket), [(id, stamp)])
             self.done += 1
         return None
@@ -172,10 +173,10 @@ class Importing:
         return self._context.trackable(check_bucket(bucket, argument))
 
 
-def _counted(codes: Codes, most: int) -> tuple[Codes, Codes]:
-    """The different codes, sorted, and how often each occurs."""
-    if most > 1 << 20:  # too many combinations for a table of them
-        return np.unique(codes, return_counts=True)
-    counts = np.bincount(codes, minlength=most)
+def _distinct(indexes: Indexes, index_count: int) -> tuple[Indexes, Indexes]:
+    """The distinct indexes, sorted, and how often each occurs."""
+    if index_count > 1 << 20:  # too many combinations for a table of them
+        return np.unique(indexes, return_counts=True)
+    counts = np.bincount(indexes, minlength=index_count)
     present = np.flatnonzero(counts)
     return present, counts[present]

@@ -1,7 +1,7 @@
 """Marking the periods that hold uncounted data, so that a collapse finds them however old they are.
 
-A mark is set again from time to time, as a server may have lost it. It follows what it marks: a collapse
-takes a mark away and then looks for data once more.
+Marks are renewed from time to time, as a server may have lost them. A mark is written after the data it is
+about: a collapse removes the mark first and then checks for data once more.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MOST_REMEMBERED = 1000
 
 
 class OpenPeriods:
-    """Which periods of one data set this process has marked.
+    """The periods of one data set that this process has marked.
 
     Args:
         ticks: microseconds of a clock that is never set.
@@ -30,22 +30,23 @@ class OpenPeriods:
         self._marked: dict[str, int] = {}
 
     def mark(self, names: Iterable[str], running: Iterable[str] = ()) -> list[Command]:
-        """The commands that mark periods, as far as that is needed.
+        """The commands that mark periods, where that is necessary.
 
         Args:
-            running: periods that are not over; all others are marked with each write.
+            names: the names of the periods written to.
+            running: the names of periods that are not over; all others are marked with each write.
         """
         last, running = self._ticks() - _EVERY_US, set(running)
         due = [name for name in names if name not in running or self._marked.get(name, last) <= last]
         return [("SADD", self.key, *due)] if due else []
 
     def are_marked(self, commands: Iterable[Command]) -> None:
-        """The server has done what :meth:`mark` returned."""
+        """Note that the server has executed what :meth:`mark` returned."""
         if len(self._marked) > _MOST_REMEMBERED:
             self._marked.clear()
         for _, _, *names in commands:
             self._marked.update(dict.fromkeys(map(str, names), self._ticks()))
 
     def forget(self) -> None:
-        """The server may have lost the marks."""
+        """Mark everything anew: the server may have lost the marks."""
         self._marked.clear()

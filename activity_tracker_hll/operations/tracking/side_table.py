@@ -1,4 +1,4 @@
-"""Reading side tables: who moved out of a bucket, and who came back.
+"""Reading side tables: which ids moved out of a bucket, and which came back.
 
 A side table is a last-writer-wins set. Member = an id, score = the stamp of its newest event in the bucket:
 positive, it was active; negative, it left. Merging a stamp keeps the newest by absolute value, active wins a
@@ -29,7 +29,7 @@ __all__ = ["ACTIVE", "LEFT", "NEVER", "Range", "Seen", "SideTable", "Stamps", "l
 
 _PAGE = 2000
 _LATE_US = 10_000_000
-"""What is merged is seldom older than this beside the newest."""
+"""Stamps are seldom merged when they are older than the newest one by more than this."""
 _RANGES_PER_BATCH = 64
 
 Stamps = NDArray[np.int64]
@@ -44,10 +44,10 @@ class Range(NamedTuple):
 
 
 LEFT = ("-inf", "(0")
-"""Scores of ids that left last."""
+"""Scores of ids whose newest event is that they left."""
 
 ACTIVE = ("(0", "+inf")
-"""Scores of ids that left once, and are back."""
+"""Scores of ids that left once and are back."""
 
 
 def read_members(
@@ -94,7 +94,7 @@ def _pairs(reply: Any) -> tuple[list[bytes], list[int]]:
 
 
 class Seen(NamedTuple):
-    """Ids that were active, none of them before `since`.
+    """Activity of ids, as hashes; none of it was before `since`.
 
     Attributes:
         hashes: shape (n,).
@@ -126,15 +126,15 @@ def last_seen(hashes: Hashes, seen: Sequence[Seen]) -> Stamps:
 
 
 class SideTable:
-    """Who is out of a bucket, as far as it was read: for a process that knows hashes, but not ids.
+    """The ids that have left a bucket, as far as they were read, for a process that knows hashes but not ids.
 
-    Somebody of whom it does not know that he came back does no harm: that he is active is said once more.
+    That an id has come back may go unnoticed. It does no harm: that it is active is sent once more.
     """
 
     def __init__(self) -> None:
         self._state = EMPTY_TABLE
-        self._hashes = np.empty(0, np.uint64)  # sorted
-        self._left = np.empty(0, np.int64)  # when, of each
+        self._hashes = np.empty(0, np.uint64)  # of those that have left, sorted
+        self._left = np.empty(0, np.int64)  # when each of them left, in stamps
 
     def forget(self) -> None:
         """Read everything again the next time."""
@@ -145,7 +145,7 @@ class SideTable:
 
         Args:
             key: of the table.
-            state: as a push has just answered.
+            state: as a reply has just given it.
 
         Raises:
             BackendError: it cannot be read.
@@ -154,11 +154,11 @@ class SideTable:
             self.forget()  # the table was lost, or this is another server
         since = self._state.newest - _LATE_US
         if state != self._state and state.left:
-            if since > 0:  # both ends: who left, and who came back
+            if since > 0:  # both ends: ids that left, and ids that came back
                 yield from self._read(Range(key, f"({since}", "+inf"))
                 yield from self._read(Range(key, "-inf", f"-{since}"))
                 [left] = unwrap((yield [("ZCOUNT", key, *LEFT)]))
-            if since <= 0 or left != len(self._hashes):  # some got there by events older than that
+            if since <= 0 or left != len(self._hashes):  # some were merged with older stamps
                 self._hashes, self._left = self._hashes[:0], self._left[:0]
                 yield from self._read(Range(key, *LEFT))
         self._state = state
@@ -172,19 +172,19 @@ class SideTable:
 
         yield from read_members([wanted], take)
         together, when = np.concatenate(hashes), np.concatenate(left)
-        # Of each id the newest event; who is active by that is not out.
+        # The newest event of each id; those that are active by it have not left.
         order = np.lexsort((when, -np.abs(when), together))
         known, first = np.unique(together[order], return_index=True)
         when = when[order][first]
         self._hashes, self._left = known[when > 0], when[when > 0]
 
     def returned(self, seen: Sequence[Seen]) -> tuple[Hashes, Stamps, Stamps]:
-        """Who is out and was seen since: hashes, when they left, and since when they are back."""
+        """Ids that have left and were active since: hashes, when they left, and since when they are back."""
         since = last_seen(self._hashes, seen)
         back = since >= self._left
         return self._hashes[back], self._left[back], since[back]
 
-    def are_back(self, hashes: Hashes) -> None:
-        """Forget who has come back."""
+    def remove(self, hashes: Hashes) -> None:
+        """Note that ids have come back."""
         keep = ~np.isin(self._hashes, hashes)
         self._hashes, self._left = self._hashes[keep], self._left[keep]

@@ -1,13 +1,13 @@
-"""The one way by which events that were gathered here get to the server: for track_many, imports and writers.
+"""The one push protocol: how events gathered in this process, by whatever call, reach the server.
 
 What is gathered for a bucket and period is a *load*: registers to unite with the bucket's sketch, ids where
 they are few or where the server takes no sketches, and stamps of ids that moved. It is sent in this order,
 each step for all buckets before the next, so that an id is added where it goes before it leaves where it was:
 
-1. registers and ids are added; a bucket's reply says whether it has a side table;
-2. where it has one, ids that are out of the bucket and were active since are told to be back;
-3. ids that left are told to be out;
-4. periods that are over, or were not marked for a while, are marked as holding uncounted data.
+1. Registers and ids are added; the reply says whether the bucket has a side table.
+2. Where it has one, ids that have left the bucket and were active since are stamped as active.
+3. Ids that left are stamped as having left.
+4. Periods that are over, or were not marked for a while, are marked as holding uncounted data.
 
 Registers and stamps both form a semilattice: a load may be sent again, twice, in part, in any order with
 others.
@@ -38,9 +38,8 @@ IDS_PER_CALL = 500
 
 _CALLS_PER_BATCH = 64
 _ATTEMPTS = 5
-"""One; another where both sketches are sparse; and some as others do the same, or the server lost what it
-had."""
-
+"""One; another where both sketches are sparse; and some more because others do the same, or the server lost
+what it had."""
 
 _Events = Sequence[tuple[bytes, int]]
 """Ids, with stamps."""
@@ -48,23 +47,23 @@ _Events = Sequence[tuple[bytes, int]]
 
 @dataclass(slots=True)
 class Load:
-    """What is to get to one bucket and period.
+    """What is to be sent of one bucket and period.
 
     Attributes:
         registers: to unite with the bucket's sketch; all zero = only look what the server has; None = not
-            even that, as of a server that takes no sketches.
-        ids: that were active, with their stamps.
+            even that, for a server that takes no sketches.
+        ids: ids that were active, with their stamps.
         seen: hashes of ids in the registers, to find those that came back.
         moves: ids that moved, with the stamp of their newest event, negative if they left.
         table: what is known of the bucket's side table.
         expects_sketch: whether the server had a sketch of the bucket.
         expects_moved: whether it had a sketch of moved ids.
         expects_members: how many members the side table had.
-        has_left: whether an id left after all that was seen: this process knows its own order better than
-            stamps tell it.
-        note_returned: called with ids that were found to be back, and their stamps, before they are told.
-        all_registers: what the server had, in case it has not any more.
-        all_moves: as `moves`, what it was told before included, in case it lost that.
+        has_left: whether an id left after all activity in `seen`: this process knows the order of its own
+            events better than stamps tell it.
+        note_returned: called with ids that were found to be back, and their stamps, before these are sent.
+        all_registers: what the server had, in case it has lost it.
+        all_moves: like `moves`, with everything that was sent before, in case the server has lost that.
     """
 
     registers: Registers | None = None
@@ -88,20 +87,20 @@ class Outcome:
     Attributes:
         late: the period was collapsed and the bucket's sketch is gone: nothing was written.
         error: what went wrong, naming the bucket.
-        lost: the server had lost the sketch; `all_registers` were sent.
-        doubted: it had lost something; `all_moves` were sent.
-        vanished: it lost something while the load was sent: what was sent before has to be sent again.
-        moved: whether the bucket has a sketch of moved ids.
-        table: state of its side table, as last heard.
-        returned: ids that were found to be back, with their stamps.
+        lost_sketch: the server had lost the sketch; `all_registers` were sent.
+        lost_any: it had lost the sketch or some moves; `all_moves` were sent.
+        lost_meanwhile: it lost something while the load was sent: everything has to be sent again.
         has_sketch: whether the bucket has a sketch.
+        moved: whether it has a sketch of moved ids.
+        table: state of its side table, as of the last reply.
+        returned: ids that were found to be back, with their stamps.
     """
 
     late: bool = False
     error: BackendError | None = None
-    lost: bool = False
-    doubted: bool = False
-    vanished: bool = False
+    lost_sketch: bool = False
+    lost_any: bool = False
+    lost_meanwhile: bool = False
     has_sketch: bool = False
     moved: bool = False
     table: TableState = EMPTY_TABLE
@@ -117,7 +116,7 @@ class Sent(NamedTuple):
     """What became of loads, and the error if their periods could not be marked."""
 
     outcomes: dict[PeriodBucket, Outcome]
-    unmarked: BackendError | None
+    mark_error: BackendError | None
 
 
 def unite(
@@ -138,7 +137,7 @@ def unite(
     yield from sending.find_returned()
     moves = sending.moves()
     yield from sending.move(moves, lambda stamp: stamp > 0)
-    sending.remember_returned()
+    sending.note_back()
     yield from sending.move(moves, lambda stamp: stamp < 0)
     marks = open_periods.mark(dict.fromkeys(period for period, _ in loads), running)
     try:
@@ -158,7 +157,7 @@ class _Sending:
         self.outcomes = {target: Outcome() for target in loads}
 
     def add(self, targets: Sequence[PeriodBucket]) -> Operation[None]:
-        """Registers and ids; of a bucket with neither, only what the server has is looked at."""
+        """Add registers and ids; of a bucket with neither, only look what the server has."""
         sketches: dict[PeriodBucket, tuple[bytes, ...]] = {}
         for target in targets:
             load = self._loads[target]
@@ -182,46 +181,48 @@ class _Sending:
         ]
         for target, reply in zip(sketches, (yield calls) if calls else (), strict=True):
             try:
-                state, rest = answer(reply)
+                state, values = answer(reply)
                 if state == b"SPARSE":
-                    again[target] = self._united(sketches[target][0], rest[0])
+                    again[target] = self._united(sketches[target][0], values[0])
                 elif state == b"LATE":
                     self.outcomes[target].late = True
-                elif self._arrived(target, *rest):
-                    again[target] = (codec.encode(self._everything(target)),)
+                elif self._lacks_sketch(target, *values):
+                    again[target] = (codec.encode(self._all_registers(target)),)
             except BackendError as error:
                 self.outcomes[target].error = named(error, target)
         return again
 
-    def _arrived(self, target: PeriodBucket, existed: int, moved: int, *table: object) -> bool:
-        """Note what the server has; returns whether it needs more."""
+    def _lacks_sketch(self, target: PeriodBucket, existed: int, moved: int, *table: object) -> bool:
+        """Note what the server has; returns whether it has lost registers that can be sent again."""
         outcome, load = self.outcomes[target], self._loads[target]
         outcome.has_sketch = True
         outcome.moved, outcome.table = bool(moved), TableState.read(table)
-        missing = load.expects_sketch and not existed and not outcome.lost
-        outcome.lost |= missing
-        outcome.doubted |= (
+        missing = load.expects_sketch and not existed and not outcome.lost_sketch
+        outcome.lost_sketch |= missing
+        outcome.lost_any |= (
             missing
             or (load.expects_moved and not outcome.moved)
             or outcome.table.members < load.expects_members
         )
         return missing and load.all_registers is not None
 
-    def _everything(self, target: PeriodBucket) -> Registers:
+    def _all_registers(self, target: PeriodBucket) -> Registers:
+        """What the server had and has lost, and what the load adds to it."""
         load = self._loads[target]
         assert load.all_registers is not None  # noqa: S101 (for the type checker)
-        known = load.all_registers()
-        return known if load.registers is None else np.maximum(known, load.registers)
+        lost = load.all_registers()
+        return lost if load.registers is None else np.maximum(lost, load.registers)
 
     @staticmethod
-    def _united(sketch: bytes, held: bytes) -> tuple[bytes, bytes]:
+    def _united(sketch: bytes, stored: bytes) -> tuple[bytes, bytes]:
+        """The union of a sketch with the stored one, and the latter, so that the server can compare."""
         try:
-            return codec.encode(np.maximum(codec.decode(sketch), codec.decode(held))), held
+            return codec.encode(np.maximum(codec.decode(sketch), codec.decode(stored))), stored
         except MalformedSketchError as error:
             raise BackendDataError(f"the sketch is corrupt: {error}") from error
 
     def find_returned(self) -> Operation[None]:
-        """Who is out of a bucket, and was seen since: that is what the side tables are told next."""
+        """Find ids that have left a bucket and were active since."""
         for target, load in self._loads.items():
             outcome = self.outcomes[target]
             if outcome.failed or not load.seen or not outcome.table.left:
@@ -234,70 +235,74 @@ class _Sending:
     def _find(self, target: PeriodBucket) -> Operation[None]:
         load, outcome = self._loads[target], self.outcomes[target]
         key = self._context.keys.bucket(*target).moves
-        told = yield from self._read_returned(key, load, outcome)
-        if not told:
-            # Somebody left once more, by an event older than others that were read: nothing said so.
+        up_to_date = yield from self._read_returned(key, load, outcome)
+        if not up_to_date:
+            # An id left once more, by an event older than others that were read, and so went unnoticed.
             load.table.forget()
             yield from self._read_returned(key, load, outcome)
         load.note_returned(outcome.returned)
 
     @staticmethod
     def _read_returned(key: str, load: Load, outcome: Outcome) -> Operation[bool]:
-        """Read who came back; returns whether everybody is where he was when the table was read."""
+        """Read which ids came back; returns whether all are still where the table was known to have them."""
         yield from load.table.update(key, outcome.table)
         hashes, left, since = load.table.returned(load.seen)
-        stamps = dict(zip(hashes.tolist(), since.tolist(), strict=True))
+        missing = dict(zip(hashes.tolist(), since.tolist(), strict=True))
 
         def take(ids: list[bytes], _scores: object) -> None:
             for id, hash in zip(ids, bulk.hashes_of_bytes(ids).tolist(), strict=True):
-                since = stamps.pop(hash, None)
-                if since is not None and not load.has_left(id):
-                    outcome.returned[id] = since
+                stamp = missing.pop(hash, None)
+                if stamp is not None and not load.has_left(id):
+                    outcome.returned[id] = stamp
 
         scores = [Range(key, f"-{when}", f"-{when}") for when in np.unique(left).tolist()]
         yield from read_members(scores, take)
-        return not stamps
+        return not missing
 
     def moves(self) -> dict[PeriodBucket, _Events]:
-        """Who moved, with stamps: of what the server lost, all that are remembered."""
-        made: dict[PeriodBucket, _Events] = {}
+        """Ids that moved, with stamps; all that are remembered where the server has lost some."""
+        moves: dict[PeriodBucket, _Events] = {}
         for target, load in self._loads.items():
             outcome = self.outcomes[target]
             if not outcome.failed:
-                own = load.all_moves() if outcome.doubted and load.all_moves is not None else load.moves
-                made[target] = [*own.items(), *outcome.returned.items()]
-        return made
+                own = load.all_moves() if outcome.lost_any and load.all_moves is not None else load.moves
+                moves[target] = [*own.items(), *outcome.returned.items()]
+        return moves
 
     def move(self, moves: Mapping[PeriodBucket, _Events], which: Callable[[int], bool]) -> Operation[None]:
-        """Merge the stamps of those ids that are back, or of those that left."""
+        """Merge some of the stamps into the side tables.
+
+        Args:
+            which: tells whether to send a stamp: it is positive for ids that are back, negative if they left.
+        """
         chosen = {
             target: [(id, stamp) for id, stamp in events if which(stamp)] for target, events in moves.items()
         }
         yield from self._write(chosen, moves=True)
 
-    def remember_returned(self) -> None:
-        """Those who are back were told so."""
+    def note_back(self) -> None:
+        """The side tables have the ids that are back, and are known to."""
         for target, outcome in self.outcomes.items():
             if outcome.returned and not outcome.failed:
-                self._loads[target].table.are_back(bulk.hashes_of_bytes(list(outcome.returned)))
+                self._loads[target].table.remove(bulk.hashes_of_bytes(list(outcome.returned)))
 
     def _write(self, events: Mapping[PeriodBucket, _Events], *, moves: bool) -> Operation[None]:
         for batch in batched(self._calls(events, moves=moves), _CALLS_PER_BATCH):
             for (target, _), reply in zip(batch, (yield [call for _, call in batch]), strict=True):
                 outcome = self.outcomes[target]
                 try:
-                    state, rest = answer(reply)
+                    state, values = answer(reply)
                     if state == b"LATE":
                         outcome.late = True
                     else:
-                        _note_write(outcome, *rest)
+                        _note_write(outcome, *values)
                 except BackendError as error:
                     outcome.error = outcome.error or named(error, target)
 
     def _calls(
         self, events: Mapping[PeriodBucket, _Events], *, moves: bool
     ) -> Iterable[tuple[PeriodBucket, Command]]:
-        """Calls for some ids each; none for a bucket that has failed meanwhile."""
+        """One call for some ids each; none for a bucket that has failed meanwhile."""
         for target, stamped in events.items():
             keys = self._context.keys.bucket(*target)
             for part in batched(stamped, IDS_PER_CALL):
@@ -307,7 +312,8 @@ class _Sending:
 
 
 def _note_write(outcome: Outcome, existed: int, moved: int, members: int, *table: object) -> None:
-    outcome.vanished |= (
+    """Note what the server had before a write, and the state of the side table after it."""
+    outcome.lost_meanwhile |= (
         (outcome.has_sketch and not existed)
         or (outcome.moved and not moved)
         or members < outcome.table.members

@@ -26,7 +26,7 @@ from activity_tracker_hll import (
 )
 from activity_tracker_hll.hll.codec import DENSE_BYTES
 from activity_tracker_hll.ids import IdEncoder
-from activity_tracker_hll.operations.tracking.batches import EVENTS_PER_BATCH
+from activity_tracker_hll.operations.tracking import batches
 from activity_tracker_hll.operations.tracking.gathered import FEW
 from activity_tracker_hll.periods import Calendar
 from helpers.errors import raises
@@ -350,9 +350,16 @@ def _readable(server):
     return found
 
 
-FAR = EVENTS_PER_BATCH + 777
+FAR = 4777
 
 
+@pytest.fixture
+def small_batches(monkeypatch):
+    """So that FAR is in another batch than the first; of the real size they take their time."""
+    monkeypatch.setattr(batches, "EVENTS_PER_BATCH", FAR - 777)
+
+
+@pytest.mark.usefixtures("small_batches")
 @pytest.mark.parametrize(
     ("bad", "error", "words"),
     [
@@ -382,6 +389,7 @@ def test_a_bad_event_is_named_and_those_before_it_count(real_server, bad, error,
     assert list(tracked(real_server).values()) == [HyperLogLog(range(3000))]
 
 
+@pytest.mark.usefixtures("small_batches")
 def test_an_error_of_the_iterables_own_ends_the_import_after_the_events_before_it(server):
     def events():
         yield from ((id % 700, "a", TODAY) for id in range(FAR))
@@ -424,6 +432,7 @@ def test_hourly_columns_need_the_hour(server):
         tracker.import_events((np.arange(50), None, np.full(50, TODAY, "datetime64[D]")))
 
 
+@pytest.mark.either_server
 def test_an_import_that_is_killed_and_run_again_gives_the_same_counts(real_server, tmp_path):
     """kill -9 after a few pushes; each time the rest of the work is left undone."""
     script = textwrap.dedent(

@@ -212,8 +212,8 @@ UTC_CALENDAR = Calendar("UTC")
 REFRESH_US = 60 * S
 ROUNDS = 5
 # What happens when in a round. In its events each id belongs to one process, so that events of different
-# processes lie about a second apart; and so do moments in a pause from all that is folded.
-EVENTS_US, PUSHES_US, PAUSE_US, LAST_FOLD_US, ROUND_US = 400 * MS, 650 * MS, 900 * MS, 1400 * MS, 1650 * MS
+# processes lie about a second apart; and so do moments in a pause from all that is drained.
+EVENTS_US, PUSHES_US, PAUSE_US, LAST_DRAIN_US, ROUND_US = 400 * MS, 650 * MS, 900 * MS, 1400 * MS, 1650 * MS
 BEFORE = [NOON_US - 30 * S, NOON_US - 20 * S, NOON_US - 10 * S]
 """Moments that were over when all began."""
 
@@ -283,15 +283,15 @@ class World:
         self.now = when
 
     def play(self) -> None:
-        """One round: events, folds, pushes."""
+        """One round: events, drains, pushes."""
         began, self.round = self.now, self.round + 1
         for id in IDS:
             if self.random.random() < 0.6:
                 self._plan(id)
         for writer in self.writers:
             self.within(0, PUSHES_US, writer.push)
-            self.within(EVENTS_US - 150 * MS, EVENTS_US, writer.fold)
-            self.within(LAST_FOLD_US, ROUND_US, writer.fold)
+            self.within(EVENTS_US - 150 * MS, EVENTS_US, writer.drain)
+            self.within(LAST_DRAIN_US, ROUND_US, writer.drain)
         for command in self.random.sample(self.sent, min(len(self.sent), 3)):
             # Sent long ago and held up on the way, while the client sent it again.
             self.within(0, ROUND_US, partial(self.server.execute, [command]))
@@ -415,35 +415,34 @@ class Writer(Process):
         self._track(**event)
         self._oldest = min(self._oldest, self.world.round)
 
-    def fold(self) -> None:
+    def drain(self) -> None:
         self._interrupted = self.world.random.random() < 0.3
-        self._worker.fold(self._buffer)
+        self._worker.drain(self._buffer)
         self._interrupted = False
 
     def push(self) -> None:
         """Begin to push; one step follows the other."""
-        operation = self._worker._push_one(self._buffer, 0)
-        self._step(self.planner.agreeing(operation, 0, write=True), None)
+        self._step(self._worker.pushing(self._buffer, 0), None)
 
     def _step(self, operation: Any, replies: Any) -> None:
         try:
             batch = operation.send(replies)
         except StopIteration as stop:
             self.world.errors += stop.value
-            self._oldest = self.world.round if self._buffer.numbers().pending else inf
+            self._oldest = self.world.round if self._buffer.counts().pending else inf
         else:
             self.world.within(0, 20 * MS, partial(self._arrive, operation, batch))
 
     def _arrive(self, operation: Any, batch: list[Any]) -> None:
-        # Whoever gets no answer to his first questions begins to fold a second late.
-        may_fail = self._buffer.sketches and self._oldest >= self.world.round
+        # Whoever gets no answer to his first questions begins to drain a second late.
+        may_fail = self._buffer.takes_sketches and self._oldest >= self.world.round
         fails = may_fail and self.world.random.random() < self.world.failures
         done = self.world.random.choice((0, len(batch) // 2, len(batch))) if fails else len(batch)
         replies = self.world.server.execute(batch[:done])
         self.world.sent += [command for command in batch[:done] if command[0] == "EVALSHA"]
         if fails:
             operation.close()
-            self._buffer.doubt()
+            self._buffer.resend()
             self.data.forget()
         else:
             self.world.within(0, 20 * MS, partial(self._step, operation, replies))
@@ -470,7 +469,9 @@ PARTS = 20
 WORLDS = 100_000 // PARTS // len(IDS)
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize(
+    "part", [pytest.param(part, marks=[pytest.mark.extended] * (part > 2)) for part in range(PARTS)]
+)
 def test_100_000_random_histories_end_right(part):
     for seed in range(part * WORLDS, (part + 1) * WORLDS):
         world = World(seed)

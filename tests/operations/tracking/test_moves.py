@@ -404,6 +404,7 @@ def remainder_coverage(server, total, remaining, bases, trials):
     return covered / (bases * trials)
 
 
+@pytest.mark.either_server
 @pytest.mark.parametrize("remaining", [20, 100, 1000])
 def test_intervals_hold_the_little_that_remains(real_server, remaining):
     """Four standard deviations below 94 % for 150 trials; the DESIGN asks for 94-96 %."""
@@ -418,6 +419,7 @@ def test_intervals_after_moves_cover_as_they_say(real_server, remaining):
     assert 0.93 < coverage <= 1
 
 
+@pytest.mark.either_server
 def test_a_million_moves_into_a_bounded_table(real_server):
     tracker = real_server.tracker()
     ids = range(1_100_000)

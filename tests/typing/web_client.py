@@ -1,4 +1,4 @@
-"""The adapters from a user's side, for the type checker; nothing here is run."""
+"""The adapters from a user's side: for type checkers, nothing here is run."""
 
 from collections.abc import MutableMapping
 from typing import Any
@@ -33,11 +33,3 @@ def adapters(writer: BufferedTracker, other: AsyncBufferedTracker) -> None:
     asgi.FlushOnShutdown(asgi.ActivityMiddleware(app, writer, of_scope), other)
     wsgi.ActivityMiddleware(Flask(__name__).wsgi_app, writer, of_environ)
     REGISTRY.register(WriterCollector({"web": writer, "jobs": other}))
-
-
-def wrong(writer: BufferedTracker, app: Starlette) -> None:
-    """What the type checker must refuse: an unused ignore is an error too."""
-    asgi.ActivityMiddleware(app, print, of_scope)  # type: ignore[arg-type]
-    asgi.ActivityMiddleware(app, writer, "identify")  # type: ignore[arg-type]
-    wsgi.ActivityMiddleware(app, writer, of_environ)  # type: ignore[arg-type]
-    WriterCollector({"web": print})  # type: ignore[dict-item]

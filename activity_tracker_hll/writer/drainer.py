@@ -1,0 +1,219 @@
+"""Draining: from the events in the queues to hashes in the registers of buckets.
+
+Invariants established here:
+
+- An event belongs to the window in which it was appended: the queues are drained before the window changes.
+- An id is added where it goes before it leaves where it was: a leaving event waits until the addition is
+  drained. (Pushes send additions first.)
+- Every event that is taken from a queue is counted as drained, and as dropped if it is.
+
+Used under the buffer's lock, by the thread that drains at the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import compress
+from operator import not_
+
+import numpy as np
+
+from .. import bulk
+from ..errors import ActivityTrackerError
+from ..ids import IdEncoder
+from ..operations.tracking.side_table import Seen, Stamps
+from ..operations.tracking.stamps import ServerClock
+from .buckets import Buckets, Leaving
+from .intake import ExplicitEvent, Intake, Queue
+
+__all__ = ["Drainer"]
+
+_Periods = tuple[str, ...] | None
+
+
+class Drainer:
+    """Drains the queues of one data set.
+
+    Args:
+        ids: encodes plain ids.
+        clock: of the server.
+        kinds: number of periods of events that do not name theirs.
+
+    Attributes:
+        drained: events taken from queues, once for each period.
+        dropped: those of them that are lost: too many buckets or moves at once, or no valid id.
+        found_moves: whether ids left since this was set to False; other processes should hear of it soon.
+    """
+
+    def __init__(
+        self, intake: Intake, buckets: Buckets, ids: IdEncoder, clock: ServerClock, kinds: int
+    ) -> None:
+        self._intake = intake
+        self._buckets = buckets
+        self._ids = ids
+        self._clock = clock
+        self._kinds = kinds
+        self.drained = self.dropped = 0
+        self.found_moves = False
+        self._drained_at = clock.ticks()
+        self._not_before: dict[str | None, int] = {}
+        """By bucket: ticks of the newest explicit event that was drained after `_drained_at`; what follows it
+        in the queue was not appended before."""
+
+    def open(self, now: float) -> None:
+        """There is a first event: its periods are those that run now."""
+        if self._buckets.window is None:
+            self._drained_at = self._clock.ticks()
+            self._buckets.open_window(now)
+
+    def drain(self, now: float) -> list[ActivityTrackerError]:
+        """Drain all queues, then look whether periods have ended; returns what was wrong with events."""
+        self.open(now)
+        errors: list[ActivityTrackerError] = []
+        self._buckets.begin()
+        drained_at = self._clock.ticks()
+        while True:
+            taken, overflowed = self._intake.take()
+            self._drop(overflowed * self._kinds)
+            waiting = self.absorb(taken, errors)
+            if not waiting:
+                break
+            for bucket, events in waiting:
+                self._intake.put_back(bucket, events)
+        self._drained_at = drained_at
+        # Explicit events that came after that come before what is appended to the same queue from now on.
+        self._not_before = {bucket: at for bucket, at in self._not_before.items() if at > drained_at}
+        in_use = self._buckets.update_window(now)
+        if in_use is not None:
+            self._intake.release_unused(in_use)
+        self._buckets.limit_hashes()
+        return errors
+
+    def absorb(
+        self, taken: Sequence[tuple[str | None, Queue]], errors: list[ActivityTrackerError]
+    ) -> list[tuple[str | None, Queue]]:
+        """Absorb events that were in queues; returns those that have to wait for one that still is in one.
+
+        Args:
+            taken: events by bucket.
+            errors: what is wrong with some is added to it.
+        """
+        explicit: Sequence[tuple[str | None, Queue]] = ()
+        if self._intake.has_explicit:
+            which = [ExplicitEvent in map(type, events) for _, events in taken]
+            explicit, taken = list(compress(taken, which)), list(compress(taken, map(not_, which)))
+        waiting = [
+            (bucket, remaining)
+            for bucket, events in explicit
+            if (remaining := self._absorb_explicit(bucket, events, errors))
+        ]
+        if taken and not self._absorb_together(taken):
+            for bucket, events in taken:
+                self._absorb_ids(bucket, events, self._since(bucket), errors)
+        return waiting
+
+    def reset_counts(self) -> None:
+        """In a forked child: what was drained until now counts as the parent's."""
+        self.drained = self.dropped = 0
+
+    def _drop(self, events: int) -> None:
+        self.drained += events
+        self.dropped += events
+
+    def _happened(self, event: ExplicitEvent) -> int:
+        """Ticks when it happened: asked for when the server's clock is known, as far as that can be."""
+        return event.ticks if event.stamp is None else self._clock.ticks_of(event.stamp)
+
+    def _since(self, bucket: str | None) -> int:
+        """Ticks before which nothing in a bucket's queue was appended."""
+        return max(self._drained_at, self._not_before.get(bucket, self._drained_at))
+
+    def _absorb_together(self, taken: Sequence[tuple[str | None, Queue]]) -> bool:
+        """Hash plain ids of all buckets at once; returns False, and does nothing, if one is not valid."""
+        if not self._buckets.takes_sketches:
+            return False
+        together = taken[0][1] if len(taken) == 1 else [id for _, ids in taken for id in ids]
+        try:
+            hashes = bulk.all_hashes(self._ids, together)
+        except ActivityTrackerError:
+            return False
+        start = 0
+        for bucket, ids in taken:
+            self._add(bucket, None, Seen(hashes[start : start + len(ids)], self._since(bucket)))
+            start += len(ids)
+        return True
+
+    def _absorb_explicit(
+        self, bucket: str | None, events: Queue, errors: list[ActivityTrackerError]
+    ) -> Queue:
+        """Absorb events some of which are explicit; returns those that have to wait.
+
+        What follows an explicit event in the queue came after it.
+        """
+        ids: Queue = []
+        since: list[Stamps] = []
+        added: dict[_Periods, list[ExplicitEvent]] = {}
+        leaving: dict[_Periods, list[ExplicitEvent]] = {}
+        start, now, waiting = 0, self._since(bucket), []
+        for index in [index for index, kind in enumerate(map(type, events)) if kind is ExplicitEvent]:
+            ids += events[start:index]
+            since.append(np.full(index - start, now))
+            start = index + 1
+            event: ExplicitEvent = events[index]
+            if event.after is not None and not event.after.drained:
+                start, waiting = len(events), events[index:]
+                break
+            (leaving if event.leaves else added).setdefault(event.periods, []).append(event)
+            event.drained = True
+            now = self._not_before[bucket] = max(now, event.ticks)
+        ids += events[start:]
+        since.append(np.full(len(events) - start, now))
+        self._absorb_ids(bucket, ids, np.concatenate(since), errors)
+        for periods, together in added.items():
+            encoded = [event.id for event in together]
+            when = np.array(list(map(self._happened, together)), np.int64)
+            self._add(bucket, periods, Seen(bulk.hashes_of_bytes(encoded), when), encoded)
+        for periods, together in leaving.items():
+            self._leave(bucket, periods, together)
+        return waiting
+
+    def _absorb_ids(
+        self, bucket: str | None, ids: Queue, since: int | Stamps, errors: list[ActivityTrackerError]
+    ) -> None:
+        """Absorb plain ids, without those that are not valid."""
+        if not ids:
+            return
+        try:
+            if self._buckets.takes_sketches:
+                self._add(bucket, None, Seen(bulk.all_hashes(self._ids, ids), since))
+                return
+            encoded = self._ids.many(ids)
+        except ActivityTrackerError:
+            encoded, valid = [], []
+            for index, id in enumerate(ids):
+                try:
+                    encoded.append(self._ids.one(id))
+                    valid.append(index)
+                except ActivityTrackerError as error:
+                    errors.append(error)
+                    self._drop(self._kinds)
+            since = np.broadcast_to(np.asarray(since), len(ids))[valid]
+        self._add(bucket, None, Seen(bulk.hashes_of_bytes(encoded), since), encoded)
+
+    def _add(self, bucket: str | None, periods: _Periods, seen: Seen, ids: Sequence[bytes] = ()) -> None:
+        count = len(seen.hashes)
+        if count:
+            self.drained += count * len(self._buckets.names(periods))
+            self.dropped += count * self._buckets.add(bucket, periods, seen, ids)
+
+    def _leave(self, bucket: str | None, periods: _Periods, events: Sequence[ExplicitEvent]) -> None:
+        hashes = bulk.hashes_of_bytes([event.id for event in events]).tolist()
+        for period in self._buckets.names(periods):
+            leaving = [
+                Leaving(event.id, hash, self._happened(event))
+                for event, hash in zip(events, hashes, strict=True)
+            ]
+            dropped = self._buckets.leave(bucket, period, leaving)
+            self.drained += len(leaving)
+            self.dropped += dropped
+            self.found_moves |= dropped < len(leaving)
