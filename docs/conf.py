@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from click import Context
 from sphinx.application import Sphinx
@@ -19,7 +20,7 @@ release = version = __version__
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_click"]
 exclude_patterns = ["_build"]
 highlight_language = "none"
-smartquotes = False  # of options and Python
+smartquotes_action = "D"  # only dashes: quotes are those of Python
 
 html_theme = "furo"
 html_title = project
@@ -27,6 +28,9 @@ html_copy_source = False
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
+autodoc_type_aliases = {
+    name: name for name in ("AggregateBuckets", "Buckets", "Id", "PeriodKind", "Row", "RowWithGaps")
+}
 autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 80
@@ -43,11 +47,25 @@ nitpick_ignore_regex = [
 ]
 
 
-def _show_home(_app: Sphinx, _context: Context, lines: list[str]) -> None:
-    """Directories of whoever builds the pages are nobody else's."""
-    lines[:] = [re.sub(re.escape(str(Path.home())), "~", line) for line in lines]
+def _for_pages(_app: Sphinx, _context: Context, lines: list[str]) -> None:
+    """Fit help for terminals to pages: options are code, and no directory is that of who builds them."""
+    for index, line in enumerate(lines):
+        shown = line.replace(str(Path.home()), "~")
+        directive = line.lstrip().startswith("..")
+        lines[index] = shown if directive else re.sub(r"(?<!\S)--[a-z][\w-]*", r"``\g<0>``", shown)
+
+
+def _name_types(*event: Any) -> tuple[str | None, str | None]:
+    """Names of types as they stand in the code; Sphinx 9.0 shows an object of its own in place of some."""
+    *_, signature, returned = event
+    with_names = (
+        part and re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", part) for part in (signature, returned)
+    )
+    return next(with_names), next(with_names)
 
 
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
-    app.connect("sphinx-click-process-options", _show_home)
+    app.connect("autodoc-process-signature", _name_types)
+    for part in ("description", "options", "arguments"):
+        app.connect(f"sphinx-click-process-{part}", _for_pages)
