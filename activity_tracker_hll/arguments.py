@@ -20,6 +20,7 @@ __all__ = [
     "Buckets",
     "aggregates",
     "bucket_list",
+    "check_callable",
     "duration",
     "integer",
     "kinds",
@@ -29,6 +30,8 @@ __all__ = [
 
 
 T = TypeVar("T")
+_MOST_SECONDS = 365 * 86_400
+"""Longer waits are mistakes, and the operating system takes no such numbers."""
 
 
 class _Names(Protocol):
@@ -54,9 +57,9 @@ def integer(value: object, argument: str, *, minimum: int, maximum: float = inf)
     if isinstance(value, bool) or not isinstance(value, int):
         raise ArgumentTypeError(f"{argument} must be an int of at least {minimum}, got {value!r}")
     if value < minimum:
-        raise ArgumentValueError(f"{argument} must be at least {minimum}, got {value!r}")
+        raise ArgumentValueError(f"{argument} must be at least {minimum}, got {shown(value)}")
     if value > maximum:
-        raise ArgumentValueError(f"{argument} must be at most {maximum}, got {value!r}")
+        raise ArgumentValueError(f"{argument} must be at most {maximum}, got {shown(value)}")
     return value
 
 
@@ -64,9 +67,25 @@ def seconds(value: object, argument: str) -> float:
     """A positive, finite number of seconds."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ArgumentTypeError(f"{argument} must be a number of seconds, got {value!r}")
-    if not 0 < value < inf:
-        raise ArgumentValueError(f"{argument} must be a positive number of seconds, got {value!r}")
+    if not 0 < value <= _MOST_SECONDS:
+        raise ArgumentValueError(
+            f"{argument} must be a positive number of seconds, {_MOST_SECONDS} at most, got {shown(value)}"
+        )
     return float(value)
+
+
+def check_callable(value: object, argument: str) -> None:
+    """Refuse what is neither callable nor None."""
+    if value is not None and not callable(value):
+        raise ArgumentTypeError(f"{argument} must be callable, got {value!r}")
+
+
+def shown(value: object) -> str:
+    """A value as messages show it; Python refuses to write out numbers of many thousand digits."""
+    try:
+        return repr(value)
+    except ValueError:
+        return f"{type(value).__name__} of many digits"
 
 
 def duration(value: object, argument: str) -> timedelta:

@@ -18,7 +18,7 @@ from .errors import ArgumentTypeError, ArgumentValueError
 __all__ = ["MAX_ID_BYTES", "Id", "IdEncoder", "check_batch", "encode"]
 
 Id = str | bytes | int | UUID | np.integer[Any]
-"""What may stand for a user; numpy's strings are of it too. A bool may not, though it is an int."""
+"""What can be an id; numpy's strings are included. A bool is an int, but is refused all the same."""
 
 MAX_ID_BYTES = 1024
 _ACCEPTED = "str, bytes, int or UUID"

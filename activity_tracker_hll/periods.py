@@ -230,10 +230,17 @@ class Calendar:
         ends = now + (period.next().start - local).total_seconds()
         return Running(period, ends, min(ends, (now // _QUARTER_S + 1) * _QUARTER_S))
 
-    def microseconds(self, value: datetime) -> int:
-        """Microseconds since 1970, at least 1, of an aware datetime or a naive one in the zone."""
+    def microseconds(self, value: datetime, argument: str = "date") -> int:
+        """Microseconds since 1970, at least 1, of an aware datetime or a naive one in the zone.
+
+        Raises:
+            ArgumentValueError: it is no moment, such as pandas' NaT.
+        """
         aware = value if value.tzinfo is not None else value.replace(tzinfo=self.zone)
-        return max(1, round(aware.timestamp() * 1_000_000))
+        try:
+            return max(1, round(aware.timestamp() * 1_000_000))
+        except (ValueError, OverflowError) as error:
+            raise ArgumentValueError(f"{argument} is no moment: {value!r}") from error
 
     def before(self, kind: str, moment: datetime, count: int) -> Iterator[Period]:
         """Up to `count` periods before the one that contains a naive wall-clock time, newest first."""

@@ -164,8 +164,8 @@ class Planner:
         """When an event was, if that is said; and microseconds since 1970, if it is said to the second."""
         if date is None:
             return None, None
-        stamp = self.calendar.microseconds(date) if isinstance(date, datetime) else None
-        return self._moment(date, kinds), stamp
+        moment = self._moment(date, kinds)
+        return moment, self.calendar.microseconds(date, "date") if isinstance(date, datetime) else None
 
     def _moment(self, date: dt.date, kinds: Sequence[str]) -> datetime:
         return self.calendar.moment(date, "date", needs_hour="hourly" in kinds)
@@ -217,6 +217,7 @@ class Planner:
                 f"events must be an iterable of (id, bucket, datetime), got {type(events).__name__}"
             )
         kinds = self.kinds(periods)
+        arguments.check_callable(progress, "progress")
         return self._tracking.import_events(self.data_set(shard), kinds, events, progress, self.clock)
 
     def collapse(
@@ -235,8 +236,8 @@ class Planner:
         moment = self._now() if date is None else self._moment(date, kinds)
         arguments.integer(max_periods, "max_periods", minimum=1)
         past = [period for kind in kinds for period in self.calendar.before(kind, moment, max_periods)]
-        known = self.buckets or ((None,) if buckets is None else None)
-        others = None if known is None else [bucket for bucket in known if bucket not in chosen]
+        # Without a list of its own a tracker does not know what other buckets there are.
+        others = None if self.buckets is None else [bucket for bucket in self.buckets if bucket not in chosen]
         return collapse(self.context, past, chosen, aggregates, bool(recount), others)
 
     def collapse_due(
@@ -251,6 +252,7 @@ class Planner:
         progress: Callable[[int, int], object] | None,
     ) -> Operation[list[Collapsed]]:
         """See :meth:`.ActivityTracker.collapse_due`."""
+        arguments.check_callable(progress, "progress")
         aggregates = (
             self.aggregates if aggregate_buckets is None else arguments.aggregates(aggregate_buckets, None)
         )
@@ -258,6 +260,7 @@ class Planner:
             kinds=() if periods is None else self.kinds(periods),
             buckets=() if buckets is None else arguments.bucket_list(buckets),
             aggregates=aggregates,
+            strict=aggregate_buckets is not None,
             recount=bool(recount),
             date=None if date is None else self.calendar.moment(date, "date"),
             max_periods=None
@@ -320,7 +323,7 @@ class Planner:
         aggregate_buckets: arguments.AggregateBuckets | None,
     ) -> tuple[tuple[str | None, ...], Aggregates]:
         """The buckets and aggregates a call is about: its own, else the tracker's."""
-        chosen = (arguments.bucket_list(buckets) if buckets else None) or self.buckets
+        chosen = (None if buckets is None else arguments.bucket_list(buckets)) or self.buckets
         if aggregate_buckets is not None:
             aggregates = arguments.aggregates(aggregate_buckets, chosen)
         elif buckets is None:

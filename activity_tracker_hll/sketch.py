@@ -172,7 +172,7 @@ class HyperLogLog:
 def _registers_of(sketch: object, argument: str) -> registers.Registers:
     if not isinstance(sketch, HyperLogLog):
         raise ArgumentTypeError(f"{argument} must be a HyperLogLog, got {sketch!r:.60}")
-    return sketch._registers  # they are nobody's business but this module's
+    return sketch._registers  # of this class itself
 
 
 def _set_attributes(sketch: HyperLogLog, attributes: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from activity_tracker_hll import ActivityTracker, ActivityTrackerError, ArgumentTypeError, ArgumentValueError
+from helpers.errors import raises
 from helpers.moments import NOON, TODAY, day
 
 T, V = ArgumentTypeError, ArgumentValueError
@@ -71,6 +72,10 @@ BUCKETS = [
     ("old bucket", lambda t: t.track(id=1, old_id=1, old_bucket=""), V, "^old_bucket must not be empty"),
     ("buckets str", lambda t: t.collapse(buckets="abc"), T, "^buckets must be a list, got 'abc'"),
     ("buckets int", lambda t: t.lookup("daily", buckets=7), T, "^buckets must be a list, got 7"),
+    ("buckets empty str", lambda t: t.collapse(buckets=""), T, "^buckets must be a list, got ''"),
+    ("buckets zero", lambda t: t.lookup("daily", buckets=0), T, "^buckets must be a list, got 0"),
+    ("buckets dict", lambda t: t.lookup("daily", buckets={}), T, "^buckets must be a list, got {}"),
+    ("buckets array", lambda t: t.collapse(buckets=np.array([1, 2])), T, "^buckets must be a str, got"),
     ("in buckets", lambda t: t.lookup("daily", buckets=["a", ""]), V, "^buckets must not be empty"),
     (
         "aggregate with a bucket's name",
@@ -110,6 +115,15 @@ BUCKETS = [
     ),
     ("nameless aggregate", lambda t: t.collapse(aggregate_buckets={None: ["a"]}), T, "^aggregate_buckets"),
 ]
+
+
+class NoMoment(datetime):
+    """As pandas' NaT is."""
+
+    def timestamp(self):
+        return float("nan")
+
+
 DATES = [
     ("str", lambda t: t.track(id=1, date="2026-01-01"), T, "^date must be a date or a datetime, got '2026"),
     ("number", lambda t: t.track(id=1, date=1.0), T, "^date must be a date or a datetime, got 1.0"),
@@ -133,6 +147,9 @@ DATES = [
     ),
     ("hourly event", lambda t: t.import_events([(1, None, TODAY)], ["hourly"]), T, "date must be a datetime"),
     ("year 1", lambda t: t.track(id=1, date=date(1, 1, 1)), V, "^date must lie in the years 1000-9998"),
+    ("the first datetime", lambda t: t.track(id=1, date=datetime(1, 1, 1)), V, "^date must lie in the years"),
+    ("of many", lambda t: t.track_many([1], date=datetime(1, 1, 1)), V, "^date must lie in the years"),
+    ("no moment", lambda t: t.track(id=1, date=NoMoment(2026, 1, 1)), V, "^date is no moment: "),
     ("year 9999", lambda t: t.track(id=1, date=date(9999, 12, 31)), V, "^date must lie in the years"),
     (
         "out of range when converted",
@@ -153,6 +170,9 @@ PERIODS = [
     ("negative periods", lambda t: t.collapse(max_periods=-1), V, "^max_periods must be at least 1"),
     ("half periods", lambda t: t.collapse(max_periods=1.5), T, "^max_periods must be an int"),
     ("bool periods", lambda t: t.collapse(max_periods=True), T, "^max_periods must be an int"),
+    ("many digits", lambda t: t.collapse(max_periods=-(10**5000)), V, "^max_periods .* of many digits"),
+    ("no callable", lambda t: t.import_events([], progress=3), T, "^progress must be callable, got 3"),
+    ("nor here", lambda t: t.collapse_due(progress=3), T, "^progress must be callable, got 3"),
     ("negative missing", lambda t: t.lookup("daily", missing=-1), V, "^missing must be at least 0"),
     ("missing str", lambda t: t.lookup("daily", missing="x"), T, "^missing must be an int"),
     ("unknown shard", lambda t: t.track(id=1, shard=1), V, "^shard must be below 1, got 1"),
@@ -225,6 +245,8 @@ CONSTRUCTOR = [
     ({"socket_timeout": float("inf")}, V, "^socket_timeout must be a positive"),
     ({"socket_timeout": "5"}, T, "^socket_timeout must be a number"),
     ({"socket_timeout": True}, T, "^socket_timeout must be a number"),
+    ({"socket_timeout": 1e10}, V, "^socket_timeout must be a positive number of seconds, 31536000 at most"),
+    ({"socket_timeout": 10**400}, V, "^socket_timeout must be a positive"),
     ({"retries": -1}, V, "^retries must be at least 0"),
     ({"retries": 1.5}, T, "^retries must be an int"),
     ({"shards": []}, V, "^shards must not be empty"),
@@ -397,3 +419,21 @@ def test_asyncio_clients_are_refused():
 
     with pytest.raises(ArgumentTypeError, match="synchronous"):
         ActivityTracker(["daily"], client=redis.asyncio.Redis())
+
+
+def test_a_writer_is_not_made_to_wait_longer_than_a_machine_can(server):
+    tracker = server.tracker()
+    for options in ({"flush_interval": 1e10}, {"refresh_interval": 10**400}, {"close_timeout": 1e300}):
+        with raises(ArgumentValueError, f"{next(iter(options))} must be a positive number of seconds"):
+            tracker.buffered(**options)
+    with tracker.buffered() as writer:
+        with raises(ArgumentValueError, "timeout must be a positive number of seconds"):
+            writer.flush(1e300)
+        for bad in ([], {}):
+            for track in (
+                lambda bucket: writer.track(id="x", bucket=bucket),
+                lambda bucket: writer.track(id=1, bucket=bucket),
+                lambda bucket: writer.track_many(["x"], bucket=bucket),
+            ):
+                with raises(ArgumentTypeError, "bucket must be a str"):
+                    track(bad)

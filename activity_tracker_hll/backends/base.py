@@ -63,9 +63,9 @@ class BackendSettings:
     _arguments: tuple[tuple[Any, ...], dict[str, Any]]
 
     def __new__(cls, *positional: Any, **options: Any) -> Self:  # noqa: D102 (the class says)
-        made = super().__new__(cls)
-        made._arguments = positional, options
-        return made
+        backend = super().__new__(cls)
+        backend._arguments = positional, options  # of this class itself
+        return backend
 
     def __init__(
         self,
@@ -90,14 +90,14 @@ class BackendSettings:
         return f"<{type(self).__name__} namespace={self.keys.namespace!r}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """In another process it is made anew, with the same arguments.
+        """Pickle the constructor's arguments; another process makes its own backend from them.
 
         Raises:
-            ArgumentTypeError: one of them, such as a client with its connections, cannot be sent there.
+            ArgumentTypeError: an argument, such as a client with its connections, cannot be pickled.
         """
         positional, options = self._arguments
         checked = {name: picklable(value, name) for name, value in options.items()}
-        return _made_anew, (type(self), positional, checked)
+        return _reconstructed, (type(self), positional, checked)
 
     def keep_of(self, kind: str) -> timedelta | None:
         """How long sketches of a kind of period are kept after its end; None = for ever.
@@ -122,7 +122,7 @@ class BackendSettings:
         integer(shard, "shard", minimum=0)
 
 
-def _made_anew(cls: type[S], positional: tuple[Any, ...], options: dict[str, Any]) -> S:
+def _reconstructed(cls: type[S], positional: tuple[Any, ...], options: dict[str, Any]) -> S:
     return cls(*positional, **options)
 
 

@@ -123,7 +123,7 @@ class EmbeddedServer:
             self._users = None
 
     def check_shareable(self) -> None:
-        """Whether other processes can use the directory.
+        """Check that other processes can use the directory.
 
         Raises:
             ArgumentTypeError: it is a temporary one.
@@ -169,7 +169,7 @@ class EmbeddedServer:
         if not self.socket.exists():
             return False
         try:
-            # Tried again by _open, within its time; redis-py's own policy may take many times as long.
+            # _open retries, within its time limit; redis-py's own retries may take many times as long.
             once = Retry(NoBackoff(), 0)
             with redis.Redis(unix_socket_path=str(self.socket), socket_timeout=1, retry=once) as client:
                 return bool(client.ping())
@@ -291,7 +291,7 @@ def _directory(path: object) -> Path:
 
 
 def _socket_path(directory: Path) -> Path:
-    """In the directory; under a short name elsewhere if the kernel's limit does not allow that."""
+    """The path of the socket: in the directory, or a short one elsewhere if the kernel requires that."""
     path = directory / "server.sock"
     if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
         return path

@@ -1,8 +1,8 @@
 """The options of the backends that have a short name, for type checkers and editors.
 
-What they mean is said where they are used: :class:`.base.BackendSettings`, :class:`.redis.RedisBackend`,
-:class:`.embedded.EmbeddedBackend`. An option of a client that is not listed here can be given to the class
-itself, ``backend=RedisBackend(...)``, which hands on what it does not know.
+They are documented where they are used: :class:`.base.BackendSettings`, :class:`.redis.RedisBackend`,
+:class:`.embedded.EmbeddedBackend`. Options of a client that are not listed here can be given to the class
+itself, ``backend=RedisBackend(...)``, which passes them to the client.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["DataOptions", "EmbeddedOptions", "RedisOptions"]
 
 
 class DataOptions(TypedDict, total=False):
-    """What belongs to the data, whatever keeps them."""
+    """The options that belong to the data, whatever the backend."""
 
     namespace: str
     secret: str | bytes | None
@@ -26,7 +26,7 @@ class DataOptions(TypedDict, total=False):
 
 
 class _ClientOptions(DataOptions, total=False):
-    """How a client talks, whatever the address."""
+    """The options of a client, whatever its address."""
 
     redis_client: Callable[..., Any] | None
     retries: int
@@ -41,7 +41,7 @@ class _ClientOptions(DataOptions, total=False):
 
 
 class RedisOptions(_ClientOptions, total=False):
-    """Of ``backend="redis"``."""
+    """The options of ``backend="redis"``."""
 
     url: str | None
     host: str
@@ -67,7 +67,7 @@ class RedisOptions(_ClientOptions, total=False):
 
 
 class EmbeddedOptions(_ClientOptions, total=False):
-    """Of ``backend="embedded"``, which has an address of its own."""
+    """The options of ``backend="embedded"``, which has no address to choose."""
 
     path: str | os.PathLike[str] | None
     executable: str | os.PathLike[str] | None

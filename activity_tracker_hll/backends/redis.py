@@ -64,8 +64,8 @@ class RedisSettings(BackendSettings):
         _backends.add(self)
 
     def __repr__(self) -> str:
-        places = ", ".join(_place(self.client(shard)) for shard in range(len(self._shards)))
-        return f"<{type(self).__name__} {places} namespace={self.keys.namespace!r}>"
+        addresses = ", ".join(_address(self.client(shard)) for shard in range(len(self._shards)))
+        return f"<{type(self).__name__} {addresses} namespace={self.keys.namespace!r}>"
 
     def client(self, shard: int = 0) -> Any:
         """The client of a shard.
@@ -251,8 +251,8 @@ def _exchange_once(connection: Any, batch: Batch) -> None:
     batch.end()
 
 
-def _place(client: Any) -> str:
-    """Where a client leads, without the password that its own repr may show."""
+def _address(client: Any) -> str:
+    """The address of a client, without the password that its own repr may show."""
     pool = client.connection_pool
     options = getattr(pool, "connection_kwargs", {})
     if "path" in options:

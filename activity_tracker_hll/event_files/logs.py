@@ -16,7 +16,7 @@ LOG_FORMATS = {
     "vhost_common": apachelogs.VHOST_COMMON,
 }
 _DEFAULT_FORMATS = ("combined", "common")
-# Both hold a moment, and where there is none apachelogs takes quadratic time to find out.
+# Both formats have a timestamp; on a line without one, apachelogs takes quadratic time.
 _TIMESTAMP = re.compile(rb"\[\d\d/\w+/\d{4}:")
 _ALIASES = {
     "host": "remote_host",

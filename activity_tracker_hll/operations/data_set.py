@@ -35,17 +35,19 @@ class DataSet:
         self._context = context
         self.clock = ServerClock(ticks, lambda: round(wall() * 1_000_000))
         self.open_periods = OpenPeriods(context.keys, ticks)
-        self.agreed = False
+        self._agreed_until: int | None = None
         self._takes_sketches: bool | None = None
         self._upkeep_due: dict[tuple[str, ...], int] = {}
 
     def agreeing(self, operation: Operation[T], *, write: bool) -> Operation[T]:
-        """An operation, preceded by comparing settings with those on the server if that was not done yet.
+        """An operation, preceded by comparing settings with those on the server where that is due.
+
+        It is done before the first operation, and again each minute: a server may have lost them.
 
         Raises:
             SettingsMismatchError: they differ.
         """
-        if self.agreed:
+        if self._agreed_until is not None and self.clock.ticks() < self._agreed_until:
             return operation
         return self._agree_first(operation, write=write)
 
@@ -63,10 +65,12 @@ class DataSet:
         Raises:
             SettingsMismatchError: they differ.
         """
-        self.agreed = yield from check_settings(self._context, self.clock, write)
+        began = self.clock.ticks()
+        agreed = yield from check_settings(self._context, self.clock, write)
+        self._agreed_until = began + _UPKEEP_EVERY_US if agreed else None
 
     def upkeep(self, names: tuple[str, ...], *, runs: bool) -> list[Command]:
-        """Commands to send along with an event from time to time: marks of its periods, and finally TIME.
+        """Commands to send along with an event from time to time: marks of its periods.
 
         Args:
             names: the names of the event's periods.
@@ -75,33 +79,28 @@ class DataSet:
         ticks = self.clock.ticks()
         if runs and ticks < self._upkeep_due.get(names, 0):
             return []
-        return [*self.open_periods.mark(names, names if runs else ()), ("TIME",)]
+        return self.open_periods.mark(names, names if runs else ())
 
-    def note_upkeep(
-        self, names: tuple[str, ...], sent: int, commands: list[Command], replies: list[Reply]
-    ) -> None:
+    def note_upkeep(self, names: tuple[str, ...], commands: list[Command], replies: list[Reply]) -> None:
         """Use the replies to the upkeep commands, which have just arrived.
 
         Args:
             names: the names of the event's periods.
-            sent: the ticks just before the commands were sent.
             commands: as :meth:`upkeep` returned them.
             replies: the replies to them.
 
         Raises:
             BackendError: periods could not be marked.
         """
-        *marked, time = replies
-        self.clock.sample(sent, time)
-        unwrap_of(self.open_periods.key, marked)
-        self.open_periods.are_marked(commands[:-1])
+        unwrap_of(self.open_periods.key, replies)
+        self.open_periods.are_marked(commands)
         if len(self._upkeep_due) > _MOST_REMEMBERED:
             self._upkeep_due.clear()
-        self._upkeep_due[names] = sent + _UPKEEP_EVERY_US
+        self._upkeep_due[names] = self.clock.ticks() + _UPKEEP_EVERY_US
 
     def forget(self) -> None:
         """Check settings, clock and marks again: this is another server, or it lost everything."""
-        self.agreed = False
+        self._agreed_until = None
         self.clock.reset()
         self.open_periods.forget()
         self._upkeep_due.clear()

@@ -9,10 +9,11 @@ from itertools import groupby
 from typing import NamedTuple
 
 from ..backends.base import Command
-from ..errors import ArgumentValueError, CollapseError
+from ..errors import ArgumentValueError, BackendError, CollapseError
 from ..periods import PERIODS, Calendar, Period
-from .base import Context, Operation, batched
+from .base import UNCOUNTED, Context, Operation, batched
 from .counting import Collapsed, collapse
+from .counting.marks import take_marks
 from .inventory import Entry, inventory
 
 __all__ = [
@@ -25,8 +26,8 @@ __all__ = [
     "is_due",
     "is_over",
     "kinds_of",
+    "looked_into",
     "plan",
-    "without_expiry",
 ]
 
 UNEXPIRING = "unexpiring"
@@ -69,7 +70,7 @@ def check_known(
     known_names = ", ".join(str(bucket) for bucket in known if bucket) or "none"
     for bucket in buckets:
         if bucket not in known:
-            raise ArgumentValueError(f"nothing is held of bucket {bucket!r} (there are: {known_names})")
+            raise ArgumentValueError(f"unknown bucket {bucket!r} (there are: {known_names})")
     for name, sources in aggregates.items():
         for source in sources:
             if source not in known:
@@ -97,6 +98,7 @@ class Wanted:
         kinds: only these kinds of period; empty = all.
         buckets: only these buckets; empty = all.
         aggregates: aggregates to count in addition.
+        strict: whether all their sources must have data; else they are counted where one has.
         recount: also count what was counted before.
         date: as in :meth:`.ActivityTracker.collapse`.
         max_periods: likewise; with neither, every period that is over.
@@ -105,6 +107,7 @@ class Wanted:
     kinds: Collection[str] = ()
     buckets: Collection[str | None] = ()
     aggregates: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+    strict: bool = True
     recount: bool = False
     date: datetime | None = None
     max_periods: int | None = None
@@ -120,30 +123,31 @@ def collapse_due(
         CollapseError: something could not be collapsed; everything else was.
         BackendError: nothing was collapsed.
     """
-    entries = yield from inventory(context)
-    check_known(wanted.buckets, wanted.aggregates, entries)
-    unexpiring = set((yield from without_expiry(context, entries)))
-    marked = [
-        replace(entry, parts=entry.parts | {UNEXPIRING}) if entry in unexpiring else entry
-        for entry in entries
-    ]
-    batches = plan(marked, context.calendar, now, wanted)
-    buckets_of_period: dict[Period, set[str | None]] = {}
-    for entry in entries:
-        buckets_of_period.setdefault(entry.period, set()).add(entry.bucket)
+    entries = yield from looked_into(context, (yield from inventory(context)))
+    check_known(wanted.buckets, wanted.aggregates if wanted.strict else {}, entries)
+    batches = plan(entries, context.calendar, now, wanted)
     done: list[Collapsed] = []
     failures: list[tuple[str, str | None, Exception]] = []
     for number, batch in enumerate(batches, 1):
-        others = set().union(*(buckets_of_period[period] for period in batch.periods)) - set(batch.buckets)
         try:
             done += yield from collapse(
-                context, batch.periods, batch.buckets, dict(batch.aggregates), wanted.recount, list(others)
+                context, batch.periods, batch.buckets, dict(batch.aggregates), wanted.recount, None
             )
         except CollapseError as error:
             failures += error.failures
             done += error.collapsed
         if progress is not None:
             progress(number, len(batches))
+
+    def look(names: Collection[str]) -> Operation[set[str]]:
+        found = yield from looked_into(context, (yield from inventory(context)))
+        return {entry.period.name for entry in found if is_due(entry.parts - {UNEXPIRING})} & set(names)
+
+    try:
+        over = dict.fromkeys(entry.period.name for entry in entries if is_over(entry, context.calendar, now))
+        yield from take_marks(context, over, look)
+    except BackendError as error:
+        failures.append((context.keys.open, None, error))
     if failures:
         raise CollapseError(failures, done)
     return done
@@ -154,24 +158,34 @@ def is_over(entry: Entry, calendar: Calendar, now: datetime) -> bool:
     return entry.period.start < calendar.containing(entry.period.kind, now).start
 
 
-def without_expiry(context: Context, entries: Iterable[Entry]) -> Operation[list[Entry]]:
-    """Entries of collapsed sketches that should expire, but have no expiry.
+def looked_into(context: Context, entries: Iterable[Entry]) -> Operation[list[Entry]]:
+    """Entries with what an inventory does not see.
+
+    Collapsed sketches that should expire and have no expiry have the part UNEXPIRING. Where what is stored is
+    only a 0, as activity-tracker stored it for what it never saw, there is no part ``count``.
 
     Raises:
         BackendError: the server does not answer.
     """
     result: list[Entry] = []
-    collapsed = (
-        entry
-        for entry in entries
-        if {"hll", "count"}.issubset(entry.parts) and context.keep(entry.period) is not None
-    )
-    for batch in batched(collapsed, _KEYS_PER_BATCH):
-        commands: list[Command] = [
-            ("TTL", context.keys.bucket(entry.period.name, entry.bucket).hll) for entry in batch
+    for batch in batched(entries, _KEYS_PER_BATCH):
+        stored = [
+            (entry, context.keys.bucket(entry.period.name, entry.bucket))
+            for entry in batch
+            if "count" in entry.parts and not _SKETCH.isdisjoint(entry.parts)
         ]
-        replies = yield commands
-        result += [entry for entry, reply in zip(batch, replies, strict=True) if reply == -1]
+        commands: list[Command] = [
+            command for _, keys in stored for command in (("GET", keys.counted), ("TTL", keys.hll))
+        ]
+        replies = (yield commands) if commands else []
+        changed: dict[Entry, Entry] = {}
+        for (entry, _), count, ttl in zip(stored, replies[::2], replies[1::2], strict=True):
+            unexpiring = ttl == -1 and "hll" in entry.parts and context.keep(entry.period) is not None
+            if count in UNCOUNTED and "stderr" not in entry.parts:
+                changed[entry] = replace(entry, parts=entry.parts - {"count"})
+            elif unexpiring:
+                changed[entry] = replace(entry, parts=entry.parts | {UNEXPIRING})
+        result += [changed.get(entry, entry) for entry in batch]
     return result
 
 

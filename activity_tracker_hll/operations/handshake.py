@@ -8,6 +8,8 @@ from .tracking.stamps import ServerClock
 
 __all__ = ["LAYOUT", "check_settings"]
 
+_OLDER_LAYOUTS = ("0", "1")
+_SHOWN = 40
 LAYOUT = "2"
 """Version of the keys and of their contents."""
 
@@ -53,15 +55,15 @@ def check_settings(context: Context, clock: ServerClock, write: bool) -> Operati
 
 
 def _other_layout_message(meta: str, layout: str) -> str:
-    if layout.isdigit() and int(layout) < int(LAYOUT):
+    if layout in _OLDER_LAYOUTS:
         return (
             f"{meta}: the data have layout {layout}, of an older version of this library, which this one does"
             f" not read (layout {LAYOUT}). Stop what uses the older version, let it collapse the periods that"
             f" are over, and delete {meta}: stored counts stay, and new periods begin with the new layout"
         )
     return (
-        f"{meta}: the data have layout {layout!r}, which this version does not know (it has layout {LAYOUT});"
-        " a newer version of this library wrote them"
+        f"{meta}: the data have layout {layout[:_SHOWN]!r}, which this version does not know (it has layout"
+        f" {LAYOUT}); a newer version of this library wrote them"
     )
 
 
@@ -72,14 +74,19 @@ def _fields(reply: object) -> dict[str, str]:
 
 def _differences(theirs: dict[str, str], wanted: dict[str, str]) -> list[str]:
     shown = [
-        f"{field} {theirs[field]} there, {wanted[field]} here"
+        f"{field} {_shown(theirs[field])} there, {wanted[field]} here"
         for field in ("week_start",)
         if theirs.get(field, wanted[field]) != wanted[field]
     ]
     if theirs.get("timezone_rules", wanted["timezone_rules"]) != wanted["timezone_rules"]:
-        shown.append(f"timezone {theirs.get('timezone')!r} there, {wanted['timezone']!r} here")
+        shown.append(f"timezone {str(theirs.get('timezone'))[:_SHOWN]!r} there, {wanted['timezone']!r} here")
     if theirs.get("secret", wanted["secret"]) != wanted["secret"]:
         # Fingerprints tell another secret from none, and do not give the secret away.
-        there, here = theirs["secret"] or "none", wanted["secret"] or "none"
+        there, here = _shown(theirs["secret"]) or "none", wanted["secret"] or "none"
         shown.append(f"secret (fingerprint) {there} there, {here} here")
     return shown
+
+
+def _shown(value: str) -> str:
+    """The beginning of what others stored, without what terminals obey."""
+    return value[:_SHOWN] if value.isprintable() else repr(value[:_SHOWN])

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import BackendError, SettingsMismatchError
 from ..periods import LONGEST
 from .base import Context, Operation, items
-from .due import is_due, is_over, kinds_of, without_expiry
+from .due import UNEXPIRING, is_due, is_over, kinds_of, looked_into
 from .inventory import Entry, inventory
 
 __all__ = ["Examination", "Forecast", "Server", "examine"]
@@ -227,9 +227,10 @@ def examine(context: Context, agreement: Operation[None], now: datetime) -> Oper
         return Examination(server, (), (), (), agrees=False, warnings=(*warnings, str(error)))
     entries = yield from inventory(context)
     over = [entry for entry in entries if is_over(entry, context.calendar, now)]
-    due = [entry for entry in over if is_due(entry.parts)]
+    known = dict(zip(over, (yield from looked_into(context, over)), strict=True))
+    due = [entry for entry in over if is_due(known[entry].parts - {UNEXPIRING})]
+    unexpiring = [entry for entry in over if UNEXPIRING in known[entry].parts]
     forecasts = yield from _forecasts(context, entries)
-    unexpiring = yield from without_expiry(context, over)
     warnings += [*_about_memory(server, forecasts), *_about_data(entries, due, unexpiring)]
     return Examination(
         server, tuple(entries), tuple(due), tuple(forecasts), agrees=True, warnings=tuple(warnings)

@@ -58,8 +58,7 @@ class BaseWriter:
         max_moves: int = 100_000,
         on_error: Callable[[Exception], object] | None = None,
     ) -> None:
-        if on_error is not None and not callable(on_error):
-            raise ArgumentTypeError(f"on_error must be callable, got {on_error!r}")
+        arguments.check_callable(on_error, "on_error")
         interval = arguments.seconds(flush_interval, "flush_interval")
         self._planner = planner
         self._close_timeout = arguments.seconds(close_timeout, "close_timeout")
@@ -77,7 +76,7 @@ class BaseWriter:
             on_error,
         )
         self._append = self._buffer(0).intake.appends
-        self._closed = False
+        self._closed = self._has_ended = False
         self._forked_from: lifecycle.ForkedFrom | None = None
         lifecycle.register(self)
 
@@ -108,16 +107,18 @@ class BaseWriter:
     def close_within(self, limit: float | None = None) -> Statistics:
         """Push everything and end, within so many seconds; None = `close_timeout`."""
         deadline = time.monotonic() + (self._close_timeout if limit is None else limit)
-        if self._closed:
+        if self._has_ended:
             return self.statistics
         self._closed = True
         self._append = Appends(_refuse)
-        lifecycle.unregister(self)
         statistics = self.statistics
         orphaned = self._forked_from is not None and self._forked_from.has_ended
         if statistics.pending or self._worker.has_started or orphaned:
             statistics = self.flush_within(max(deadline - time.monotonic(), 0.001))
         self._worker.stop(deadline)
+        # Not before: where SIGTERM ends this process while it waits here, it is closed when the process ends.
+        self._has_ended = True
+        lifecycle.unregister(self)
         if statistics.pending:
             _LOG.error(
                 "%d events were not pushed in time and are lost: %s",
@@ -156,6 +157,13 @@ class BaseWriter:
         buffer.open(self._planner.clock())
         return buffer.intake.append_to(name)
 
+    def _append_to(self, bucket: str | None) -> Append:
+        try:
+            return self._append[bucket]
+        except TypeError:
+            check_bucket(bucket)  # one that cannot be hashed
+            raise
+
     def _track(
         self,
         periods: Iterable[PeriodKind] | None,
@@ -170,7 +178,7 @@ class BaseWriter:
         if self._closed:
             _refuse(None)
         if periods is None and date is None and old_id is None and shard == 0 and id is not None:
-            self._append[bucket](_plain(id, "id"))
+            self._append_to(bucket)(_plain(id, "id"))
             return
         kinds = self._planner.kinds(periods)
         event = self._planner.event(kinds, id, bucket, old_id, old_bucket, date)
@@ -282,7 +290,7 @@ class BufferedTracker(BaseWriter):
             for index, id in enumerate(batch.tolist() if isinstance(batch, np.ndarray) else batch)
         ]
         if periods is None and date is None and shard == 0:
-            append = self._append[bucket]
+            append = self._append_to(bucket)
             for id in plain:
                 append(id)
         else:

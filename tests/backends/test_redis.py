@@ -326,13 +326,13 @@ def test_closed_writers_give_back_their_connections(real_server):
         sender.close()
         with raises(BackendError, "closed"):
             sender.execute([("PING",)])
-    assert backend._for_writers == set()
+    assert backend._writer_backends == set()
     unclosed = [backend.for_writer(1.0) for _ in range(3)]
     for sender in unclosed:
         sender.execute([("PING",)])
     backend.close()
     eventually(lambda: connections(real_server.client) == 0)
-    assert backend._for_writers == set()
+    assert backend._writer_backends == set()
 
 
 def test_a_writer_that_is_closed_under_a_call(real_server, tmp_path):

@@ -274,7 +274,7 @@ def test_collapse_does_what_is_held_and_no_more(run, tracker):
         tracker.track_many(range(day * 10), bucket=site, date=datetime(2020, 1, day))
     union = ("--aggregate", "total=site1,site2")
     result = run("collapse", *union, "--bucket", "site1", "--bucket", "nobody", status=1)
-    assert "nothing is held of bucket 'nobody' (there are: site1, site2)" in result.stderr
+    assert "unknown bucket 'nobody' (there are: site1, site2)" in result.stderr
     run("collapse", *union, "--bucket", "site1")
     found = counts(run)
     days = {(f"2020-01-{day:02}", bucket) for day, bucket in ((1, "site1"), (2, "site1"), (10, "site1"))}

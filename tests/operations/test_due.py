@@ -1,12 +1,14 @@
-"""What a plain collapse finds to do; no server."""
+"""What a collapse of all that is due finds to do."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 
-from activity_tracker_hll import ArgumentValueError, Entry
+from activity_tracker_hll import ArgumentValueError, CollapseError, Entry
 from activity_tracker_hll.operations.due import Wanted, buckets_of, check_known, is_due, kinds_of, plan
 from activity_tracker_hll.periods import Calendar
+from helpers.errors import raises
+from helpers.moments import TODAY, YESTERDAY, day
 
 CALENDAR = Calendar("UTC")
 NOW = datetime(2026, 3, 10, 12)
@@ -75,7 +77,7 @@ def test_aggregates_of_the_sources_that_are_there():
     [
         ("hll count", "hll count", False),
         ("hll count", "hll", True),  # which may have come later
-        ("hll count endless", "hll count", True),
+        ("hll count unexpiring", "hll count", True),
         ("hll count", "count", False),
     ],
 )
@@ -85,8 +87,8 @@ def test_an_aggregate_that_is_counted(total, source, is_called):
     assert found == ([(["daily-20200104"], ["a"], {"total": ("a",)})] if is_called else [])
 
 
-def test_endless_sketches_of_past_periods_only():
-    held = [entry(f"daily-{day}", "a", "hll", "count", "endless") for day in (20200104, 20260310)]
+def test_unexpiring_sketches_of_past_periods_only():
+    held = [entry(f"daily-{day}", "a", "hll", "count", "unexpiring") for day in (20200104, 20260310)]
     assert planned(held) == [(["daily-20200104"], ["a"], {})]
 
 
@@ -102,8 +104,8 @@ def test_an_aggregate_of_a_bucket_that_was_never_seen():
         ("hll", True),
         ("raw", True),
         ("hll count", False),
-        ("hll count endless", True),
-        ("count endless", False),
+        ("hll count unexpiring", True),
+        ("count unexpiring", False),
         ("raw hll count", True),
         ("raw count", False),
         ("count", False),
@@ -116,3 +118,60 @@ def test_what_is_due(parts, due):
 def test_what_is_there():
     assert buckets_of(HELD) == [None, "a", "b"]
     assert kinds_of(reversed(HELD)) == ["daily", "monthly"]
+
+
+# With servers
+
+
+@pytest.mark.parametrize("keep", [None, timedelta(days=62)])
+def test_what_lies_beside_activity_trackers_zero_is_due(server, keep):
+    tracker = server.tracker(keep_sketches=keep)
+    server.client.sadd(f"active:daily-{day(3):%Y%m%d}:raw:a", 1, 2)
+    tracker.track_many(range(5), bucket="b", date=day(2))
+    for before, bucket in ((3, "a"), (2, "b"), (1, "c")):
+        server.client.set(f"active:daily-{day(before):%Y%m%d}:{bucket}", 0)
+    assert {entry.bucket for entry in tracker.examine().due} == {"a", "b"}
+    assert {item.bucket: item.count for item in tracker.collapse_due()} == {"a": 2, "b": 5}
+    assert tracker.collapse_due() == []
+
+
+def test_aggregates_of_the_tracker_are_counted_where_a_source_has_data(server):
+    tracker = server.tracker(buckets=["a", "b"], aggregate_buckets={"t": ["a", "b"]})
+    tracker.track(id=1, bucket="a", date=YESTERDAY)
+    with raises(ArgumentValueError, "aggregate 'u' lists the unknown bucket 'b' .there are: a"):
+        tracker.collapse_due(aggregate_buckets={"u": ["a", "b"]})
+    assert {item.bucket for item in tracker.collapse_due()} == {"a", "t"}
+
+
+def test_one_failure_does_not_end_the_collapse_of_what_is_due(server):
+    tracker = server.tracker()
+    for before in (9, 5, 2):  # three calls
+        tracker.track(id=1, bucket="a", date=day(before))
+    server.raise_on("bad", day(5))
+    server.client.delete("active:{open}")
+    server.client.set("active:{open}", "no set")
+    steps = []
+    with raises(CollapseError, r"active:\{open\}", "'bad'") as caught:
+        tracker.collapse_due(progress=lambda step, steps_: steps.append((step, steps_)))
+    assert [item.period.date for item in caught.value.collapsed] == [day(9), day(5), day(2)]
+    assert steps == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_collapse_of_what_is_due_takes_marks_away_but_of_what_it_left(server):
+    tracker = server.tracker(buckets=["a"])
+    for before in (3, 2, 0):
+        tracker.track(id=1, bucket="a", date=day(before))
+    tracker.track(id=1, bucket="other", date=day(3))
+    tracker.collapse_due(buckets=["a"])
+    marks = {name.decode() for name in server.client.smembers("active:{open}")}
+    assert marks == {f"daily-{day(before):%Y%m%d}" for before in (3, 0)}
+    tracker.collapse_due()
+    assert server.client.smembers("active:{open}") == {f"daily-{TODAY:%Y%m%d}".encode()}
+
+
+def test_a_tracker_that_does_not_know_all_buckets_leaves_marks(server):
+    tracker = server.tracker()
+    tracker.track(id=1, date=YESTERDAY)
+    tracker.track(id=1, bucket="a", date=YESTERDAY)
+    tracker.collapse()
+    assert server.client.smembers("active:{open}") == {f"daily-{YESTERDAY:%Y%m%d}".encode()}

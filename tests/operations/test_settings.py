@@ -143,3 +143,40 @@ def test_a_reader_stores_nothing(server):
     server.tracker().lookup()
     server.tracker(week_start=6).lookup()
     assert server.client.keys() == []
+
+
+def test_settings_that_a_server_lost_are_stored_again_within_a_minute(server, monkeypatch):
+    """A process that only tracks would else let another one in that disagrees."""
+    tracker = server.tracker(secret="one")
+    ticks = [0]
+    monkeypatch.setattr(tracker._planner, "ticks", lambda: ticks[0])
+    tracker.track(id=1)
+    server.client.flushall()
+    tracker.track(id=1)
+    assert not server.client.exists("active:{meta}")
+    ticks[0] = 60_000_000
+    tracker.track(id=1)
+    assert server.client.exists("active:{meta}")
+    with raises(SettingsMismatchError, "secret"):
+        server.tracker(secret="another").track(id=1)
+
+
+@pytest.mark.parametrize("act", [lambda t: t.track(id=1), lambda t: t.lookup(), lambda t: t.collapse()])
+@pytest.mark.parametrize("layout", ["²", "1" * 5000, "", "\x1b[2J"])
+def test_a_layout_that_is_none_is_told_in_a_line(server, act, layout):
+    server.client.hset("active:{meta}", "layout", layout)
+    with raises(SettingsMismatchError, "which this version does not know") as caught:
+        act(server.tracker())
+    assert len(str(caught.value)) < 300
+    assert str(caught.value).isprintable()
+
+
+def test_what_others_stored_reaches_nobodys_terminal(server):
+    tracker = server.tracker(secret="s")
+    tracker.track(id=1)
+    for field in ("week_start", "timezone_rules", "timezone", "secret"):
+        server.client.hset("active:{meta}", field, "\x1b[2J" * 100)
+    with raises(SettingsMismatchError, "week_start", "secret") as caught:
+        server.tracker(secret="s").track(id=1)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500

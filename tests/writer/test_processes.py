@@ -314,6 +314,28 @@ def test_sigterm_that_ends_the_interpreter_loses_nothing(real_server, how):
     assert held(real_server.client) == registers(f"i{n}" for n in range(5000))
 
 
+def test_sigterm_while_a_writer_is_closed_loses_nothing(real_server):
+    """The server hangs; it is back before the end of the interpreter has waited for it in vain."""
+    run(
+        """
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        writer = tracker.buffered(flush_interval=3600)
+        for n in range(5000):
+            writer.track(id=f"i{n}")
+        flush = writer._worker.flush
+
+        def interrupted(limit):
+            writer._worker.flush = flush
+            signal.raise_signal(signal.SIGTERM)
+
+        writer._worker.flush = interrupted
+        writer.close()
+        """,
+        real_server,
+    )
+    assert held(real_server.client) == registers(f"i{n}" for n in range(5000))
+
+
 @pytest.mark.parametrize("end", ["os._exit(7)", "os.kill(os.getpid(), signal.SIGKILL)"])
 def test_an_end_that_runs_nothing_keeps_what_was_pushed(real_server, end):
     process = service(

@@ -116,8 +116,12 @@ class _Counting:
         }
         gone = [source for source, state in found.items() if state.is_gone]
         raws = [source for source, state in found.items() if state.raw and not state.is_gone]
+        if own.sketch and own.count is None:
+            raise BackendResponseError("ids are tracked in a bucket of this name")
         if raws:
-            yield from self._absorb(target, raws)
+            for source in raws:  # their counts go with it: the aggregate is counted again
+                keys = self._context.keys.bucket(target.period.name, source)
+                yield from absorb(self._context, keys, target.expiry, recount=self._recount)
             return Again()
         if own.count is not None:
             number(own.count, self._keys(target).counted)
@@ -125,8 +129,6 @@ class _Counting:
             if gone or not (self._recount or any(map(_is_uncounted, found.values()))):
                 answer((yield [call_expire(self._keys(target), target.expiry)])[0])
                 return Done()
-        elif own.sketch:
-            raise BackendResponseError("ids are tracked in a bucket of this name")
         if gone:
             raise BackendResponseError(f"the sketches of {gone} are gone, a union would be too small")
         present = [source for source, state in found.items() if state.sketch]
@@ -168,13 +170,6 @@ class _Counting:
         call = call_aggregate(self._keys(target), self._temporary(target), sources, seen, target.expiry)
         state, values = answer((yield [call])[0])
         return Again() if state == b"CHANGED" else Estimate(values[0])
-
-    def _absorb(self, target: Target, raws: Sequence[str | None]) -> Operation[None]:
-        own = self._keys(target)
-        for source in raws:
-            keys = self._context.keys.bucket(target.period.name, source)
-            yield from absorb(self._context, keys)
-        unwrap((yield [("DEL", own.counted, own.stderr, own.hll)]))
 
     def _sources(self, target: Target) -> tuple[str | None, ...]:
         return self._aggregates[str(target.bucket)]

@@ -8,19 +8,20 @@ run twice at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ...backends.base import Command
-from ...errors import BackendDataError, BackendError, BackendResponseError, CollapseError
+from ...errors import BackendDataError, BackendError, CollapseError
 from ...estimates import Estimate
 from ...keys import BucketKeys
 from ...periods import Period
 from ...scripts.calls import Count, Readings, answer, answers, call_collapse, call_store
-from ..base import UNCOUNTED, Aggregates, Context, Operation, batched, unwrap, unwrap_of
+from ..base import Aggregates, Context, Operation, batched
 from .aggregates import count_aggregates
 from .legacy import absorb
-from .outcomes import Again, Done, Nothing, Outcome, Target, expiry_of, stderr_text, stored
+from .marks import take_marks, uncounted_among
+from .outcomes import Again, Done, Nothing, Outcome, Target, expiry_of, foreign, stderr_text, stored
 from .sketches import estimates
 
 __all__ = ["Collapsed", "collapse"]
@@ -60,7 +61,7 @@ def collapse(
 
     Args:
         context: what operations are planned with.
-        periods: the periods, which must be over.
+        periods: the periods.
         buckets: the buckets to count.
         aggregates: the aggregates to count, each with its sources.
         recount: also count what was counted before.
@@ -104,12 +105,20 @@ def collapse(
         for target, outcome in outcomes.items()
         if isinstance(outcome, BackendError)
     ]
+    failed = {name for name, _, _ in failures}
+
+    def look(names: Collection[str]) -> Operation[set[str]]:
+        absent = [target for target, outcome in outcomes.items() if isinstance(outcome, Nothing)]
+        targets = [(target.period.name, target.bucket) for target in absent if target.period.name in names]
+        targets += [(name, bucket) for name in names for bucket in others or ()]
+        return uncounted_among(context, targets)
+
     try:
         if others is not None:
-            yield from _take_marks(context, periods, outcomes, others)
-    except BackendError:
-        if not failures:
-            raise
+            names = [period.name for period in periods if period.name not in failed]
+            yield from take_marks(context, names, look)
+    except BackendError as error:
+        failures.append((context.keys.open, None, error))
     if failures:
         raise CollapseError(failures, done)
     return done
@@ -129,50 +138,6 @@ def _attempt(
             if not remaining:
                 break
         outcomes |= {target: BackendError("is still being written to") for target in remaining}
-
-
-def _take_marks(
-    context: Context,
-    periods: Sequence[Period],
-    outcomes: dict[Target, Outcome],
-    others: Sequence[str | None],
-) -> Operation[None]:
-    """Remove the marks of periods in which nothing is left to count.
-
-    A writer marks a period after it wrote to it, so what is written after the check here brings a new mark.
-
-    Raises:
-        BackendError: the key of the marks holds something else.
-    """
-    failed = {target.period for target, outcome in outcomes.items() if isinstance(outcome, BackendError)}
-    names = [period.name for period in periods if period not in failed]
-    if not names:
-        return
-    key = context.keys.open
-    # SREM's reply would not tell which were marked, as it may be sent twice.
-    [marked] = unwrap_of(key, (yield [("SMISMEMBER", key, *names)]))
-    taken = {name for name, is_marked in zip(names, marked, strict=True) if is_marked}
-    if not taken:
-        return
-    unwrap_of(key, (yield [("SREM", key, *sorted(taken))]))
-    uncertain = [
-        (target.period.name, target.bucket)
-        for target, outcome in outcomes.items()
-        if isinstance(outcome, Nothing) and target.period.name in taken
-    ]
-    uncertain += [(name, bucket) for name in taken for bucket in others]
-    for batch in batched(uncertain, _TARGETS_PER_BATCH):
-        buckets = [context.keys.bucket(*target) for target in batch]
-        keys = [key for bucket in buckets for key in (bucket.hll, bucket.raw, bucket.counted)]
-        commands: list[Command] = [("EXISTS", key) for key in keys]
-        found = yield commands
-        uncounted = {
-            name
-            for (name, _), hll, raw, counted in zip(batch, found[::3], found[1::3], found[2::3], strict=True)
-            if (hll or raw) and not counted
-        }
-        if uncounted:
-            unwrap_of(key, (yield [("SADD", key, *sorted(uncounted))]))
 
 
 class _Counting:
@@ -211,9 +176,7 @@ class _Counting:
         for target in [target for target, exists in zip(targets, found, strict=True) if exists]:
             keys = self._keys(target)
             try:
-                counted, sketch = unwrap((yield [("GET", keys.counted), ("EXISTS", keys.hll)]))
-                if sketch or counted in UNCOUNTED:
-                    yield from absorb(self._context, keys)
+                yield from absorb(self._context, keys, target.expiry, recount=self._recount)
             except BackendError as error:
                 self._outcomes[target] = error
 
@@ -231,7 +194,7 @@ class _Counting:
             shown = values[0][:40].decode("utf-8", "replace")
             outcome = BackendDataError(f"{self._keys(target).counted} holds {shown!r}, not a count")
         elif state == b"FOREIGN":
-            outcome = _foreign(int(values[0]), values[1])
+            outcome = foreign(int(values[0]), values[1])
         self._outcomes[target] = outcome
 
     def _store(self, readings: dict[Target, Readings]) -> Operation[None]:
@@ -263,11 +226,3 @@ class _Counting:
     def _call(self, targets: Sequence[Target]) -> Command:
         buckets = [(self._keys(target), target.expiry) for target in targets]
         return call_collapse(buckets, recount=self._recount, inspect=self._inspect)
-
-
-def _foreign(stored: int, tracked: int) -> BackendError:
-    return BackendResponseError(
-        f"the stored count, {stored}, was not made from the sketch at hand, which counts {tracked}: another"
-        " program's collapse, or writes by a clock far behind? The sketch is kept; "
-        + ("recount=True stores its count" if tracked > stored else "delete the one that is wrong")
-    )

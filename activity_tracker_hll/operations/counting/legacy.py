@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from ...keys import BucketKeys
-from ..base import Context, Operation, items, unwrap
+from ...scripts.calls import answer, answers, call_collapse
+from ..base import UNCOUNTED, Context, Operation, items, unwrap
+from .outcomes import foreign
 
 __all__ = ["absorb", "copy_with_raw"]
 
@@ -11,12 +13,30 @@ _IDS_PER_SCAN = 1000
 _LIFETIME_S = 600  # renewed with every thousand ids
 
 
-def absorb(context: Context, keys: BucketKeys) -> Operation[None]:
+def absorb(context: Context, keys: BucketKeys, expiry: str, *, recount: bool = False) -> Operation[None]:
     """Move a raw set into the bucket's sketch, without losing ids that arrive meanwhile.
 
     Each id is in the sketch before it leaves the set, so this may be interrupted anywhere and run again, or
-    run twice at once. A stored count does not include these ids: it is deleted first, to be made again.
+    run twice at once. A stored count does not include these ids: it is deleted first, to be made again. So
+    nothing is done where that cannot be: the sketch it was made from is gone, or it was made from another.
+
+    Args:
+        context: how keys and ids are made.
+        keys: of the bucket.
+        expiry: of its sketch, see :func:`.outcomes.expiry_of`.
+        recount: whether a count that is too small is made anew.
+
+    Raises:
+        BackendError: the count is not one of the sketch; or what a key holds makes no sense.
     """
+    counted, sketch = unwrap((yield [("GET", keys.counted), ("EXISTS", keys.hll)]))
+    if counted not in UNCOUNTED:
+        if not sketch:
+            return
+        call = call_collapse([(keys, expiry)], recount=False, inspect=False)
+        state, values = answer(answers((yield [call])[0], 1)[0])
+        if state == b"FOREIGN" and not (recount and values[1] > int(values[0])):
+            raise foreign(int(values[0]), values[1])
     # Without the count, the sketch is all that is known again, so it must not expire.
     kept = (keys.hll, keys.moved, keys.moves)
     unwrap((yield [*(("PERSIST", key) for key in kept), ("DEL", keys.counted, keys.stderr)]))

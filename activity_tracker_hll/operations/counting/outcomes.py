@@ -5,13 +5,13 @@ from __future__ import annotations
 from math import ceil, inf
 from typing import Any, NamedTuple
 
-from ...errors import BackendError
+from ...errors import BackendError, BackendResponseError
 from ...estimates import Estimate
 from ...periods import Period
 from ...scripts.calls import answer
 from ..base import MARGIN_S, Context
 
-__all__ = ["Again", "Done", "Nothing", "Outcome", "Target", "expiry_of", "stderr_text", "stored"]
+__all__ = ["Again", "Done", "Nothing", "Outcome", "Target", "expiry_of", "foreign", "stderr_text", "stored"]
 
 
 class Target(NamedTuple):
@@ -58,3 +58,17 @@ def stored(reply: Any, estimate: Estimate) -> Outcome:
     if state == b"CHANGED":
         return Again()
     return estimate if values[0] == estimate else Estimate(values[0], inf if estimate.suspect else None)
+
+
+def foreign(stored: int, tracked: int) -> BackendError:
+    """The error of a stored count that was not made from the sketch beside it.
+
+    Args:
+        stored: the count.
+        tracked: what the sketch counts.
+    """
+    return BackendResponseError(
+        f"the stored count, {stored}, was not made from the sketch at hand, which counts {tracked}: another"
+        " program's collapse, or writes by a clock far behind? The sketch is kept; "
+        + ("recount=True stores its count" if tracked > stored else "delete the one that is wrong")
+    )

@@ -19,7 +19,7 @@ __all__ = ["EVENTS_PER_BATCH", "Batch", "Columns", "Part", "Rows", "batches"]
 EVENTS_PER_BATCH = 65_536
 
 _MOST_PER_STEP = 4096
-_EVENTS_PER_PART = 8192  # so many, with the objects they refer to, fit in the processor's second-level cache
+_EVENTS_PER_PART = 8192  # with the objects they refer to, these fit in the processor's second-level cache
 
 Part = tuple[Any, Any, Any]
 """Ids, buckets and dates: sequences or arrays. In columns, one bucket or date may stand for all events."""

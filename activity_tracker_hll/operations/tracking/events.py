@@ -109,10 +109,10 @@ class Tracking:
                 keys = bucket_keys(name, event.old_bucket)
                 commands.append(call_write(keys, limit, (), [(event.old_id, -stamp)]))
                 targets.append((name, event.old_bucket))
-        sent, upkeep = data.clock.ticks(), data.upkeep(names, runs=runs)
+        upkeep = data.upkeep(names, runs=runs)
         replies = yield [*commands, *upkeep] if upkeep else commands
         if upkeep:
-            data.note_upkeep(names, sent, upkeep, replies[len(targets) :])
+            data.note_upkeep(names, upkeep, replies[len(targets) :])
         late = _late(data, targets, replies)
         if late:
             raise LateEventError(list(dict.fromkeys(period for period, _ in late)))

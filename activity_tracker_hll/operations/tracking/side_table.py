@@ -140,12 +140,13 @@ class SideTable:
         """Read everything again the next time."""
         self.__init__()  # type: ignore[misc]
 
-    def update(self, key: str, state: TableState) -> Operation[None]:
+    def update(self, key: str, state: TableState, until: int) -> Operation[None]:
         """Read what is new.
 
         Args:
             key: of the table.
             state: as a reply has just given it.
+            until: the stamp of an event of now, about.
 
         Raises:
             BackendError: it cannot be read.
@@ -153,7 +154,8 @@ class SideTable:
         if state.members < self._state.members:
             self.forget()  # the table was lost, or this is another server
         since = self._state.newest - _LATE_US
-        if state != self._state and state.left:
+        # Where one came back and another left, the numbers may be as they were.
+        if state.left and (state != self._state or until < state.newest + _LATE_US):
             if since > 0:  # both ends: ids that left, and ids that came back
                 yield from self._read(Range(key, f"({since}", "+inf"))
                 yield from self._read(Range(key, "-inf", f"-{since}"))

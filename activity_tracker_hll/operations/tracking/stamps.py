@@ -54,9 +54,10 @@ class _Slew(NamedTuple):
 class ServerClock:
     """The clock of one server, as far as this process can know it.
 
-    It never goes back, or later events would seem older than earlier ones. If it is ahead of the server's
-    clock (which was set back, or measured badly at first, or belongs to another server now), it is slewed: it
-    runs slower until both agree.
+    It does not go back, or later events would seem older than earlier ones. Where it is ahead of the server's
+    clock by up to a minute (which was set back, or measured badly at first, or is another server's by now),
+    it is slewed: it runs slower until both agree. A process that begins meanwhile learns the others' time
+    from the side tables it writes to by scripts; until then its events are the older ones.
 
     Args:
         ticks: microseconds of a clock that is never set.
@@ -82,8 +83,12 @@ class ServerClock:
         return ticks + max(slew.offset - max(ticks - slew.since, 0) // _SLEW_RATIO, measured)
 
     def now(self) -> int:
-        """The stamp of an event that happens now: greater than any that was returned before."""
-        self._last = max(self.stamp(self.ticks()), self._last + 1)
+        """The stamp of an event that happens now: greater than any before in this thread.
+
+        A clock that was wrong by more than a minute is set right at once, and stamps with it.
+        """
+        now = self.stamp(self.ticks())
+        self._last = now if self._last > now + _MAX_STEP_BACK_US else max(now, self._last + 1)
         return self._last
 
     def ticks_of(self, stamp: int) -> int:

@@ -245,7 +245,8 @@ class _Sending:
     @staticmethod
     def _read_returned(key: str, load: Load, outcome: Outcome) -> Operation[bool]:
         """Read which ids came back; returns whether all are still where the table was known to have them."""
-        yield from load.table.update(key, outcome.table)
+        until = max(int(np.max(part.since)) for part in load.seen)
+        yield from load.table.update(key, outcome.table, until)
         hashes, left, since = load.table.returned(load.seen)
         missing = dict(zip(hashes.tolist(), since.tolist(), strict=True))
 

@@ -742,8 +742,9 @@ def test_marks_that_cannot_be_taken_away_do_not_hide_what_was_collapsed(server):
         tracker.track(id=1, bucket="good", date=day(n))
     server.client.delete("active:{open}")
     server.client.set("active:{open}", "no set")
-    with raises(BackendDataError, r"active:\{open\}"):
+    with raises(CollapseError, r"active:\{open\}") as caught:
         tracker.collapse()
+    assert [item.bucket for item in caught.value.collapsed] == ["good"]
     assert rows(tracker, YESTERDAY, "good") == [{"good": 1}]
     server.raise_on("bad")
     with raises(CollapseError, "'bad'"):
@@ -874,3 +875,30 @@ def test_an_aggregate_that_cannot_be_counted_does_not_keep_others_from_it():
     )
     with raises(BackendError, "'all'", "at most 6"):
         tracker.lookup(start=YESTERDAY, buckets=["all"], live=True)
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_a_bucket_that_bears_the_name_of_an_aggregate_is_not_deleted(server, raw):
+    server.tracker().track_many(range(50), bucket="all", date=YESTERDAY)
+    tracker = server.tracker(buckets=["a", "b"], aggregate_buckets={"all": ["a", "b"]})
+    tracker.track(id=1, bucket="a", date=YESTERDAY)
+    if raw:
+        server.client.sadd(f"active:{YNAME}:raw:b", 1)
+    with raises(CollapseError, "'all'", "ids are tracked in a bucket of this name"):
+        tracker.collapse()
+    assert server.tracker().collapse(buckets=["all"])[0].count == 50
+
+
+@pytest.mark.parametrize("aggregates", [{}, {"t": ["a"]}])
+def test_a_count_that_was_made_elsewhere_is_not_lost_to_a_late_raw_id(server, aggregates):
+    tracker = server.tracker(buckets=["a"])
+    tracker.track_many(range(10), bucket="a", date=YESTERDAY)
+    server.client.set(f"active:{YNAME}:a", 1000)  # activity-tracker counted its own
+    server.client.sadd(f"active:{YNAME}:raw:a", "late")
+    for _ in range(2):
+        with raises(CollapseError, "the stored count, 1000, was not made from the sketch at hand"):
+            tracker.collapse(aggregate_buckets=aggregates)
+        assert server.client.get(f"active:{YNAME}:a") == b"1000"
+        assert server.client.scard(f"active:{YNAME}:raw:a") == 1
+    server.client.delete(f"active:{YNAME}:a")  # as the message says
+    assert {item.count for item in tracker.collapse(aggregate_buckets=aggregates)} == {11}
