@@ -42,7 +42,7 @@ napoleon_use_ivar = True
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(collections|datetime|dt|numpy|os|prometheus_client|uuid|wsgiref)\..*"),
-    ("py:.*", "ImproperlyConfigured|WSGIApplication|WSGIEnvironment"),
+    ("py:.*", "ImproperlyConfigured|WSGIApplication|WSGIEnvironment|multiprocessing"),
     ("py:.*", r"activity_tracker_hll\..*\.([A-Z]|_\w+)"),
 ]
 

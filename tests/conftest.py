@@ -1,4 +1,4 @@
-"""Servers for the tests: fakeredis, Valkey (embedded) and Debian's Redis.
+"""Fixtures: servers for the tests, which are fakeredis, Valkey (embedded) and Debian's Redis.
 
 Tests that take `server` run on all three, those that take `real_server` on the two real ones, each
 of which is started once a session on a socket of its own. A missing server skips at a desk and

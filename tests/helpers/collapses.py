@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from activity_tracker_hll.operations import collapse as collapse_operation
-from helpers.moments import TODAY, day
+from helpers.moments import TODAY, YESTERDAY, day
 from helpers.servers import Server
 
 BUCKETS = ["a", "b", "c", "d"]
@@ -79,3 +79,10 @@ READING = {"EXISTS", "GET", "HGETALL", "PFCOUNT", "SSCAN", "TIME", "ZCOUNT", "ZR
 def ends(commands):
     """After how many of these commands a collapse can end with different things done."""
     return [0, *(place for place, command in enumerate(commands, 1) if command[0] not in READING)]
+
+
+YNAME = f"daily-{YESTERDAY:%Y%m%d}"
+
+
+def rows(tracker, start, *buckets, period="daily"):
+    return [counts for _, counts in tracker.lookup(period, start=start, buckets=buckets or [None])]

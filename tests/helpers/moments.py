@@ -1,7 +1,8 @@
 """When the tests live: today, at noon.
 
 Servers expire keys by their own clock, so the tests live today; at noon, far from any boundary
-that a slow run could cross."""
+that a slow run could cross.
+"""
 
 from __future__ import annotations
 

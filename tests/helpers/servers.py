@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -75,3 +77,11 @@ def missing(what: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(f"{what} is not installed, and CI must not skip it")
     pytest.skip(f"{what} is not installed")
+
+
+def eventually(condition: Callable[[], object], timeout: float = 30) -> None:
+    """Wait for another process; that it comes is tested, not when."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
