@@ -177,7 +177,11 @@ class ActivityTracker(BaseTracker[BaseBackend]):
         week_start: 0 = Monday ... 6 = Sunday.
         clock: seconds since the epoch; for tests.
 
-    Any other keyword argument is passed to the backend's constructor.
+    Any other keyword argument is passed to the backend's constructor. Type checkers know those of ``"redis"``
+    and ``"embedded"``; one they do not know can be given to the class, as ``backend=RedisBackend(...)``.
+
+    Pickled, for a process of :mod:`multiprocessing` say, a tracker is its arguments, secret and password
+    among them, and is made anew from them. One that was given a client or a temporary embedded server is not.
 
     Raises:
         ArgumentTypeError, ArgumentValueError: naming the argument and what was expected.

@@ -99,7 +99,7 @@ class Intake:
         overflowed = len(self.overflow)
         del self.overflow[:overflowed]
         taken: list[tuple[str | None, Queue]] = []
-        for bucket, append in [*self._released, *self.appends.items()]:
+        for bucket, append in [*self._released, *self._current()]:
             queue = _queue(append)
             if queue:
                 count = len(queue)
@@ -122,7 +122,7 @@ class Intake:
         ]
 
     def _release(self, in_use: Collection[str | None]) -> None:
-        for bucket, append in list(self.appends.items()):
+        for bucket, append in self._current():
             if bucket not in in_use and not _queue(append):
                 del self.appends[bucket]
                 self._released.append((bucket, append))
@@ -153,13 +153,21 @@ class Intake:
 
     def reset(self) -> list[tuple[str | None, Queue]]:
         """In a forked child: begin with no queues; returns copies of those there were."""
-        all_queues = [*self._released, *self.appends.items()]
+        all_queues = [*self._released, *self._current()]
         self.appends = Appends(self.appends.open_queue)
         self.overflow, self._released = [], []
         return [(bucket, list(_queue(append))) for bucket, append in all_queues if _queue(append)]
 
+    def _current(self) -> list[tuple[str | None, Append]]:
+        """The queues that callers find."""
+        while True:
+            try:
+                return list(self.appends.items())
+            except RuntimeError:  # the garbage collector ran amid this, and a finalizer tracked a new bucket
+                continue
+
     def _all(self) -> list[Append]:
-        return [append for _, append in self._released] + list(self.appends.values())
+        return [append for _, append in [*self._released, *self._current()]]
 
 
 def _queue(append: Append) -> Queue:

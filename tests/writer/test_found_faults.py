@@ -344,7 +344,7 @@ def test_data_of_the_older_layout_are_refused_with_a_sentence(server):
 
 
 def test_a_lost_mark_comes_back(server):
-    tracker = server.tracker()
+    tracker = server.tracker(buckets=[None])
     tracker.track(id=1, date=YESTERDAY)
     marked = server.client.smembers("active:{open}")
     assert marked == {f"daily-{YESTERDAY:%Y%m%d}".encode()}

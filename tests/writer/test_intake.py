@@ -2,7 +2,7 @@
 
 import pytest
 
-from activity_tracker_hll.writer.intake import Intake
+from activity_tracker_hll.writer.intake import Appends, Intake
 
 
 @pytest.fixture
@@ -37,3 +37,29 @@ def test_queues_in_use_and_queues_with_events_are_not_released(intake):
     intake.release_unused(["in use"])
     assert set(intake.appends) == {"in use", "full"}
     assert intake.released == 0
+
+
+class Disturbed(Appends):
+    """Its queues are listed while the garbage collector runs a finalizer that tracks a new bucket."""
+
+    def items(self):
+        if "by a finalizer" not in self:
+            listed = iter(super().items())
+            next(listed)
+            self["by a finalizer"] = ["late"].append
+            list(listed)  # raises
+        return super().items()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [Intake.take, Intake.reset, lambda intake: intake.release_unused([]), lambda intake: intake.events],
+    ids=["take", "reset", "release_unused", "events"],
+)
+def test_a_finalizer_may_track_a_new_bucket_at_any_moment(intake, call):
+    intake.append_to("a")("event")
+    disturbed = Disturbed(intake.appends.open_queue)
+    disturbed.update(intake.appends)
+    intake.appends = disturbed
+    call(intake)
+    assert "by a finalizer" in disturbed
