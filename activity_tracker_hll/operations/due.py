@@ -139,13 +139,13 @@ def collapse_due(
         if progress is not None:
             progress(number, len(batches))
 
-    def look(names: Collection[str]) -> Operation[set[str]]:
+    def find_uncounted(names: Collection[str]) -> Operation[set[str]]:
         found = yield from looked_into(context, (yield from inventory(context)))
         return {entry.period.name for entry in found if is_due(entry.parts - {UNEXPIRING})} & set(names)
 
     try:
         over = dict.fromkeys(entry.period.name for entry in entries if is_over(entry, context.calendar, now))
-        yield from take_marks(context, over, look)
+        yield from take_marks(context, over, find_uncounted)
     except BackendError as error:
         failures.append((context.keys.open, None, error))
     if failures:

@@ -289,7 +289,8 @@ class BufferedTracker(BaseWriter):
             timeout: seconds to wait; None = as long as close() does.
 
         Returns:
-            The statistics; where `pending` is not 0, time was up.
+            The statistics; where `pending` is not 0, time was up, or what is left waits for somebody to mend
+            what `last_error` names.
         """
         return self.flush_within(self.limit(timeout))
 

@@ -101,7 +101,7 @@ def collapse(
     ]
     failed = {name for name, _, _ in failures}
 
-    def look(names: Collection[str]) -> Operation[set[str]]:
+    def find_uncounted(names: Collection[str]) -> Operation[set[str]]:
         absent = [target for target, outcome in outcomes.items() if isinstance(outcome, Nothing)]
         targets = [(target.period.name, target.bucket) for target in absent if target.period.name in names]
         targets += [(name, bucket) for name in names for bucket in others or ()]
@@ -110,7 +110,7 @@ def collapse(
     try:
         if others is not None:
             names = [period.name for period in periods if period.name not in failed]
-            yield from take_marks(context, names, look)
+            yield from take_marks(context, names, find_uncounted)
     except BackendError as error:
         failures.append((context.keys.open, None, error))
     if failures:

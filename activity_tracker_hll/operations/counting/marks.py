@@ -15,11 +15,11 @@ __all__ = ["take_marks", "uncounted_among"]
 
 _TARGETS_PER_BATCH = 500
 
-Look = Callable[[Collection[str]], Operation[set[str]]]
+FindUncounted = Callable[[Collection[str]], Operation[set[str]]]
 """Given names of periods, which of them hold uncounted data."""
 
 
-def take_marks(context: Context, names: Iterable[str], look: Look) -> Operation[None]:
+def take_marks(context: Context, names: Iterable[str], find_uncounted: FindUncounted) -> Operation[None]:
     """Remove the marks of the periods that hold no uncounted data.
 
     Raises:
@@ -30,11 +30,11 @@ def take_marks(context: Context, names: Iterable[str], look: Look) -> Operation[
         # SREM's reply would not tell which were marked, as it may be sent twice.
         [found] = unwrap_of(key, (yield [("SMISMEMBER", key, *batch)]))
         marked = {name for name, is_marked in zip(batch, found, strict=True) if is_marked}
-        empty = marked - (yield from look(marked)) if marked else marked
+        empty = marked - (yield from find_uncounted(marked)) if marked else marked
         if not empty:
             continue
         unwrap_of(key, (yield [("SREM", key, *sorted(empty))]))
-        again = yield from look(empty)
+        again = yield from find_uncounted(empty)
         if again:
             unwrap_of(key, (yield [("SADD", key, *sorted(again))]))
 
