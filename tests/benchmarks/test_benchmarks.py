@@ -133,7 +133,7 @@ def test_engine_notices_other_registers(tmp_path):
     assert "registers differ" in done.stderr
 
 
-@pytest.mark.parametrize("order", ["time", "chance"])
+@pytest.mark.parametrize("order", ["time", pytest.param("chance", marks=pytest.mark.extended)])
 def test_importing(order, tmp_path):
     printed, results = quick("importing.py", tmp_path, "--order", order)
     assert "Where the time goes" in printed
@@ -177,8 +177,11 @@ def test_buffered_notices_other_registers(tmp_path):
     assert "registers differ" in done.stderr
 
 
+SCRIPTS = ("throughput.py", "engine.py", "importing.py", "buffered.py")
+
+
 @pytest.mark.parametrize(
-    "script", ["throughput.py", "accuracy.py", "engine.py", "importing.py", "buffered.py"]
+    "script", ["accuracy.py", *(pytest.param(script, marks=pytest.mark.extended) for script in SCRIPTS)]
 )
 def test_plot(script, tmp_path):
     pytest.importorskip("matplotlib")

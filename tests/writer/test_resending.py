@@ -1,0 +1,230 @@
+"""What a server lost is sent again, and nothing else is."""
+
+import numpy as np
+import psutil
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from activity_tracker_hll import BackendConnectionError, bulk
+from activity_tracker_hll.hll import codec
+from activity_tracker_hll.hll.registers import empty, fold
+from activity_tracker_hll.scripts.calls import WRITE
+from helpers.moments import TODAY
+from helpers.still import BUCKETS, EVENTS, KINDS, PLACES, Still, held, play
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    before=st.lists(EVENTS, max_size=15),
+    after=st.lists(EVENTS, max_size=15),
+    vanished=st.sets(PLACES),
+)
+def test_what_the_server_lost_is_sent_again(real_server, before, after, vanished):
+    """Registers and moves, each of one bucket at a time."""
+    real_server.client.flushdb()
+    writer = Still(real_server)
+    plain = real_server.tracker(KINDS, namespace="plain")
+    play(writer, plain, before)
+    writer.push()
+    for bucket in vanished:
+        keys = writer.keys(bucket)
+        real_server.client.delete(keys.hll, keys.moved, keys.moves)
+    play(writer, plain, after)
+    for bucket in BUCKETS:  # each gets an event, so that the writer looks at it
+        writer.track(id="z", bucket=bucket)
+        plain.track(id="z", bucket=bucket)
+    assert writer.push() is None
+    for bucket in BUCKETS:
+        written = held(real_server, writer.tracker, bucket, "daily")
+        assert written == held(real_server, plain, bucket, "daily"), bucket
+    live = {"period": "daily", "buckets": BUCKETS, "live": True}
+    assert writer.tracker.lookup(**live)[-1] == plain.lookup(**live)[-1]
+    real_server.trackers.clear()
+
+
+def test_only_registers_that_rose_are_sent(real_server):
+    writer = Still(real_server)
+    for n in range(50_000):
+        writer.track(id=f"u{n}")
+    writer.push()
+    first = writer.statistics.bytes
+    for n in range(50_000, 50_100):
+        writer.track(id=f"u{n}")
+    writer.push()
+    second = writer.statistics.bytes - first
+    assert first > 2 * 10_000  # two periods, dense
+    assert second < 2 * 600
+    for n in range(50_100):
+        writer.track(id=f"u{n}")
+    writer.push()
+    third = writer.statistics.bytes - first - second
+    assert third < 2 * 400  # whether both are there still
+    assert writer.line.sent == {"INFO": 1, "TIME": 1, "EVALSHA": 2}
+    assert writer.statistics.pushed == 2 * 100_200
+
+
+def test_an_outage_with_many_buckets_stays_within_its_bound(real_server):
+    writer = Still(real_server, max_sketches=100, max_moves=50)
+    for n in range(80):  # in two periods each: 160 places
+        writer.track(id=n, bucket=f"b{n}")
+    for n in range(60):
+        writer.track(old_id=f"x{n}", old_bucket="b0")
+    writer.drain()
+    assert isinstance(writer.push(1), BackendConnectionError)
+    statistics = writer.statistics
+    assert statistics.tracked == 2 * (80 + 60)
+    assert statistics.dropped == 60 + (120 - 50)
+    assert statistics.pending == statistics.tracked - statistics.dropped
+    assert writer.push() is None
+    assert writer.statistics.pushed == statistics.pending
+    for n in range(200):  # more buckets than places
+        writer.track(id=n, bucket=f"more{n}")
+    writer.push()
+    after = writer.statistics
+    assert after.tracked == after.pushed + after.dropped
+    assert len(writer.buffer.intake.appends) == 100
+
+
+@pytest.mark.either_server
+@pytest.mark.parametrize("many", [100, pytest.param(1000, marks=pytest.mark.extended)])
+def test_an_hour_of_outage_with_many_buckets(real_server, many):
+    """Memory stays within what the README says: 48 KiB a bucket and period, and some for moves."""
+    kinds, buckets = ("daily", "weekly", "monthly"), [f"b{n}" for n in range(many)]
+    random, process, memory = np.random.default_rng(3), psutil.Process(), []
+    writer = Still(real_server, kinds=kinds, max_moves=10_000)
+    before = process.memory_info().rss
+    told, moved = [], set()
+    for _ in range(120):
+        writer.now += 30
+        told.append(random.integers((many, 300_000), size=(4 * many, 2), dtype=np.int32))
+        for place, user in told[-1].tolist():
+            writer.track(id=user, bucket=buckets[place])
+        for user in random.integers(300_000, size=50).tolist():
+            writer.track(old_id=f"s{user}", old_bucket=buckets[user % many])
+            moved.add(user)
+        writer.drain()
+        assert isinstance(writer.push(1), BackendConnectionError)
+        memory.append(process.memory_info().rss - before)
+    assert max(memory) < 3 * many * 48 * 1024 + 2**26
+    statistics = writer.statistics
+    assert statistics.tracked == 3 * 120 * (4 * many + 50)
+    assert statistics.pending == statistics.tracked - statistics.dropped
+    moves = 3 * 120 * 50
+    assert moves - 10_000 - 500 <= statistics.dropped <= moves - 10_000  # some moved twice
+    assert writer.push() is None
+    assert writer.push() is None
+    assert writer.statistics.pushed == statistics.pending
+    places, users = np.concatenate(told).T
+    for place, bucket in enumerate(buckets):
+        least = empty()
+        fold(least, bulk.hashes_of_bytes([str(user).encode() for user in users[places == place].tolist()]))
+        most = least.copy()
+        fold(most, bulk.hashes_of_bytes([f"s{user}".encode() for user in moved if user % many == place]))
+        found = writer.registers(bucket)
+        assert (least <= found).all()
+        assert (found <= most).all()
+
+
+def test_hashes_of_ids_that_may_return_are_bounded(real_server, monkeypatch):
+    monkeypatch.setattr("activity_tracker_hll.writer.buckets._MAX_HASHES", 1000)
+    writer = Still(real_server)
+    for part in range(5):
+        for n in range(1000):
+            writer.track(id=n % 500 + part, bucket="b")
+        writer.drain()
+    assert all(sum(len(part.hashes) for part in state.seen) <= 1000 for state in writer.buckets.values())
+    writer.push()
+    expected = np.zeros(16384, np.uint8)
+    plain = real_server.tracker(KINDS, namespace="plain")
+    plain.track_many(range(504), bucket="b")
+    expected = codec.decode(
+        real_server.client.get(plain.backend.keys.bucket(f"daily-{TODAY:%Y%m%d}", "b").hll)
+    )
+    assert (writer.registers("b") == expected).all()
+
+
+def test_what_is_refreshed_without_a_reason(real_server):
+    writer = Still(real_server, refresh_interval=10)
+    for n in range(1000):
+        writer.track(id=n)
+    writer.push()
+    expected = writer.registers()
+    real_server.client.delete(writer.keys().hll)
+    writer.track(id="other", bucket="b")
+    writer.push()
+    assert not writer.registers().any()  # nothing of the bucket was tracked: nobody looked
+    writer.now -= 86400  # a clock that can be set decides nothing
+    writer.now += 86400
+    writer.wait(4)
+    writer.push()
+    assert not writer.registers().any()
+    writer.wait(12)
+    assert writer.push() is None
+    assert (writer.registers() == expected).all()
+
+
+def test_another_server_is_recognised(real_server):
+    writer = Still(real_server)
+    writer.track(id=1)
+    writer.push()
+    writer.line.run_id = b"another"
+    real_server.client.delete(writer.keys().hll)
+    # Another writer came first, so that the sketch exists.
+    real_server.client.pfadd(writer.keys().hll, "2")
+    writer.track(id=3)
+    writer.push()
+    assert real_server.client.pfcount(writer.keys().hll) == 3
+
+
+@pytest.mark.parametrize("lost", [("moved",), ("moves",), ("moved", "moves"), ("hll", "moved", "moves")])
+def test_keys_of_moves_that_vanish_are_written_again(real_server, lost):
+    """As eviction does it: one key at a time, while the sketch stays."""
+    writer = Still(real_server)
+    for id in ("out", "back"):
+        writer.track(old_id=id, old_bucket="b")
+    writer.push()
+    writer.track(id="back", bucket="b")
+    writer.push()
+    keys = writer.keys("b")
+
+    def held():
+        return real_server.client.pfcount(keys.moved), writer.left("b"), writer.back("b")
+
+    before = held()
+    assert before == (2, {b"out"}, {b"back"})
+    real_server.client.delete(*(getattr(keys, key) for key in lost))
+    for n in range(3):
+        writer.track(id=n, bucket="b")
+        writer.push()
+    assert held() == before
+
+
+@pytest.mark.parametrize("lost", [("hll",), ("moved",), ("moves",), ("moved", "moves")])
+@pytest.mark.parametrize("after", [0, 1], ids=["after the sketch", "amid the moves"])
+def test_keys_that_vanish_during_a_push_are_written_again(real_server, lost, after, monkeypatch):
+    """Eviction comes with what is written, and so between the parts of a push."""
+    monkeypatch.setattr("activity_tracker_hll.operations.tracking.unite.IDS_PER_CALL", 5)
+    monkeypatch.setattr("activity_tracker_hll.operations.tracking.unite._CALLS_PER_BATCH", 1)
+    writer = Still(real_server, kinds=["daily"])
+    for n in range(20):
+        writer.track(old_id=n, old_bucket="b")
+    writer.push()
+    for n in range(20, 40):
+        writer.track(old_id=n, old_bucket="b")
+    keys, moves, execute = writer.keys("b"), [], writer.line.execute
+
+    def evict(commands, shard=0):
+        moves.extend(command for command in commands if WRITE.sha in command)
+        if len(moves) == after + 1 and WRITE.sha in commands[0]:
+            assert real_server.client.delete(*(getattr(keys, key) for key in lost))
+        return execute(commands, shard)
+
+    monkeypatch.setattr(writer.line, "execute", evict)
+    assert writer.push() is None
+    assert len(moves) == 4
+    writer.track(id="another", bucket="b")
+    assert writer.push() is None
+    assert writer.left("b") == {b"%d" % n for n in range(40)}
+    counts = [real_server.client.pfcount(key) for key in (keys.hll, keys.moved)]
+    assert counts == [41, 40]

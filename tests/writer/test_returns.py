@@ -1,0 +1,324 @@
+"""Ids that move and return, in a writer: the newest event holds, whatever was pushed when."""
+
+import os
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from activity_tracker_hll import BackendConnectionError
+from activity_tracker_hll.errors import BackendResponseError
+from activity_tracker_hll.operations.tracking import stamps
+from activity_tracker_hll.operations.tracking.stamps import ServerClock
+from helpers.still import Still, wait
+
+
+@pytest.mark.parametrize("command", ["ZRANGEBYSCORE", "EVALSHA"])
+def test_a_return_that_cannot_be_told_is_told_later(real_server, command, monkeypatch):
+    """Neither is it forgotten who was out."""
+    writer = Still(real_server)
+    writer.tracker.track(old_id="s", old_bucket="b")
+    writer.track(id="u", bucket="b")
+    writer.wait(1)
+    writer.push()
+    assert writer.left("b") == {b"s"}
+    execute = writer.line.execute
+
+    def refuse(commands, shard=0):
+        refused = [sent[0] == command and (command != "EVALSHA" or b"s" in sent) for sent in commands]
+        replies = execute([("PING",) if no else sent for no, sent in zip(refused, commands, strict=True)])
+        oom = BackendResponseError("OOM")
+        return [oom if no else reply for no, reply in zip(refused, replies, strict=True)]
+
+    writer.tracker.track(old_id="s2", old_bucket="b")  # since the table was read
+    writer.wait(1)
+    writer.drain()
+    writer.track(id="s", bucket="b")
+    writer.track(id="s2", bucket="b")
+    monkeypatch.setattr(writer.line, "execute", refuse)
+    assert isinstance(writer.push(), BackendResponseError)
+    monkeypatch.undo()
+    assert writer.left("b") >= {b"s"}
+    assert writer.push() is None
+    assert writer.back("b") == {b"s", b"s2"}
+
+
+def test_ids_that_return_are_back(server):
+    writer = Still(server)
+    for n in range(10):
+        writer.track(id=n, bucket="b")
+    for n in range(5):
+        writer.track(id=n, bucket="c", old_id=n, old_bucket="b")
+    writer.push()
+    assert len(writer.left("b")) == 5
+    for n in (0, 1):
+        writer.track(id=n, bucket="b")
+    writer.push()
+    assert writer.left("b") == {b"2", b"3", b"4"}
+    assert writer.back("b") == {b"0", b"1"}
+
+
+def test_a_push_that_comes_after_a_move_does_not_undo_it(real_server):
+    """Two workers: what the one saw before the other moved the id is no return, however late it is pushed."""
+    one, other = Still(real_server), Still(real_server)
+    one.track(id="s", bucket="anon")
+    wait(1, one, other)
+    other.track(id="ann", bucket="member", old_id="s", old_bucket="anon")
+    other.push()
+    one.push()
+    assert one.left("anon") == {b"s"}
+    one.drain()
+    wait(1, one, other)
+    one.track(id="s", bucket="anon")  # signed out
+    one.push()
+    assert one.back("anon") == {b"s"}
+
+
+def test_a_return_that_was_pushed_before_the_move_it_follows(real_server):
+    """Two workers: the one that moved the id could not push in time."""
+    one, other = Still(real_server), Still(real_server)
+    one.track(id="s", bucket="anon")
+    one.push()
+    other.track(id="ann", bucket="member", old_id="s", old_bucket="anon")
+    wait(1, one, other)
+    one.drain()
+    one.track(id="s", bucket="anon")
+    one.push()
+    other.push()
+    assert one.left("anon") == {b"s"}
+    one.track(id="another", bucket="anon")
+    one.push()
+    assert one.back("anon") == {b"s"}
+
+
+@pytest.mark.parametrize("off", [-3000, -50, 50, 3000])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_a_process_did_itself_keeps_its_order(real_server, when, off):
+    """However well the server's clock is known meanwhile: here it is off by milliseconds at first."""
+    writer = Still(real_server)
+    clock = writer._planner.data_set(0).clock
+    for n in range(5):
+        writer.track(id=n, bucket="b")
+    writer.drain()
+    for n in range(5):
+        writer.track(old_id=n, old_bucket="b")
+        if when == "after":
+            writer.track(id=n, bucket="b")
+            writer.track(old_id=n, old_bucket="b")
+    writer.line.meanwhile = lambda commands: setattr(clock, "_ahead", clock._ahead and clock._ahead + off)
+    writer.push()
+    writer.line.meanwhile = lambda commands: None
+    if when == "after":
+        for n in range(5):
+            writer.track(id=n, bucket="b")
+    else:
+        writer.track(id="another", bucket="b")
+    writer.push()
+    everyone = {b"%d" % n for n in range(5)}
+    assert writer.left("b") == (everyone if when == "before" else set())
+    assert writer.back("b") == (everyone if when == "after" else set())
+
+
+@pytest.mark.parametrize("days", [0.001, 1000])
+@pytest.mark.parametrize("buffered", [True, False])
+def test_a_move_of_an_older_moment(server, days, buffered):
+    """Whatever the time since the machine was started: a clock that is never set begins there."""
+    writer = Still(server)
+    writer.now = time.time()
+    target = writer if buffered else writer.tracker
+    moment = datetime.fromtimestamp(writer.now - days * 86400, UTC)
+    target.track(old_id="s", old_bucket="b", date=moment)
+    target.track(id="t", bucket="b", date=moment)
+    writer.push()
+    date = moment.date()
+    assert (writer.left("b", date=date), writer.back("b", date=date)) == ({b"s"}, set())
+    target.track(id="s", bucket="b", date=moment - timedelta(seconds=1))
+    writer.push()
+    assert (writer.left("b", date=date), writer.back("b", date=date)) == ({b"s"}, set())
+    target.track(id="s", bucket="b", date=moment + timedelta(seconds=1))
+    writer.push()
+    assert (writer.left("b", date=date), writer.back("b", date=date)) == (set(), {b"s"})
+    target.track(old_id="s", old_bucket="b", date=moment)
+    writer.push()
+    assert (writer.left("b", date=date), writer.back("b", date=date)) == (set(), {b"s"})
+
+
+def test_the_clock_is_shared_by_threads(monkeypatch):
+    """A tracker's threads and its writers' take samples of it, and forget them, at the same time."""
+    clock = ServerClock(lambda: 0, lambda: 0)
+    width = stamps._Sample.width.fget
+    clock.sample(-10, [1, 0])
+
+    def interrupted(sample):
+        other = threading.Thread(target=clock.reset)
+        other.start()
+        other.join()
+        return width(sample)
+
+    monkeypatch.setattr(stamps._Sample, "width", property(interrupted))
+    clock.sample(-10, [2, 0])
+    assert clock.stamp(0) == 2_000_005
+
+
+def test_a_return_just_after_a_move_that_a_drain_has_taken_along(server):
+    """The move came after the drainer had looked at the clock and before it took the queue."""
+    writer = Still(server)
+    writer.track(id="s", bucket="b")
+    writer.drain()
+    intake = writer.buffer.intake
+    take, left = intake.take, iter(["s"])
+
+    def take_later():
+        for id in left:
+            writer.track(old_id=id, old_bucket="b")
+        return take()
+
+    intake.take = take_later
+    writer.drain()
+    writer.track(id="s", bucket="b")
+    writer.push()
+    assert (writer.left("b"), writer.back("b")) == (set(), {b"s"})
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+def test_a_move_is_as_old_as_it_is(real_server, buffered):
+    """Pushed after an outage, a move counts from when it was made, not from when it was pushed."""
+    one, other = Still(real_server), Still(real_server)
+    one.track(id="s", bucket="anon")
+    one.push()
+    wait(100, one, other)
+    if buffered:
+        other.track(old_id="s", old_bucket="anon")
+        wait(100, one, other)
+        one.drain()
+        one.track(id="s", bucket="anon")
+        other.push()
+        one.push()
+        assert one.back("anon") == {b"s"}
+    else:
+        one.track(id="s", bucket="anon")
+        one.drain()
+        wait(100, one, other)
+        other.tracker.track(old_id="s", old_bucket="anon")
+        one.push()
+        assert one.left("anon") == {b"s"}
+
+
+@pytest.mark.parametrize("limit", [0, 5])
+@pytest.mark.parametrize("buffered", [True, False])
+def test_how_many_moves_the_server_keeps_is_bounded(real_server, limit, buffered):
+    writer = Still(real_server, moved_limit=limit)
+    for n in range(20):
+        (writer if buffered else writer.tracker).track(old_id=n, old_bucket="b")
+    writer.push()
+    keys = writer.keys("b")
+    assert len(writer.left("b")) == limit
+    assert real_server.client.exists(keys.moves) == (limit > 0)
+    assert real_server.client.pfcount(keys.moved) == real_server.client.pfcount(keys.hll) == 20
+
+
+@pytest.mark.parametrize("pushes_too", [True, False], ids=["a parent that goes on", "one that ends"])
+def test_what_a_child_does_with_what_it_inherits(real_server, pushes_too):
+    """It pushes it: what the parent pushes too does no harm twice. But it counts as the parent's."""
+    writer, parent = Still(real_server), Still(real_server)
+    for process in (writer, parent):
+        for n in range(20):
+            process.track(id=n, bucket="b")
+        process.drain()
+        process.track(id=5, bucket="c", old_id=5, old_bucket="b")
+        process.track(id=6, bucket="c", old_id=6, old_bucket="b")
+        process.track(id=20, bucket="b")
+    writer.after_fork(os.getppid())
+    assert writer.statistics.tracked == 0
+    writer.buffer.take_over(writer.now)
+    writer.track(id=21, bucket="b")
+    wait(1, writer, parent)
+    parent.drain()
+    parent.track(id=6, bucket="b")  # after the fork
+    if pushes_too:
+        parent.push()
+    assert writer.push() is None
+    assert real_server.client.pfcount(writer.keys("b").hll) == 22
+    assert writer.left("b") == ({b"5"} if pushes_too else {b"5", b"6"})
+    assert writer.back("b") == ({b"6"} if pushes_too else set())
+    statistics = writer.statistics
+    assert statistics.tracked == statistics.pushed == 2
+    assert statistics.pending == 0
+
+
+@pytest.mark.parametrize("why", ["an error", "a refresh", "another server"])
+def test_a_return_that_another_process_saw_is_not_undone(real_server, why):
+    """However soon all is sent again, by an error, a refresh, or another server."""
+    writer = Still(real_server, refresh_interval=30)
+    for id in ("kept", "lost"):
+        writer.track(old_id=id, old_bucket="b")
+    writer.push()
+    writer.tracker.track(id="kept", bucket="b")
+    keys = writer.keys("b")
+    real_server.client.zrem(keys.moves, "lost")
+    writer.track(id="z", bucket="c")
+    if why == "an error":
+        assert isinstance(writer.push(1), BackendConnectionError)
+    elif why == "a refresh":
+        writer.wait(46)
+    else:
+        writer.line.run_id = b"another"
+    assert writer.push() is None
+    assert writer.back("b") == {b"kept"}
+    assert writer.left("b") == {b"lost"}
+
+
+def test_what_is_written_again_is_not_ahead_of_the_rest(real_server):
+    """An id is added where it goes before it leaves where it was, also if moves are sent once more."""
+    writer = Still(real_server, kinds=["daily"])
+    writer.track(old_id="other", old_bucket="b")
+    writer.push()
+    real_server.client.delete(writer.keys("b").moves)
+    moving = iter([("u", "c", "s", "b")])
+
+    def move(commands):
+        if commands[0][0] == "EVALSHA":
+            for id, bucket, old_id, old_bucket in moving:
+                writer.track(id=id, bucket=bucket, old_id=old_id, old_bucket=old_bucket)
+                writer.drain()
+
+    writer.line.meanwhile = move
+    writer.track(id="another", bucket="b")
+    writer.push()
+    assert next(moving, None) is None
+    assert b"other" in writer.left("b")
+    assert b"s" not in writer.left("b") or writer.registers("c").any()
+    writer.push()
+    assert writer.left("b") == {b"other", b"s"}
+    assert writer.registers("c").any()
+
+
+def test_the_returns_that_are_remembered_are_bounded(real_server):
+    writer = Still(real_server, kinds=["daily"], max_moves=10)
+    for n in range(50):
+        writer.tracker.track(old_id=n, old_bucket="b")
+    writer.wait(1)
+    for n in range(50):
+        writer.track(id=n, bucket="b")
+    writer.push()
+    assert len(writer.back("b")) == 50
+    assert sum(len(state.moves) for state in writer.buckets.values()) <= 10
+
+
+def test_the_moves_that_are_remembered_are_bounded(real_server):
+    writer = Still(real_server, max_moves=10)
+    for n in range(3):
+        for id in range(8):
+            writer.track(old_id=8 * n + id, old_bucket=f"b{n}")
+        writer.push()
+    remembered = [len(state.moves) for state in writer.buckets.values()]
+    assert 0 < sum(remembered) <= 10
+    writer.wait(100)  # all is sent again, and is remembered still
+    writer.push()
+    assert [len(state.moves) for state in writer.buckets.values()] == remembered
+    writer.now += 32 * 86400  # both periods end
+    writer.drain()
+    writer.track(["daily"], id=1)
+    writer.push()
+    assert [bucket for _, bucket in writer.buckets] == [None]
