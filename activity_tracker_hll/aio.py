@@ -12,10 +12,11 @@ from types import TracebackType
 from typing import Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar, cast
 
 from .backends.async_base import AsyncBaseBackend
+from .base_tracker import BaseTracker
 from .operations import Examination, Operation, run_awaiting
 from .periods import PeriodKind
 from .shorthands import of_kind
-from .tracker import ActivityTracker, BaseTracker
+from .tracker import ActivityTracker
 from .writer import BaseWriter, BufferedTracker, Statistics
 
 __all__ = ["AsyncActivityTracker", "AsyncBufferedTracker"]
@@ -80,6 +81,24 @@ class AsyncActivityTracker(BaseTracker[AsyncBaseBackend]):
 
     An operation that is cancelled may have been done, in part or in whole; whatever it is, doing it again
     changes nothing twice. Connections stay sound.
+
+    Args:
+        periods: kinds of period to count by, such as ``["daily", "monthly"]``; the default of
+            track() and collapse().
+        backend: ``"redis"``, ``"embedded"``, ``"package.module.Class"``, or an instance of a backend for
+            asyncio.
+        buckets: default buckets of collapse() and lookup(); None = the one unnamed bucket.
+        aggregate_buckets: default aggregates of collapse(), such as
+            ``{"total": ["site1", "site2"]}``.
+        timezone: IANA name or tzinfo; None = the machine's local time.
+        week_start: 0 = Monday ... 6 = Sunday.
+        clock: seconds since the epoch; for tests.
+
+    Any other keyword argument is passed to the backend's constructor.
+
+    Raises:
+        ArgumentTypeError, ArgumentValueError: naming the argument and what was expected.
+        MissingExtraError: the backend needs an extra that is not installed.
     """
 
     _BACKENDS: ClassVar = {
@@ -97,7 +116,17 @@ class AsyncActivityTracker(BaseTracker[AsyncBaseBackend]):
     inventory = _awaited(ActivityTracker.inventory)
 
     async def examine(self, *, shard: int = 0) -> Examination:
-        """See :meth:`.ActivityTracker.examine`."""
+        """Look at the server and the data there: eviction, persistence, memory, what is not collapsed.
+
+        Args:
+            shard: the data set, by its place in the backend's `shards` option.
+
+        Returns:
+            What was found; its `warnings` say what may go wrong, a sentence each.
+
+        Raises:
+            BackendError: no answer.
+        """
         operation = self._planner.examine(shard)
         return await run_awaiting(operation, lambda batch: self._backend.execute(batch, shard))
 
@@ -130,10 +159,26 @@ class AsyncActivityTracker(BaseTracker[AsyncBaseBackend]):
         max_moves: int = 100_000,
         on_error: Callable[[Exception], object] | None = None,
     ) -> AsyncBufferedTracker:
-        """A writer for high volume, see :meth:`.ActivityTracker.buffered`; use it in ``async with``.
+        """Make a writer for high volume: the same track calls, which return at once.
 
-        Its threads have a connection of their own and do not wait for the event loop, nor it for them. Only
-        a client that was handed in is shared: buffered() is called in a coroutine then.
+        Use it in ``async with``, or close() it; one that is open when the process exits is closed then. Its
+        threads have a connection of their own and do not wait for the event loop, nor it for them. Only a
+        client that was handed in is shared: buffered() is called in a coroutine then.
+
+        Args:
+            flush_interval: seconds between pushes to the server.
+            close_timeout: how long close() and the end of the process wait for the server, in seconds.
+            refresh_interval: seconds, in the mean, after which even registers that the server has
+                acknowledged are sent again, in case it lost them.
+            max_sketches: buckets in periods that are kept at once; see :meth:`.ActivityTracker.buffered`.
+            max_moves: ids on the move that are kept at once; see :meth:`.ActivityTracker.buffered`.
+            on_error: called with each new problem, from a thread of the writer.
+
+        Returns:
+            The writer.
+
+        Raises:
+            ArgumentTypeError, ArgumentValueError: naming the argument.
         """
         writer = AsyncBufferedTracker(
             self._planner,
@@ -187,11 +232,35 @@ class AsyncBufferedTracker(BaseWriter):
     track_yearly = _awaitable(BufferedTracker.track_yearly)
 
     async def flush(self, timeout: float | None = None) -> Statistics:  # noqa: ASYNC109 (as of the other writer)
-        """See :meth:`.BufferedTracker.flush`. The event loop goes on meanwhile."""
+        """Push everything that was tracked before, and wait until the server has it.
+
+        The event loop goes on meanwhile.
+
+        Args:
+            timeout: seconds to wait; None = as long as close() does.
+
+        Returns:
+            The statistics; where `pending` is not 0, time was up.
+
+        Raises:
+            ArgumentTypeError, ArgumentValueError: a timeout that is not a positive number.
+        """
         return await asyncio.to_thread(self.flush_within, self.limit(timeout))
 
     async def close(self, timeout: float | None = None) -> Statistics:  # noqa: ASYNC109
-        """See :meth:`.BufferedTracker.close`. If it is cancelled, a thread brings it to its end."""
+        """Push everything and end the threads; what is still pending then is lost, and logged.
+
+        If it is cancelled, a thread brings it to its end.
+
+        Args:
+            timeout: seconds to wait; None = the writer's `close_timeout`.
+
+        Returns:
+            The statistics; where `pending` is not 0, time was up.
+
+        Raises:
+            ArgumentTypeError, ArgumentValueError: a timeout that is not a positive number.
+        """
         return await asyncio.to_thread(self.close_within, self.limit(timeout))
 
     async def __aenter__(self) -> Self:

@@ -80,7 +80,7 @@ class Estimate(int):
 
     @property
     def suspect(self) -> bool:
-        """Whether random ids would not produce such registers: apparently someone has chosen ids.
+        """Whether random ids would not produce such registers, so that someone has apparently chosen ids.
 
         Of a million buckets of random ids, at most 9 are suspect. A count that is not suspect proves nothing,
         as whoever imitates the registers of random ids goes unnoticed. A ``secret`` prevents choosing ids.
@@ -89,7 +89,7 @@ class Estimate(int):
 
     @property
     def relative_error(self) -> float:
-        """The standard error as a share of the count: 0 if there is none, else infinite for a count of 0."""
+        """The standard error as a share of the count; 0 if there is none, else infinite for a count of 0."""
         if self.stderr == 0:
             return 0.0
         return self.stderr / self if self else float("inf")
@@ -103,6 +103,9 @@ class Estimate(int):
         In 20,000 simulations of plain counts for each number of ids up to 2500, the interval for 95 %
         contained the true count in 95-100 % of the cases below 300 ids, and in 93-98 % from there on, 95 % on
         average. For a suspect count it is (0, 2^63 - 1).
+
+        Args:
+            confidence: probability that the interval contains the true count, between 0 and 1.
 
         Raises:
             ArgumentTypeError, ArgumentValueError: confidence is not a number between 0 and 1.

@@ -76,7 +76,7 @@ class Period:
 
     @property
     def date(self) -> date:
-        """The date that lookups report: the first day; for an hour, the datetime at which it begins."""
+        """The date that lookups report, which is the first day; for an hour, the datetime of its start."""
         return self.start if self.kind == "hourly" else self.start.date()
 
     def next(self) -> Period:
@@ -207,7 +207,12 @@ class Calendar:
             raise ArgumentValueError(f"{argument} is out of range: {value!r}") from error
 
     def containing(self, kind: str, moment: datetime) -> Period:
-        """The period of this kind that contains a naive wall-clock time."""
+        """The period of this kind that contains a moment.
+
+        Args:
+            kind: one of :data:`PERIODS`.
+            moment: naive wall-clock time in the calendar's zone.
+        """
         start = datetime(moment.year, moment.month, moment.day)
         if kind == "hourly":
             start = start.replace(hour=moment.hour)

@@ -1,166 +1,29 @@
 """ActivityTracker: the public calls. Each checks its arguments, plans, executes and hands on the result.
 
-What it shares with the one for asyncio, in :mod:`.aio`, is :class:`BaseTracker`.
+What it shares with the one for asyncio, in :mod:`.aio`, is in :mod:`.base_tracker`.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import time
-from collections.abc import Callable, Iterable, Mapping
-from datetime import tzinfo
+from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, ClassVar, Final, Generic, Literal, Self, TypedDict, TypeVar, Unpack, overload
-from weakref import WeakSet
+from typing import Any, ClassVar, Self, TypeVar, overload
 
 from numpy.typing import NDArray
 
-from . import arguments
 from .arguments import AggregateBuckets, Buckets
-from .backends.base import BackendSettings, BaseBackend
-from .backends.loading import load
-from .backends.options import DataOptions, EmbeddedOptions, RedisOptions
+from .backends.base import BaseBackend
+from .base_tracker import BaseTracker
 from .ids import Id
 from .operations import Collapsed, Entry, Examination, Imported, Operation, Row, RowWithGaps, run
-from .periods import Calendar, PeriodKind
-from .planner import Planner
+from .periods import PeriodKind
 from .shorthands import of_kind
-from .writer import BaseWriter, BufferedTracker
+from .writer import BufferedTracker
 
-__all__ = ["ActivityTracker", "BaseTracker"]
+__all__ = ["ActivityTracker"]
 
 T = TypeVar("T")
-B = TypeVar("B", bound=BackendSettings)
-
-
-class _TrackerOptions(TypedDict, total=False):
-    buckets: Buckets | None
-    aggregate_buckets: AggregateBuckets | None
-    timezone: str | tzinfo | None
-    week_start: int
-    clock: Callable[[], float]
-
-
-class _RedisTrackerOptions(_TrackerOptions, RedisOptions, total=False):
-    pass
-
-
-class _EmbeddedTrackerOptions(_TrackerOptions, EmbeddedOptions, total=False):
-    pass
-
-
-class _OtherTrackerOptions(_TrackerOptions, DataOptions, total=False):
-    pass
-
-
-class BaseTracker(Generic[B]):
-    """Settings, and what calls are planned with."""
-
-    _BACKENDS: ClassVar[Mapping[str, str]]
-    _BACKEND: type[B]
-
-    PERIOD_HOURLY: Final = "hourly"
-    PERIOD_DAILY: Final = "daily"
-    PERIOD_WEEKLY: Final = "weekly"
-    PERIOD_MONTHLY: Final = "monthly"
-    PERIOD_QUARTERLY: Final = "quarterly"
-    PERIOD_YEARLY: Final = "yearly"
-
-    @overload
-    def __init__(
-        self,
-        periods: Iterable[PeriodKind] | None = None,
-        backend: Literal["redis"] = "redis",
-        **options: Unpack[_RedisTrackerOptions],
-    ) -> None: ...
-
-    @overload
-    def __init__(
-        self,
-        periods: Iterable[PeriodKind] | None,
-        backend: Literal["embedded"],
-        **options: Unpack[_EmbeddedTrackerOptions],
-    ) -> None: ...
-
-    @overload
-    def __init__(
-        self,
-        periods: Iterable[PeriodKind] | None = None,
-        *,
-        backend: Literal["embedded"],
-        **options: Unpack[_EmbeddedTrackerOptions],
-    ) -> None: ...
-
-    @overload
-    def __init__(
-        self,
-        periods: Iterable[PeriodKind] | None,
-        backend: str | B,
-        **options: Unpack[_OtherTrackerOptions],
-    ) -> None: ...
-
-    @overload
-    def __init__(
-        self,
-        periods: Iterable[PeriodKind] | None = None,
-        *,
-        backend: str | B,
-        **options: Unpack[_OtherTrackerOptions],
-    ) -> None: ...
-
-    def __init__(
-        self,
-        periods: Iterable[PeriodKind] | None = None,
-        backend: str | B = "redis",
-        *,
-        buckets: Buckets | None = None,
-        aggregate_buckets: AggregateBuckets | None = None,
-        timezone: str | tzinfo | None = None,
-        week_start: int = 0,
-        clock: Callable[[], float] = time.time,
-        **backend_options: Any,
-    ) -> None:
-        kinds = None if periods is None else arguments.kinds(periods)
-        known = None if buckets is None else arguments.bucket_list(buckets)
-        aggregates = {} if aggregate_buckets is None else arguments.aggregates(aggregate_buckets, known)
-        calendar = Calendar(timezone, week_start)
-        self._backend: B = load(backend, backend_options, self._BACKENDS, self._BACKEND)
-        self._planner = Planner(self._backend, calendar, kinds, known, aggregates, clock)
-        self._writers: WeakSet[BaseWriter] = WeakSet()
-        self._options: _TrackerOptions = {
-            "buckets": known,
-            "aggregate_buckets": aggregates,
-            "timezone": timezone,
-            "week_start": week_start,
-            "clock": clock,
-        }
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._planner.described()} backend={self._backend!r}>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """In another process it is made anew, with the same arguments.
-
-        Raises:
-            ArgumentTypeError: one of them cannot be sent there.
-        """
-        for name, value in self._options.items():
-            arguments.picklable(value, name)
-        return _made_anew, (type(self), self._planner.periods, self._backend, self._options)
-
-    @property
-    def backend(self) -> B:
-        """The backend in use."""
-        return self._backend
-
-    @property
-    def calendar(self) -> Calendar:
-        """Finds periods in the tracker's time zone."""
-        return self._planner.calendar
-
-
-def _made_anew(cls: Callable[..., T], periods: object, backend: object, options: Mapping[str, object]) -> T:
-    return cls(periods, backend, **options)
 
 
 class ActivityTracker(BaseTracker[BaseBackend]):
@@ -232,12 +95,12 @@ class ActivityTracker(BaseTracker[BaseBackend]):
             periods: kinds of period; None = the tracker's.
             id: str, bytes, int or UUID; 7, "7" and b"7" are one id.
             bucket: the bucket the id is in; None = the unnamed bucket.
-            old_id, old_bucket: the id was these until now: it is moved. With id=None it is only
-                removed.
+            old_id: what the id was until now: it is moved. With id=None it is only removed.
+            old_bucket: the bucket it was in.
             date: date or datetime of the event; None = now. Hourly periods need a datetime. Where an id is
                 active in a bucket and leaves it at one datetime, it counts as active: give the later event a
                 later one.
-            shard: the data set, see the redis backend.
+            shard: the data set, by its place in the backend's `shards` option.
 
         Raises:
             ArgumentTypeError, ArgumentValueError: before anything is sent.
@@ -260,8 +123,16 @@ class ActivityTracker(BaseTracker[BaseBackend]):
         Args:
             ids: list, tuple, set, iterator or one-dimensional numpy array (S, U, integer); all are
                 checked before the first is sent.
+            periods: kinds of period; None = the tracker's.
+            bucket: the bucket the ids are in; None = the unnamed bucket.
+            date: date or datetime of the events; None = now. Hourly periods need a datetime.
+            shard: the data set, by its place in the backend's `shards` option.
 
-        Other arguments and errors: see :meth:`track`.
+        Raises:
+            ArgumentTypeError, ArgumentValueError: a bad id, by its place, or another bad argument; nothing is
+                sent then.
+            LateEventError: a period was collapsed and its sketch is gone.
+            BackendError: the server or the way to it failed.
         """
         return self._run(self._planner.track_many(ids, periods, bucket, date, shard), shard)
 
@@ -283,7 +154,12 @@ class ActivityTracker(BaseTracker[BaseBackend]):
             events: (id, bucket, date or datetime) tuples, consumed once. Or, some times as fast, a tuple of
                 three columns: a numpy array of ids; an array or list of buckets, or one for all; an array
                 (also of datetime64) or list of dates, or one for all.
+            periods: kinds of period; None = the tracker's.
             progress: called with the number of events sent so far.
+            shard: the data set, by its place in the backend's `shards` option.
+
+        Returns:
+            How many events were sent, and how often one was refused as late.
 
         Raises:
             ArgumentTypeError, ArgumentValueError: a bad event, by its place; those before it count.
@@ -301,7 +177,7 @@ class ActivityTracker(BaseTracker[BaseBackend]):
         max_moves: int = 100_000,
         on_error: Callable[[Exception], object] | None = None,
     ) -> BufferedTracker:
-        """A writer for high volume: the same track calls, which return at once.
+        """Make a writer for high volume: the same track calls, which return at once.
 
         Use it in a ``with`` statement, or close() it; one that is open when the process exits is closed
         then. An outage of the server loses nothing as long as the process lives.
@@ -316,6 +192,9 @@ class ActivityTracker(BaseTracker[BaseBackend]):
             max_moves: ids on the move that are kept at once; further ones are dropped, and counted. As many
                 that the server has acknowledged are remembered, in case it loses them.
             on_error: called with each new problem, from a thread of the writer.
+
+        Returns:
+            The writer.
 
         Raises:
             ArgumentTypeError, ArgumentValueError: naming the argument.
@@ -352,19 +231,22 @@ class ActivityTracker(BaseTracker[BaseBackend]):
         alone.
 
         Args:
+            periods: kinds of period; None = the tracker's.
             date: the periods *before* the one that contains it are collapsed; None = now.
             max_periods: how many of them, of each kind.
             buckets: None = the tracker's; without any, the unnamed bucket, or the sources of the
                 aggregates.
             aggregate_buckets: {name: buckets to unite}; None = the tracker's.
             recount: count again what was counted already, where sketches are still kept.
+            shard: the data set, by its place in the backend's `shards` option.
 
         Returns:
-            What was stored: (period, bucket, count) each.
+            A (period, bucket, count) for each count that was stored.
 
         Raises:
             CollapseError: some buckets failed, all others are collapsed.
-            ArgumentTypeError, ArgumentValueError, BackendError: as :meth:`track`.
+            ArgumentTypeError, ArgumentValueError: naming the argument; nothing is sent then.
+            BackendError: the server or the way to it failed.
         """
         operation = self._planner.collapse(
             periods, date, max_periods, buckets, aggregate_buckets, recount=recount
@@ -397,9 +279,10 @@ class ActivityTracker(BaseTracker[BaseBackend]):
                 tracker's.
             recount: count again what was counted already, where sketches are still kept.
             progress: called with the number of steps done, and of all.
+            shard: the data set, by its place in the backend's `shards` option.
 
         Returns:
-            What was stored: (period, bucket, count) each.
+            A (period, bucket, count) for each count that was stored.
 
         Raises:
             CollapseError: some buckets failed, all others are collapsed.
@@ -459,11 +342,12 @@ class ActivityTracker(BaseTracker[BaseBackend]):
                 period is the last row.
             buckets: None = the tracker's; aggregates are looked up by their name.
             live: also count what is not collapsed yet.
-            missing: stands for absent data.
+            missing: what stands where nothing is stored: a count, or None.
+            shard: the data set, by its place in the backend's `shards` option.
 
         Returns:
-            (date, {bucket: :class:`~.estimates.Estimate`}) for each period; the date is its first
-            day, for hours a datetime.
+            A row for each period, ``(date, {bucket: count})``: the date is its first day, for hours a
+            datetime; a count is an :class:`~.estimates.Estimate`.
 
         Raises:
             ArgumentTypeError, ArgumentValueError: among them a start after the end.
@@ -473,11 +357,24 @@ class ActivityTracker(BaseTracker[BaseBackend]):
         return self._run(operation, shard, write=False)
 
     def inventory(self, *, shard: int = 0) -> list[Entry]:
-        """What the server holds of each bucket and period, found by SCAN: slow on a large server."""
+        """List what the server holds of each bucket and period, found by SCAN: slow on a large server.
+
+        Args:
+            shard: the data set, by its place in the backend's `shards` option.
+
+        Returns:
+            An entry for each bucket and period, by kind of period, start and bucket.
+
+        Raises:
+            BackendError: the server or the way to it failed.
+        """
         return self._run(self._planner.inventory(), shard, write=False)
 
     def examine(self, *, shard: int = 0) -> Examination:
         """Look at the server and the data there: eviction, persistence, memory, what is not collapsed.
+
+        Args:
+            shard: the data set, by its place in the backend's `shards` option.
 
         Returns:
             What was found; its `warnings` say what may go wrong, a sentence each.

@@ -17,15 +17,24 @@ _POLL_S = 0.5
 
 
 class AsyncBaseBackend(BackendSettings, ABC):
-    """Runs commands for :class:`.AsyncActivityTracker`; for settings see :class:`.BackendSettings`."""
+    """Runs commands for :class:`.AsyncActivityTracker`.
+
+    Args:
+        namespace, secret, moved_limit, keep_sketches: see :class:`~.base.BackendSettings`.
+    """
 
     @abstractmethod
     async def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
-        """As in :class:`.BaseBackend`; a cancelled call leaves no half-read replies behind."""
+        """Run commands as a :class:`.BaseBackend` does; a cancelled call leaves no half-read replies behind.
+
+        Args:
+            commands: at least one command.
+            shard: the data set, by its place in the `shards` option.
+        """
 
     @abstractmethod
     async def close(self) -> None:
-        """As in :class:`.BaseBackend`."""
+        """Give back connections and processes; the backend cannot be used after it."""
 
     def blocking(self) -> BaseBackend:
         """A backend on the same data for the threads of a writer; it is closed together with this one.

@@ -19,6 +19,9 @@ class AsyncEmbeddedBackend(AsyncRedisBackend):
     """Keeps sketches in an embedded server; the options are those of :class:`~.embedded.EmbeddedBackend`.
 
     The server is started in the constructor, which takes a few tenths of a second.
+
+    Args:
+        path, executable, start_timeout: see :class:`~.embedded.EmbeddedBackend`.
     """
 
     def __init__(

@@ -22,13 +22,13 @@ __all__ = ["DEFAULT_KEEP", "BackendSettings", "BaseBackend", "Command", "Keep", 
 S = TypeVar("S")
 
 Command = tuple[str | bytes | float, ...]
-"""One server command: its name and arguments. Scripts are sent as EVALSHA."""
+"""A server command, by its name and arguments. Scripts are sent as EVALSHA."""
 
 Reply = bytes | int | float | bool | None | list[object] | dict[object, object] | set[object] | BackendError
 """What the server replied, with strings as bytes; a BackendError if the command failed."""
 
 Keep = timedelta | Mapping[PeriodKind, timedelta | None] | None
-"""How long sketches are kept: one duration for all kinds of period, or one for each kind; None = for ever."""
+"""How long sketches are kept, one duration for all kinds of period or one for each kind; None = for ever."""
 
 DEFAULT_KEEP: Mapping[PeriodKind, timedelta] = {
     "hourly": timedelta(days=8),
@@ -142,6 +142,9 @@ class BaseBackend(BackendSettings, ABC):
 
     It must work in a forked child without further ado: there it waits for no lock that a thread of the parent
     may have held, and does not use the parent's connections.
+
+    Args:
+        namespace, secret, moved_limit, keep_sketches: see :class:`BackendSettings`.
     """
 
     @abstractmethod

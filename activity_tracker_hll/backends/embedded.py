@@ -209,6 +209,7 @@ class EmbeddedBackend(RedisBackend):
             temporary one that ends with the process.
         executable: another server program, such as a redis-server.
         start_timeout: seconds to wait for the server to start.
+        namespace, secret, moved_limit, keep_sketches: see :class:`~.base.BackendSettings`.
 
     All other options are those of :class:`~.redis.RedisBackend`, except addresses.
 

@@ -105,7 +105,7 @@ def _tau(x: float) -> float:
 def standard_error(n: int) -> float:
     """The standard error, in ids, of a plain HyperLogLog count of about n ids.
 
-    n * sqrt(v(n) / m) with v(n) = 0.5 + 0.58 n / (n + 3 m), a fit to the error of :func:`cardinality`: 0.55 %
+    n * sqrt(v(n) / m) with v(n) = 0.5 + 0.58 n / (n + 3 m), a fit to the error of cardinality(): 0.55 %
     of n for small n, never above 0.812 %.
     """
     return n * sqrt((0.5 + 0.58 * n / (n + 3 * REGISTERS)) / REGISTERS)

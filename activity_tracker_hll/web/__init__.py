@@ -50,7 +50,11 @@ class Writer(Protocol):
     def track(
         self, *, id: Id | None, bucket: str | None, old_id: Id | None, old_bucket: str | None
     ) -> object:
-        """Record an event without waiting."""
+        """Record an event without waiting.
+
+        Args:
+            id, bucket, old_id, old_bucket: see :class:`Activity`.
+        """
 
     def flush(self) -> Any:
         """Push what was recorded; the result may have to be awaited."""

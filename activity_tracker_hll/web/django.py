@@ -37,6 +37,9 @@ class ActivityMiddleware(MiddlewareMixin):  # type: ignore[misc]  # Django has n
       then; the session cookie is still the old one, although signing in gives the session a new key. It may
       use the database, even under ASGI.
 
+    Args:
+        get_response: what Django hands to its middleware.
+
     Raises:
         ImproperlyConfigured: naming the setting.
     """

@@ -230,7 +230,16 @@ class BufferedTracker(BaseWriter):
         date: dt.date | None = None,
         shard: int = 0,
     ) -> None:
-        """Record that an id was active; arguments as of :meth:`.ActivityTracker.track`.
+        """Record that an id was active, without waiting for the server.
+
+        Args:
+            periods: kinds of period; None = the tracker's.
+            id: str, bytes, int or UUID; 7, "7" and b"7" are one id.
+            bucket: the bucket the id is in; None = the unnamed bucket.
+            old_id: what the id was until now: it is moved. With id=None it is only removed.
+            old_bucket: the bucket it was in.
+            date: date or datetime of the event; None = now. Hourly periods need a datetime.
+            shard: the data set, by its place in the backend's `shards` option.
 
         Raises:
             ArgumentTypeError, ArgumentValueError: bad arguments. (A str that is too long or cannot be encoded
@@ -261,7 +270,20 @@ class BufferedTracker(BaseWriter):
         date: dt.date | None = None,
         shard: int = 0,
     ) -> None:
-        """Record that many ids were active; see :meth:`.ActivityTracker.track_many`."""
+        """Record that many ids were active in one bucket at one moment, without waiting for the server.
+
+        Args:
+            ids: list, tuple, set, iterator or one-dimensional numpy array (S, U, integer); all are
+                checked before the first is taken.
+            periods: kinds of period; None = the tracker's.
+            bucket: the bucket the ids are in; None = the unnamed bucket.
+            date: date or datetime of the events; None = now. Hourly periods need a datetime.
+            shard: the data set, by its place in the backend's `shards` option.
+
+        Raises:
+            ArgumentTypeError, ArgumentValueError: a bad id, by its place, or another bad argument.
+            WriterClosedError: after close().
+        """
         batch: Any = check_batch(ids, "ids")
         plain = [
             _plain(id, f"ids[{index}]")
@@ -291,13 +313,23 @@ class BufferedTracker(BaseWriter):
         Returns:
             The statistics; where `pending` is not 0, time was up, or what is left waits for somebody to mend
             what `last_error` names.
+
+        Raises:
+            ArgumentTypeError, ArgumentValueError: a timeout that is not a positive number.
         """
         return self.flush_within(self.limit(timeout))
 
     def close(self, timeout: float | None = None) -> Statistics:
         """Push everything and end the threads; what is still pending then is lost, and logged.
 
-        Args and returns: see :meth:`flush`.
+        Args:
+            timeout: seconds to wait; None = the writer's `close_timeout`.
+
+        Returns:
+            The statistics; where `pending` is not 0, time was up.
+
+        Raises:
+            ArgumentTypeError, ArgumentValueError: a timeout that is not a positive number.
         """
         return self.close_within(self.limit(timeout))
 

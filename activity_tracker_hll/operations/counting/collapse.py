@@ -33,7 +33,13 @@ _ATTEMPTS = 20
 
 
 class Collapsed(NamedTuple):
-    """A count that a collapse stored."""
+    """A count that a collapse stored.
+
+    Attributes:
+        period: the period.
+        bucket: the bucket; None = the unnamed one.
+        count: the estimate.
+    """
 
     period: Period
     bucket: str | None

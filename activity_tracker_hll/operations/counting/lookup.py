@@ -16,7 +16,7 @@ from .live import LiveTarget, count_live
 __all__ = ["Row", "RowWithGaps", "lookup"]
 
 Row = tuple[date, dict[str | None, Estimate]]
-"""(first day, or for an hour its datetime; {bucket: count})"""
+"""The first day of a period (of an hour, its datetime), and its counts by bucket."""
 
 RowWithGaps = tuple[date, dict[str | None, Estimate | None]]
 """A :data:`Row` in which None stands for absent data."""
