@@ -13,7 +13,10 @@ from typing import Any
 
 import pytest
 
-from activity_tracker_hll import ActivityTracker
+from activity_tracker_hll import (
+    ActivityTracker,
+    HyperLogLog,
+)
 from activity_tracker_hll.keys import BucketKeys
 from helpers.moments import NOON, YESTERDAY
 
@@ -85,3 +88,11 @@ def eventually(condition: Callable[[], object], timeout: float = 30) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+def sketches_on(server):
+    """Every sketch on the server, by key."""
+    return {
+        key: HyperLogLog.from_bytes(server.client.get(key))
+        for key in server.client.scan_iter(match="*:hll", count=1000)
+    }

@@ -7,8 +7,7 @@ import random
 import subprocess
 import sys
 import textwrap
-from collections import deque
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from enum import Enum
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -17,8 +16,6 @@ import numpy as np
 import pytest
 
 from activity_tracker_hll import (
-    ArgumentTypeError,
-    ArgumentValueError,
     BackendError,
     BackendResponseError,
     CollapseError,
@@ -26,11 +23,11 @@ from activity_tracker_hll import (
 )
 from activity_tracker_hll.hll.codec import DENSE_BYTES
 from activity_tracker_hll.ids import IdEncoder
-from activity_tracker_hll.operations.tracking import batches
 from activity_tracker_hll.operations.tracking.gathered import FEW
 from activity_tracker_hll.periods import Calendar
 from helpers.errors import raises
 from helpers.moments import NOON, TODAY, YESTERDAY, day
+from helpers.servers import sketches_on
 
 BUCKETS = ["anon", "member", None, "é"]
 COUNT = 5000
@@ -48,14 +45,6 @@ def sample(seed, count=COUNT, days=4):
         )
         for _ in range(count)
     ]
-
-
-def tracked(server):
-    """Every sketch on the server, by key."""
-    return {
-        key: HyperLogLog.from_bytes(server.client.get(key))
-        for key in server.client.scan_iter(match="*:hll", count=1000)
-    }
 
 
 def expected(server, tracker, events, kinds, zone="UTC", secret=None):
@@ -113,9 +102,9 @@ def test_every_form_makes_the_sketches_that_pfadd_makes(real_server, form, secre
     wanted = expected(real_server, tracker, events, kinds, secret=secret)
     imported = tracker.import_events(FORMS[form](events))
     assert (imported.events, imported.late) == (COUNT, 0)
-    assert tracked(real_server) == wanted
+    assert sketches_on(real_server) == wanted
     tracker.import_events(FORMS[form](events))
-    assert tracked(real_server) == wanted
+    assert sketches_on(real_server) == wanted
     assert not [name for name in real_server.names() if "tmp" in name]
 
 
@@ -131,7 +120,7 @@ def test_moments_are_put_in_the_trackers_zone(real_server, zone):
     events = [(source.randrange(500), "b", moment) for moment in moments]
     wanted = expected(real_server, tracker, events, ["hourly", "daily"], zone)
     tracker.import_events(events)
-    assert tracked(real_server) == wanted
+    assert sketches_on(real_server) == wanted
 
 
 def test_dates_and_single_values_for_a_column(server):
@@ -151,7 +140,7 @@ def test_track_many_makes_the_sketch_that_pfadd_makes(real_server, size, make):
     tracker = real_server.tracker(["daily", "weekly"])
     tracker.track_many(make(size), bucket="b")
     events = [(id, "b", TODAY) for id in range(size)]
-    assert tracked(real_server) == expected(real_server, tracker, events, ["daily", "weekly"])
+    assert sketches_on(real_server) == expected(real_server, tracker, events, ["daily", "weekly"])
 
 
 def test_two_lots_are_united_with_what_is_there(real_server):
@@ -159,7 +148,7 @@ def test_two_lots_are_united_with_what_is_there(real_server):
     tracker = real_server.tracker()
     for start, size in [(0, 300), (200, 300), (0, 40_000), (0, 300), (40_000, 300)]:
         tracker.track_many(range(start, start + size))
-    assert tracked(real_server) == expected(
+    assert sketches_on(real_server) == expected(
         real_server, tracker, [(id, None, TODAY) for id in range(40_300)], ["daily"]
     )
 
@@ -197,7 +186,7 @@ def test_what_another_client_adds_meanwhile_is_kept(real_server):
 
     tracker.backend.execute = interrupted
     tracker.track_many(range(300, 600))
-    assert tracked(real_server)[key.encode()] == HyperLogLog([*range(600), *range(10_000, 10_100)])
+    assert sketches_on(real_server)[key.encode()] == HyperLogLog([*range(600), *range(10_000, 10_100)])
 
 
 @pytest.mark.parametrize("held", ["nothing", "sparse", "dense"])
@@ -207,7 +196,7 @@ def test_no_temporary_key_is_left(real_server, held):
         tracker.track_many(range(200 if held == "sparse" else 10_000))
     tracker.track_many(range(10_000, 20_000))
     assert not [name for name in real_server.names() if "tmp" in name]
-    [sketch] = tracked(real_server).values()
+    [sketch] = sketches_on(real_server).values()
     assert sketch.count() > 9_000
 
 
@@ -350,88 +339,6 @@ def _readable(server):
     return found
 
 
-FAR = 4777
-
-
-@pytest.fixture
-def small_batches(monkeypatch):
-    """So that FAR is in another batch than the first; of the real size they take their time."""
-    monkeypatch.setattr(batches, "EVENTS_PER_BATCH", FAR - 777)
-
-
-@pytest.mark.usefixtures("small_batches")
-@pytest.mark.parametrize(
-    ("bad", "error", "words"),
-    [
-        ((None, "a", TODAY), ArgumentTypeError, "id must be"),
-        (("", "a", TODAY), ArgumentValueError, "id must not be empty"),
-        (("x" * 1025, "a", TODAY), ArgumentValueError, "at most 1024 bytes"),
-        ((1.5, "a", TODAY), ArgumentTypeError, "id must be"),
-        (("x", 7, TODAY), ArgumentTypeError, "bucket must be"),
-        (("x", [], TODAY), ArgumentTypeError, "bucket must be"),
-        (("x", "a{", TODAY), ArgumentValueError, "bucket must not"),
-        (("x", "total", TODAY), ArgumentValueError, "aggregate_buckets"),
-        (("x", "a", "2026-01-01"), ArgumentTypeError, "date must be"),
-        (("x", "a", None), ArgumentTypeError, "date must be"),
-        (("x", "a", date(1, 1, 1)), ArgumentValueError, "1000-9998"),
-        (("x", "a", datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=5)))), ArgumentValueError, "date"),
-        (("x", "a"), ArgumentTypeError, "tuple"),
-        (("x", "a", TODAY, 1), ArgumentTypeError, "tuple"),
-        ("xyz", ArgumentTypeError, "tuple"),
-        (None, ArgumentTypeError, "tuple"),
-    ],
-)
-def test_a_bad_event_is_named_and_those_before_it_count(real_server, bad, error, words):
-    tracker = real_server.tracker(aggregate_buckets={"total": ["a"]})
-    events = [(id % 3000, "a", TODAY) for id in range(FAR)]
-    with raises(error, rf"events\[{FAR}\]" if words != "aggregate_buckets" else "", words):
-        tracker.import_events([*events, bad, ("never sent", "a", TODAY)])
-    assert list(tracked(real_server).values()) == [HyperLogLog(range(3000))]
-
-
-@pytest.mark.usefixtures("small_batches")
-def test_an_error_of_the_iterables_own_ends_the_import_after_the_events_before_it(server):
-    def events():
-        yield from ((id % 700, "a", TODAY) for id in range(FAR))
-        raise KeyError("no more")
-
-    tracker = server.tracker(buckets=["a"])
-    with pytest.raises(KeyError):
-        tracker.import_events(events())
-    assert tracker.lookup(live=True)[-1][1]["a"] == pytest.approx(700, rel=0.03)
-
-
-@pytest.mark.parametrize(
-    ("given", "error", "words"),
-    [
-        ((np.arange(3), ["a"] * 2, TODAY), ArgumentValueError, "3 ids but 2 buckets"),
-        ((np.arange(3), None, [TODAY]), ArgumentValueError, "3 ids but 1 dates"),
-        ((np.arange(3), 7, TODAY), ArgumentTypeError, "buckets must be"),
-        ((np.arange(3), None, 7), ArgumentTypeError, "dates must be"),
-        ((np.arange(3), b"a", TODAY), ArgumentTypeError, "buckets must be"),
-        ((np.arange(3) + 0.5, None, TODAY), ArgumentTypeError, "ids must be.*float64"),
-        ((np.zeros((3, 2), int), None, TODAY), ArgumentTypeError, "one-dimensional"),
-        ((np.array(["", "a"]), None, TODAY), ArgumentValueError, r"events\[0\] id must not be empty"),
-        ((np.arange(50), None, np.array(["NaT"] * 50, "datetime64[D]")), ArgumentTypeError, "date must be"),
-        ((np.arange(50), np.array(["a", "{"] * 25), TODAY), ArgumentValueError, r"events\[1\] bucket"),
-        ((np.arange(50), np.array([b"a"] * 50), TODAY), ArgumentTypeError, "bucket must be"),
-        ((np.arange(50), None, np.array(["20000"] * 50, "datetime64[Y]")), ArgumentTypeError, "date must be"),
-    ],
-)
-def test_bad_columns(server, given, error, words):
-    tracker = server.tracker()
-    with raises(error, words):
-        tracker.import_events(given)
-    if words != r"events\[1\] bucket":
-        assert server.names() == []
-
-
-def test_hourly_columns_need_the_hour(server):
-    tracker = server.tracker(["hourly"])
-    with raises(ArgumentTypeError, "hourly"):
-        tracker.import_events((np.arange(50), None, np.full(50, TODAY, "datetime64[D]")))
-
-
 @pytest.mark.either_server
 def test_an_import_that_is_killed_and_run_again_gives_the_same_counts(real_server, tmp_path):
     """kill -9 after a few pushes; each time the rest of the work is left undone."""
@@ -474,13 +381,13 @@ def test_an_import_that_is_killed_and_run_again_gives_the_same_counts(real_serve
         return done.returncode
 
     assert run(0) == 0
-    wanted = tracked(real_server)
+    wanted = sketches_on(real_server)
     assert len(wanted) == 15
     real_server.client.flushall()
     assert [run(pushes) for pushes in (2, 3, 4, 5, 6)] == [-9] * 5
-    assert tracked(real_server) != {}
+    assert sketches_on(real_server) != {}
     assert run(0) == 0
-    assert tracked(real_server) == wanted
+    assert sketches_on(real_server) == wanted
     assert not [name for name in real_server.names() if "tmp" in name]
 
 
@@ -499,36 +406,13 @@ def test_counts_of_corrupt_sketches_after_moves_are_errors_by_name(real_server):
     assert counts["b"] == pytest.approx(1999, rel=0.03)
 
 
-MASKED = np.ma.masked_array(np.arange(3), [True, False, False])
-
-
-@pytest.mark.parametrize(
-    ("ids", "buckets", "dates", "words"),
-    [
-        (MASKED, "a", TODAY, "masked"),
-        (np.ma.masked_array(["a", "b", "c"], [1, 0, 0]).astype("S"), "a", TODAY, "masked"),
-        (np.ndarray((3,), "S0", b"abc"), "a", TODAY, "empty"),
-        (np.arange(3), np.ma.masked_array(["a", "b", "c"], [1, 0, 0]), TODAY, "masked"),
-        (np.arange(3), np.array("a"), TODAY, "buckets"),
-        (np.arange(3), deque("abc"), TODAY, "buckets"),
-        (np.arange(3), memoryview(b"abc"), TODAY, "buckets"),
-        (np.arange(3), "a", np.array("2026-01-01", "M8[D]"), "dates"),
-        (np.arange(3), "a", np.datetime64("NaT", "D"), "date"),
-    ],
-)
-def test_odd_columns_are_refused(real_server, ids, buckets, dates, words):
-    with pytest.raises((ArgumentTypeError, ArgumentValueError), match=words):
-        real_server.tracker().import_events((ids, buckets, dates))
-    assert not tracked(real_server)
-
-
 @pytest.mark.parametrize("unit", ["Y", "D", "s", "ns"])
 def test_one_moment_of_numpy_for_all(real_server, unit):
     tracker = real_server.tracker()
     moment = np.datetime64("1970-01-01").astype(f"M8[{unit}]")
     for date_ in (moment, np.repeat(moment, 200)):
         assert tracker.import_events((np.arange(200), "a", date_)).events == 200
-    assert [*tracked(real_server)] == [b"{active:daily-19700101:a}:hll"]
+    assert [*sketches_on(real_server)] == [b"{active:daily-19700101:a}:hll"]
 
 
 class Site(str, Enum):  # noqa: UP042 (a StrEnum shows its value)
@@ -544,16 +428,6 @@ def test_a_bucket_that_is_a_member_of_an_enum_is_its_text(server):
     tracker.track(id=5, bucket="blog", old_id=5, old_bucket=Site.SHOP)
     assert not [name for name in server.names() if "Site" in name or "SHOP" in name]
     assert tracker.lookup(buckets=["shop"], live=True)[-1][1]["shop"] == pytest.approx(398, abs=12)
-
-
-@pytest.mark.parametrize("unit", ["Y", "M", "W", "D", "h"])
-@pytest.mark.parametrize("number", [2**63 - 1, 2**61 + 20_000, -(2**63) + 1])
-def test_moments_that_no_calendar_has_are_refused_in_any_lot(real_server, unit, number):
-    for count in (10, 5000):
-        dates = np.full(count, "2026-01-01", f"M8[{unit}]")
-        dates.view(np.int64)[count // 2] = number
-        with pytest.raises((ArgumentTypeError, ArgumentValueError), match="date"):
-            real_server.tracker().import_events((np.arange(count), "a", dates))
 
 
 @pytest.mark.parametrize(
@@ -583,9 +457,3 @@ def test_an_iterable_may_only_guess_its_length():
             return 50
 
     assert HyperLogLog(Lazy()) == HyperLogLog(range(3000))
-
-
-def test_a_span_of_time_is_no_id(real_server):
-    for span in (np.timedelta64(5, "D"), np.timedelta64(5, "s"), np.timedelta64("NaT", "s")):
-        with pytest.raises(ArgumentTypeError, match="timedelta64"):
-            real_server.tracker().track(id=span)
