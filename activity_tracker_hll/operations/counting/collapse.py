@@ -176,7 +176,8 @@ class _Counting:
         for target in [target for target, exists in zip(targets, found, strict=True) if exists]:
             keys = self._keys(target)
             try:
-                yield from absorb(self._context, keys, target.expiry, recount=self._recount)
+                expiry = expiry_of(self._context, target.period)
+                yield from absorb(self._context, keys, expiry, recount=self._recount)
             except BackendError as error:
                 self._outcomes[target] = error
 

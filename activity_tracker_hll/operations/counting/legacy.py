@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from ...hll.estimators import standard_error
 from ...keys import BucketKeys
 from ...scripts.calls import answer, answers, call_collapse
-from ..base import UNCOUNTED, Context, Operation, items, unwrap
+from ..base import UNCOUNTED, Context, Operation, items, number, unwrap
 from .outcomes import foreign
 
 __all__ = ["absorb", "copy_with_raw"]
 
 _IDS_PER_SCAN = 1000
+_MARGIN = 5  # standard errors
 _LIFETIME_S = 600  # renewed with every thousand ids
 
 
@@ -33,10 +35,14 @@ def absorb(context: Context, keys: BucketKeys, expiry: str, *, recount: bool = F
     if counted not in UNCOUNTED:
         if not sketch:
             return
+        stored = number(counted, keys.counted)
         call = call_collapse([(keys, expiry)], recount=False, inspect=False)
-        state, values = answer(answers((yield [call])[0], 1)[0])
-        if state == b"FOREIGN" and not (recount and values[1] > int(values[0])):
-            raise foreign(int(values[0]), values[1])
+        state, _ = answer(answers((yield [call])[0], 1)[0])
+        [tracked] = unwrap((yield [("PFCOUNT", keys.hll)]))
+        # What is kept for ever has no expiry to tell by; but no count of a sketch is larger than that.
+        is_foreign = state == b"FOREIGN" or stored > tracked + _MARGIN * (1 + standard_error(tracked))
+        if is_foreign and not (recount and tracked > stored):
+            raise foreign(stored, tracked)
     # Without the count, the sketch is all that is known again, so it must not expire.
     kept = (keys.hll, keys.moved, keys.moves)
     unwrap((yield [*(("PERSIST", key) for key in kept), ("DEL", keys.counted, keys.stderr)]))

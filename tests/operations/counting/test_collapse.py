@@ -270,9 +270,10 @@ def test_a_sketch_under_a_secret_is_not_handed_out(real_server, monkeypatch):
     assert max(len(repr(part)) for part in sent) < 1000
 
 
+@pytest.mark.parametrize("keep", [timedelta(days=35), None])
 @pytest.mark.parametrize("aggregates", [{}, {"t": ["a"]}])
-def test_a_count_that_was_made_elsewhere_is_not_lost_to_a_late_raw_id(server, aggregates):
-    tracker = server.tracker(buckets=["a"])
+def test_a_count_that_was_made_elsewhere_is_not_lost_to_a_late_raw_id(server, aggregates, keep):
+    tracker = server.tracker(buckets=["a"], keep_sketches=keep)
     tracker.track_many(range(10), bucket="a", date=YESTERDAY)
     server.client.set(f"active:{YNAME}:a", 1000)  # activity-tracker counted its own
     server.client.sadd(f"active:{YNAME}:raw:a", "late")
@@ -283,3 +284,16 @@ def test_a_count_that_was_made_elsewhere_is_not_lost_to_a_late_raw_id(server, ag
         assert server.client.scard(f"active:{YNAME}:raw:a") == 1
     server.client.delete(f"active:{YNAME}:a")  # as the message says
     assert {item.count for item in tracker.collapse(aggregate_buckets=aggregates)} == {11}
+
+
+@pytest.mark.parametrize("aggregates", [{}, {"t": ["a"]}])
+@pytest.mark.parametrize("sketch", [False, True])
+def test_a_raw_id_beside_what_is_no_count_is_kept_until_that_is_mended(server, aggregates, sketch):
+    tracker = server.tracker(buckets=["a"])
+    if sketch:
+        tracker.track(id=1, bucket="a", date=YESTERDAY)
+    server.client.set(f"active:{YNAME}:a", "many")
+    server.client.sadd(f"active:{YNAME}:raw:a", "late")
+    with raises(CollapseError, f"active:{YNAME}:a", "many"):
+        tracker.collapse(aggregate_buckets=aggregates)
+    assert server.client.scard(f"active:{YNAME}:raw:a") == 1
