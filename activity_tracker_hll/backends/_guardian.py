@@ -21,6 +21,7 @@ import sys
 import threading
 
 STARTED, TAKEN = 0, 3
+PATIENCE_S = 60
 
 
 def main(directory: str, temporary: str, *server: str) -> int:
@@ -41,20 +42,27 @@ def main(directory: str, temporary: str, *server: str) -> int:
     os.close(server_lock)
     for standard in range(3):
         os.dup2(log, standard)
-    threading.Thread(target=wait_for_users, args=(directory, process), daemon=True).start()
+    threading.Thread(target=wait_for_users, args=(directory, process, temporary), daemon=True).start()
     process.wait()
     if temporary == "1":
         shutil.rmtree(directory, ignore_errors=True)
     return 0
 
 
-def wait_for_users(directory: str, process: "subprocess.Popen[bytes]") -> None:
-    """Ask the server to end once no process uses the directory; it writes everything first."""
+def wait_for_users(directory: str, process: "subprocess.Popen[bytes]", temporary: str) -> None:
+    """End the server once no process uses the directory; it writes everything first, if that is to stay.
+
+    One that cannot save what it was told to save refuses to end when it is asked: what is to stay is in its
+    append-only file by then.
+    """
     # The lock is kept until this process ends: whoever comes meanwhile waits, and then starts a new server.
     users = os.open(f"{directory}/users.lock", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(users, fcntl.LOCK_EX)
-    with contextlib.suppress(ProcessLookupError):
+    if temporary != "1":
         process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE_S)
+    process.kill()  # no more than a question to who has ended
 
 
 if __name__ == "__main__":

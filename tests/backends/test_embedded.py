@@ -81,6 +81,20 @@ def test_a_temporary_server_ends_with_its_user():
         tracker.track(id=1)
 
 
+def test_a_temporary_server_that_cannot_save_ends_with_its_user():
+    """Asked to end, a server saves what it was told to save; where that fails it refuses to end."""
+    tracker = embedded()
+    tracker.track(id=1)
+    folder = tracker.backend.server.socket.parent
+    [pid] = servers(folder)
+    (folder / "dump.rdb").mkdir()
+    (folder / "dump.rdb" / "in the way").touch()
+    tracker.backend.execute([("CONFIG", "SET", "save", "3600 1")])
+    tracker.close()
+    eventually(lambda: not psutil.pid_exists(pid))
+    eventually(lambda: not folder.exists())
+
+
 def test_a_directory_keeps_its_data(tmp_path):
     with embedded(tmp_path) as tracker:
         tracker.track_many(range(100))
