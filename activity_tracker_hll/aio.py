@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar, cast
 
 from .backends.async_base import AsyncBaseBackend
 from .base_tracker import BaseTracker
-from .operations import Examination, Operation, run_awaiting
+from .operations import Operation, run_awaiting
 from .periods import PeriodKind
 from .shorthands import of_kind
 from .tracker import ActivityTracker
@@ -114,21 +114,7 @@ class AsyncActivityTracker(BaseTracker[AsyncBaseBackend]):
     lookup = _awaited(ActivityTracker.lookup)
     collapse_due = _awaited(ActivityTracker.collapse_due)
     inventory = _awaited(ActivityTracker.inventory)
-
-    async def examine(self, *, shard: int = 0) -> Examination:
-        """Look at the server and the data there: eviction, persistence, memory, what is not collapsed.
-
-        Args:
-            shard: the data set, by its place in the backend's `shards` option.
-
-        Returns:
-            What was found; its `warnings` say what may go wrong, a sentence each.
-
-        Raises:
-            BackendError: no answer.
-        """
-        operation = self._planner.examine(shard)
-        return await run_awaiting(operation, lambda batch: self._backend.execute(batch, shard))
+    examine = _awaited(ActivityTracker.examine)
 
     track_hourly = _awaited_of_kind("hourly")(ActivityTracker.track)
     track_daily = _awaited_of_kind("daily")(ActivityTracker.track)
@@ -210,8 +196,8 @@ class AsyncActivityTracker(BaseTracker[AsyncBaseBackend]):
     ) -> None:
         await self.close()
 
-    async def _run(self, operation: Operation[T], shard: int, *, write: bool = True) -> T:
-        agreeing = self._planner.agreeing(operation, shard, write=write)
+    async def _run(self, operation: Operation[T], shard: int, *, write: bool | None = True) -> T:
+        agreeing = operation if write is None else self._planner.agreeing(operation, shard, write=write)
         return await run_awaiting(agreeing, lambda batch: self._backend.execute(batch, shard))
 
 
@@ -240,7 +226,8 @@ class AsyncBufferedTracker(BaseWriter):
             timeout: seconds to wait; None = as long as close() does.
 
         Returns:
-            The statistics; where `pending` is not 0, time was up.
+            The statistics; where `pending` is not 0, time was up, or what is left waits for somebody to mend
+            what `last_error` names.
 
         Raises:
             ArgumentTypeError, ArgumentValueError: a timeout that is not a positive number.

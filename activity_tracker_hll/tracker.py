@@ -382,7 +382,7 @@ class ActivityTracker(BaseTracker[BaseBackend]):
         Raises:
             BackendError: no answer.
         """
-        return run(self._planner.examine(shard), lambda batch: self._backend.execute(batch, shard))
+        return self._run(self._planner.examine(shard), shard, write=None)  # it compares settings itself
 
     # Shorthands: one period instead of a list of them
 
@@ -405,6 +405,6 @@ class ActivityTracker(BaseTracker[BaseBackend]):
     lookup_quarterly = of_kind("quarterly")(lookup)
     lookup_yearly = of_kind("yearly")(lookup)
 
-    def _run(self, operation: Operation[T], shard: int, *, write: bool = True) -> T:
-        agreeing = self._planner.agreeing(operation, shard, write=write)
+    def _run(self, operation: Operation[T], shard: int, *, write: bool | None = True) -> T:
+        agreeing = operation if write is None else self._planner.agreeing(operation, shard, write=write)
         return run(agreeing, lambda batch: self._backend.execute(batch, shard))

@@ -7,11 +7,11 @@ from contextlib import closing
 from secrets import token_hex
 from typing import TypeVar
 
-from ..backends.base import Command, Reply
+from ..backends.base import Command
 from ..errors import BackendResponseError
 from ..hll import codec
 from ..hll.registers import empty
-from .base import Context, Operation, unwrap, unwrap_of
+from .base import Context, Operation, unwrap
 from .handshake import check_settings
 from .tracking.open_periods import OpenPeriods
 from .tracking.stamps import ServerClock
@@ -19,8 +19,7 @@ from .tracking.stamps import ServerClock
 __all__ = ["DataSet"]
 
 T = TypeVar("T")
-_UPKEEP_EVERY_US = 60_000_000
-_MOST_REMEMBERED = 100
+_AGREE_EVERY_US = 60_000_000
 
 
 class DataSet:
@@ -37,7 +36,6 @@ class DataSet:
         self.open_periods = OpenPeriods(context.keys, ticks)
         self._agreed_until: int | None = None
         self._takes_sketches: bool | None = None
-        self._upkeep_due: dict[tuple[str, ...], int] = {}
 
     def agreeing(self, operation: Operation[T], *, write: bool) -> Operation[T]:
         """An operation, preceded by comparing settings with those on the server where that is due.
@@ -67,43 +65,13 @@ class DataSet:
         """
         began = self.clock.ticks()
         agreed = yield from check_settings(self._context, self.clock, write)
-        self._agreed_until = began + _UPKEEP_EVERY_US if agreed else None
-
-    def upkeep(self, names: tuple[str, ...], *, runs: bool) -> list[Command]:
-        """Commands to send along with an event from time to time: marks of its periods.
-
-        Args:
-            names: the names of the event's periods.
-            runs: whether none of the periods is over; one that is over is marked each time.
-        """
-        ticks = self.clock.ticks()
-        if runs and ticks < self._upkeep_due.get(names, 0):
-            return []
-        return self.open_periods.mark(names, names if runs else ())
-
-    def note_upkeep(self, names: tuple[str, ...], commands: list[Command], replies: list[Reply]) -> None:
-        """Use the replies to the upkeep commands, which have just arrived.
-
-        Args:
-            names: the names of the event's periods.
-            commands: as :meth:`upkeep` returned them.
-            replies: the replies to them.
-
-        Raises:
-            BackendError: periods could not be marked.
-        """
-        unwrap_of(self.open_periods.key, replies)
-        self.open_periods.are_marked(commands)
-        if len(self._upkeep_due) > _MOST_REMEMBERED:
-            self._upkeep_due.clear()
-        self._upkeep_due[names] = self.clock.ticks() + _UPKEEP_EVERY_US
+        self._agreed_until = began + _AGREE_EVERY_US if agreed else None
 
     def forget(self) -> None:
         """Check settings, clock and marks again: this is another server, or it lost everything."""
         self._agreed_until = None
         self.clock.reset()
         self.open_periods.forget()
-        self._upkeep_due.clear()
 
     def takes_sketches(self) -> Operation[bool]:
         """Whether the server can count a sketch that is written to it; a test double has only a plain set.

@@ -26,17 +26,18 @@ def take_marks(context: Context, names: Iterable[str], find_uncounted: FindUncou
         BackendError: the key of the marks holds something else.
     """
     key = context.keys.open
+    marked: set[str] = set()
     for batch in batched(names, _TARGETS_PER_BATCH):
         # SREM's reply would not tell which were marked, as it may be sent twice.
         [found] = unwrap_of(key, (yield [("SMISMEMBER", key, *batch)]))
-        marked = {name for name, is_marked in zip(batch, found, strict=True) if is_marked}
-        empty = marked - (yield from find_uncounted(marked)) if marked else marked
-        if not empty:
-            continue
-        unwrap_of(key, (yield [("SREM", key, *sorted(empty))]))
-        again = yield from find_uncounted(empty)
-        if again:
-            unwrap_of(key, (yield [("SADD", key, *sorted(again))]))
+        marked |= {name for name, is_marked in zip(batch, found, strict=True) if is_marked}
+    empty = marked - (yield from find_uncounted(marked)) if marked else marked
+    if not empty:
+        return
+    unwrap_of(key, (yield [("SREM", key, *sorted(empty))]))
+    again = yield from find_uncounted(empty)
+    if again:
+        unwrap_of(key, (yield [("SADD", key, *sorted(again))]))
 
 
 def uncounted_among(context: Context, targets: Iterable[PeriodBucket]) -> Operation[set[str]]:

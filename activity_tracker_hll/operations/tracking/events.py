@@ -18,7 +18,7 @@ from ...ids import check_batch
 from ...keys import BucketKeys
 from ...periods import PERIODS
 from ...scripts.calls import TableState, answer, call_write
-from ..base import MARGIN_S, Context, Operation, PeriodBucket, named
+from ..base import MARGIN_S, Context, Operation, PeriodBucket, named, unwrap_of
 from ..data_set import DataSet
 from .batches import batches
 from .gathered import FEW, Gathered
@@ -109,10 +109,11 @@ class Tracking:
                 keys = bucket_keys(name, event.old_bucket)
                 commands.append(call_write(keys, limit, (), [(event.old_id, -stamp)]))
                 targets.append((name, event.old_bucket))
-        upkeep = data.upkeep(names, runs=runs)
-        replies = yield [*commands, *upkeep] if upkeep else commands
-        if upkeep:
-            data.note_upkeep(names, upkeep, replies[len(targets) :])
+        marks = data.open_periods.mark(names, names if runs else ())
+        replies = yield [*commands, *marks] if marks else commands
+        if marks:
+            unwrap_of(data.open_periods.key, replies[len(targets) :])
+            data.open_periods.are_marked(marks)
         late = _late(data, targets, replies)
         if late:
             raise LateEventError(list(dict.fromkeys(period for period, _ in late)))

@@ -6,7 +6,7 @@ PFADD.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from ...errors import BackendError
@@ -51,7 +51,7 @@ class Gathered:
     """
 
     def __init__(
-        self, context: Context, open_periods: OpenPeriods, running: Callable[[], Iterable[str]]
+        self, context: Context, open_periods: OpenPeriods, running: Callable[[], Collection[str]]
     ) -> None:
         self._context = context
         self._open_periods = open_periods

@@ -6,7 +6,7 @@ about: a collapse removes the mark first and then checks for data once more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from ...backends.base import Command
 from ...keys import Keys
@@ -29,14 +29,14 @@ class OpenPeriods:
         self._ticks = ticks
         self._marked: dict[str, int] = {}
 
-    def mark(self, names: Iterable[str], running: Iterable[str] = ()) -> list[Command]:
+    def mark(self, names: Iterable[str], running: Collection[str] = ()) -> list[Command]:
         """The commands that mark periods, where that is necessary.
 
         Args:
             names: the names of the periods written to.
             running: the names of periods that are not over; all others are marked with each write.
         """
-        last, running = self._ticks() - _EVERY_US, set(running)
+        last = self._ticks() - _EVERY_US
         due = [name for name in names if name not in running or self._marked.get(name, last) <= last]
         return [("SADD", self.key, *due)] if due else []
 

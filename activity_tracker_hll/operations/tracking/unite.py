@@ -15,7 +15,7 @@ others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -120,7 +120,7 @@ class Sent(NamedTuple):
 
 
 def unite(
-    context: Context, loads: Mapping[PeriodBucket, Load], open_periods: OpenPeriods, running: Iterable[str]
+    context: Context, loads: Mapping[PeriodBucket, Load], open_periods: OpenPeriods, running: Collection[str]
 ) -> Operation[Sent]:
     """Send loads.
 
