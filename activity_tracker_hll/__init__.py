@@ -22,7 +22,7 @@ from .errors import (
 )
 from .estimates import Estimate
 from .ids import Id
-from .operations import Collapsed, Entry, Examination, Imported, Row, RowWithGaps
+from .operations import Collapsed, DataSettings, Entry, Examination, Imported, Row, RowWithGaps
 from .periods import PeriodKind
 from .sketch import HyperLogLog
 from .tracker import ActivityTracker
@@ -44,6 +44,7 @@ __all__ = [
     "BufferedTracker",
     "CollapseError",
     "Collapsed",
+    "DataSettings",
     "DroppedEventsError",
     "EmbeddedServerError",
     "Entry",

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar, cast
 
 from .backends.async_base import AsyncBaseBackend
 from .base_tracker import BaseTracker
-from .operations import Operation, run_awaiting
+from .operations import Access, DataSettings, Operation, run_awaiting
 from .periods import PeriodKind
 from .shorthands import of_kind
 from .tracker import ActivityTracker
@@ -89,9 +89,11 @@ class AsyncActivityTracker(BaseTracker[AsyncBaseBackend]):
             asyncio.
         buckets: default buckets of collapse() and lookup(); None = the one unnamed bucket.
         aggregate_buckets: default aggregates of collapse(), such as
-            ``{"total": ["site1", "site2"]}``.
-        timezone: IANA name or tzinfo; None = the machine's local time.
-        week_start: 0 = Monday ... 6 = Sunday.
+            ``{"total": ["site1", "site2"]}``. They are stored with the data, so that all who collapse know
+            them.
+        timezone: IANA name or tzinfo that days begin by; None = as the data have it, and the machine's local
+            time where there are none.
+        week_start: 0 = Monday ... 6 = Sunday; None = as the data have it, and Monday where there are none.
         clock: seconds since the epoch; for tests.
 
     Any other keyword argument is passed to the backend's constructor.
@@ -113,6 +115,7 @@ class AsyncActivityTracker(BaseTracker[AsyncBaseBackend]):
     collapse = _awaited(ActivityTracker.collapse)
     lookup = _awaited(ActivityTracker.lookup)
     collapse_due = _awaited(ActivityTracker.collapse_due)
+    change_settings = _awaited(ActivityTracker.change_settings)
     inventory = _awaited(ActivityTracker.inventory)
     examine = _awaited(ActivityTracker.examine)
 
@@ -179,6 +182,11 @@ class AsyncActivityTracker(BaseTracker[AsyncBaseBackend]):
         self._writers.add(writer)
         return writer
 
+    @property
+    def settings(self) -> Awaitable[DataSettings]:
+        """See :attr:`.ActivityTracker.settings`: ``await tracker.settings``."""
+        return self._run(self._planner.settings(0), 0, None)
+
     async def close(self) -> None:
         """Close its writers, and give back the backend's connections and processes."""
         for writer in list(self._writers):
@@ -196,8 +204,8 @@ class AsyncActivityTracker(BaseTracker[AsyncBaseBackend]):
     ) -> None:
         await self.close()
 
-    async def _run(self, operation: Operation[T], shard: int, *, write: bool | None = True) -> T:
-        agreeing = operation if write is None else self._planner.agreeing(operation, shard, write=write)
+    async def _run(self, operation: Operation[T], shard: int, access: Access | None = Access.READ) -> T:
+        agreeing = operation if access is None else self._planner.agreeing(operation, shard, access)
         return await run_awaiting(agreeing, lambda batch: self._backend.execute(batch, shard))
 
 
@@ -251,6 +259,7 @@ class AsyncBufferedTracker(BaseWriter):
         return await asyncio.to_thread(self.close_within, self.limit(timeout))
 
     async def __aenter__(self) -> Self:
+        await asyncio.to_thread(self.settle)
         return self
 
     async def __aexit__(

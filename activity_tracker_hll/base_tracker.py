@@ -30,7 +30,7 @@ class _TrackerOptions(TypedDict, total=False):
     buckets: Buckets | None
     aggregate_buckets: AggregateBuckets | None
     timezone: str | tzinfo | None
-    week_start: int
+    week_start: int | None
     clock: Callable[[], float]
 
 
@@ -111,7 +111,7 @@ class BaseTracker(Generic[B]):
         buckets: Buckets | None = None,
         aggregate_buckets: AggregateBuckets | None = None,
         timezone: str | tzinfo | None = None,
-        week_start: int = 0,
+        week_start: int | None = None,
         clock: Callable[[], float] = time.time,
         **backend_options: Any,
     ) -> None:
@@ -150,7 +150,7 @@ class BaseTracker(Generic[B]):
 
     @property
     def calendar(self) -> Calendar:
-        """Finds periods in the tracker's time zone."""
+        """Finds periods in the tracker's time zone, which is adopted from the data if it was not given."""
         return self._planner.calendar
 
 

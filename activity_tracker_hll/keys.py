@@ -86,6 +86,15 @@ class Keys:
         name = f"{self.namespace}:{period}"
         return [name if bucket is None else f"{name}:{bucket}" for bucket in buckets]
 
+    def sketches(self, period: str, buckets: Iterable[str | None]) -> list[str]:
+        """The keys of the sketches of many buckets."""
+        return [f"{{{count}}}:hll" for count in self.counts(period, buckets)]
+
+    def raws(self, period: str, buckets: Iterable[str | None]) -> list[str]:
+        """The keys of the raw sets of many buckets."""
+        name = f"{self.namespace}:{period}:raw"
+        return [name if bucket is None else f"{name}:{bucket}" for bucket in buckets]
+
     @staticmethod
     def stderrs(counts: Iterable[str]) -> list[str]:
         """The keys of standard errors, from the keys of their counts."""

@@ -6,18 +6,26 @@ Pure: nothing here reads a clock. A period starts at a naive wall-clock time in 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cached_property
 from typing import Literal, NamedTuple, get_args
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from . import zones
 from .errors import ArgumentTypeError, ArgumentValueError
 
-__all__ = ["LONGEST", "PERIODS", "Calendar", "Period", "PeriodKind", "Running", "check_kind"]
+__all__ = [
+    "LONGEST",
+    "PERIODS",
+    "Calendar",
+    "Period",
+    "PeriodKind",
+    "Running",
+    "check_kind",
+    "check_week_start",
+]
 
 PeriodKind = Literal["hourly", "daily", "weekly", "monthly", "quarterly", "yearly"]
 """A kind of period."""
@@ -126,37 +134,51 @@ def _name(kind: str, start: datetime) -> str:
 class Calendar:
     """Finds periods in one time zone with one first day of the week.
 
+    What is not given is adopted from the data, once these are known; until then, and where they do not say,
+    it is the machine's local time and Monday.
+
     Args:
-        zone: IANA name, tzinfo, or None for the machine's local time.
-        week_start: 0 = Monday ... 6 = Sunday.
+        zone: IANA name, tzinfo, or None = not given.
+        week_start: 0 = Monday ... 6 = Sunday; None = not given.
+
+    Attributes:
+        revision: how often something was adopted that made a difference.
 
     Raises:
         ArgumentTypeError, ArgumentValueError: an unknown zone or day.
     """
 
-    def __init__(self, zone: str | tzinfo | None = None, week_start: int = 0) -> None:
-        self.zone = _check_zone(zone)
-        if isinstance(week_start, bool) or not isinstance(week_start, int):
-            raise ArgumentTypeError(f"week_start must be an int from 0 (Monday) to 6, got {week_start!r}")
-        if not 0 <= week_start <= 6:
-            raise ArgumentValueError(f"week_start must lie from 0 (Monday) to 6, got {week_start!r}")
-        self.week_start = week_start
+    def __init__(self, zone: str | tzinfo | None = None, week_start: int | None = None) -> None:
+        self.zone = zones.load(zone)
+        self.week_start = 0 if week_start is None else check_week_start(week_start)
+        self.gives_zone, self.gives_week_start = zone is not None, week_start is not None
+        self.revision = 0
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether there is nothing to adopt any more."""
+        return self.gives_zone and self.gives_week_start
+
+    def adopt(self, zone: tzinfo | None, week_start: int) -> None:
+        """Take over what was not given; from now on it is as if it had been."""
+        before = self.zone_fingerprint, self.week_start
+        if not self.gives_zone:
+            self.zone = zone
+            del self.zone_fingerprint
+        if not self.gives_week_start:
+            self.week_start = week_start
+        self.gives_zone = self.gives_week_start = True
+        self.revision += (self.zone_fingerprint, self.week_start) != before
 
     @property
     def zone_name(self) -> str:
-        """The name of the zone, for messages."""
-        return "local time" if self.zone is None else str(self.zone)
+        """The name of the zone; see :func:`.zones.name_of`."""
+        return zones.name_of(self.zone)
 
     @cached_property
     def zone_fingerprint(self) -> str:
-        """A digest of the zone's offsets from UTC in each week of 2015-2024.
-
-        It is equal for zones that behave alike, whatever they are called ("UTC" and "Etc/UTC", a name and
-        local time). Only past years count, so that an update of tzdata on one host changes nothing.
-        """
-        first = datetime(2015, 1, 1, tzinfo=UTC)
-        offsets = ((first + timedelta(weeks=week)).astimezone(self.zone).utcoffset() for week in range(522))
-        return hashlib.blake2b(repr(list(offsets)).encode(), digest_size=8).hexdigest()
+        """See :func:`.zones.fingerprint`."""
+        return zones.fingerprint(self.zone)
 
     def local(self, timestamp: float) -> datetime:
         """The naive wall-clock time of a POSIX timestamp."""
@@ -279,15 +301,14 @@ class Calendar:
         return Period(kind, start)
 
 
-def _check_zone(zone: object) -> tzinfo | None:
-    if zone is None or isinstance(zone, tzinfo):
-        return zone
-    if not isinstance(zone, str):
-        raise ArgumentTypeError(f"timezone must be an IANA name, a tzinfo or None, got {zone!r}")
-    try:
-        return ZoneInfo(zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ArgumentValueError(
-            f"timezone must be an IANA name such as 'Europe/Berlin', got {zone!r}"
-            " (on a system without time zone data: pip install tzdata)"
-        ) from error
+def check_week_start(value: object, argument: str = "week_start") -> int:
+    """The first day of the week, 0 = Monday ... 6 = Sunday.
+
+    Raises:
+        ArgumentTypeError, ArgumentValueError: it is another value.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ArgumentTypeError(f"{argument} must be an int from 0 (Monday) to 6, got {value!r}")
+    if not 0 <= value <= 6:
+        raise ArgumentValueError(f"{argument} must lie from 0 (Monday) to 6, got {value!r}")
+    return value

@@ -10,19 +10,24 @@ import datetime as dt
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from types import EllipsisType
 from typing import TypeVar
 
 from . import arguments
-from .backends.base import BackendSettings
+from .backends.base import DEFAULT_KEEP, BackendSettings, Keep, check_keep, check_length, fitting
 from .errors import ArgumentTypeError, ArgumentValueError
 from .keys import check_bucket
 from .operations import (
+    Access,
     Collapsed,
     Context,
     DataSet,
+    DataSettings,
     Entry,
     Event,
     Examination,
+    Given,
+    Ids,
     Imported,
     Operation,
     RowWithGaps,
@@ -33,8 +38,10 @@ from .operations import (
     examine,
     inventory,
     lookup,
+    overdue,
+    uncounted_by_scan,
 )
-from .operations.base import Aggregates
+from .operations.settings import Aggregates
 from .periods import PERIODS, Calendar, PeriodKind, check_kind
 
 __all__ = ["Planner"]
@@ -73,16 +80,8 @@ class Planner:
         self.aggregates = aggregates
         self._settings = settings
         for kind in periods or ():
-            settings.keep_of(kind)
-        self.context = Context(
-            settings.keys,
-            calendar,
-            settings.ids,
-            settings.moved_limit,
-            lambda period: settings.keep_of(period.kind),
-            frozenset(aggregates),
-        )
-        self._tracking = Tracking(self.context)
+            settings.check_keep_of(kind)
+        self._tracking = Tracking(calendar)
         self._data_sets: dict[int, DataSet] = {}
 
     @staticmethod
@@ -99,12 +98,31 @@ class Planner:
         found = self._data_sets.get(shard) if type(shard) is int else None
         if found is None:
             self._settings.check_shard(shard)
-            found = self._data_sets.setdefault(shard, DataSet(self.context, self.ticks, self.clock))
+            settings = self._settings
+            context = Context(
+                settings.keys,
+                self.calendar,
+                settings.ids,
+                settings.moved_limit,
+                {kind: DEFAULT_KEEP[kind] for kind in PERIODS},
+                Given(fitting(settings.keep_given), self.aggregates),
+                known=None if self.buckets is None else frozenset((*self.buckets, *self.aggregates)),
+            )
+            found = self._data_sets.setdefault(shard, DataSet(context, self.ticks, self.clock))
         return found
 
-    def agreeing(self, operation: Operation[T], shard: int, *, write: bool) -> Operation[T]:
+    def agreeing(self, operation: Operation[T], shard: int, access: Access) -> Operation[T]:
         """The operation; before the first of a data set, settings are compared."""
-        return self.data_set(shard).agreeing(operation, write=write)
+        return self.data_set(shard).agreeing(operation, access)
+
+    def _planned(self, data: DataSet, plan: Callable[[], Operation[T]]) -> Operation[T]:
+        """Plan at once, so that bad arguments are refused before anything is sent.
+
+        The first operation of all begins with the handshake, which tells the zone that dates are in, and
+        aggregates: it is planned anew then.
+        """
+        operation = plan()
+        return operation if data.is_known else _anew(plan)
 
     def described(self) -> str:
         """The settings, for people."""
@@ -123,11 +141,12 @@ class Planner:
             raise ArgumentValueError("periods must be given, here or to the constructor")
         if kinds is not self.periods:
             for kind in kinds:
-                self._settings.keep_of(kind)
+                self._settings.check_keep_of(kind)
         return kinds
 
     def event(
         self,
+        data: DataSet,
         kinds: Sequence[str],
         id: object,
         bucket: str | None,
@@ -141,13 +160,16 @@ class Planner:
             ArgumentTypeError, ArgumentValueError: naming the argument.
         """
         moment, stamp = self._when(date, kinds)
-        bucket = self.context.trackable(check_bucket(bucket))
-        old_bucket = self.context.trackable(check_bucket(old_bucket, "old_bucket"))
+        context = data.context
+        bucket, old_bucket = check_bucket(bucket), check_bucket(old_bucket, "old_bucket")
         if id is None and old_id is None:
             raise ArgumentTypeError("id must be a str, bytes, int or UUID, got None (and no old_id)")
-        ids = self.context.ids
-        added = None if id is None else ids.one(id)
-        removed = None if old_id is None else ids.one(old_id, "old_id")
+        added = None if id is None else context.ids.one(id)
+        removed = None if old_id is None else context.ids.one(old_id, "old_id")
+        if added is not None:
+            context.trackable(bucket)
+        if removed is not None:
+            context.trackable(old_bucket)
         if added == removed and bucket == old_bucket:
             removed = None  # it was here and is here
         return Event(added, bucket, removed, old_bucket, moment, stamp)
@@ -186,9 +208,16 @@ class Planner:
         shard: int,
     ) -> Operation[None]:
         """See :meth:`.ActivityTracker.track`."""
-        kinds = self.kinds(periods)
-        event = self.event(kinds, id, bucket, old_id, old_bucket, date)
-        return self._tracking.track(self.data_set(shard), kinds, event, self.clock())
+        kinds, data = self.kinds(periods), self.data_set(shard)
+        event = self.event(data, kinds, id, bucket, old_id, old_bucket, date)
+        if data.is_known:
+            return self._tracking.track(data, kinds, event, self.clock())
+        return self._planned(
+            data,
+            lambda: self._tracking.track(
+                data, kinds, self.event(data, kinds, id, bucket, old_id, old_bucket, date), self.clock()
+            ),
+        )
 
     def track_many(
         self,
@@ -199,10 +228,15 @@ class Planner:
         shard: int,
     ) -> Operation[None]:
         """See :meth:`.ActivityTracker.track_many`."""
-        kinds = self.kinds(periods)
-        bucket = self.context.trackable(check_bucket(bucket))
-        each = Event(None, bucket, None, None, *self._when(date, kinds))
-        return self._tracking.track_many(self.data_set(shard), kinds, ids, each, self.clock())
+        kinds, data = self.kinds(periods), self.data_set(shard)
+        bucket = check_bucket(bucket)
+        checked = Ids.check(ids, data.context.ids)
+
+        def plan() -> Operation[None]:
+            each = Event(None, data.context.trackable(bucket), None, None, *self._when(date, kinds))
+            return self._tracking.track_many(data, kinds, checked, each, self.clock())
+
+        return self._planned(data, plan)
 
     def import_events(
         self,
@@ -224,21 +258,51 @@ class Planner:
         self,
         periods: Iterable[PeriodKind] | None,
         date: dt.date | None,
-        max_periods: int,
+        max_periods: int | None,
         buckets: arguments.Buckets | None,
         aggregate_buckets: arguments.AggregateBuckets | None,
+        shard: int,
         *,
         recount: bool,
     ) -> Operation[list[Collapsed]]:
         """See :meth:`.ActivityTracker.collapse`."""
-        chosen, aggregates = self._chosen(buckets, aggregate_buckets)
-        kinds = self.kinds(periods)
-        moment = self._now() if date is None else self._moment(date, kinds)
-        arguments.integer(max_periods, "max_periods", minimum=1)
-        past = [period for kind in kinds for period in self.calendar.before(kind, moment, max_periods)]
+        kinds, data = self.kinds(periods), self.data_set(shard)
+        if max_periods is not None:
+            arguments.integer(max_periods, "max_periods", minimum=1)
+        own = None if buckets is None else arguments.bucket_list(buckets)
+        unions = (
+            None
+            if aggregate_buckets is None
+            else arguments.aggregates(aggregate_buckets, own or self.buckets)
+        )
+
+        def plan() -> Operation[list[Collapsed]]:
+            chosen, aggregates = self._chosen(data.context, own, unions)
+            moment = self._now() if date is None else self._moment(date, kinds)
+            return self._collapse(data.context, kinds, moment, max_periods, chosen, aggregates, bool(recount))
+
+        return self._planned(data, plan)
+
+    def _collapse(
+        self,
+        context: Context,
+        kinds: Sequence[PeriodKind],
+        moment: datetime,
+        max_periods: int | None,
+        chosen: tuple[str | None, ...],
+        aggregates: Aggregates,
+        recount: bool,
+    ) -> Operation[list[Collapsed]]:
         # Without a list of its own a tracker does not know what other buckets there are.
         others = None if self.buckets is None else [bucket for bucket in self.buckets if bucket not in chosen]
-        return collapse(self.context, past, chosen, aggregates, bool(recount), others)
+        elsewhere = {name: of for name, of in context.aggregates.items() if name not in aggregates}
+        if max_periods is None:
+            known = dict.fromkeys((*chosen, *(others or ()), *aggregates, *elsewhere))
+            past = yield from overdue(context, kinds, moment, list(known), recount=recount)
+        else:
+            past = [period for kind in kinds for period in self.calendar.before(kind, moment, max_periods)]
+        scan = uncounted_by_scan(context)
+        return (yield from collapse(context, past, chosen, aggregates, recount, others, scan, elsewhere))
 
     def collapse_due(
         self,
@@ -247,31 +311,38 @@ class Planner:
         max_periods: int | None,
         buckets: arguments.Buckets | None,
         aggregate_buckets: arguments.AggregateBuckets | None,
+        shard: int,
         *,
         recount: bool,
         progress: Callable[[int, int], object] | None,
     ) -> Operation[list[Collapsed]]:
         """See :meth:`.ActivityTracker.collapse_due`."""
         arguments.check_callable(progress, "progress")
-        aggregates = (
-            self.aggregates if aggregate_buckets is None else arguments.aggregates(aggregate_buckets, None)
-        )
-        wanted = Wanted(
-            kinds=() if periods is None else self.kinds(periods),
-            buckets=() if buckets is None else arguments.bucket_list(buckets),
-            aggregates=aggregates,
-            strict=aggregate_buckets is not None,
-            recount=bool(recount),
-            date=None if date is None else self.calendar.moment(date, "date"),
-            max_periods=None
-            if max_periods is None
-            else arguments.integer(max_periods, "max_periods", minimum=1),
-        )
-        return collapse_due(self.context, wanted, self._now(), progress)
+        if max_periods is not None:
+            arguments.integer(max_periods, "max_periods", minimum=1)
+        data = self.data_set(shard)
+        kinds = () if periods is None else self.kinds(periods)
+        own = () if buckets is None else arguments.bucket_list(buckets)
+        unions = {} if aggregate_buckets is None else arguments.aggregates(aggregate_buckets, None)
+
+        def plan() -> Operation[list[Collapsed]]:
+            wanted = Wanted(
+                kinds=kinds,
+                buckets=own,
+                aggregates={**data.context.aggregates, **self._stored(data.context, unions)},
+                strict=tuple(unions),
+                recount=bool(recount),
+                date=None if date is None else self.calendar.moment(date, "date"),
+                max_periods=max_periods,
+            )
+            return collapse_due(data.context, wanted, self._now(), progress)
+
+        return self._planned(data, plan)
 
     def examine(self, shard: int) -> Operation[Examination]:
         """See :meth:`.ActivityTracker.examine`."""
-        return examine(self.context, self.data_set(shard).agree(write=False), self._now())
+        data = self.data_set(shard)
+        return examine(data.context, data.agree(Access.READ), self._now)
 
     def lookup(
         self,
@@ -279,22 +350,59 @@ class Planner:
         start: dt.date | None,
         end: dt.date | None,
         buckets: arguments.Buckets | None,
+        shard: int,
         *,
-        live: bool,
+        live: bool | None,
         missing: int | None,
     ) -> Operation[list[RowWithGaps]]:
         """See :meth:`.ActivityTracker.lookup`."""
-        kind = self._kind(period)
-        first, last = self._range(kind, start, end, running=live)
-        wanted = (None,) if buckets is None and not self.buckets else self._chosen(buckets, {})[0]
+        kind, data = self._kind(period), self.data_set(shard)
+        wanted = None if buckets is None else arguments.bucket_list(buckets)
         if missing is not None:
             arguments.integer(missing, "missing", minimum=0)
-        rows = list(self.calendar.between(kind, first, last))
-        return lookup(self.context, rows, wanted, missing, bool(live), self.aggregates)
 
-    def inventory(self) -> Operation[list[Entry]]:
+        def plan() -> Operation[list[RowWithGaps]]:
+            first, last = self._range(kind, start, end, running=live is True)
+            chosen = wanted or (None,) if not self.buckets else self._chosen(data.context, wanted, {})[0]
+            for bucket in chosen:
+                if bucket not in data.context.aggregates:
+                    data.context.note(bucket, "is it misspelled?")
+            rows = list(self.calendar.between(kind, first, last))
+            return lookup(data.context, rows, chosen, missing, live is None or bool(live))
+
+        return self._planned(data, plan)
+
+    def inventory(self, shard: int) -> Operation[list[Entry]]:
         """See :meth:`.ActivityTracker.inventory`."""
-        return inventory(self.context)
+        return inventory(self.data_set(shard).context)
+
+    def settings(self, shard: int) -> Operation[DataSettings]:
+        """See :attr:`.ActivityTracker.settings`."""
+        return self.data_set(shard).read_settings()
+
+    def change_settings(
+        self,
+        keep_sketches: Keep | EllipsisType,
+        aggregate_buckets: Mapping[str, arguments.Buckets | None],
+        shard: int,
+    ) -> Operation[DataSettings]:
+        """See :meth:`.ActivityTracker.change_settings`."""
+        keep = {} if keep_sketches is ... else check_keep(keep_sketches)
+        if isinstance(keep_sketches, Mapping):
+            for kind, length in keep.items():
+                check_length(kind, length)
+        if not isinstance(aggregate_buckets, Mapping):
+            raise ArgumentTypeError(
+                "aggregate_buckets must be a dict of name: [bucket, ...] or None,"
+                f" got {arguments.shown(aggregate_buckets)}"
+            )
+        removed = {name: of for name, of in aggregate_buckets.items() if of is None}
+        given = {name: of for name, of in aggregate_buckets.items() if of is not None}
+        for name in removed:
+            check_bucket(name, "aggregate_buckets")
+        return self.data_set(shard).change_settings(
+            fitting(keep), {**removed, **arguments.aggregates(given, None)}
+        )
 
     def _kind(self, period: PeriodKind | None) -> PeriodKind:
         if period is not None:
@@ -318,20 +426,30 @@ class Planner:
         return first, last
 
     def _chosen(
-        self,
-        buckets: arguments.Buckets | None,
-        aggregate_buckets: arguments.AggregateBuckets | None,
+        self, context: Context, buckets: tuple[str | None, ...] | None, aggregates: Aggregates | None
     ) -> tuple[tuple[str | None, ...], Aggregates]:
-        """The buckets and aggregates a call is about: its own, else the tracker's."""
-        chosen = (None if buckets is None else arguments.bucket_list(buckets)) or self.buckets
-        if aggregate_buckets is not None:
-            aggregates = arguments.aggregates(aggregate_buckets, chosen)
-        elif buckets is None:
-            aggregates = self.aggregates
+        """The buckets and aggregates a call is about: its own, else the tracker's and those of the data."""
+        chosen = buckets or self.buckets
+        if aggregates is None:
+            given = self.aggregates if buckets is None else {}
+            chosen = chosen or _sources(given)
+            whole = {name: of for name, of in context.aggregates.items() if set(chosen).issuperset(of)}
+            aggregates = {**given, **whole}
         else:
-            # The tracker's aggregates, where the call's own buckets make them whole.
-            own = set(chosen or ())
-            aggregates = {name: of for name, of in self.aggregates.items() if own.issuperset(of)}
-        if chosen is None:
-            chosen = tuple(dict.fromkeys(source for of in aggregates.values() for source in of)) or (None,)
+            aggregates = self._stored(context, aggregates)
+            chosen = chosen or _sources(aggregates)
         return chosen, aggregates
+
+    @staticmethod
+    def _stored(context: Context, aggregates: Aggregates) -> Aggregates:
+        """A call's aggregates, but as the data know them."""
+        return {name: context.agreed.aggregate_buckets.get(name, of) for name, of in aggregates.items()}
+
+
+def _sources(aggregates: Aggregates) -> tuple[str | None, ...]:
+    """The sources of all of them; without any, the unnamed bucket."""
+    return tuple(dict.fromkeys(source for of in aggregates.values() for source in of)) or (None,)
+
+
+def _anew(plan: Callable[[], Operation[T]]) -> Operation[T]:
+    return (yield from plan())

@@ -6,17 +6,28 @@ What it shares with the one for asyncio, in :mod:`.aio`, is in :mod:`.base_track
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable
-from types import TracebackType
+from collections.abc import Callable, Iterable, Mapping
+from types import EllipsisType, MappingProxyType, TracebackType
 from typing import Any, ClassVar, Self, TypeVar, overload
 
 from numpy.typing import NDArray
 
 from .arguments import AggregateBuckets, Buckets
-from .backends.base import BaseBackend
+from .backends.base import BaseBackend, Keep
 from .base_tracker import BaseTracker
 from .ids import Id
-from .operations import Collapsed, Entry, Examination, Imported, Operation, Row, RowWithGaps, run
+from .operations import (
+    Access,
+    Collapsed,
+    DataSettings,
+    Entry,
+    Examination,
+    Imported,
+    Operation,
+    Row,
+    RowWithGaps,
+    run,
+)
 from .periods import PeriodKind
 from .shorthands import of_kind
 from .writer import BufferedTracker
@@ -35,9 +46,11 @@ class ActivityTracker(BaseTracker[BaseBackend]):
         backend: ``"redis"``, ``"embedded"``, ``"package.module.Class"``, or a backend instance.
         buckets: default buckets of collapse() and lookup(); None = the one unnamed bucket.
         aggregate_buckets: default aggregates of collapse(), such as
-            ``{"total": ["site1", "site2"]}``.
-        timezone: IANA name or tzinfo; None = the machine's local time.
-        week_start: 0 = Monday ... 6 = Sunday.
+            ``{"total": ["site1", "site2"]}``. They are stored with the data, so that all who collapse know
+            them.
+        timezone: IANA name or tzinfo that days begin by; None = as the data have it, and the machine's local
+            time where there are none.
+        week_start: 0 = Monday ... 6 = Sunday; None = as the data have it, and Monday where there are none.
         clock: seconds since the epoch; for tests.
 
     Any other keyword argument is passed to the backend's constructor. Type checkers know those of ``"redis"``
@@ -107,7 +120,8 @@ class ActivityTracker(BaseTracker[BaseBackend]):
             LateEventError: a period was collapsed and its sketch is gone.
             BackendError: the server or the way to it failed.
         """
-        return self._run(self._planner.track(periods, id, bucket, old_id, old_bucket, date, shard), shard)
+        operation = self._planner.track(periods, id, bucket, old_id, old_bucket, date, shard)
+        return self._run(operation, shard, Access.TRACK)
 
     def track_many(
         self,
@@ -134,7 +148,7 @@ class ActivityTracker(BaseTracker[BaseBackend]):
             LateEventError: a period was collapsed and its sketch is gone.
             BackendError: the server or the way to it failed.
         """
-        return self._run(self._planner.track_many(ids, periods, bucket, date, shard), shard)
+        return self._run(self._planner.track_many(ids, periods, bucket, date, shard), shard, Access.TRACK)
 
     def import_events(
         self,
@@ -165,7 +179,7 @@ class ActivityTracker(BaseTracker[BaseBackend]):
             ArgumentTypeError, ArgumentValueError: a bad event, by its place; those before it count.
             BackendError: the server or the way to it failed.
         """
-        return self._run(self._planner.import_events(events, periods, progress, shard), shard)
+        return self._run(self._planner.import_events(events, periods, progress, shard), shard, Access.TRACK)
 
     def buffered(
         self,
@@ -210,6 +224,7 @@ class ActivityTracker(BaseTracker[BaseBackend]):
             on_error=on_error,
         )
         self._writers.add(writer)
+        writer.settle()
         return writer
 
     # Collapse
@@ -219,7 +234,7 @@ class ActivityTracker(BaseTracker[BaseBackend]):
         periods: Iterable[PeriodKind] | None = None,
         *,
         date: dt.date | None = None,
-        max_periods: int = 1,
+        max_periods: int | None = None,
         buckets: Buckets | None = None,
         aggregate_buckets: AggregateBuckets | None = None,
         recount: bool = False,
@@ -233,10 +248,12 @@ class ActivityTracker(BaseTracker[BaseBackend]):
         Args:
             periods: kinds of period; None = the tracker's.
             date: the periods *before* the one that contains it are collapsed; None = now.
-            max_periods: how many of them, of each kind.
+            max_periods: only so many of them, of each kind, newest first; None = all that hold uncounted
+                data, however old they are.
             buckets: None = the tracker's; without any, the unnamed bucket, or the sources of the
                 aggregates.
-            aggregate_buckets: {name: buckets to unite}; None = the tracker's.
+            aggregate_buckets: {name: buckets to unite}; None = the tracker's, and those that others have
+                stored with the data, where their sources are among the buckets.
             recount: count again what was counted already, where sketches are still kept.
             shard: the data set, by its place in the backend's `shards` option.
 
@@ -249,9 +266,9 @@ class ActivityTracker(BaseTracker[BaseBackend]):
             BackendError: the server or the way to it failed.
         """
         operation = self._planner.collapse(
-            periods, date, max_periods, buckets, aggregate_buckets, recount=recount
+            periods, date, max_periods, buckets, aggregate_buckets, shard, recount=recount
         )
-        return self._run(operation, shard)
+        return self._run(operation, shard, Access.COUNT)
 
     def collapse_due(
         self,
@@ -275,8 +292,8 @@ class ActivityTracker(BaseTracker[BaseBackend]):
             date: what lies before the period that contains it; None = now.
             max_periods: only so many periods of each kind; None = all, but 1 with `date`.
             buckets: only these; None = all that there are.
-            aggregate_buckets: {name: buckets to unite}, counted where a source has a sketch; None = the
-                tracker's.
+            aggregate_buckets: {name: buckets to unite}, in addition to the tracker's and those that are
+                stored with the data; counted where a source has a sketch.
             recount: count again what was counted already, where sketches are still kept.
             progress: called with the number of steps done, and of all.
             shard: the data set, by its place in the backend's `shards` option.
@@ -290,9 +307,9 @@ class ActivityTracker(BaseTracker[BaseBackend]):
             BackendError: the server or the way to it failed.
         """
         operation = self._planner.collapse_due(
-            periods, date, max_periods, buckets, aggregate_buckets, recount=recount, progress=progress
+            periods, date, max_periods, buckets, aggregate_buckets, shard, recount=recount, progress=progress
         )
-        return self._run(operation, shard)
+        return self._run(operation, shard, Access.COUNT)
 
     # Lookup
 
@@ -304,7 +321,7 @@ class ActivityTracker(BaseTracker[BaseBackend]):
         start: dt.date | None = None,
         end: dt.date | None = None,
         buckets: Buckets | None = None,
-        live: bool = False,
+        live: bool | None = None,
         missing: int = 0,
         shard: int = 0,
     ) -> list[Row]: ...
@@ -317,7 +334,7 @@ class ActivityTracker(BaseTracker[BaseBackend]):
         start: dt.date | None = None,
         end: dt.date | None = None,
         buckets: Buckets | None = None,
-        live: bool = False,
+        live: bool | None = None,
         missing: None,
         shard: int = 0,
     ) -> list[RowWithGaps]: ...
@@ -329,7 +346,7 @@ class ActivityTracker(BaseTracker[BaseBackend]):
         start: dt.date | None = None,
         end: dt.date | None = None,
         buckets: Buckets | None = None,
-        live: bool = False,
+        live: bool | None = None,
         missing: int | None = 0,
         shard: int = 0,
     ) -> list[Row] | list[RowWithGaps]:
@@ -340,9 +357,11 @@ class ActivityTracker(BaseTracker[BaseBackend]):
             start: None = 365 days before end.
             end: the period that contains it is left out. None = now; with live=True the running
                 period is the last row.
-            buckets: None = the tracker's; aggregates are looked up by their name.
-            live: also count what is not collapsed yet.
-            missing: what stands where nothing is stored: a count, or None.
+            buckets: None = the tracker's; aggregates are looked up by their name. One that is none of the
+                tracker's is looked up too, and logged once.
+            live: None = what was not collapsed is counted now, and nothing is stored: so `missing` never
+                stands for data. True = with the running period; False = stored counts alone.
+            missing: what stands where there is nothing: a count, or None.
             shard: the data set, by its place in the backend's `shards` option.
 
         Returns:
@@ -353,8 +372,49 @@ class ActivityTracker(BaseTracker[BaseBackend]):
             ArgumentTypeError, ArgumentValueError: among them a start after the end.
             BackendError: the server failed, or what it holds makes no sense.
         """
-        operation = self._planner.lookup(period, start, end, buckets, live=live, missing=missing)
-        return self._run(operation, shard, write=False)
+        operation = self._planner.lookup(period, start, end, buckets, shard, live=live, missing=missing)
+        return self._run(operation, shard)
+
+    # Settings, and what there is
+
+    @property
+    def settings(self) -> DataSettings:
+        """What is stored with the data: all clients of a namespace agree on it, or heed it.
+
+        It is read from the server each time. Time zone, first day of the week and whether there is a secret
+        stand for ever; see :meth:`change_settings` for the others.
+
+        Raises:
+            BackendError: the server or the way to it failed.
+        """
+        return self._run(self._planner.settings(0), 0, None)
+
+    def change_settings(
+        self,
+        *,
+        keep_sketches: Keep | EllipsisType = ...,
+        aggregate_buckets: Mapping[str, Buckets | None] = MappingProxyType({}),
+        shard: int = 0,
+    ) -> DataSettings:
+        """Change what is stored with the data: the only way to shorten or to remove.
+
+        Whoever makes a tracker with longer ``keep_sketches`` lengthens it again, and whoever makes one with
+        an aggregate adds that. Other processes hear of a change within a minute.
+
+        Args:
+            keep_sketches: how long sketches are kept from the next collapse on, a timedelta or a dict of them
+                by kind of period; None = for ever. Not given, it stays.
+            aggregate_buckets: {name: buckets to unite, or None to remove it}; others stay.
+            shard: the data set, by its place in the backend's `shards` option.
+
+        Returns:
+            What is stored then.
+
+        Raises:
+            ArgumentTypeError, ArgumentValueError: naming the argument; nothing is sent then.
+            BackendError: the server or the way to it failed.
+        """
+        return self._run(self._planner.change_settings(keep_sketches, aggregate_buckets, shard), shard, None)
 
     def inventory(self, *, shard: int = 0) -> list[Entry]:
         """List what the server holds of each bucket and period, found by SCAN: slow on a large server.
@@ -368,7 +428,7 @@ class ActivityTracker(BaseTracker[BaseBackend]):
         Raises:
             BackendError: the server or the way to it failed.
         """
-        return self._run(self._planner.inventory(), shard, write=False)
+        return self._run(self._planner.inventory(shard), shard)
 
     def examine(self, *, shard: int = 0) -> Examination:
         """Look at the server and the data there: eviction, persistence, memory, what is not collapsed.
@@ -382,7 +442,7 @@ class ActivityTracker(BaseTracker[BaseBackend]):
         Raises:
             BackendError: no answer.
         """
-        return self._run(self._planner.examine(shard), shard, write=None)  # it compares settings itself
+        return self._run(self._planner.examine(shard), shard, None)  # it compares settings itself
 
     # Shorthands: one period instead of a list of them
 
@@ -405,6 +465,6 @@ class ActivityTracker(BaseTracker[BaseBackend]):
     lookup_quarterly = of_kind("quarterly")(lookup)
     lookup_yearly = of_kind("yearly")(lookup)
 
-    def _run(self, operation: Operation[T], shard: int, *, write: bool | None = True) -> T:
-        agreeing = operation if write is None else self._planner.agreeing(operation, shard, write=write)
+    def _run(self, operation: Operation[T], shard: int, access: Access | None = Access.READ) -> T:
+        agreeing = operation if access is None else self._planner.agreeing(operation, shard, access)
         return run(agreeing, lambda batch: self._backend.execute(batch, shard))

@@ -2,10 +2,12 @@
 
     python tests/mutate.py --count 200 --seed 1 --jobs 2
 
-First each test file is run once, to learn which lines it covers and how long it takes; that is kept in a file
+First all tests are run once, to learn which lines each covers and how long it takes; that is kept in a file
 of its own (`--coverage`), to be used again. Then places are drawn at random, each is changed in a copy of the
-repository, and the test files that cover it are run, the quickest first, until one fails. What none of them
-notices is listed: either a test is missing, or the change changes nothing that can be observed.
+repository, and the tests that cover it are run, one of each function first, the quickest before the others,
+until one fails or `--budget` is spent. A test that fails is run once more without the change: if it fails
+then too, it tells nothing. What no test notices is listed: either a test is missing, or the change changes
+nothing that can be observed.
 """
 
 from __future__ import annotations
@@ -16,10 +18,10 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
@@ -27,8 +29,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import click
+from coverage import CoverageData
 from rich.console import Console
 from rich.progress import track
 
@@ -38,9 +42,12 @@ TARGETS = (
     "hll/*.py", "operations/**/*.py", "writer/*.py", "scripts/*.py", "scripts/*.lua",
     "keys.py", "ids.py", "periods.py", "estimates.py",
 )  # fmt: skip
-LONGEST_FILE_S = 600
+LONGEST_FILE_S = 900
+START_S = 60
 PATIENCE = 5
-"""A test file that takes so many times as long as without a change hangs."""
+"""Tests that take so many times as long as without a change hang."""
+MOST_TESTS = 60
+"""So many tests of one file are remembered for a line."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class Mutant:
 
     Attributes:
         file: relative to the package.
-        line: in the file as it is.
+        line: where the statement begins, in the file as it is.
         what: the change, for people.
         source: of the whole file, changed.
     """
@@ -146,20 +153,33 @@ def _is_type(node: ast.AST) -> bool:
 def python_mutants(file: str, source: str) -> Iterator[Callable[[], Mutant]]:
     """All changes of a file; each is made when it is asked for."""
     tree = ast.parse(source)
-    for node in _looked_at(tree):
+    for node, statement in _with_statements(tree):
         for other in changed(node):
 
-            def make(node: Any = node, other: ast.AST = other) -> Mutant:
+            def make(node: Any = node, line: int = statement.lineno, other: ast.AST = other) -> Mutant:
                 before, after = ast.unparse(node), ast.unparse(ast.fix_missing_locations(other))
-                mutated = deepcopy(tree)
-                # The same node of the copy, by its place among all.
-                at = next(n for n, one in enumerate(ast.walk(tree)) if one is node)
-                old = next(one for n, one in enumerate(ast.walk(mutated)) if n == at)
+                mutated: ast.AST = deepcopy(tree)
+                # The same node of the copy, by its index among all.
+                index = next(n for n, one in enumerate(ast.walk(tree)) if one is node)
+                old = next(one for n, one in enumerate(ast.walk(mutated)) if n == index)
                 mutated = ast.fix_missing_locations(_Replace(old, other).visit(mutated))
                 what = f"{_short(before)} -> {_short(after)}"
-                return Mutant(file, node.lineno, what, ast.unparse(mutated))
+                return Mutant(file, line, what, ast.unparse(mutated))
 
             yield make
+
+
+def _with_statements(tree: ast.Module) -> Iterator[tuple[ast.AST, ast.stmt]]:
+    """Nodes that run, each with the innermost statement it is part of."""
+    statement_of: dict[ast.AST, ast.stmt] = {}
+    for node in _looked_at(tree):
+        if isinstance(node, ast.stmt):
+            statement_of[node] = node
+        for child in ast.iter_child_nodes(node):
+            if node in statement_of:
+                statement_of[child] = statement_of[node]
+        if node in statement_of:
+            yield node, statement_of[node]
 
 
 def _short(source: str) -> str:
@@ -197,9 +217,42 @@ def lua_mutants(file: str, source: str) -> Iterator[Callable[[], Mutant]]:
 # Coverage
 
 
-def learn(path: Path, workers: list[Path], console: Console) -> dict[str, Any]:
-    """By test file: seconds, and the lines of each file that it covers."""
-    known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+@dataclass
+class Known:
+    """What was learned of the tests.
+
+    Attributes:
+        seconds: that each test takes.
+        covering: by file and line of the package, the tests that run it.
+        failing: tests that fail without any change.
+    """
+
+    seconds: dict[str, float]
+    covering: dict[str, dict[int, list[str]]]
+    failing: set[str]
+
+    def tests_of(self, mutant: Mutant, budget: float) -> list[str]:
+        """The tests to run, in order."""
+        by_line = self.covering.get("scripts/calls.py" if mutant.file.endswith(".lua") else mutant.file, {})
+        found = by_line.get(mutant.line) or {test for tests in by_line.values() for test in tests}
+        rounds: dict[str, int] = {}
+        ordered = []
+        for test in sorted(set(found) - self.failing, key=lambda test: self.seconds.get(test, 1.0)):
+            function = test.partition("[")[0]
+            rounds[function] = rounds.get(function, 0) + 1
+            ordered.append((rounds[function], test))
+        chosen, spent = [], 0.0
+        for _, test in sorted(ordered, key=lambda one: one[0]):
+            spent += self.seconds.get(test, 1.0)
+            if spent > budget:
+                break
+            chosen.append(test)
+        return chosen
+
+
+def learn(path: Path, workers: list[Path], console: Console) -> Known:
+    """Run each test file once, unless it is known already."""
+    learned: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     files = sorted(str(file.relative_to(ROOT)) for file in (ROOT / "tests").rglob("test_*.py"))
     free: Queue[Path] = Queue()
     for worker in workers:
@@ -207,74 +260,107 @@ def learn(path: Path, workers: list[Path], console: Console) -> dict[str, Any]:
 
     def run(file: str) -> None:
         worker = free.get()
-        report = worker / "coverage.json"
-        report.unlink(missing_ok=True)
-        began = time.monotonic()
-        _pytest(worker, file, f"--cov={PACKAGE}", f"--cov-report=json:{report}", limit=LONGEST_FILE_S)
-        seconds = time.monotonic() - began
-        lines = {}
-        if report.exists():
-            found = json.loads(report.read_text())["files"]
-            lines = {name.partition(f"{PACKAGE}/")[2]: one["executed_lines"] for name, one in found.items()}
-        known[file] = {"seconds": seconds, "lines": lines}
-        path.write_text(json.dumps(known))
+        coverage_file = worker / "coverage.data"
+        coverage_file.unlink(missing_ok=True)
+        options = [f"--cov={PACKAGE}", "--cov-context=test", "--cov-report="]
+        failed, seconds = _pytest(
+            worker, [file], *options, limit=LONGEST_FILE_S, COVERAGE_FILE=str(coverage_file)
+        )
+        lines = _lines(coverage_file) if coverage_file.exists() else {}
+        learned[file] = {"failing": failed, "seconds": seconds, "lines": lines}
+        path.write_text(json.dumps(learned))
         free.put(worker)
 
     with ThreadPoolExecutor(len(workers)) as pool:
-        missing = [file for file in files if file not in known]
+        missing = [file for file in files if file not in learned]
         list(track(pool.map(run, missing), "Coverage", len(missing), console=console))
-    return {file: known[file] for file in files}
+    known = Known({}, {}, set())
+    for file in files:
+        known.seconds |= learned[file]["seconds"]
+        known.failing |= set(learned[file]["failing"])
+        for name, lines in learned[file]["lines"].items():
+            for line, tests in lines.items():
+                known.covering.setdefault(name, {}).setdefault(int(line), []).extend(tests)
+    return known
 
 
-def covering(mutant: Mutant, known: dict[str, Any]) -> list[tuple[str, float]]:
-    """Test files that cover a change, the quickest first, with their seconds."""
-    if mutant.file.endswith(".lua"):  # whoever calls scripts
-        wanted, lines = "scripts/calls.py", None
-    else:
-        wanted, lines = mutant.file, mutant.line
-    found = [
-        (file, one["seconds"])
-        for file, one in known.items()
-        if wanted in one["lines"] and (lines is None or _near(lines, one["lines"][wanted]))
-    ]
-    return sorted(found, key=lambda one: one[1])
-
-
-def _near(line: int, executed: list[int]) -> bool:
-    """A statement of several lines is known by its first."""
-    return any(line - 12 <= one <= line for one in executed)
+def _lines(coverage_file: Path) -> dict[str, dict[int, list[str]]]:
+    """By file of the package and line, the tests that run it."""
+    data = CoverageData(str(coverage_file))
+    data.read()
+    found: dict[str, dict[int, list[str]]] = {}
+    for path in data.measured_files():
+        lines = {
+            line: sorted({context.partition("|")[0] for context in contexts if context})[:MOST_TESTS]
+            for line, contexts in data.contexts_by_lineno(path).items()
+        }
+        found[path.partition(f"{PACKAGE}/")[2]] = {line: tests for line, tests in lines.items() if tests}
+    return found
 
 
 # Running
 
 
-def _pytest(worker: Path, *arguments: str, limit: float) -> bool:
-    """Whether the tests pass."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-n", "0", *arguments]
-    try:
-        done = subprocess.run(
-            command, cwd=worker, capture_output=True, timeout=limit, check=False, env=_environment(worker)
-        )
-    except subprocess.TimeoutExpired:
-        return False
-    return done.returncode in (0, 5)
+def _pytest(
+    worker: Path, tests: list[str], *options: str, limit: float, **environment: str
+) -> tuple[list[str], dict[str, float]]:
+    """Run tests, in the order given; returns those that failed, and how many seconds each took.
+
+    Raises:
+        subprocess.TimeoutExpired: they took longer than `limit`.
+    """
+    report, arguments = worker / "report.xml", worker / "arguments.txt"
+    report.unlink(missing_ok=True)
+    arguments.write_text("\n".join(tests))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "0", "--dist", "no"]
+    own = {"PYTHONPATH": str(worker), "PYTHONDONTWRITEBYTECODE": "1", **environment}
+    with subprocess.Popen(
+        [*command, f"--junitxml={report}", "-o", "junit_family=xunit1", *options, f"@{arguments}"],
+        cwd=worker,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **own},
+        start_new_session=True,
+    ) as process:
+        try:
+            process.wait(limit)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    failed: list[str] = []
+    seconds: dict[str, float] = {}
+    cases = ET.parse(report).iter("testcase") if report.exists() else ()  # noqa: S314 (pytest's own)
+    for case in cases:
+        name = f"{case.get('file')}::{case.get('name')}"
+        seconds[name] = seconds.get(name, 0.0) + float(case.get("time", 0))
+        if case.find("failure") is not None or case.find("error") is not None:
+            failed.append(name)
+    if process.returncode not in (0, 5) and not failed:
+        failed.append("")  # it could not even be imported
+    return failed, seconds
 
 
-def _environment(worker: Path) -> dict[str, str]:
-
-    return {**os.environ, "PYTHONPATH": str(worker), "PYTHONDONTWRITEBYTECODE": "1"}
-
-
-def _is_killed(mutant: Mutant, worker: Path, known: dict[str, Any]) -> str | None:
-    """The test file that notices a change; None if none does."""
+def _killer(mutant: Mutant, worker: Path, known: Known, budget: float) -> str | None:
+    """The test that notices a change; None if none does."""
     target = worker / PACKAGE / mutant.file
     original = target.read_text()
-    target.write_text(mutant.source)
-    try:
-        for file, seconds in covering(mutant, known):
-            if not _pytest(worker, file, limit=PATIENCE * seconds + 30):
-                return file
+    tests = known.tests_of(mutant, budget)
+    if not tests:
         return None
+    limit = START_S + PATIENCE * sum(known.seconds.get(test, 1.0) for test in tests)
+    try:
+        while True:
+            target.write_text(mutant.source)
+            failed, _ = _pytest(worker, tests, "-x", limit=limit)
+            target.write_text(original)
+            if not failed:
+                return None
+            again, _ = _pytest(worker, [failed[0]], "-x", limit=limit) if failed[0] else ([], {})
+            if not again:
+                return failed[0] or "whatever imports it"
+            tests.remove(failed[0])
+    except subprocess.TimeoutExpired:
+        return "a test that hangs"
     finally:
         target.write_text(original)
 
@@ -284,8 +370,9 @@ def _is_killed(mutant: Mutant, worker: Path, known: dict[str, Any]) -> str | Non
 @click.option("--seed", type=int, default=None, help="Default: another one each time; it is printed.")
 @click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True)
 @click.option("--only", default="", help="Only files whose path begins so.")
+@click.option("--budget", type=float, default=60.0, show_default=True, help="Seconds of tests for a change.")
 @click.option("--coverage", type=click.Path(path_type=Path), default=ROOT / ".mutation-coverage.json")
-def main(count: int, seed: int | None, jobs: int, only: str, coverage: Path) -> None:
+def main(count: int, seed: int | None, jobs: int, only: str, budget: float, coverage: Path) -> None:
     """Draw, change, run, print."""
     seed = random.randrange(2**32) if seed is None else seed
     console = Console(highlight=False, markup=False)
@@ -304,13 +391,15 @@ def main(count: int, seed: int | None, jobs: int, only: str, coverage: Path) -> 
         for worker in workers:
             shutil.copytree(ROOT, worker, ignore=shutil.ignore_patterns(".*", "*.egg-info", "__pycache__"))
         known = learn(coverage, workers, console)
+        for test in sorted(known.failing):
+            console.print(f"fails without a change, so it is not asked: {test}", soft_wrap=True)
         free: Queue[Path] = Queue()
         for worker in workers:
             free.put(worker)
 
         def judge(mutant: Mutant) -> None:
             worker = free.get()
-            killer = _is_killed(mutant, worker, known)
+            killer = _killer(mutant, worker, known, budget)
             free.put(worker)
             by = f"killed by {killer}" if killer else "SURVIVED"
             console.print(f"{mutant.file}:{mutant.line}: {mutant.what}: {by}", soft_wrap=True)

@@ -48,12 +48,12 @@ def test_a_tracker_by_sentinel_shows_the_name_of_the_service():
 
 
 def test_a_writer_shows_itself_also_while_its_lock_is_held():
-    tracker = ActivityTracker(["daily"], port=1, secret="se-cret")
+    tracker = ActivityTracker(["daily"], port=1, secret="se-cret", timezone="Asia/Tokyo")
     writer = tracker.buffered()
     for lock in writer.locks():
         lock.acquire()
     try:
-        assert repr(writer) == "<BufferedTracker open periods=('daily',) buckets=None timezone='local time'>"
+        assert repr(writer) == "<BufferedTracker open periods=('daily',) buckets=None timezone='Asia/Tokyo'>"
     finally:
         for lock in writer.locks():
             lock.release()
@@ -86,7 +86,7 @@ def test_a_pickled_tracker_is_made_anew_with_the_same_arguments(kind):
     assert made.backend is not given.backend
     assert made.backend.ids.fingerprint == given.backend.ids.fingerprint
     assert made.backend.moved_limit == 7
-    assert made.backend.keep_of("daily") == timedelta(90)
+    assert made.backend.keep_given == {"daily": timedelta(90)}
     options = made.backend.client().connection_pool.connection_kwargs
     assert (options["password"], options["socket_timeout"]) == ("pass-word", 2.5)
 

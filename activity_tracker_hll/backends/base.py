@@ -17,7 +17,18 @@ from ..ids import IdEncoder
 from ..keys import DEFAULT_NAMESPACE, Keys
 from ..periods import LONGEST, PERIODS, PeriodKind, check_kind
 
-__all__ = ["DEFAULT_KEEP", "BackendSettings", "BaseBackend", "Command", "Keep", "Reply", "Shared"]
+__all__ = [
+    "DEFAULT_KEEP",
+    "BackendSettings",
+    "BaseBackend",
+    "Command",
+    "Keep",
+    "Reply",
+    "Shared",
+    "check_keep",
+    "check_length",
+    "fitting",
+]
 
 S = TypeVar("S")
 
@@ -78,12 +89,13 @@ class BackendSettings:
         self.keys = Keys(namespace)
         self.ids = IdEncoder(secret)
         self.moved_limit = integer(moved_limit, "moved_limit", minimum=0, maximum=MOST_MOVED)
-        self._keep = _check_keep(keep_sketches)
+        self.keep_given = {} if keep_sketches is DEFAULT_KEEP else check_keep(keep_sketches)
+        """How long sketches are kept after the end of kinds of period, where that was given."""
         self._settings: dict[str, Any] = {
             "namespace": namespace,
             "secret": secret,
             "moved_limit": moved_limit,
-            "keep_sketches": dict(self._keep),
+            "keep_sketches": keep_sketches,
         }
 
     def __repr__(self) -> str:
@@ -99,19 +111,13 @@ class BackendSettings:
         checked = {name: picklable(value, name) for name, value in options.items()}
         return _reconstructed, (type(self), positional, checked)
 
-    def keep_of(self, kind: str) -> timedelta | None:
-        """How long sketches of a kind of period are kept after its end; None = for ever.
+    def check_keep_of(self, kind: PeriodKind) -> None:
+        """Check how long sketches of a kind of period are to be kept, now that such periods are used.
 
         Raises:
             ArgumentValueError: it is neither zero nor at least as long as such a period.
         """
-        keep = self._keep[kind]
-        if keep and keep < LONGEST[kind]:
-            raise ArgumentValueError(
-                f"keep_sketches must be at least {LONGEST[kind]} for {kind} periods (or zero, or None),"
-                f" got {keep}"
-            )
-        return keep
+        check_length(kind, self.keep_given.get(kind))
 
     def check_shard(self, shard: int) -> None:
         """Check that there is such a data set, without asking a server.
@@ -126,15 +132,37 @@ def _reconstructed(cls: type[S], positional: tuple[Any, ...], options: dict[str,
     return cls(*positional, **options)
 
 
-def _check_keep(given: object) -> dict[str, timedelta | None]:
-    """Check keep_sketches, and return a duration for each kind of period."""
+def check_keep(given: object) -> dict[str, timedelta | None]:
+    """Check keep_sketches, and return a duration for each kind of period that it says something of.
+
+    Raises:
+        ArgumentTypeError, ArgumentValueError: it is no such thing.
+    """
     if not isinstance(given, Mapping):
         return dict.fromkeys(PERIODS, None if given is None else duration(given, "keep_sketches"))
-    by_kind: dict[str, timedelta | None] = {kind: DEFAULT_KEEP[kind] for kind in PERIODS}
+    by_kind: dict[str, timedelta | None] = {}
     for kind, keep in given.items():
         argument = f"keep_sketches[{kind!r}]"
         by_kind[check_kind(kind, argument)] = None if keep is None else duration(keep, argument)
     return by_kind
+
+
+def check_length(kind: str, keep: timedelta | None) -> None:
+    """Check how long sketches of a kind of period are to be kept; None = for ever.
+
+    Raises:
+        ArgumentValueError: it is neither zero nor at least as long as such a period.
+    """
+    if keep and keep < LONGEST[kind]:
+        raise ArgumentValueError(
+            f"keep_sketches must be at least {LONGEST[kind]} for {kind} periods (or zero, or None),"
+            f" got {keep}"
+        )
+
+
+def fitting(keep: Mapping[str, timedelta | None]) -> dict[str, timedelta | None]:
+    """What :func:`check_length` accepts of it: one length for all kinds may be too short for some."""
+    return {kind: length for kind, length in keep.items() if not length or length >= LONGEST[kind]}
 
 
 class BaseBackend(BackendSettings, ABC):

@@ -6,20 +6,25 @@ is one round trip.
 """
 
 from .base import Context, Operation, run, run_awaiting
-from .counting import Collapsed, Row, RowWithGaps, collapse, lookup
+from .counting import Collapsed, Row, RowWithGaps, collapse, lookup, overdue
 from .data_set import DataSet
-from .due import Wanted, collapse_due
+from .due import Wanted, collapse_due, uncounted_by_scan
 from .inventory import Entry, inventory
 from .server import Examination, examine
-from .tracking import Event, Imported, Tracking
+from .settings import Access, DataSettings, Given
+from .tracking import Event, Ids, Imported, Tracking
 
 __all__ = [
+    "Access",
     "Collapsed",
     "Context",
     "DataSet",
+    "DataSettings",
     "Entry",
     "Event",
     "Examination",
+    "Given",
+    "Ids",
     "Imported",
     "Operation",
     "Row",
@@ -31,6 +36,8 @@ __all__ = [
     "examine",
     "inventory",
     "lookup",
+    "overdue",
     "run",
     "run_awaiting",
+    "uncounted_by_scan",
 ]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from difflib import get_close_matches
 from itertools import islice
 from typing import Any, TypeVar
 
 from ..backends.base import Command, Reply
-from ..errors import ArgumentValueError, BackendDataError, BackendError
+from ..errors import ArgumentValueError, BackendDataError, BackendError, SettingsMismatchError
 from ..ids import IdEncoder
 from ..keys import Keys
-from ..periods import Calendar, Period
+from ..periods import Calendar
+from .settings import Aggregates, DataSettings, Given, KeptFor, longest
 
 __all__ = [
     "MARGIN_S",
@@ -48,28 +51,50 @@ UNCOUNTED = (None, b"0")
 _IMPOSSIBLE = 2**53
 _MOST_DIGITS = 20
 _SHOWN = 40
-Aggregates = dict[str, tuple[str | None, ...]]
+_MOST_WARNINGS = 1000
+_LOG = logging.getLogger("activity_tracker_hll")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Context:
-    """What operations are planned with.
+    """What the operations on one data set are planned with.
 
     Attributes:
         keys: builds keys.
         calendar: finds periods.
         ids: encodes ids.
         moved_limit: the most members that the side table of a bucket may have.
-        keep: period -> how long its sketches are kept after its end; None = for ever.
-        reserved: the names of aggregates, in which nothing can be tracked.
+        keep_by_default: by kind of period, how long sketches are kept where nobody said so.
+        given: what this client was given.
+        agreed: what is stored with the data; the handshake replaces it.
+        known: the buckets and aggregates there are to be; None = any.
     """
 
     keys: Keys
     calendar: Calendar
     ids: IdEncoder
     moved_limit: int
-    keep: Callable[[Period], timedelta | None]
-    reserved: frozenset[str] = frozenset()
+    keep_by_default: KeptFor
+    given: Given = field(default_factory=Given)
+    agreed: DataSettings = field(default_factory=DataSettings)
+    known: frozenset[str | None] | None = None
+    _warned: set[str | None] = field(default_factory=set)
+    _lost_unions: set[str] = field(default_factory=set)
+
+    def keep(self, kind: str) -> timedelta | None:
+        """How long sketches of this kind of period are kept after its end; None = for ever."""
+        said = [kept[kind] for kept in (self.given.keep_sketches, self.agreed.keep_sketches) if kind in kept]
+        return longest(*said) if said else self.keep_by_default[kind]
+
+    @property
+    def aggregates(self) -> Aggregates:
+        """All known aggregates; of two by one name, the one that is stored with the data."""
+        return {**self.given.aggregates, **self.agreed.aggregate_buckets}
+
+    @property
+    def are_ids_chosen(self) -> bool:
+        """Whether someone outside may have chosen ids for their hashes, as no secret hides these."""
+        return not (self.ids.has_secret or self.agreed.has_secret)
 
     def trackable(self, bucket: str | None) -> str | None:
         """The bucket, unless it is an aggregate: a collapse would overwrite what was tracked there.
@@ -77,9 +102,45 @@ class Context:
         Raises:
             ArgumentValueError: it is an aggregate.
         """
-        if bucket in self.reserved:
-            raise ArgumentValueError(f"bucket {bucket!r} is one of the tracker's aggregate_buckets")
+        if bucket in self.given.aggregates or bucket in self.agreed.aggregate_buckets:
+            raise ArgumentValueError(
+                f"bucket {bucket!r} is one of the aggregate_buckets: nothing is tracked in it"
+            )
+        if self.known is not None and bucket not in self.known:
+            self.note(bucket, "no collapse() counts it unless it is told to")
         return bucket
+
+    def note(self, bucket: str | None, what: str) -> None:
+        """Log, once, that a bucket is none of those that there are to be; it may be misspelled."""
+        if self.known is None or bucket in self.known or bucket in self._warned:
+            return
+        if len(self._warned) >= _MOST_WARNINGS:
+            return
+        self._warned.add(bucket)
+        names = [name for name in self.known or () if name is not None]
+        near = get_close_matches(bucket or "", names, 1)
+        hint = f" (is {near[0]!r} meant?)" if near else ""
+        _LOG.warning("bucket %r is none of the tracker's buckets=%s: %s", bucket, hint, what)
+
+    def warn_of_lost_union(self, aggregate: str, period: str) -> None:
+        """Log, once for an aggregate, that it cannot be counted any more."""
+        if aggregate not in self._lost_unions and len(self._lost_unions) < _MOST_WARNINGS:
+            self._lost_unions.add(aggregate)
+            _LOG.warning(
+                "aggregate %r was not counted in %s, and sketches of its sources are gone: nobody knows it",
+                aggregate,
+                period,
+            )
+
+    def conceal(self, members: Iterable[bytes]) -> list[bytes]:
+        """Ids of another program as they are counted here.
+
+        Raises:
+            SettingsMismatchError: there is a secret, and it was not given.
+        """
+        if self.agreed.has_secret and not self.ids.has_secret:
+            raise SettingsMismatchError("ids of activity-tracker can only be counted with the secret")
+        return list(map(self.ids.conceal, members))
 
 
 def run(operation: Operation[T], execute: Callable[[list[Command]], list[Reply]]) -> T:

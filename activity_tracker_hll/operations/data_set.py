@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from secrets import token_hex
 from typing import TypeVar
@@ -12,7 +12,8 @@ from ..errors import BackendResponseError
 from ..hll import codec
 from ..hll.registers import empty
 from .base import Context, Operation, unwrap
-from .handshake import check_settings
+from .handshake import agree, change
+from .settings import Access, DataSettings, KeptFor
 from .tracking.open_periods import OpenPeriods
 from .tracking.stamps import ServerClock
 
@@ -31,41 +32,60 @@ class DataSet:
     """
 
     def __init__(self, context: Context, ticks: Callable[[], int], wall: Callable[[], float]) -> None:
-        self._context = context
+        self.context = context
         self.clock = ServerClock(ticks, lambda: round(wall() * 1_000_000))
         self.open_periods = OpenPeriods(context.keys, ticks)
         self._agreed_until: int | None = None
+        self._agreed_for = Access.READ
         self._takes_sketches: bool | None = None
 
-    def agreeing(self, operation: Operation[T], *, write: bool) -> Operation[T]:
-        """An operation, preceded by comparing settings with those on the server where that is due.
+    def agreeing(self, operation: Operation[T], access: Access) -> Operation[T]:
+        """An operation, preceded by comparing settings with those of the data where that is due.
 
         It is done before the first operation, and again each minute: a server may have lost them.
 
         Raises:
             SettingsMismatchError: they differ.
         """
-        if self._agreed_until is not None and self.clock.ticks() < self._agreed_until:
+        if (
+            self._agreed_until is not None
+            and self.clock.ticks() < self._agreed_until
+            and access <= self._agreed_for
+        ):
             return operation
-        return self._agree_first(operation, write=write)
+        return self._agree_first(operation, access)
 
-    def _agree_first(self, operation: Operation[T], *, write: bool) -> Operation[T]:
+    def _agree_first(self, operation: Operation[T], access: Access) -> Operation[T]:
         with closing(operation):
-            yield from self.agree(write=write)
+            yield from self.agree(access)
             return (yield from operation)
 
-    def agree(self, *, write: bool) -> Operation[None]:
-        """Compare settings with those on the server.
-
-        Args:
-            write: store the settings there if there are none.
+    def agree(self, access: Access) -> Operation[None]:
+        """Compare settings with those of the data.
 
         Raises:
             SettingsMismatchError: they differ.
         """
         began = self.clock.ticks()
-        agreed = yield from check_settings(self._context, self.clock, write)
+        agreed = yield from agree(self.context, self.clock, access)
         self._agreed_until = began + _AGREE_EVERY_US if agreed else None
+        self._agreed_for = access
+
+    @property
+    def is_known(self) -> bool:
+        """Whether settings were compared, so that zone and aggregates are known."""
+        return self._agreed_until is not None
+
+    def read_settings(self) -> Operation[DataSettings]:
+        """What is stored with the data."""
+        yield from self.agree(Access.READ)
+        return self.context.agreed
+
+    def change_settings(
+        self, keep: KeptFor, aggregates: Mapping[str, tuple[str | None, ...] | None]
+    ) -> Operation[DataSettings]:
+        """See :func:`.handshake.change`."""
+        return change(self.context, self.clock, keep, aggregates)
 
     def forget(self) -> None:
         """Check settings, clock and marks again: this is another server, or it lost everything."""
@@ -80,7 +100,7 @@ class DataSet:
             BackendError: that cannot be found out, as the server is out of memory or read-only.
         """
         if self._takes_sketches is None:
-            self._takes_sketches = yield from _takes_sketches(self._context)
+            self._takes_sketches = yield from _takes_sketches(self.context)
         return self._takes_sketches
 
 

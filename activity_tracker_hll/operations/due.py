@@ -9,11 +9,11 @@ from itertools import groupby
 from typing import NamedTuple
 
 from ..backends.base import Command
-from ..errors import ArgumentValueError, BackendError, CollapseError
+from ..errors import ArgumentValueError, BackendError, BackendResponseError, CollapseError
 from ..periods import PERIODS, Calendar, Period
 from .base import UNCOUNTED, Context, Operation, batched
 from .counting import Collapsed, collapse
-from .counting.marks import take_marks
+from .counting.marks import FindUncounted, take_marks
 from .inventory import Entry, inventory
 
 __all__ = [
@@ -27,7 +27,9 @@ __all__ = [
     "is_over",
     "kinds_of",
     "looked_into",
+    "lost_unions",
     "plan",
+    "uncounted_by_scan",
 ]
 
 UNEXPIRING = "unexpiring"
@@ -97,8 +99,9 @@ class Wanted:
     Attributes:
         kinds: only these kinds of period; empty = all.
         buckets: only these buckets; empty = all.
-        aggregates: aggregates to count in addition.
-        strict: whether all their sources must have data; else they are counted where one has.
+        aggregates: aggregates to count in addition, where a source has a sketch.
+        strict: names of those that were asked for: all their sources must have data, and one that cannot be
+            counted anywhere is a failure.
         recount: also count what was counted before.
         date: as in :meth:`.ActivityTracker.collapse`.
         max_periods: likewise; with neither, every period that is over.
@@ -107,7 +110,7 @@ class Wanted:
     kinds: Collection[str] = ()
     buckets: Collection[str | None] = ()
     aggregates: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
-    strict: bool = True
+    strict: Collection[str] = ()
     recount: bool = False
     date: datetime | None = None
     max_periods: int | None = None
@@ -124,10 +127,21 @@ def collapse_due(
         BackendError: nothing was collapsed.
     """
     entries = yield from looked_into(context, (yield from inventory(context)))
-    check_known(wanted.buckets, wanted.aggregates if wanted.strict else {}, entries)
+    strict = {name: wanted.aggregates[name] for name in wanted.strict}
+    check_known(wanted.buckets, strict, entries)
     batches = plan(entries, context.calendar, now, wanted)
     done: list[Collapsed] = []
-    failures: list[tuple[str, str | None, Exception]] = []
+    counted = {name for batch in batches for name, _ in batch.aggregates}
+    failures: list[tuple[str, str | None, Exception]] = [
+        (
+            period,
+            name,
+            BackendResponseError(f"the sketches of {gone} are gone, here and before: its union is lost"),
+        )
+        for name, period, gone in lost_unions(
+            entries, {name: strict[name] for name in strict if name not in counted}
+        )
+    ]
     for number, batch in enumerate(batches, 1):
         try:
             done += yield from collapse(
@@ -139,18 +153,42 @@ def collapse_due(
         if progress is not None:
             progress(number, len(batches))
 
-    def find_uncounted(names: Collection[str]) -> Operation[set[str]]:
-        found = yield from looked_into(context, (yield from inventory(context)))
-        return {entry.period.name for entry in found if is_due(entry.parts - {UNEXPIRING})} & set(names)
-
     try:
         over = dict.fromkeys(entry.period.name for entry in entries if is_over(entry, context.calendar, now))
-        yield from take_marks(context, over, find_uncounted)
+        yield from take_marks(context, over, uncounted_by_scan(context))
     except BackendError as error:
         failures.append((context.keys.open, None, error))
     if failures:
         raise CollapseError(failures, done)
     return done
+
+
+def lost_unions(
+    entries: Iterable[Entry], aggregates: Mapping[str, Sequence[str | None]]
+) -> Iterator[tuple[str, str, list[str | None]]]:
+    """Aggregates that were never counted, each with the newest period in which that is too late.
+
+    Yields:
+        The aggregate, the period's name, and the sources whose sketches are gone.
+    """
+    for name, sources in aggregates.items():
+        own = [entry for entry in entries if entry.bucket == name or entry.bucket in sources]
+        if any(entry.bucket == name and "count" in entry.parts for entry in own):
+            continue
+        gone = [entry for entry in own if "count" in entry.parts and "hll" not in entry.parts]
+        if gone:
+            newest = max((entry.period for entry in gone), key=lambda period: period.start)
+            yield name, newest.name, [entry.bucket for entry in gone if entry.period == newest]
+
+
+def uncounted_by_scan(context: Context) -> FindUncounted:
+    """What finds uncounted data of any bucket."""
+
+    def find(names: Collection[str]) -> Operation[set[str]]:
+        found = yield from looked_into(context, (yield from inventory(context)))
+        return {entry.period.name for entry in found if is_due(entry.parts - {UNEXPIRING})} & set(names)
+
+    return find
 
 
 def is_over(entry: Entry, calendar: Calendar, now: datetime) -> bool:
@@ -180,7 +218,7 @@ def looked_into(context: Context, entries: Iterable[Entry]) -> Operation[list[En
         replies = (yield commands) if commands else []
         changed: dict[Entry, Entry] = {}
         for (entry, _), count, ttl in zip(stored, replies[::2], replies[1::2], strict=True):
-            unexpiring = ttl == -1 and "hll" in entry.parts and context.keep(entry.period) is not None
+            unexpiring = ttl == -1 and "hll" in entry.parts and context.keep(entry.period.kind) is not None
             if count in UNCOUNTED and "stderr" not in entry.parts:
                 changed[entry] = replace(entry, parts=entry.parts - {"count"})
             elif unexpiring:

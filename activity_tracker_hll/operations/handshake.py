@@ -1,26 +1,32 @@
-"""The handshake: a check that all clients of a namespace agree on what its keys mean."""
+"""The handshake: all clients of a namespace agree on what its keys mean, and hear what others were given."""
 
 from __future__ import annotations
 
-from ..errors import SettingsMismatchError
+import logging
+from collections.abc import Mapping
+
+from .. import zones
+from ..backends.base import Command
+from ..errors import ArgumentValueError, SettingsMismatchError
+from ..periods import Calendar
 from .base import Context, Operation, items, unwrap_of
+from .settings import LAYOUT, Access, DataSettings, Given, KeptFor, longest
 from .tracking.stamps import ServerClock
 
-__all__ = ["LAYOUT", "check_settings"]
+__all__ = ["agree", "change"]
 
+_LOG = logging.getLogger("activity_tracker_hll")
 _OLDER_LAYOUTS = ("0", "1")
 _SHOWN = 40
-LAYOUT = "2"
-"""Version of the keys and of their contents."""
 
 
-def check_settings(context: Context, clock: ServerClock, write: bool) -> Operation[bool]:
-    """Compare this client's settings with those on the server, and read the server's clock.
+def agree(context: Context, clock: ServerClock, access: Access) -> Operation[bool]:
+    """Compare this client's settings with those of the data, adopt what it was not given, read the clock.
 
     Args:
-        context: has the settings.
+        context: has what was given; is told what is stored.
         clock: is given a sample.
-        write: store the settings if there are none. Readers do not, as they may be on a replica.
+        access: who only reads stores nothing, as it may be on a replica.
 
     Returns:
         Whether there were settings to agree with.
@@ -28,30 +34,133 @@ def check_settings(context: Context, clock: ServerClock, write: bool) -> Operati
     Raises:
         SettingsMismatchError: naming what differs.
     """
-    calendar = context.calendar
-    ours = {
-        "layout": LAYOUT,
-        "timezone_rules": calendar.zone_fingerprint,
-        "week_start": str(calendar.week_start),
-        "secret": context.ids.fingerprint,
-    }
     meta = context.keys.meta
-    # The zone's name is only shown to people: "UTC" and "Etc/UTC" agree.
-    wanted = {**ours, "timezone": calendar.zone_name}
     sent = clock.ticks()
     found, time = yield [("HGETALL", meta), ("TIME",)]
     clock.sample(sent, time)
-    theirs = _fields(unwrap_of(meta, [found])[0])
+    theirs = _checked(context, _fields(unwrap_of(meta, [found])[0]), access)
+    if access is not Access.READ:
+        theirs = yield from _offer(context, theirs, access)
+    before, context.agreed = context.agreed, DataSettings.read(meta, theirs)
+    if context.agreed != before:
+        _tell(context)
+    return bool(theirs)
+
+
+def change(
+    context: Context,
+    clock: ServerClock,
+    keep: KeptFor,
+    aggregates: Mapping[str, tuple[str | None, ...] | None],
+) -> Operation[DataSettings]:
+    """Store settings on purpose, shorter ones too.
+
+    Args:
+        context: what operations are planned with.
+        clock: is given a sample.
+        keep: how long sketches are kept, by kind of period.
+        aggregates: by name; None = this one is removed.
+
+    Returns:
+        What is stored then.
+
+    Raises:
+        SettingsMismatchError: this client does not agree with what is stored.
+    """
+    yield from agree(context, clock, Access.COUNT)
+    wanted = Given(keep, {name: of for name, of in aggregates.items() if of is not None}).fields()
+    removed = Given({}, {name: () for name, of in aggregates.items() if of is None}).fields()
+    meta = context.keys.meta
+    commands: list[Command] = [("HSET", meta, field, value) for field, value in wanted.items()]
+    commands += [("HDEL", meta, field) for field in removed]
+    stored = unwrap_of(meta, (yield [*commands, ("HGETALL", meta)]))[-1]
+    context.agreed = DataSettings.read(meta, _fields(stored))
+    return context.agreed
+
+
+def _offer(context: Context, theirs: dict[str, str], access: Access) -> Operation[dict[str, str]]:
+    """Store what nobody said before, and for how long sketches are kept if that is longer here.
+
+    Returns:
+        What is stored then.
+    """
+    meta = context.keys.meta
+    # The zone's name is for people and for those that adopt it: "UTC" and "Etc/UTC" agree.
+    wanted = {**_ours(context), "timezone": context.calendar.zone_name, **context.given.fields()}
+    if access is not Access.TRACK:
+        del wanted["secret"]  # who adds no ids need not know it
+    if not theirs.keys() >= wanted.keys():
+        commands = [("HSETNX", meta, field, value) for field, value in wanted.items()]
+        stored = unwrap_of(meta, (yield [*commands, ("HGETALL", meta)]))[-1]
+        theirs = _checked(context, _fields(stored), access)  # others may have come first
+    _adopt(context.calendar, theirs)
+    given, kept = context.given.keep_sketches, DataSettings.read(meta, theirs).keep_sketches
+    longer = Given(
+        {kind: keep for kind, keep in given.items() if longest(keep, kept[kind]) != kept[kind]}
+    ).fields()
+    if longer:
+        unwrap_of(meta, (yield [("HSET", meta, field, value) for field, value in longer.items()]))
+    return theirs | longer
+
+
+def _ours(context: Context) -> dict[str, str]:
+    return {
+        "layout": LAYOUT,
+        "timezone_rules": context.calendar.zone_fingerprint,
+        "week_start": str(context.calendar.week_start),
+        "secret": context.ids.fingerprint,
+    }
+
+
+def _checked(context: Context, theirs: dict[str, str], access: Access) -> dict[str, str]:
+    """What is stored, if this client agrees with it; what it was not given, it adopts.
+
+    Raises:
+        SettingsMismatchError: naming what differs.
+    """
+    meta = context.keys.meta
     if theirs.get("layout", LAYOUT) != LAYOUT:
         raise SettingsMismatchError(_other_layout_message(meta, theirs["layout"]))
-    if write and not theirs.keys() >= wanted.keys():
-        commands = [("HSETNX", meta, field, value) for field, value in wanted.items()]
-        theirs = _fields(unwrap_of(meta, (yield [*commands, ("HGETALL", meta)]))[-1])
-    if all(theirs.get(field, value) == value for field, value in ours.items()):
-        return bool(theirs)
-    raise SettingsMismatchError(
-        f"{meta} was written with other settings: " + "; ".join(_differences(theirs, wanted))
-    )
+    if "timezone_rules" in theirs:
+        _adopt(context.calendar, theirs)
+    ours = _ours(context)
+    if not ours["secret"] and access is not Access.TRACK:
+        del ours["secret"]  # counts can be read, and made, without it
+    if any(theirs.get(field, value) != value for field, value in ours.items()):
+        differences = "; ".join(_differences(context.calendar, ours, theirs))
+        raise SettingsMismatchError(f"{meta} was written with other settings: {differences}")
+    return theirs
+
+
+def _adopt(calendar: Calendar, theirs: Mapping[str, str]) -> None:
+    """Take over time zone and first day of the week where they were not given, if they are known here."""
+    if calendar.is_settled:
+        return
+    zone, rules, week_start = calendar.zone, theirs["timezone_rules"], theirs.get("week_start", "0")
+    if not calendar.gives_zone and rules != calendar.zone_fingerprint:
+        try:
+            zone = zones.load(theirs.get("timezone"))
+        except ArgumentValueError:
+            return
+        if zones.fingerprint(zone) != rules:
+            return
+    if week_start in tuple("0123456"):
+        calendar.adopt(zone, int(week_start))
+
+
+def _tell(context: Context) -> None:
+    """Log what people should know of the stored settings."""
+    for problem in context.agreed.problems:
+        _LOG.warning("%s", problem)
+    for name, sources in context.given.aggregates.items():
+        stored = context.agreed.aggregate_buckets.get(name, sources)
+        if set(stored) != set(sources):
+            _LOG.warning(
+                "the data know the aggregate %r as %r, which stands; here it was given as %r",
+                name,
+                list(stored),
+                list(sources),
+            )
 
 
 def _other_layout_message(meta: str, layout: str) -> str:
@@ -72,21 +181,23 @@ def _fields(reply: object) -> dict[str, str]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-def _differences(theirs: dict[str, str], wanted: dict[str, str]) -> list[str]:
+def _differences(calendar: Calendar, ours: dict[str, str], theirs: dict[str, str]) -> list[str]:
     shown = [
-        f"{field} {_shown(theirs[field])} there, {wanted[field]} here"
+        f"{field} {_shown(theirs[field])} there, {ours[field]} here"
         for field in ("week_start",)
-        if theirs.get(field, wanted[field]) != wanted[field]
+        if theirs.get(field, ours[field]) != ours[field]
     ]
-    if theirs.get("timezone_rules", wanted["timezone_rules"]) != wanted["timezone_rules"]:
-        shown.append(f"timezone {str(theirs.get('timezone'))[:_SHOWN]!r} there, {wanted['timezone']!r} here")
-    if theirs.get("secret", wanted["secret"]) != wanted["secret"]:
+    if theirs.get("timezone_rules", ours["timezone_rules"]) != ours["timezone_rules"]:
+        there = _shown(theirs.get("timezone", "unknown"))
+        shown.append(f"timezone {there!r} there, {calendar.zone_name!r} here")
+    if "secret" in ours and theirs.get("secret", ours["secret"]) != ours["secret"]:
         # Fingerprints tell another secret from none, and do not give the secret away.
-        there, here = _shown(theirs["secret"]) or "none", wanted["secret"] or "none"
-        shown.append(f"secret (fingerprint) {there} there, {here} here")
+        there, here = _shown(theirs["secret"]) or "none", ours["secret"] or "none"
+        hint = "" if ours["secret"] else ": ids can only be tracked with it; counts can be read without"
+        shown.append(f"secret (fingerprint) {there} there, {here} here{hint}")
     return shown
 
 
 def _shown(value: str) -> str:
     """The beginning of what others stored, without what terminals obey."""
-    return value[:_SHOWN] if value.isprintable() else repr(value[:_SHOWN])
+    return value[:_SHOWN] if value.isprintable() else ascii(value[:_SHOWN])

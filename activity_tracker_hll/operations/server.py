@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -158,7 +158,7 @@ def _forecasts(context: Context, entries: Sequence[Entry]) -> Operation[list[For
             continue
         recent = sorted({start for start, _ in keys})[-_RECENT:]
         in_recent = sum(start in recent for start, _ in keys)
-        keep, length = context.keep(entries_of_kind[0].period), LONGEST[kind]
+        keep, length = context.keep(kind), LONGEST[kind]
         forecast = Forecast(
             kind=kind,
             sketches=len(keys),
@@ -208,13 +208,15 @@ class Examination:
     warnings: tuple[str, ...]
 
 
-def examine(context: Context, agreement: Operation[None], now: datetime) -> Operation[Examination]:
+def examine(
+    context: Context, agreement: Operation[None], now: Callable[[], datetime]
+) -> Operation[Examination]:
     """Examine a server and its data.
 
     Args:
         context: what operations are planned with.
         agreement: the operation that compares the settings.
-        now: the present time in the tracker's zone.
+        now: tells the present time in the tracker's zone, which the agreement may change.
 
     Raises:
         BackendError: the server does not answer.
@@ -226,7 +228,7 @@ def examine(context: Context, agreement: Operation[None], now: datetime) -> Oper
     except SettingsMismatchError as error:
         return Examination(server, (), (), (), agrees=False, warnings=(*warnings, str(error)))
     entries = yield from inventory(context)
-    over = [entry for entry in entries if is_over(entry, context.calendar, now)]
+    over = [entry for entry in entries if is_over(entry, context.calendar, now())]
     known = dict(zip(over, (yield from looked_into(context, over)), strict=True))
     due = [entry for entry in over if is_due(known[entry].parts - {UNEXPIRING})]
     unexpiring = [entry for entry in over if UNEXPIRING in known[entry].parts]

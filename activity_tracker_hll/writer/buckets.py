@@ -114,7 +114,7 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
         """
         before = self._window
         assert before is not None  # noqa: S101 (for the type checker)
-        if before.contains(now):
+        if before.contains(now) and before.revision == self._calendar.revision:
             return None
         self._window = Window.at(self._calendar, self._kinds, now)
         if self._window.periods == before.periods:

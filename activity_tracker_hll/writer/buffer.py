@@ -22,7 +22,7 @@ from random import Random
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from ..errors import ActivityTrackerError, BackendError
-from ..operations import Context, DataSet
+from ..operations import DataSet
 from ..operations.base import PeriodBucket
 from ..operations.tracking.unite import Load, Outcome
 from .bucket_state import BucketState
@@ -50,8 +50,7 @@ class Buffer:
     """Events of one data set on their way to the server.
 
     Args:
-        context: keys, calendar and ids.
-        data: what is known of the server.
+        data: what is known of it and of the server.
         kinds: kinds of period of events that do not name theirs.
         random: spreads refreshes over time.
         open_queue: called for a bucket that has no queue.
@@ -65,7 +64,6 @@ class Buffer:
 
     def __init__(
         self,
-        context: Context,
         data: DataSet,
         kinds: Sequence[str],
         limits: Limits,
@@ -74,11 +72,11 @@ class Buffer:
     ) -> None:
         self.lock = threading.RLock()
         self.intake = Intake(limits.sketches, open_queue)
-        self.buckets = Buckets(context.calendar, kinds, limits, random)
+        self.buckets = Buckets(data.context.calendar, kinds, limits, random)
         self.refreshes = False
         self._clock = data.clock
         self._kinds = len(kinds)
-        self._drainer = Drainer(self.intake, self.buckets, context.ids, data.clock, self._kinds)
+        self._drainer = Drainer(self.intake, self.buckets, data.context.ids, data.clock, self._kinds)
         self._in_flight: dict[PeriodBucket, BucketState] = {}
         self._pushed = self._late = 0
         self._parents_events: list[tuple[str | None, Queue]] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ..errors import BackendError
-from ..operations import Context, DataSet, Operation
+from ..operations import Access, DataSet, Operation
 from ..operations.tracking.unite import unite
 from .buffer import Buffer
 
@@ -30,7 +30,7 @@ class ServerIdentity:
 
 
 def push(
-    buffer: Buffer, context: Context, data: DataSet, server: ServerIdentity, running: set[str]
+    buffer: Buffer, data: DataSet, server: ServerIdentity, running: set[str]
 ) -> Operation[list[BackendError]]:
     """Send registers that rose and ids that moved.
 
@@ -50,16 +50,16 @@ def push(
         # It may lack what the last one acknowledged, and have another clock.
         data.forget()
         buffer.resend()
-        yield from data.agree(write=True)
+        yield from data.agree(Access.TRACK)
     data.clock.sample(sent, time)
     loads = buffer.take_unsent()
     try:
-        outcomes, mark_error = yield from unite(context, loads, data.open_periods, running)
+        outcomes, mark_error = yield from unite(data.context, loads, data.open_periods, running)
         for outcome in outcomes.values():
             data.clock.observe(outcome.table.newest)
         errors = buffer.acknowledge(outcomes)
         if buffer.refreshes or any(outcome.lost_sketch for outcome in outcomes.values()):
-            yield from data.agree(write=True)  # whoever may have lost sketches may have lost settings
+            yield from data.agree(Access.TRACK)  # whoever may have lost sketches may have lost settings
         if mark_error is not None:
             errors.append(mark_error)
         return errors

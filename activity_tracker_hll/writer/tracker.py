@@ -127,6 +127,14 @@ class BaseWriter:
             )
         return statistics
 
+    def settle(self) -> None:
+        """Ask the server for what was not given, so that the first event finds its period.
+
+        Where it does not answer soon, events belong to the periods of local time until it does.
+        """
+        if not self._planner.calendar.is_settled:
+            self._worker.settle()
+
     def limit(self, timeout: float | None) -> float:
         """Seconds to wait, checked."""
         return self._close_timeout if timeout is None else arguments.seconds(timeout, "timeout")
@@ -149,7 +157,7 @@ class BaseWriter:
 
     def _open_queue(self, bucket: str | None) -> Append:
         """Make a queue for a bucket that has none; returns how to append to it."""
-        name = self._planner.context.trackable(check_bucket(bucket))
+        name = self._planner.data_set(0).context.trackable(check_bucket(bucket))
         if not self._planner.periods:
             raise ArgumentValueError("periods must be given, here or to the tracker's constructor")
         self._worker.start()
@@ -180,10 +188,10 @@ class BaseWriter:
         if periods is None and date is None and old_id is None and shard == 0 and id is not None:
             self._append_to(bucket)(_plain(id, "id"))
             return
-        kinds = self._planner.kinds(periods)
-        event = self._planner.event(kinds, id, bucket, old_id, old_bucket, date)
+        kinds, data = self._planner.kinds(periods), self._planner.data_set(shard)
+        event = self._planner.event(data, kinds, id, bucket, old_id, old_bucket, date)
         names = None if periods is None and date is None else self._planner.names(kinds, event)
-        ticks = self._planner.data_set(shard).clock.ticks()
+        ticks = data.clock.ticks()
         buffer = self._buffers.get(shard) or self._buffer(shard)
         self._worker.start()
         buffer.open(self._planner.clock())
@@ -202,7 +210,6 @@ class BaseWriter:
     def _buffer(self, shard: int) -> Buffer:
         data = self._planner.data_set(shard)
         buffer = Buffer(
-            self._planner.context,
             data,
             self._planner.periods or (),
             self._limits,

@@ -22,18 +22,20 @@ class Window(NamedTuple):
         periods: one of each kind.
         since: when this was determined; a clock may be set back to before it.
         until: when it has to be determined again; the periods may still be the same then.
+        revision: of the calendar, which may adopt another zone.
     """
 
     periods: tuple[str, ...]
     since: float
     until: float
+    revision: int
 
     @classmethod
     def at(cls, calendar: Calendar, kinds: Sequence[str], now: float) -> Window:
         """The window that is open at a moment."""
         running = [calendar.running(kind, now) for kind in kinds]
         until = min((found.sure_until for found in running), default=inf)
-        return cls(tuple(found.period.name for found in running), now, until)
+        return cls(tuple(found.period.name for found in running), now, until, calendar.revision)
 
     def contains(self, now: float) -> bool:
         """Whether the same periods certainly still run."""

@@ -13,13 +13,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from random import Random
 from typing import Any
 
 from ..backends.base import BaseBackend, Command, Reply
-from ..errors import BackendAuthError, BackendDataError, DroppedEventsError
-from ..operations import Operation, run
+from ..errors import ActivityTrackerError, BackendAuthError, BackendDataError, DroppedEventsError
+from ..operations import Access, Operation, run
 from ..planner import Planner
 from .buffer import Buffer
 from .push import ServerIdentity, push
@@ -113,6 +114,11 @@ class Worker:
             _LOG.exception("cannot start the threads of the writer")
         finally:
             self._starting.release()
+
+    def settle(self) -> None:
+        """Compare settings once, and let the pusher report what is wrong."""
+        with suppress(ActivityTrackerError):
+            run(self._planner.settings(0), partial(self._execute, 0))
 
     def flush(self, limit: float) -> None:
         """Push what was tracked before, and wait for it so many seconds at most."""
@@ -227,7 +233,7 @@ class Worker:
 
     def pushing(self, buffer: Buffer, shard: int) -> Operation[list[Any]]:
         """One push of a data set; settings are compared before the first."""
-        return self._planner.agreeing(self._drain_and_push(buffer, shard), shard, write=True)
+        return self._planner.agreeing(self._drain_and_push(buffer, shard), shard, Access.TRACK)
 
     def _drain_and_push(self, buffer: Buffer, shard: int) -> Operation[list[Any]]:
         data = self._planner.data_set(shard)
@@ -235,7 +241,7 @@ class Worker:
             buffer.takes_sketches = yield from data.takes_sketches()
         self.drain(buffer)
         server = self._servers.setdefault(shard, ServerIdentity())
-        return (yield from push(buffer, self._planner.context, data, server, self._planner.running()))
+        return (yield from push(buffer, data, server, self._planner.running()))
 
     def _execute(self, shard: int, commands: list[Command]) -> list[Reply]:
         self.bytes += sum(

@@ -21,7 +21,7 @@ def scenario(server: Server, secret=None):
     tracker.track(id=1, bucket="a", date=day(3))
     server.client.sadd(f"active:daily-{day(1):%Y%m%d}:raw:c", *range(5, 25))
     server.client.sadd(f"active:daily-{day(3):%Y%m%d}:raw:a", "x", "y")
-    tracker.collapse(date=day(1))
+    tracker.collapse(date=day(1), max_periods=1)
     return tracker
 
 
@@ -84,5 +84,5 @@ def ends(commands):
 YNAME = f"daily-{YESTERDAY:%Y%m%d}"
 
 
-def rows(tracker, start, *buckets, period="daily"):
-    return [counts for _, counts in tracker.lookup(period, start=start, buckets=buckets or [None])]
+def rows(tracker, start, *buckets, period="daily", live=None):
+    return [counts for _, counts in tracker.lookup(period, start=start, buckets=buckets or [None], live=live)]

@@ -2,5 +2,6 @@
 
 from .collapse import Collapsed, collapse
 from .lookup import Row, RowWithGaps, lookup
+from .overdue import overdue
 
-__all__ = ["Collapsed", "Row", "RowWithGaps", "collapse", "lookup"]
+__all__ = ["Collapsed", "Row", "RowWithGaps", "collapse", "lookup", "overdue"]

@@ -16,7 +16,8 @@ from ...errors import BackendError, BackendResponseError
 from ...estimates import Estimate
 from ...keys import BucketKeys
 from ...scripts.calls import answer, call_aggregate, call_expire, call_store_union
-from ..base import UNCOUNTED, Aggregates, Context, Operation, PeriodBucket, number, unwrap
+from ..base import UNCOUNTED, Context, Operation, PeriodBucket, number, unwrap
+from ..settings import Aggregates
 from ..tracking.side_table import ACTIVE
 from .legacy import absorb
 from .outcomes import Again, Done, Nothing, Outcome, Target, stderr_text, stored
@@ -142,7 +143,7 @@ class _Counting:
     ) -> Operation[Outcome]:
         keys = self._keys(target)
         sources = [self._context.keys.bucket(target.period.name, source) for source in present]
-        inspect = not self._context.ids.has_secret
+        inspect = self._context.are_ids_chosen
         if not moves and not inspect and len(sources) <= MOST_UNITED:
             return (yield from self._by_server(target, seen, sources))
         for _ in range(_LOOKS):

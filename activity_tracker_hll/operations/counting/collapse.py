@@ -9,6 +9,7 @@ run twice at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ...backends.base import Command
@@ -17,10 +18,11 @@ from ...estimates import Estimate
 from ...keys import BucketKeys
 from ...periods import Period
 from ...scripts.calls import Count, Readings, answer, answers, call_collapse, call_store
-from ..base import Aggregates, Context, Operation, batched
+from ..base import UNCOUNTED, Context, Operation, batched, unwrap
+from ..settings import Aggregates
 from .aggregates import count_aggregates
 from .legacy import absorb
-from .marks import take_marks, uncounted_among
+from .marks import FindUncounted, take_marks, uncounted_among
 from .outcomes import Again, Done, Nothing, Outcome, Target, expiry_of, foreign, stderr_text, stored
 from .sketches import estimates
 
@@ -30,6 +32,7 @@ _TARGETS_PER_BATCH = 500
 _BUCKETS_PER_CALL = 20  # at about 10 us each; 100 us for a large sketch whose cached count is stale
 # A bucket of a past period changes during a collapse only in a race; one that keeps changing is still in use.
 _ATTEMPTS = 20
+_MANY_MARKS = 64
 
 
 class Collapsed(NamedTuple):
@@ -53,6 +56,8 @@ def collapse(
     aggregates: Aggregates,
     recount: bool,
     others: Sequence[str | None] | None = (),
+    scan: FindUncounted | None = None,
+    elsewhere: Aggregates = MappingProxyType({}),
 ) -> Operation[list[Collapsed]]:
     """Store the counts of the given buckets and aggregates in the given periods.
 
@@ -66,7 +71,9 @@ def collapse(
         aggregates: the aggregates to count, each with its sources.
         recount: also count what was counted before.
         others: other known buckets: a period in which one is uncounted stays marked as open. None = the other
-            buckets are unknown, and every mark stays.
+            buckets are unknown.
+        scan: finds uncounted data of unknown buckets. That is slow, so marks stay until they are many.
+        elsewhere: aggregates that other calls count: their sources' sketches are kept until that was done.
 
     Raises:
         CollapseError: something could not be collapsed; everything else was.
@@ -82,13 +89,16 @@ def collapse(
         return _Counting(context, recount=recount).attempt(targets)
 
     yield from _attempt(unions, unite, outcomes)
-    # Sketches that a failed aggregate still needs are kept, so that it can be collapsed later.
+    # Sketches that a failed aggregate still needs are kept, so that it can be collapsed later; so are those
+    # of one that others count.
     needed = {
         (target.period, source)
         for target, outcome in outcomes.items()
         if isinstance(outcome, BackendError)
         for source in aggregates[str(target.bucket)]
     }
+    needed_elsewhere = yield from _needed_by(context, periods, buckets, elsewhere)
+    needed |= needed_elsewhere
     singles = [
         Target(period, bucket, "keep" if (period, bucket) in needed else expiries[period])
         for period in periods
@@ -114,14 +124,37 @@ def collapse(
         return uncounted_among(context, targets)
 
     try:
+        waiting = failed | {
+            target.period.name
+            for target, outcome in outcomes.items()
+            if (target.period, target.bucket) in needed_elsewhere and not isinstance(outcome, Nothing)
+        }
+        names = [period.name for period in periods if period.name not in waiting]
         if others is not None:
-            names = [period.name for period in periods if period.name not in failed]
             yield from take_marks(context, names, find_uncounted)
+        elif scan is not None:
+            yield from take_marks(context, names, scan, at_least=_MANY_MARKS)
     except BackendError as error:
         failures.append((context.keys.open, None, error))
     if failures:
         raise CollapseError(failures, done)
     return done
+
+
+def _needed_by(
+    context: Context, periods: Sequence[Period], buckets: Sequence[str | None], aggregates: Aggregates
+) -> Operation[set[tuple[Period, str | None]]]:
+    """The buckets of periods that uncounted aggregates list."""
+    own = set(buckets)
+    aggregates = {name: of for name, of in aggregates.items() if not own.isdisjoint(of)}
+    needed: set[tuple[Period, str | None]] = set()
+    for batch in batched(periods if aggregates else (), _TARGETS_PER_BATCH):
+        counted = yield [("MGET", *context.keys.counts(period.name, aggregates)) for period in batch]
+        for period, counts in zip(batch, unwrap(counted), strict=True):
+            for count, sources in zip(counts, aggregates.values(), strict=True):
+                if count in UNCOUNTED:
+                    needed |= {(period, source) for source in sources}
+    return needed
 
 
 def _attempt(
@@ -146,7 +179,7 @@ class _Counting:
     def __init__(self, context: Context, *, recount: bool) -> None:
         self._context = context
         self._recount = recount
-        self._inspect = not context.ids.has_secret
+        self._inspect = context.are_ids_chosen
         self._outcomes: dict[Target, Outcome] = {}
 
     def attempt(self, targets: Sequence[Target]) -> Operation[dict[Target, Outcome]]:

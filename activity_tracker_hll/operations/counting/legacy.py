@@ -1,18 +1,19 @@
-"""activity-tracker's raw sets: absorbing them into sketches, and counting them along with sketches."""
+"""activity-tracker's raw sets: absorbing them into sketches, and reading them along with sketches."""
 
 from __future__ import annotations
 
+from ... import bulk
 from ...hll.estimators import standard_error
+from ...hll.registers import Registers, empty, fold
 from ...keys import BucketKeys
 from ...scripts.calls import answer, answers, call_collapse
 from ..base import UNCOUNTED, Context, Operation, items, number, unwrap
 from .outcomes import foreign
 
-__all__ = ["absorb", "copy_with_raw"]
+__all__ = ["absorb", "registers_of_raw"]
 
 _IDS_PER_SCAN = 1000
 _MARGIN = 5  # standard errors
-_LIFETIME_S = 600  # renewed with every thousand ids
 
 
 def absorb(context: Context, keys: BucketKeys, expiry: str, *, recount: bool = False) -> Operation[None]:
@@ -50,23 +51,26 @@ def absorb(context: Context, keys: BucketKeys, expiry: str, *, recount: bool = F
     while True:
         cursor, members = items(unwrap((yield [_scan(keys.raw, cursor)]))[0])
         if members:
-            unwrap((yield [("PFADD", keys.hll, *map(context.ids.conceal, members))]))
+            unwrap((yield [("PFADD", keys.hll, *context.conceal(members))]))
             unwrap((yield [("SREM", keys.raw, *members)]))
         if int(cursor) == 0 and not unwrap((yield [("EXISTS", keys.raw)]))[0]:
             return
 
 
-def copy_with_raw(context: Context, keys: BucketKeys, copy: str) -> Operation[None]:
-    """Write a sketch of the bucket and its raw set to another key, which expires if it is not deleted."""
-    last = ("EXPIRE", copy, _LIFETIME_S)
-    unwrap((yield [("PFMERGE", copy, keys.hll), last]))
+def registers_of_raw(context: Context, key: str) -> Operation[Registers]:
+    """The registers of a raw set's ids, read without writing anything.
+
+    Raises:
+        BackendError: the key holds something else, or a secret is needed.
+    """
+    registers = empty()
     cursor = 0
     while True:
-        cursor, members = items(unwrap((yield [_scan(keys.raw, cursor)]))[0])
+        cursor, members = items(unwrap((yield [_scan(key, cursor)]))[0])
         if members:
-            unwrap((yield [("PFADD", copy, *map(context.ids.conceal, members)), last]))
+            fold(registers, bulk.hashes_of_bytes(context.conceal(members)))
         if int(cursor) == 0:
-            return
+            return registers
 
 
 def _scan(key: str, cursor: int) -> tuple[str | int, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from itertools import chain
 
@@ -10,8 +10,8 @@ from ...backends.base import Command
 from ...errors import BackendDataError
 from ...estimates import Estimate
 from ...periods import Period
-from ..base import Aggregates, Context, Operation, batched, number, unwrap, unwrap_of
-from .live import LiveTarget, count_live
+from ..base import Context, Operation, batched, number, unwrap, unwrap_of
+from .live import LiveTarget, ask_for_data, count_live
 
 __all__ = ["Row", "RowWithGaps", "lookup"]
 
@@ -32,28 +32,58 @@ def lookup(
     buckets: Sequence[str | None],
     missing: int | None,
     live: bool,
-    aggregates: Aggregates,
 ) -> Operation[list[RowWithGaps]]:
-    """A row for each period, in the order given.
+    """A row for each period, in the order given. Writes nothing.
+
+    Args:
+        missing: what stands where there is nothing; None = None.
+        live: whether what was not collapsed is counted.
 
     Raises:
         BackendResponseError: a stored count or a sketch that makes no sense, by name.
     """
     absent = None if missing is None else Estimate(missing)
     rows: list[RowWithGaps] = []
-    uncounted: list[tuple[dict[str | None, Estimate | None], LiveTarget]] = []
     for batch in batched(periods, max(1, _COUNTS_PER_BATCH // max(1, len(buckets)))):
-        for period, counts in zip(batch, (yield from _stored(context, batch, buckets)), strict=True):
-            rows.append((period.date, counts))
+        counts_of = dict(zip(batch, (yield from _stored(context, batch, buckets)), strict=True))
+        found = yield from _uncounted(context, counts_of, live)
+        for period, counts in counts_of.items():
             for bucket, count in counts.items():
-                if count is None:
-                    counts[bucket] = absent
-                    uncounted.append((counts, (period, bucket)))
-    if live and uncounted:
-        found = yield from count_live(context, [wanted for _, wanted in uncounted], aggregates)
-        for counts, wanted in uncounted:
-            counts[wanted[1]] = found.get(wanted, absent)
+                if not count:
+                    counts[bucket] = found.get((period, bucket), absent if count is None else count)
+            rows.append((period.date, counts))
     return rows
+
+
+def _uncounted(
+    context: Context, counts_of: Mapping[Period, Mapping[str | None, Estimate | None]], live: bool
+) -> Operation[dict[LiveTarget, Estimate]]:
+    """The counts of what has data and no stored count, if `live`.
+
+    Raises:
+        BackendError: a count is no string, for which MGET returns nil too; or a sketch makes no sense.
+    """
+    absent: list[str] = []
+    uncounted: dict[Period, list[str | None]] = {}
+    for period, counts in counts_of.items():
+        missing = [bucket for bucket, count in counts.items() if count is None]
+        absent += context.keys.counts(period.name, missing)
+        # activity-tracker stored zeros where it saw nothing; those of a sketch have a standard error.
+        zeros = [
+            bucket for bucket, count in counts.items() if count is not None and not count and count.is_plain
+        ]
+        if live and (missing or zeros):
+            uncounted[period] = missing + zeros
+    ask: list[Command] = [("EXISTS", *absent)] if absent else []
+    ask += ask_for_data(context, uncounted)
+    replies = unwrap((yield ask)) if ask else []
+    if absent and replies.pop(0):  # counted in the meantime, or no string
+        for key, reply in zip(absent, (yield [("GET", key) for key in absent]), strict=True):
+            unwrap_of(key, [reply])
+    with_data = [period for period, exists in zip(uncounted, replies, strict=True) if exists]
+    return (
+        yield from count_live(context, [(period, name) for period in with_data for name in uncounted[period]])
+    )
 
 
 def _stored(
@@ -80,8 +110,6 @@ def _stored(
         counts = Estimate.plain(values)
     else:
         counts = [_parsed(value, key) for value, key in zip(values, keys, strict=True)]
-    if len(found) < len(keys):
-        yield from _check_absent([key for key, value in zip(keys, values, strict=True) if value is None])
     if errors.count(None) < len(errors):
         for index, (count, stderr) in enumerate(zip(counts, errors, strict=True)):
             if count is not None and stderr is not None:
@@ -91,14 +119,6 @@ def _stored(
         dict(zip(buckets, counts[row * row_length : (row + 1) * row_length], strict=True))
         for row in range(len(names))
     ]
-
-
-def _check_absent(keys: Sequence[str]) -> Operation[None]:
-    """Raise the error of a key that does not hold a string; MGET returns nil for these, too."""
-    [existing] = unwrap((yield [("EXISTS", *keys)]))
-    if existing:  # perhaps counted in the meantime
-        for key, reply in zip(keys, (yield [("GET", key) for key in keys]), strict=True):
-            unwrap_of(key, [reply])
 
 
 def _parsed(value: bytes | None, key: str) -> Estimate | None:

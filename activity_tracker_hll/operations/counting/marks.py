@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable
 from ...backends.base import Command
 from ..base import Context, Operation, PeriodBucket, batched, unwrap_of
 
-__all__ = ["take_marks", "uncounted_among"]
+__all__ = ["FindUncounted", "take_marks", "uncounted_among"]
 
 _TARGETS_PER_BATCH = 500
 
@@ -19,8 +19,10 @@ FindUncounted = Callable[[Collection[str]], Operation[set[str]]]
 """Given names of periods, which of them hold uncounted data."""
 
 
-def take_marks(context: Context, names: Iterable[str], find_uncounted: FindUncounted) -> Operation[None]:
-    """Remove the marks of the periods that hold no uncounted data.
+def take_marks(
+    context: Context, names: Iterable[str], find_uncounted: FindUncounted, *, at_least: int = 1
+) -> Operation[None]:
+    """Remove the marks of the periods that hold no uncounted data, unless fewer than `at_least` are marked.
 
     Raises:
         BackendError: the key of the marks holds something else.
@@ -31,7 +33,9 @@ def take_marks(context: Context, names: Iterable[str], find_uncounted: FindUncou
         # SREM's reply would not tell which were marked, as it may be sent twice.
         [found] = unwrap_of(key, (yield [("SMISMEMBER", key, *batch)]))
         marked |= {name for name, is_marked in zip(batch, found, strict=True) if is_marked}
-    empty = marked - (yield from find_uncounted(marked)) if marked else marked
+    if len(marked) < at_least:
+        return
+    empty = marked - (yield from find_uncounted(marked))
     if not empty:
         return
     unwrap_of(key, (yield [("SREM", key, *sorted(empty))]))

@@ -39,7 +39,7 @@ Outcome = Estimate | BackendError | Again | Done | Nothing
 
 def expiry_of(context: Context, period: Period) -> str:
     """When the sketches of a period expire, for scripts: 'keep', or a Unix time, which may be in the past."""
-    keep = context.keep(period)
+    keep = context.keep(period.kind)
     end = context.calendar.timestamp(period.next().start)
     return "keep" if keep is None else str(ceil(end + max(MARGIN_S, keep.total_seconds())))
 

@@ -6,9 +6,10 @@ unknown encoding, a test double), its own counts are used instead.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import compress
 from math import inf
+from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -35,7 +36,19 @@ from ...scripts.calls import Readings
 from ..base import Operation, number, unwrap
 from ..tracking.side_table import ACTIVE, Range, read_members
 
-__all__ = ["Union", "are_suspect", "estimate", "estimates", "registers_of", "union_by_server", "union_of"]
+__all__ = [
+    "UNREADABLE",
+    "Union",
+    "are_suspect",
+    "estimate",
+    "estimates",
+    "registers_of",
+    "union_by_server",
+    "union_of",
+]
+
+
+UNREADABLE = "sketches cannot be read on this server"
 
 
 class Union(NamedTuple):
@@ -92,10 +105,17 @@ def are_suspect(sketches: Sequence[tuple[Any, int]]) -> list[bool]:
     return [index in suspected for index in range(len(sketches))]
 
 
-def union_of(sources: Sequence[BucketKeys], *, inspect: bool) -> Operation[Union | None]:
+def union_of(
+    sources: Sequence[BucketKeys], *, inspect: bool, raw: Mapping[str, Registers] = MappingProxyType({})
+) -> Operation[Union | None]:
     """Read buckets and unite what remains in them; None if a sketch cannot be read here.
 
     A source whose sketch is gone counts as empty.
+
+    Args:
+        sources: the keys of each bucket.
+        inspect: whether to test that random ids can have produced the registers.
+        raw: registers to be added to a bucket's sketch, by that one's key.
 
     Raises:
         BackendError: a sketch is corrupt, or the server refused to return it.
@@ -111,6 +131,8 @@ def union_of(sources: Sequence[BucketKeys], *, inspect: bool) -> Operation[Union
         tracked, moved = (registers_of(reply) for reply in replies[3 * index : 3 * index + 2])
         if tracked is None or moved is None:
             return None
+        if keys.hll in raw:
+            np.maximum(tracked, raw[keys.hll], out=tracked)
         if inspect and not (is_random(tracked) and is_random(moved)):
             sound = False
         if not moved.any():
@@ -129,15 +151,19 @@ def union_of(sources: Sequence[BucketKeys], *, inspect: bool) -> Operation[Union
     return Union(Estimate(count, error if sound else inf), b"")
 
 
-def union_by_server(sources: Sequence[BucketKeys], temporary: str) -> Operation[Estimate]:
+def union_by_server(
+    sources: Sequence[BucketKeys], temporary: str, *, may_write: bool = True
+) -> Operation[Estimate]:
     """:func:`union_of` by the server's own counts, for sketches that cannot be read here.
 
     Args:
         sources: the keys of each bucket.
         temporary: a key for ids that came back.
+        may_write: whether that key may be written.
 
     Raises:
-        BackendError: a count makes no sense, or there are too many sources with moves.
+        BackendError: a count makes no sense, there are too many sources with moves, or ids that came back
+            where nothing may be written.
     """
     replies = unwrap((yield [("EXISTS", keys.moved) for keys in sources]))
     moving = list(compress(sources, replies))
@@ -146,6 +172,8 @@ def union_by_server(sources: Sequence[BucketKeys], temporary: str) -> Operation[
     yield from read_members(
         [Range(keys.moves, *ACTIVE) for keys in moving], lambda ids, _scores: backs.extend(ids)
     )
+    if backs and not may_write:
+        raise BackendResponseError(f"{UNREADABLE}, so ids that came back are counted by collapse alone")
     if backs:
         unwrap((yield [("PFADD", temporary, *backs), ("EXPIRE", temporary, 60)]))
     try:
@@ -153,8 +181,10 @@ def union_by_server(sources: Sequence[BucketKeys], temporary: str) -> Operation[
     except ArgumentValueError as error:
         raise BackendResponseError(str(error)) from error
     plain.append(temporary)  # whether it exists or not
-    counted = unwrap((yield [*(("PFCOUNT", *plain, *sorted(keys)) for keys in terms), ("DEL", temporary)]))
-    counts = [number(count, "the union") for count in counted[:-1]]
+    counted = unwrap((yield [("PFCOUNT", *plain, *sorted(keys)) for keys in terms]))
+    counts = [number(count, "the union") for count in counted]
+    if backs:
+        unwrap((yield [("DEL", temporary)]))
     return Estimate(*from_counts.union(list(zip(terms.values(), counts, strict=True))))
 
 

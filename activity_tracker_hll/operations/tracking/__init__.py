@@ -1,5 +1,5 @@
 """Tracking: from events to the commands that record them."""
 
-from .events import Event, Imported, Tracking
+from .events import Event, Ids, Imported, Tracking
 
-__all__ = ["Event", "Imported", "Tracking"]
+__all__ = ["Event", "Ids", "Imported", "Tracking"]

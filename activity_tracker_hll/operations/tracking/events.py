@@ -14,17 +14,17 @@ import numpy as np
 from ... import bulk
 from ...backends.base import Command, Reply
 from ...errors import BackendError, LateEventError
-from ...ids import check_batch
+from ...ids import IdEncoder, check_batch
 from ...keys import BucketKeys
-from ...periods import PERIODS
+from ...periods import PERIODS, Calendar
 from ...scripts.calls import TableState, answer, call_write
-from ..base import MARGIN_S, Context, Operation, PeriodBucket, named, unwrap_of
+from ..base import MARGIN_S, Operation, PeriodBucket, named, unwrap_of
 from ..data_set import DataSet
 from .batches import batches
 from .gathered import FEW, Gathered
 from .importing import Importing
 
-__all__ = ["Event", "Imported", "Tracking"]
+__all__ = ["Event", "Ids", "Imported", "Tracking"]
 
 _PUSH_EVERY_S = 1.0
 
@@ -50,6 +50,34 @@ class Event(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Ids:
+    """Many ids of one call, checked.
+
+    Attributes:
+        given: as they were given.
+        hashes: of each, where they are many; else None.
+        encoded: each, where they are few; else None.
+    """
+
+    given: Any
+    hashes: bulk.Hashes | None
+    encoded: list[bytes] | None
+
+    @classmethod
+    def check(cls, ids: object, encoder: IdEncoder) -> Ids:
+        """Check all of them, and consume them if they are an iterator.
+
+        Raises:
+            ArgumentTypeError, ArgumentValueError: a bad id, by its place.
+        """
+        batch: Any = check_batch(ids, "ids")
+        if not isinstance(batch, (list, tuple, np.ndarray)):
+            batch = list(batch)
+        hashes = bulk.all_hashes(encoder, batch) if len(batch) >= FEW else None
+        return cls(batch, hashes, encoder.many(batch) if hashes is None else None)
+
+
+@dataclass(frozen=True, slots=True)
 class Imported:
     """The result of an import.
 
@@ -70,20 +98,21 @@ class _Running(NamedTuple):
     since: float
     until: float
     ends_after: float
+    revision: int
 
 
 class Tracking:
     """Plans the operations that add and move ids; remembers the running periods."""
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    def __init__(self, calendar: Calendar) -> None:
+        self._calendar = calendar
         self._running: dict[tuple[str, ...], _Running] = {}
 
     def periods(self, kinds: tuple[str, ...], moment: datetime | None, now: float) -> tuple[str, ...]:
         """The names of the periods of an event."""
         if moment is None:
             return self._running_at(kinds, now).names
-        return tuple(self._context.calendar.containing(kind, moment).name for kind in kinds)
+        return tuple(self._calendar.containing(kind, moment).name for kind in kinds)
 
     def track(self, data: DataSet, kinds: tuple[str, ...], event: Event, now: float) -> Operation[None]:
         """Track one event, in one round trip; ids are added before any is removed."""
@@ -91,7 +120,7 @@ class Tracking:
         names = running.names if event.moment is None else self.periods(kinds, event.moment, now)
         runs = now < running.ends_after and names == running.names
         stamp = data.clock.now() if event.stamp is None else min(event.stamp, data.clock.now())
-        bucket_keys, limit = self._context.keys.bucket, self._context.moved_limit
+        bucket_keys, limit = data.context.keys.bucket, data.context.moved_limit
         commands: list[Command] = []
         targets: list[PeriodBucket] = []
         if event.id is not None:
@@ -119,43 +148,22 @@ class Tracking:
             raise LateEventError(list(dict.fromkeys(period for period, _ in late)))
 
     def track_many(
-        self,
-        data: DataSet,
-        kinds: tuple[str, ...],
-        ids: object,
-        event: Event,
-        now: float,
+        self, data: DataSet, kinds: tuple[str, ...], ids: Ids, event: Event, now: float
     ) -> Operation[None]:
-        """Track many ids of one bucket and time; all are checked before the first is sent.
+        """Track many ids of one bucket and time.
 
         Args:
             data: the data set.
             kinds: the kinds of period to count in.
-            ids: the ids, as callers give them.
+            ids: the ids.
             event: the bucket and the time.
             now: seconds since the epoch.
         """
-        batch: Any = check_batch(ids, "ids")
-        if not isinstance(batch, (list, tuple, np.ndarray)):
-            batch = list(batch)
-        hashes = bulk.all_hashes(self._context.ids, batch) if len(batch) >= FEW else None
-        encoded = self._context.ids.many(batch) if hashes is None else None
-        return self._track_many(data, batch, hashes, encoded, kinds, event, now)
-
-    def _track_many(
-        self,
-        data: DataSet,
-        batch: Any,
-        hashes: bulk.Hashes | None,
-        encoded: list[bytes] | None,
-        kinds: tuple[str, ...],
-        event: Event,
-        now: float,
-    ) -> Operation[None]:
+        hashes, encoded = ids.hashes, ids.encoded
         stamp = data.clock.now() if event.stamp is None else min(event.stamp, data.clock.now())
-        gathered = Gathered(self._context, data.open_periods, lambda: self.running(now))
+        gathered = Gathered(data.context, data.open_periods, lambda: self.running(now))
         if hashes is not None and not (yield from data.takes_sketches()):
-            hashes, encoded = None, self._context.ids.many(batch)
+            hashes, encoded = None, data.context.ids.many(ids.given)
         for name in self.periods(kinds, event.moment, now):
             if hashes is not None:
                 gathered.add_hashes((name, event.bucket), hashes, stamp)
@@ -184,8 +192,8 @@ class Tracking:
         def due() -> bool:
             return abs(clock() - pushed) >= _PUSH_EVERY_S
 
-        gathered = Gathered(self._context, data.open_periods, lambda: self.running(clock()))
-        importing = Importing(self._context, kinds, gathered, data.clock)
+        gathered = Gathered(data.context, data.open_periods, lambda: self.running(clock()))
+        importing = Importing(data.context, kinds, gathered, data.clock)
         all_batches = batches(events, due)
         first = next(all_batches, None)
         if first is not None:
@@ -214,19 +222,20 @@ class Tracking:
 
     def running(self, now: float) -> set[str]:
         """The names of all running periods that do not end soon."""
-        calendar = self._context.calendar
-        running = (calendar.running(kind, now) for kind in PERIODS)
+        running = (self._calendar.running(kind, now) for kind in PERIODS)
         return {found.period.name for found in running if now < found.ends - MARGIN_S}
 
     def _running_at(self, kinds: tuple[str, ...], now: float) -> _Running:
         running = self._running.get(kinds)
-        if running is None or not running.since <= now < running.until:
-            found = [self._context.calendar.running(kind, now) for kind in kinds]
+        revision = self._calendar.revision
+        if running is None or not running.since <= now < running.until or running.revision != revision:
+            found = [self._calendar.running(kind, now) for kind in kinds]
             running = self._running[kinds] = _Running(
                 tuple(each.period.name for each in found),
                 now,
                 min((each.sure_until for each in found), default=inf),
                 min((each.ends for each in found), default=inf) - MARGIN_S,
+                revision,
             )
         return running
 

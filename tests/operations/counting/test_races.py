@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, time, timedelta
 from typing import Any
 
 import pytest
@@ -11,13 +11,16 @@ import pytest
 from activity_tracker_hll.scripts import calls
 from helpers.moments import YESTERDAY
 
+# Of two moments that are said, no clock of two trackers can mistake the order.
+YESTERDAY_AT_10, YESTERDAY_AT_11 = (datetime.combine(YESTERDAY, time(hour)) for hour in (10, 11))
+
 Act = Callable[[Any], object]
 
 CHANGES: dict[str, tuple[Act, int]] = {
     "nothing happens": (lambda other: None, 9),
     "an id comes": (lambda other: other.track(id="new", bucket="a", date=YESTERDAY), 10),
     "an id leaves": (lambda other: other.track(old_id=5, old_bucket="a", date=YESTERDAY), 8),
-    "an id comes back": (lambda other: other.track(id=0, bucket="a", date=YESTERDAY), 10),
+    "an id comes back": (lambda other: other.track(id=0, bucket="a", date=YESTERDAY_AT_11), 10),
 }
 
 
@@ -43,7 +46,7 @@ def test_a_bucket_with_moves_that_changed_since_it_was_read_is_read_again(
 ):
     tracker, other = (real_server.tracker(buckets=["a"], secret=secret) for _ in range(2))
     tracker.track_many(range(10), bucket="a", date=YESTERDAY)
-    tracker.track(old_id=0, old_bucket="a", date=YESTERDAY)
+    tracker.track(old_id=0, old_bucket="a", date=YESTERDAY_AT_10)
     act, count = CHANGES[change]
     done = before(monkeypatch, tracker, calls.STORE, lambda: act(other))
     assert [item.count for item in tracker.collapse()] == [count]
@@ -80,7 +83,7 @@ def test_an_older_union_is_not_stored_over_a_newer(real_server, monkeypatch, sec
     slow.track_many(range(10), bucket="a", date=YESTERDAY)
     slow.track_many(range(5, 15), bucket="b", date=YESTERDAY)
     if moves:
-        slow.track(old_id=0, old_bucket="a", date=YESTERDAY)
+        slow.track(old_id=0, old_bucket="a", date=YESTERDAY_AT_10)
 
     def overtake() -> None:
         quick.track_many(range(100, 150), bucket="b", date=YESTERDAY)
@@ -108,7 +111,7 @@ def test_a_union_of_sources_that_change_meanwhile_is_made_again(
     tracker.track_many(range(10), bucket="a", date=YESTERDAY)
     tracker.track_many(range(20, 30), bucket="b", date=YESTERDAY)
     if moves:
-        tracker.track(old_id=0, old_bucket="a", date=YESTERDAY)
+        tracker.track(old_id=0, old_bucket="a", date=YESTERDAY_AT_10)
     script = calls.AGGREGATE if secret and not moves else calls.STORE_UNION
     act, count = CHANGES[change]
     count += not moves and change != "an id comes back"
