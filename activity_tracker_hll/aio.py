@@ -259,7 +259,8 @@ class AsyncBufferedTracker(BaseWriter):
         return await asyncio.to_thread(self.close_within, self.limit(timeout))
 
     async def __aenter__(self) -> Self:
-        await asyncio.to_thread(self.settle)
+        if not self.is_settled:
+            await asyncio.to_thread(self.settle)
         return self
 
     async def __aexit__(

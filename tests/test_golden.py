@@ -33,6 +33,8 @@ OPTIONS: dict[str, Any] = {
     "timezone": "Europe/Berlin",
     "week_start": 6,
     "keep_sketches": None,
+    "buckets": [None, *BUCKETS],
+    "aggregate_buckets": UNION,
     "clock": lambda: NOW,
 }
 
@@ -48,7 +50,7 @@ def write(tracker: ActivityTracker) -> None:
         move: dict[str, Any] = {"id": f"m{number}", "bucket": "members", "old_id": number}
         tracker.track(**move, old_bucket="anonymous", date=later + timedelta(seconds=number))
     tracker.track(id=100, bucket="anonymous", date=later + timedelta(hours=1))
-    tracker.collapse(["weekly", "daily"], buckets=[None, *BUCKETS], aggregate_buckets=UNION, max_periods=7)
+    tracker.collapse(["weekly", "daily"], max_periods=7)
 
 
 def read(tracker: ActivityTracker) -> dict[str, Any]:

@@ -7,6 +7,8 @@ import pytest
 from activity_tracker.tracker import ActivityTracker as ExactTracker
 
 import activity_tracker_hll.tracker
+from activity_tracker_hll import BackendResponseError
+from helpers.errors import raises
 from helpers.moments import TODAY, YESTERDAY, day
 
 MONTH = TODAY.replace(day=1)
@@ -53,13 +55,18 @@ def test_only_the_import_changes(real_server, monkeypatch):
 
 @pytest.mark.parametrize("secret", [None, "pepper"])
 def test_a_day_and_a_month_that_began_with_the_other_library(server, exact, secret):
+    """Stand-ins for servers hand out no sketches, so raw sets beside them are counted by collapse alone."""
     tracker = server.tracker(["daily", "monthly"], secret=secret)
     for n in range(3000):
         exact.track(id=n, bucket="a", date=YESTERDAY)
     tracker.track_many(range(2000, 4000), bucket="a", date=YESTERDAY)
     [name] = [name for name in server.names() if "daily" in name and "raw" in name]
-    live = tracker.lookup("daily", start=YESTERDAY, buckets=["a"], live=True)[0][1]["a"]
-    assert abs(live - 4000) < 4 * live.stderr
+    if server.name == "fakeredis":
+        with raises(BackendResponseError, "'a'", "sketches cannot be read", "collapse"):
+            tracker.lookup("daily", start=YESTERDAY, buckets=["a"])
+    else:
+        live = tracker.lookup("daily", start=YESTERDAY, buckets=["a"])[0][1]["a"]
+        assert abs(live - 4000) < 4 * live.stderr
     assert server.client.scard(name) == 3000  # reading took nothing away
     tracker.collapse(["daily"], buckets=["a"])
     tracker.collapse(["monthly"], buckets=["a"], date=(MONTH + timedelta(days=32)))

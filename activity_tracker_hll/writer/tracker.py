@@ -127,12 +127,18 @@ class BaseWriter:
             )
         return statistics
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is known where periods begin, or was given."""
+        calendar, kinds = self._planner.calendar, self._planner.periods or ()
+        return calendar.gives_zone and (calendar.gives_week_start or "weekly" not in kinds)
+
     def settle(self) -> None:
-        """Ask the server for what was not given, so that the first event finds its period.
+        """Ask the server where periods begin, if that was not given.
 
         Where it does not answer soon, events belong to the periods of local time until it does.
         """
-        if not self._planner.calendar.is_settled:
+        if not self.is_settled:
             self._worker.settle()
 
     def limit(self, timeout: float | None) -> float:
