@@ -170,7 +170,10 @@ def test_threads_that_fork_at_once(real_server):
 
 
 def test_a_lock_that_is_held(real_server, kind):
-    """It is in the child for ever: neither calls nor the end of the child wait for it."""
+    """It is in the child for ever: neither calls nor the end of the child wait for it.
+
+    The locks are redis-py's own, and nothing but its private names leads to them.
+    """
     run(
         kind
         + """

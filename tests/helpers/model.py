@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from activity_tracker_hll import ActivityTracker
+from activity_tracker_hll.backends.base import BaseBackend
 from activity_tracker_hll.bulk import hashes_of_bytes
 from activity_tracker_hll.errors import BackendError, LateEventError
 from activity_tracker_hll.estimates import Estimate
@@ -464,11 +465,15 @@ class _Tracking:
 
     def __init__(self, options: dict[str, Any], ahead: float, buffered: dict[str, Any] | None) -> None:
         self._tracker = ActivityTracker(clock=lambda: time.time() + ahead, **options)
-        self._writer = None if buffered is None else self._tracker.buffered(**buffered)
+        self._for_writer = self._tracker.backend.for_writer
+        self._tracker.backend.for_writer = self._recording  # type: ignore[method-assign]
         self._sent: list[Any] = []
-        if self._writer is not None:
-            backend = self._writer._worker._backend
-            self._execute, backend.execute = backend.execute, self._recorded
+        self._writer = None if buffered is None else self._tracker.buffered(**buffered)
+
+    def _recording(self, patience: float) -> BaseBackend:
+        backend = self._for_writer(patience)
+        self._execute, backend.execute = backend.execute, self._recorded  # type: ignore[method-assign]
+        return backend
 
     def _recorded(self, commands: Sequence[Any], shard: int = 0) -> Any:
         self._sent += [command for command in commands if command[0] == "EVALSHA"]

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from activity_tracker_hll import BackendDataError, SettingsMismatchError
+from activity_tracker_hll.planner import Planner
 from helpers.errors import raises
 from helpers.moments import TODAY, YESTERDAY
 
@@ -149,7 +150,7 @@ def test_settings_that_a_server_lost_are_stored_again_within_a_minute(server, mo
     """A process that only tracks would else let another one in that disagrees."""
     tracker = server.tracker(secret="one")
     ticks = [0]
-    monkeypatch.setattr(tracker._planner, "ticks", lambda: ticks[0])
+    monkeypatch.setattr(Planner, "ticks", lambda _planner: ticks[0])
     tracker.track(id=1)
     server.client.flushall()
     tracker.track(id=1)

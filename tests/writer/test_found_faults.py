@@ -94,6 +94,7 @@ def run(script, *arguments):
 
 
 REAP = """
+    import concurrent.futures.thread, logging  # they take locks at a fork, too: after those of writers
     import os, sys, threading, time
     from activity_tracker_hll import ActivityTracker
 
@@ -118,23 +119,23 @@ def test_threads_that_fork_at_once_while_there_are_writers(real_server):
         writer.track(id="before")
 
     class Lock:
-        # Its release is followed by a turn of the other threads, as may always happen.
-        def __init__(self):
-            self._lock = threading.RLock()
-            self.acquire = self._lock.acquire
+        # What is done with it is followed by a turn of the other threads, as may always happen.
+        def __init__(self, lock):
+            self.lock = lock
 
-        def release(self, *_exception):
-            self._lock.release()
+        def acquire(self):
+            self.lock.acquire()
             time.sleep(0.001)
 
-        def __enter__(self):
-            self._lock.acquire()
+        def release(self):
+            self.lock.release()
+            time.sleep(0.001)
 
-        __exit__ = release
+    def locks(of_writer):
+        return lambda: [Lock(lock) for lock in of_writer()]
 
     for writer in writers:
-        for buffer in writer._buffers.values():
-            buffer.lock = Lock()
+        writer.locks = locks(writer.locks)
     together = threading.Barrier(4)
 
     def fork():

@@ -145,10 +145,12 @@ def test_a_fork_while_a_thread_holds_the_lock_of_the_pool(real_server):
     """redis-py takes it as soon as it notices the fork, and in the child nobody gives it back."""
     run(
         """
+        for_writer, backends = tracker.backend.for_writer, []
+        tracker.backend.for_writer = lambda patience: backends.append(for_writer(patience)) or backends[0]
         writer = tracker.buffered(flush_interval=3600)
         writer.track(id="p")
         assert writer.flush().pending == 0
-        lock = writer._worker._backend.client().connection_pool._lock
+        lock = backends[0].client().connection_pool._lock  # redis-py's own, and private
         held, go_on = threading.Event(), threading.Event()
 
         def hold():
@@ -322,13 +324,13 @@ def test_sigterm_while_a_writer_is_closed_loses_nothing(real_server):
         writer = tracker.buffered(flush_interval=3600)
         for n in range(5000):
             writer.track(id=f"i{n}")
-        flush = writer._worker.flush
+        flush_within = writer.flush_within
 
         def interrupted(limit):
-            writer._worker.flush = flush
+            writer.flush_within = flush_within
             signal.raise_signal(signal.SIGTERM)
 
-        writer._worker.flush = interrupted
+        writer.flush_within = interrupted
         writer.close()
         """,
         real_server,

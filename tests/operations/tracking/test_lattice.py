@@ -30,9 +30,10 @@ from activity_tracker_hll.operations.tracking.stamps import ServerClock
 from activity_tracker_hll.periods import Calendar
 from activity_tracker_hll.planner import Planner
 from activity_tracker_hll.scripts import calls
-from activity_tracker_hll.writer import BufferedTracker, lifecycle
+from activity_tracker_hll.writer import lifecycle
 from activity_tracker_hll.writer.moves import Moves
 from helpers.model import Bucket, ModelServer, newer, registers_of
+from helpers.stopped import Stopped
 
 IDS = [b"%d" % number for number in range(100)]
 """Of one world. What happens to one id is a history; the ids of a world share its messages and failures."""
@@ -414,12 +415,10 @@ class Writer(Process):
 
     def __init__(self, world: World, limit: int) -> None:
         super().__init__(world, limit)
-        writer = BufferedTracker(self.planner, self._backend, refresh_interval=REFRESH_US / S)
-        lifecycle.unregister(writer)
-        self._track, self._worker = writer.track, writer._worker
-        self._worker.start = lambda: None
-        self._worker.random.seed(world.random.random())
-        [self._buffer] = self._worker._buffers.values()
+        self._writer = Stopped(self.planner, self._backend, refresh_interval=REFRESH_US / S)
+        lifecycle.unregister(self._writer)
+        self._writer.seed(world.random.random())
+        self._buffer = self._writer.buffer
         self._oldest = inf
         """The round of the oldest event that is not pushed."""
 
@@ -431,17 +430,17 @@ class Writer(Process):
         return ticks
 
     def do(self, event: dict[str, Any]) -> None:
-        self._track(**event)
+        self._writer.track(**event)
         self._oldest = min(self._oldest, self.world.round)
 
     def drain(self) -> None:
         self._interrupted = self.world.random.random() < 0.3
-        self._worker.drain(self._buffer)
+        self._writer.drain_buffer()
         self._interrupted = False
 
     def push(self) -> None:
         """Begin to push; one step follows the other."""
-        self._step(self._worker.pushing(self._buffer, 0), None)
+        self._step(self._writer.pushing(), None)
 
     def _step(self, operation: Any, replies: Any) -> None:
         try:
