@@ -95,6 +95,14 @@ def test_another_layout_is_refused_with_a_sentence(server, act, layout, words):
     assert server.client.keys() == [b"active:{meta}"]
 
 
+def test_data_of_the_older_layout_with_their_settings_are_refused_with_a_sentence(server):
+    server.client.hset("active:{meta}", mapping={"layout": "1", "week_start": "0"})
+    tracker = server.tracker()
+    for call in (lambda: tracker.track(id=1), tracker.lookup, tracker.collapse):
+        with raises(SettingsMismatchError, "older version", "delete active:{meta}"):
+            call()
+
+
 def test_what_the_sentence_about_an_older_layout_says_can_be_done(server):
     """Data as the layout before had them: stored counts stay, sketches are left alone."""
     name = f"daily-{YESTERDAY:%Y%m%d}"

@@ -175,6 +175,60 @@ def test_a_fork_while_a_thread_holds_the_lock_of_the_pool(real_server):
     assert held(real_server.client) == registers(["p", "c"])
 
 
+def test_threads_that_fork_at_once(real_server):
+    """None releases the locks of another, nor waits for ever for one."""
+    out = run(
+        """
+        writers = [tracker.buffered(), tracker.buffered()]
+        for writer in writers:
+            writer.track(id="before")
+
+        class Lock:
+            "What is done with it is followed by a turn of the other threads, as may always happen."
+
+            def __init__(self, lock):
+                self.lock = lock
+
+            def acquire(self):
+                self.lock.acquire()
+                time.sleep(0.001)
+
+            def release(self):
+                self.lock.release()
+                time.sleep(0.001)
+
+        def locks(of_writer):
+            return lambda: [Lock(lock) for lock in of_writer()]
+
+        for writer in writers:
+            writer.locks = locks(writer.locks)
+        together = threading.Barrier(4)
+
+        def fork():
+            for _ in range(10):
+                together.wait()
+                pid = os.fork()
+                if pid == 0:
+                    signal.alarm(15)
+                    for writer in writers:
+                        writer.track(id="child")
+                    os._exit(0)
+                assert os.waitpid(pid, 0)[1] == 0
+
+        threads = [threading.Thread(target=fork) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        print(sum(writer.close().pushed for writer in writers))
+        """,
+        real_server,
+        # They hold locks during a fork, too, but for this behind those of writers.
+        setup="import concurrent.futures.thread, logging\n",
+    )
+    assert out == "2\n"
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_processes_of_multiprocessing_push_before_they_end(real_server, tmp_path, method):
     module = tmp_path / "service.py"

@@ -7,10 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from activity_tracker_hll import BackendConnectionError
+from activity_tracker_hll import ActivityTracker, BackendConnectionError
 from activity_tracker_hll.errors import BackendResponseError
 from activity_tracker_hll.operations.tracking import stamps
 from activity_tracker_hll.operations.tracking.stamps import ServerClock
+from helpers.faults import DROP, FORWARD, Proxy
+from helpers.moments import NOON
+from helpers.servers import eventually
 from helpers.still import SECOND, Still, wait
 
 
@@ -327,3 +330,57 @@ def test_the_moves_that_are_remembered_are_bounded(real_server):
     writer.track(["daily"], id=1)
     writer.push()
     assert [bucket for _, bucket in writer.buckets] == [None]
+
+
+def live(tracker, bucket):
+    """The count of the running day."""
+    return tracker.lookup("daily", live=True, buckets=[bucket])[-1][1][bucket]
+
+
+def moved_and_seen_again(server, writer):
+    """20 ids tracked, 10 of them moved by the writer, these seen again by somebody else."""
+    other = server.tracker()
+    for n in range(20):
+        other.track(id=n, bucket="b")
+    for n in range(10):
+        writer.track(old_id=n, old_bucket="b")
+    assert writer.flush().pending == 0
+    assert live(other, "b") == 10
+    for n in range(10):
+        other.track(id=n, bucket="b")
+    assert live(other, "b") == 20
+    return other
+
+
+def test_a_writer_does_not_undo_what_others_did_to_ids_it_moved(real_server):
+    with real_server.tracker().buffered() as writer:
+        other = moved_and_seen_again(real_server, writer)
+        writer.track(id="one more", bucket="b")
+        assert writer.flush().pending == 0
+        assert live(other, "b") == 21
+
+
+def test_a_refresh_does_not_undo_what_others_did_to_ids_it_moved(real_server):
+    with real_server.tracker().buffered(flush_interval=0.05, refresh_interval=0.1) as writer:
+        other = moved_and_seen_again(real_server, writer)
+        before = writer.statistics.bytes
+        eventually(lambda: writer.statistics.bytes > before + 2000)  # several times all that it has
+        assert live(other, "b") == 20
+
+
+def test_a_push_that_fails_does_not_undo_what_others_did_to_ids_it_moved(real_server, tmp_path):
+    fails = threading.Event()
+
+    def decide(_number, command):
+        return DROP if fails.is_set() and command[0] in {b"EVALSHA", b"EVAL"} else FORWARD
+
+    with Proxy(tmp_path / "p", real_server.options["unix_socket_path"], decide) as proxy:
+        tracker = ActivityTracker(["daily"], unix_socket_path=proxy.path, timezone="UTC", clock=lambda: NOON)
+        with tracker, tracker.buffered(flush_interval=0.05) as writer:
+            other = moved_and_seen_again(real_server, writer)
+            fails.set()
+            writer.track(id="one more", bucket="b")
+            eventually(lambda: writer.statistics.last_error is not None)
+            fails.clear()
+            assert writer.flush().pending == 0
+            assert live(other, "b") == 21
