@@ -405,12 +405,15 @@ def test_a_loop_that_is_busy_delays_no_push(real_server):
 
 def test_a_client_that_was_handed_in_is_shared(real_server):
     async def main():
-        client = redis.asyncio.Redis(**real_server.options)
+        client = redis.asyncio.Redis(**real_server.options, client_name="handed-in")
         async with AsyncActivityTracker(["daily"], client=client, timezone="UTC") as tracker:
+            before = len(real_server.client.client_list())
             async with tracker.buffered(flush_interval=FAST) as writer:
                 await asyncio.gather(*(tracker.track(id=n) for n in range(20)))
                 await writer.track_many(range(20, 40))
-            assert len(client.connection_pool._available_connections) >= 1
+                await writer.flush()
+                there = [connection["name"] for connection in real_server.client.client_list()]
+                assert there.count("handed-in") >= max(1, len(there) - before)
             [(_, counts)] = await tracker.lookup(live=True, start=TODAY)
             assert counts == {None: 40}
             left = tracker.buffered(flush_interval=3600, close_timeout=2)

@@ -145,6 +145,19 @@ def test_a_running_period_runs_for_as_long_as_is_said(kind, zone):
         assert running.sure_until - now <= 900
 
 
+def test_hours_that_come_twice_are_told_apart_from_those_that_do_not():
+    calendar = Calendar("Antarctica/Troll")
+    begin = datetime(2025, 10, 25, 22, tzinfo=UTC).timestamp()
+    for quarter in range(4 * 10):
+        now = begin + quarter * 900
+        for moment in (now, now + 450, now + 899.9):
+            running = calendar.running("hourly", moment)
+            assert running.period == calendar.containing("hourly", calendar.local(moment))
+            assert moment < running.sure_until <= running.ends
+            last = calendar.containing("hourly", calendar.local(running.sure_until - 0.001))
+            assert last == running.period
+
+
 def test_moments_are_microseconds_since_1970():
     calendar = Calendar("Asia/Tokyo")
     moment = datetime(2026, 1, 1, 9, 0, 0, 123_457)

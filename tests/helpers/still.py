@@ -5,13 +5,14 @@ from collections import Counter
 
 from hypothesis import strategies as st
 
-from activity_tracker_hll import BackendConnectionError, BufferedTracker
+from activity_tracker_hll import BackendConnectionError
 from activity_tracker_hll.backends.base import Shared
 from activity_tracker_hll.hll import codec
 from activity_tracker_hll.hll.registers import empty
 from activity_tracker_hll.tracker import ActivityTracker
 from helpers.moments import NOON, TODAY
 from helpers.servers import back, left
+from helpers.stopped import Stopped
 
 KINDS = ("daily", "monthly")
 
@@ -55,7 +56,20 @@ class Line(Shared):
         return b"run_id:" + self.run_id if command[0] == "INFO" and self.run_id else reply
 
 
-class Still(BufferedTracker):
+class Timed(ActivityTracker):
+    """A tracker that measures time as it is told, and shows its planner: a writer can be made with it.
+
+    Args:
+        ticks: microseconds of a clock that is never set.
+    """
+
+    def __init__(self, periods, backend, *, ticks, **options):
+        super().__init__(periods, backend, **options)
+        self.planner = self._planner
+        self.planner.ticks = ticks
+
+
+class Still(Stopped):
     """A writer whose threads are the test."""
 
     def __init__(self, server, namespace="written", kinds=KINDS, **options):
@@ -64,15 +78,12 @@ class Still(BufferedTracker):
         data["namespace"] = namespace
         self.server, self.real = server, server.name != "fakeredis"
         self.line = Line(server.tracker(kinds, **data).backend, **data)
-        self.tracker = ActivityTracker(kinds, self.line, timezone="UTC", clock=lambda: self.now)
-        planner = self.tracker._planner
-        planner.ticks = lambda: time.monotonic_ns() // 1000 + self.later * SECOND
-        super().__init__(planner, self.line, **options)
-        self._worker.start = lambda: None
+        self.tracker = Timed(kinds, self.line, timezone="UTC", clock=lambda: self.now, ticks=self.ticks)
+        self.planner = self.tracker.planner
+        super().__init__(self.planner, self.line, **options)
 
-    @property
-    def buffer(self):
-        return self._buffers[0]
+    def ticks(self):
+        return time.monotonic_ns() // 1000 + self.later * SECOND
 
     @property
     def buckets(self):
@@ -84,14 +95,13 @@ class Still(BufferedTracker):
         self.line.ahead += seconds
 
     def drain(self):
-        for buffer in self._buffers.values():
-            buffer.takes_sketches = self.real
-            self._worker.drain(buffer)
+        self.buffer.takes_sketches = self.real
+        self.drain_buffer()
 
     def push(self, fail_at=None, *, after=False):
         self.line.batches, self.line.fail_at, self.line.fail_after = 0, fail_at, after
         self.line.sent.clear()
-        return next(iter(self._worker.push()), None)
+        return next(iter(self.push_all()), None)
 
     def keys(self, bucket=None, kind="daily", date=TODAY):
         calendar = self.tracker.calendar

@@ -17,7 +17,7 @@ from activity_tracker_hll.hll.estimators import (
     standard_error,
 )
 from activity_tracker_hll.hll.registers import REGISTERS, empty
-from activity_tracker_hll.hll.unions import _alive, union_of_remainders
+from activity_tracker_hll.hll.unions import alive_in_any, union_of_remainders
 from helpers.registers import dice, drawn, sketch, sketches
 
 
@@ -154,7 +154,7 @@ def test_a_source_without_anybody_alive_adds_only_doubt(dice, count, plain, empt
 
 def check_formula(sources, others) -> None:
     """The recursion says the same of both, but for the last bits."""
-    (alive, influence), (again, influenced) = _alive(sources), _alive(others)
+    (alive, influence), (again, influenced) = alive_in_any(sources), alive_in_any(others)
     assert again == pytest.approx(alive, rel=1e-9, abs=1e-6)
     assert np.allclose(influenced, influence, rtol=1e-6, atol=1e-6)
 

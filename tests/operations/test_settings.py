@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from activity_tracker_hll import BackendDataError, SettingsMismatchError
+from activity_tracker_hll.planner import Planner
 from helpers.errors import raises
 from helpers.moments import TODAY, YESTERDAY
 
@@ -94,6 +95,14 @@ def test_another_layout_is_refused_with_a_sentence(server, act, layout, words):
     assert server.client.keys() == [b"active:{meta}"]
 
 
+def test_data_of_the_older_layout_with_their_settings_are_refused_with_a_sentence(server):
+    server.client.hset("active:{meta}", mapping={"layout": "1", "week_start": "0"})
+    tracker = server.tracker()
+    for call in (lambda: tracker.track(id=1), tracker.lookup, tracker.collapse):
+        with raises(SettingsMismatchError, "older version", "delete active:{meta}"):
+            call()
+
+
 def test_what_the_sentence_about_an_older_layout_says_can_be_done(server):
     """Data as the layout before had them: stored counts stay, sketches are left alone."""
     name = f"daily-{YESTERDAY:%Y%m%d}"
@@ -149,7 +158,7 @@ def test_settings_that_a_server_lost_are_stored_again_within_a_minute(server, mo
     """A process that only tracks would else let another one in that disagrees."""
     tracker = server.tracker(secret="one")
     ticks = [0]
-    monkeypatch.setattr(tracker._planner, "ticks", lambda: ticks[0])
+    monkeypatch.setattr(Planner, "ticks", lambda _planner: ticks[0])
     tracker.track(id=1)
     server.client.flushall()
     tracker.track(id=1)

@@ -215,7 +215,7 @@ def test_errors_of_a_push_close_it(real_server):
     writer = Still(real_server)
     writer.track(id=1)
     writer.drain()
-    planner = writer._planner
+    planner = writer.planner
     pushing = push(writer.buffer, planner.context, planner.data_set(0), ServerIdentity(), planner.running())
     next(pushing)
     assert writer.statistics.pending == 2

@@ -27,8 +27,9 @@ from activity_tracker_hll.keys import Keys
 from activity_tracker_hll.operations.tracking import Imported
 from activity_tracker_hll.periods import Calendar
 from helpers.faults import Node, TcpProxy
-from helpers.model import Process, Truth
+from helpers.processes import Process
 from helpers.servers import missing, program
+from helpers.truth import Truth
 
 SEEDS = [
     *range(2),

@@ -10,7 +10,8 @@ from activity_tracker_hll import BackendConnectionError, bulk
 from activity_tracker_hll.hll import codec
 from activity_tracker_hll.hll.registers import empty, fold
 from activity_tracker_hll.scripts.calls import WRITE
-from helpers.moments import TODAY
+from helpers.moments import NOON, TODAY
+from helpers.servers import eventually
 from helpers.still import BUCKETS, EVENTS, KINDS, PLACES, Still, held, play
 
 
@@ -228,3 +229,14 @@ def test_keys_that_vanish_during_a_push_are_written_again(real_server, lost, aft
     assert writer.left("b") == {b"%d" % n for n in range(40)}
     counts = [real_server.client.pfcount(key) for key in (keys.hll, keys.moved)]
     assert counts == [41, 40]
+
+
+def test_a_refresh_is_not_timed_by_a_clock_that_can_be_set(real_server):
+    now = [NOON]
+    tracker = real_server.tracker(clock=lambda: now[0])
+    with tracker.buffered(flush_interval=0.05, refresh_interval=0.3) as writer:
+        writer.track(id=1, bucket="b")
+        assert writer.flush().pushed == 1
+        now[0] -= 3600
+        real_server.client.delete(f"{{active:daily-{TODAY:%Y%m%d}:b}}:hll")
+        eventually(lambda: tracker.lookup(live=True, buckets=["b"])[-1][1] == {"b": 1})

@@ -7,11 +7,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from activity_tracker_hll import BackendConnectionError
+from activity_tracker_hll import ActivityTracker, BackendConnectionError
 from activity_tracker_hll.errors import BackendResponseError
 from activity_tracker_hll.operations.tracking import stamps
 from activity_tracker_hll.operations.tracking.stamps import ServerClock
-from helpers.still import Still, wait
+from helpers.faults import DROP, FORWARD, Proxy
+from helpers.moments import NOON
+from helpers.servers import eventually
+from helpers.still import SECOND, Still, wait
 
 
 @pytest.mark.parametrize("command", ["ZRANGEBYSCORE", "EVALSHA"])
@@ -92,12 +95,17 @@ def test_a_return_that_was_pushed_before_the_move_it_follows(real_server):
     assert one.back("anon") == {b"s"}
 
 
-@pytest.mark.parametrize("off", [-3000, -50, 50, 3000])
+@pytest.mark.parametrize("off", [-90_000_000, -3000, -50, 50, 3000, 90_000_000])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_what_a_process_did_itself_keeps_its_order(real_server, when, off):
-    """However well the server's clock is known meanwhile: here it is off by milliseconds at first."""
+    """However well the server's clock is known: each reply says that it is off by so many microseconds."""
     writer = Still(real_server)
-    clock = writer._planner.data_set(0).clock
+    clock = writer.planner.data_set(0).clock
+
+    def learn(_commands):
+        ticks = clock.ticks()
+        clock.sample(ticks, divmod(clock.stamp(ticks) + off, SECOND))
+
     for n in range(5):
         writer.track(id=n, bucket="b")
     writer.drain()
@@ -106,15 +114,15 @@ def test_what_a_process_did_itself_keeps_its_order(real_server, when, off):
         if when == "after":
             writer.track(id=n, bucket="b")
             writer.track(old_id=n, old_bucket="b")
-    writer.line.meanwhile = lambda commands: setattr(clock, "_ahead", clock._ahead and clock._ahead + off)
-    writer.push()
+    writer.line.meanwhile = learn
+    assert writer.push() is None
     writer.line.meanwhile = lambda commands: None
     if when == "after":
         for n in range(5):
             writer.track(id=n, bucket="b")
     else:
         writer.track(id="another", bucket="b")
-    writer.push()
+    assert writer.push() is None
     everyone = {b"%d" % n for n in range(5)}
     assert writer.left("b") == (everyone if when == "before" else set())
     assert writer.back("b") == (everyone if when == "after" else set())
@@ -322,3 +330,57 @@ def test_the_moves_that_are_remembered_are_bounded(real_server):
     writer.track(["daily"], id=1)
     writer.push()
     assert [bucket for _, bucket in writer.buckets] == [None]
+
+
+def live(tracker, bucket):
+    """The count of the running day."""
+    return tracker.lookup("daily", live=True, buckets=[bucket])[-1][1][bucket]
+
+
+def moved_and_seen_again(server, writer):
+    """20 ids tracked, 10 of them moved by the writer, these seen again by somebody else."""
+    other = server.tracker()
+    for n in range(20):
+        other.track(id=n, bucket="b")
+    for n in range(10):
+        writer.track(old_id=n, old_bucket="b")
+    assert writer.flush().pending == 0
+    assert live(other, "b") == 10
+    for n in range(10):
+        other.track(id=n, bucket="b")
+    assert live(other, "b") == 20
+    return other
+
+
+def test_a_writer_does_not_undo_what_others_did_to_ids_it_moved(real_server):
+    with real_server.tracker().buffered() as writer:
+        other = moved_and_seen_again(real_server, writer)
+        writer.track(id="one more", bucket="b")
+        assert writer.flush().pending == 0
+        assert live(other, "b") == 21
+
+
+def test_a_refresh_does_not_undo_what_others_did_to_ids_it_moved(real_server):
+    with real_server.tracker().buffered(flush_interval=0.05, refresh_interval=0.1) as writer:
+        other = moved_and_seen_again(real_server, writer)
+        before = writer.statistics.bytes
+        eventually(lambda: writer.statistics.bytes > before + 2000)  # several times all that it has
+        assert live(other, "b") == 20
+
+
+def test_a_push_that_fails_does_not_undo_what_others_did_to_ids_it_moved(real_server, tmp_path):
+    fails = threading.Event()
+
+    def decide(_number, command):
+        return DROP if fails.is_set() and command[0] in {b"EVALSHA", b"EVAL"} else FORWARD
+
+    with Proxy(tmp_path / "p", real_server.options["unix_socket_path"], decide) as proxy:
+        tracker = ActivityTracker(["daily"], unix_socket_path=proxy.path, timezone="UTC", clock=lambda: NOON)
+        with tracker, tracker.buffered(flush_interval=0.05) as writer:
+            other = moved_and_seen_again(real_server, writer)
+            fails.set()
+            writer.track(id="one more", bucket="b")
+            eventually(lambda: writer.statistics.last_error is not None)
+            fails.clear()
+            assert writer.flush().pending == 0
+            assert live(other, "b") == 21

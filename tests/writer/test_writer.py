@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import logging
 import threading
+import time
 import uuid
 
 import numpy as np
@@ -128,6 +129,40 @@ def test_threads_share_a_writer(real_server):
     plain = real_server.tracker(["daily", "monthly"], namespace="plain")
     plain.track_many([f"{number}-{n}" for number in range(4) for n in range(0, 20_000, 2)])
     assert counts(tracker, None) == counts(plain, None)
+
+
+def test_threads_share_a_writer_across_the_ends_of_periods(real_server):
+    """Queues are released while callers append to them, and bucket names come and go."""
+    now = [NOON]
+    tracker = real_server.tracker(["hourly"], clock=lambda: now[0])
+    ended = threading.Event()
+    tracked = []
+
+    def track(number, writer):
+        count = 0
+        while not ended.is_set():
+            writer.track(id=f"{number}-{count}", bucket=f"b{count % 7}")
+            writer.track(
+                id=f"{number}-{count}", bucket="in", old_id=f"{number}", old_bucket=f"out{count % 3}"
+            )
+            count += 1
+            time.sleep(0.0005)
+        tracked.append(3 * count)
+
+    with tracker.buffered(flush_interval=0.05) as writer:
+        threads = [threading.Thread(target=track, args=(number, writer)) for number in range(3)]
+        for thread in threads:
+            thread.start()
+        for hour in range(1, 20):
+            now[0] = NOON + hour * 3600 - 60
+            time.sleep(0.02)
+            now[0] += 61
+            time.sleep(0.05)
+        ended.set()
+        for thread in threads:
+            thread.join()
+        statistics = writer.flush()
+    assert statistics.tracked == statistics.pushed == sum(tracked)
 
 
 def test_moves_of_one_id_keep_their_order(server):

@@ -113,6 +113,30 @@ def test_aggregates_of_more_sources_than_the_server_unites_at_once(server):
     assert (row["b0"], row["b1"]) == (1, 3)
 
 
+def test_an_aggregate_of_many_sources_whose_tables_of_moves_are_full(real_server):
+    """One script for all would hold the server: for 11 s, with 60 sources of 100,000."""
+    sources = [f"s{n}" for n in range(12)]
+    tracker = real_server.tracker(
+        secret="s", buckets=sources, aggregate_buckets={"all": sources}, moved_limit=3000
+    )
+    for number, source in enumerate(sources):
+        ids = range(number * 2000, number * 2000 + 5000)
+        tracker.track_many(ids, bucket=source, date=YESTERDAY)
+        with tracker.buffered() as writer:
+            for id in ids[:4000]:
+                writer.track(old_id=id, old_bucket=source, date=YESTERDAY)
+            writer.flush()
+            for id in ids[:500]:
+                writer.track(id=id, bucket=source, date=YESTERDAY)
+    # Of each source the first 500, which came back, and the last 1000 remain.
+    remain = set().union(
+        *([*range(n * 2000, n * 2000 + 500), *range(n * 2000 + 4000, n * 2000 + 5000)] for n in range(12))
+    )
+    [count] = [collapsed.count for collapsed in tracker.collapse() if collapsed.bucket == "all"]
+    assert abs(count - len(remain)) < 4 * count.stderr
+    assert count.relative_error < 0.2
+
+
 def test_an_aggregate_is_counted_again_with_a_source_that_opened_again(server):
     tracker = server.tracker(buckets=["a", "b"], aggregate_buckets={"total": ["a", "b"]})
     tracker.track_many(range(50), bucket="b", date=YESTERDAY)

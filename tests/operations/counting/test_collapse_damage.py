@@ -77,6 +77,22 @@ def test_a_moved_sketch_without_its_bucket_is_no_count(server):
         tracker.collapse()
 
 
+@pytest.mark.parametrize("text", ["", "many", "-3", "1.5", "1e3", "\x1b[31m", "9" * 40])
+@pytest.mark.parametrize("secret", [None, "s"])
+def test_a_count_that_is_none_does_not_keep_others_from_being_counted(server, text, secret):
+    tracker = server.tracker(secret=secret, buckets=["a", "b", "c"], aggregate_buckets={"all": ["a", "c"]})
+    for bucket in "abc":
+        tracker.track(id=1, bucket=bucket, date=YESTERDAY)
+    key = f"active:daily-{YESTERDAY:%Y%m%d}:b"
+    server.client.set(key, text)
+    with raises(CollapseError, "daily", "'b'") as caught:
+        tracker.collapse()
+    assert {collapsed.bucket for collapsed in caught.value.collapsed} == {"a", "c", "all"}
+    assert [failure[1] for failure in caught.value.failures] == ["b"]
+    assert "\x1b" not in str(caught.value)
+    assert server.client.get(key) == text.encode()
+
+
 # More digits than a count can have: numbers are exact up to 2^53 in Lua.
 @pytest.mark.parametrize("text", ["many", "", "-3", "1.5", "9" * 20, str(2**53), str(2**63)])
 @pytest.mark.parametrize(

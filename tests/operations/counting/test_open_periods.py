@@ -1,5 +1,7 @@
 """Which periods are marked as holding uncounted data, after collapses and writes at once."""
 
+from datetime import timedelta
+
 import pytest
 
 from activity_tracker_hll import (
@@ -54,6 +56,16 @@ def test_a_collapse_that_leaves_nothing_takes_the_mark_away(server, secret):
     assert marks(server) == {name(TODAY)}
     assert tracker.collapse(max_periods=9, recount=True) != []
     assert marks(server) == {name(TODAY)}
+
+
+def test_a_period_that_a_collapse_counted_is_not_open_again_later(server):
+    tracker = server.tracker(buckets=[None])
+    tracker.track(id=1, date=YESTERDAY)
+    marked = server.client.smembers("active:{open}")
+    assert marked == {f"daily-{YESTERDAY:%Y%m%d}".encode()}
+    tracker.collapse()
+    assert server.client.smembers("active:{open}") == set()
+    assert tracker.collapse(date=TODAY + timedelta(days=3)) == []
 
 
 def test_a_mark_where_there_is_nothing_is_taken_away(server):

@@ -15,82 +15,10 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from activity_tracker_hll import (
-    BackendError,
-    BackendResponseError,
-    CollapseError,
-    HyperLogLog,
-)
-from activity_tracker_hll.hll.codec import DENSE_BYTES
-from activity_tracker_hll.ids import IdEncoder
 from activity_tracker_hll.operations.tracking.gathered import FEW
-from activity_tracker_hll.periods import Calendar
-from helpers.errors import raises
-from helpers.moments import NOON, TODAY, YESTERDAY, day
+from helpers.imports import COUNT, FORMS, expected, sample
+from helpers.moments import NOON, TODAY, YESTERDAY
 from helpers.servers import sketches_on
-
-BUCKETS = ["anon", "member", None, "é"]
-COUNT = 5000
-
-
-def sample(seed, count=COUNT, days=4):
-    """Events of several buckets, at any second of a few days."""
-    source = random.Random(seed)
-    first = datetime.combine(day(days), datetime.min.time())
-    return [
-        (
-            f"user-{source.randrange(2000)}",
-            source.choice(BUCKETS),
-            first + timedelta(seconds=source.randrange(days * 86400)),
-        )
-        for _ in range(count)
-    ]
-
-
-def expected(server, tracker, events, kinds, zone="UTC", secret=None):
-    """The sketches that PFADD makes of each event, by key."""
-    calendar, encoder = Calendar(zone), IdEncoder(secret)
-    ids = {}
-    for id, bucket, moment in events:
-        for kind in kinds:
-            period = calendar.containing(kind, calendar.moment(moment, "date")).name
-            key = tracker.backend.keys.bucket(period, bucket).hll.encode()
-            ids.setdefault(key, set()).add(encoder.one(id))
-    result = {}
-    for key, members in ids.items():
-        server.client.delete("oracle")
-        server.client.pfadd("oracle", *members)
-        result[key] = HyperLogLog.from_bytes(server.client.get("oracle"))
-    server.client.delete("oracle")
-    return result
-
-
-def columns(events, unit="s"):
-    ids, buckets, moments = zip(*events, strict=True)
-    return np.array(ids), list(buckets), np.array(moments, f"datetime64[{unit}]")
-
-
-FORMS = {
-    "tuples": lambda events: events,
-    "lists": lambda events: [list(event) for event in events],
-    "generator": lambda events: (event for event in events),
-    "columns": columns,
-    "columns of bytes": lambda events: (columns(events)[0].astype("S"), *columns(events)[1:]),
-    "columns, nanoseconds": lambda events: columns(events, "ns"),
-    "columns, list of moments": lambda events: (*columns(events)[:2], [event[2] for event in events]),
-    "columns, objects": lambda events: tuple(
-        np.array(column, object) for column in zip(*events, strict=True)
-    ),
-    "aware, UTC": lambda events: [(id, bucket, moment.replace(tzinfo=UTC)) for id, bucket, moment in events],
-    "aware, elsewhere": lambda events: [
-        (id, bucket, moment.replace(tzinfo=UTC).astimezone(ZoneInfo("Asia/Kathmandu")))
-        for id, bucket, moment in events
-    ],
-    "mixed": lambda events: [
-        (id.encode() if place % 2 else id, bucket, moment.replace(tzinfo=UTC) if place % 3 else moment)
-        for place, (id, bucket, moment) in enumerate(events)
-    ],
-}
 
 
 @pytest.mark.parametrize("secret", [None, "hush"])
@@ -134,6 +62,33 @@ def test_dates_and_single_values_for_a_column(server):
     assert counts["b"] == counts[None] == pytest.approx(3000, abs=0 if server.name == "fakeredis" else bound)
 
 
+@pytest.mark.parametrize("unit", ["Y", "D", "s", "ns"])
+def test_one_moment_of_numpy_for_all(real_server, unit):
+    tracker = real_server.tracker()
+    moment = np.datetime64("1970-01-01").astype(f"M8[{unit}]")
+    for date_ in (moment, np.repeat(moment, 200)):
+        assert tracker.import_events((np.arange(200), "a", date_)).events == 200
+    assert [*sketches_on(real_server)] == [b"{active:daily-19700101:a}:hll"]
+
+
+@pytest.mark.parametrize(
+    ("zone", "moment"),
+    [
+        ("Europe/Berlin", datetime(2026, 3, 29, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"))),
+        ("Europe/Berlin", datetime(2026, 3, 29, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"), fold=1)),
+        ("America/Sao_Paulo", datetime(2018, 11, 4, 0, 30, tzinfo=ZoneInfo("America/Sao_Paulo"), fold=1)),
+        ("UTC", datetime(2999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)),
+    ],
+)
+def test_a_moment_is_in_the_same_periods_in_any_lot(real_server, zone, moment):
+    tracker = real_server.tracker(["hourly", "daily"], timezone=zone)
+    tracker.track(id=1, date=moment)
+    names = real_server.names()
+    for count in (10, 5000):
+        tracker.import_events([(n, None, moment) for n in range(count)])
+    assert real_server.names() == names
+
+
 @pytest.mark.parametrize("size", [0, 1, 31, 32, 255, 256, 257, 20_000])
 @pytest.mark.parametrize("make", [np.arange, range, lambda n: iter(range(n)), lambda n: set(range(n))])
 def test_track_many_makes_the_sketch_that_pfadd_makes(real_server, size, make):
@@ -143,90 +98,19 @@ def test_track_many_makes_the_sketch_that_pfadd_makes(real_server, size, make):
     assert sketches_on(real_server) == expected(real_server, tracker, events, ["daily", "weekly"])
 
 
-def test_two_lots_are_united_with_what_is_there(real_server):
-    """Missing, sparse and dense sketches on the server, small and large lots."""
-    tracker = real_server.tracker()
-    for start, size in [(0, 300), (200, 300), (0, 40_000), (0, 300), (40_000, 300)]:
-        tracker.track_many(range(start, start + size))
-    assert sketches_on(real_server) == expected(
-        real_server, tracker, [(id, None, TODAY) for id in range(40_300)], ["daily"]
-    )
+class Site(str, Enum):  # noqa: UP042 (a StrEnum shows its value)
+    SHOP = "shop"
 
 
-def test_a_small_bucket_stays_sparse(real_server):
-    tracker = real_server.tracker()
-    key = tracker.backend.keys.bucket(f"daily-{TODAY:%Y%m%d}", "b").hll
-    for lot in range(3):
-        tracker.track_many(range(lot * 100, lot * 100 + 300), bucket="b")
-        assert real_server.client.strlen(key) < 1500
-    real_server.client.pfadd(key, "and the server goes on with it")
-    assert (
-        real_server.client.pfcount(key)
-        == HyperLogLog([*range(500), "and the server goes on with it"]).count()
-    )
-    tracker.track_many(range(5000), bucket="b")
-    assert real_server.client.strlen(key) == DENSE_BYTES
-
-
-def test_what_another_client_adds_meanwhile_is_kept(real_server):
-    """Between reading a sparse sketch and writing the union."""
-    tracker = real_server.tracker()
-    tracker.track_many(range(300))
-    key = tracker.backend.keys.bucket(f"daily-{TODAY:%Y%m%d}", None).hll
-    execute = tracker.backend.execute
-
-    adding = iter(range(10_000, 10_100, 50))
-
-    def interrupted(commands, shard=0):
-        replies = execute(commands, shard)
-        first = next(adding, None)
-        if first is not None:  # not after the last write, which would hide that it lost them
-            real_server.client.pfadd(key, *range(first, first + 50))
-        return replies
-
-    tracker.backend.execute = interrupted
-    tracker.track_many(range(300, 600))
-    assert sketches_on(real_server)[key.encode()] == HyperLogLog([*range(600), *range(10_000, 10_100)])
-
-
-@pytest.mark.parametrize("held", ["nothing", "sparse", "dense"])
-def test_no_temporary_key_is_left(real_server, held):
-    tracker = real_server.tracker()
-    if held != "nothing":
-        tracker.track_many(range(200 if held == "sparse" else 10_000))
-    tracker.track_many(range(10_000, 20_000))
-    assert not [name for name in real_server.names() if "tmp" in name]
-    [sketch] = sketches_on(real_server).values()
-    assert sketch.count() > 9_000
-
-
-@pytest.mark.parametrize("value", [b"x" * 12_304, HyperLogLog(range(9000)).to_bytes()[:-9], b"HYLL", b""])
-def test_what_cannot_be_united_is_reported_and_leaves_no_temporary_key(real_server, value):
-    tracker = real_server.tracker()
-    tracker.track(id=1, bucket="a")
-    key = tracker.backend.keys.bucket(f"daily-{TODAY:%Y%m%d}", "a").hll
-    real_server.client.set(key, value)
-    if value:
-        with pytest.raises(BackendResponseError, match="'a'"):
-            tracker.track_many(range(5000), bucket="a")
-        assert real_server.client.get(key) == value
-    assert not [name for name in real_server.names() if "tmp" in name]
-
-
-def test_a_server_that_could_not_say_is_asked_again(real_server):
-    """Whether it takes sketches; here it is out of memory."""
-    tracker = real_server.tracker()
-    tracker.track(id=1)
-    before = real_server.client.config_get("maxmemory")["maxmemory"]
-    real_server.client.config_set("maxmemory", 1)
-    try:
-        with pytest.raises(BackendResponseError, match="maxmemory"):
-            tracker.track_many(range(5000))
-    finally:
-        real_server.client.config_set("maxmemory", before)
-    real_server.client.config_resetstat()
-    tracker.track_many(range(5000))
-    assert "cmdstat_pfadd" not in real_server.client.info("commandstats")
+def test_a_bucket_that_is_a_member_of_an_enum_is_its_text(server):
+    tracker = server.tracker()
+    tracker.track(id=1, bucket=Site.SHOP)
+    tracker.track_many([2], bucket=Site.SHOP)
+    tracker.import_events([(3, Site.SHOP, TODAY), *((n, "shop", TODAY) for n in range(4, 400))])
+    tracker.track(id=0, bucket="shop")
+    tracker.track(id=5, bucket="blog", old_id=5, old_bucket=Site.SHOP)
+    assert not [name for name in server.names() if "Site" in name or "SHOP" in name]
+    assert tracker.lookup(buckets=["shop"], live=True)[-1][1]["shop"] == pytest.approx(398, abs=12)
 
 
 def test_what_waits_to_be_sent_is_bounded(real_server):
@@ -291,18 +175,6 @@ def test_a_log_that_is_imported_again_undoes_no_move(server, form, secret):
     assert abs(again - count - 30) <= 4 * again.stderr
 
 
-def test_a_sketch_that_was_collapsed_keeps_its_expiry(real_server):
-    tracker = real_server.tracker(keep_sketches=timedelta(days=2))
-    tracker.track_many(range(100), date=YESTERDAY)
-    tracker.collapse()
-    key = tracker.backend.keys.bucket(f"daily-{YESTERDAY:%Y%m%d}", None).hll
-    ends = real_server.client.expiretime(key)
-    assert ends > 0
-    for size in (300, 400, 5000, 6000):
-        tracker.track_many(range(size), date=YESTERDAY)
-        assert real_server.client.expiretime(key) == ends
-
-
 def test_late_events_are_counted_each_and_make_no_key(real_server):
     tracker = real_server.tracker(["daily", "monthly"], keep_sketches=timedelta(0))
     gone = date(2020, 1, 15)
@@ -315,28 +187,6 @@ def test_late_events_are_counted_each_and_make_no_key(real_server):
     made = set(real_server.names()) - set(before)
     assert made
     assert not [name for name in made if "2020" in name]
-
-
-def test_one_broken_bucket_does_not_keep_the_others_out(real_server):
-    tracker = real_server.tracker()
-    real_server.raise_on("broken", TODAY)
-    corrupt = tracker.backend.keys.bucket(f"daily-{TODAY:%Y%m%d}", "corrupt").hll
-    real_server.client.set(corrupt, b"HYLL\x01" + bytes(20))
-    events = [(id, bucket, TODAY) for id in range(500) for bucket in ("a", "broken", "b", "corrupt", "c")]
-    with raises(BackendError, "broken"):
-        tracker.import_events(events)
-    good = {key: sketch for key, sketch in _readable(real_server).items() if b"broken" not in key}
-    assert [sketch == HyperLogLog(range(500)) for sketch in good.values()] == [True] * 3
-    with raises(BackendError, "corrupt"):
-        tracker.track_many(range(500), bucket="corrupt")
-
-
-def _readable(server):
-    found = {}
-    for key in server.client.scan_iter(match="*:hll"):
-        if server.client.type(key) == b"string" and b"corrupt" not in key:
-            found[key] = HyperLogLog.from_bytes(server.client.get(key))
-    return found
 
 
 @pytest.mark.either_server
@@ -389,71 +239,3 @@ def test_an_import_that_is_killed_and_run_again_gives_the_same_counts(real_serve
     assert run(0) == 0
     assert sketches_on(real_server) == wanted
     assert not [name for name in real_server.names() if "tmp" in name]
-
-
-def test_counts_of_corrupt_sketches_after_moves_are_errors_by_name(real_server):
-    tracker = real_server.tracker(buckets=["a", "b"])
-    for bucket in ("a", "b"):
-        tracker.track_many(range(2000), bucket=bucket, date=YESTERDAY)
-        tracker.track(old_id=1, old_bucket=bucket, date=YESTERDAY)
-    key = tracker.backend.keys.bucket(f"daily-{YESTERDAY:%Y%m%d}", "a").hll
-    sketch = bytearray(real_server.client.get(key))
-    sketch[16:19] = b"\xff\xff\xff"  # ranks of 63
-    real_server.client.set(key, bytes(sketch))
-    with raises(CollapseError, "bucket 'a'", "corrupt"):
-        tracker.collapse()
-    [(_, counts)] = tracker.lookup(start=YESTERDAY, end=TODAY)
-    assert counts["b"] == pytest.approx(1999, rel=0.03)
-
-
-@pytest.mark.parametrize("unit", ["Y", "D", "s", "ns"])
-def test_one_moment_of_numpy_for_all(real_server, unit):
-    tracker = real_server.tracker()
-    moment = np.datetime64("1970-01-01").astype(f"M8[{unit}]")
-    for date_ in (moment, np.repeat(moment, 200)):
-        assert tracker.import_events((np.arange(200), "a", date_)).events == 200
-    assert [*sketches_on(real_server)] == [b"{active:daily-19700101:a}:hll"]
-
-
-class Site(str, Enum):  # noqa: UP042 (a StrEnum shows its value)
-    SHOP = "shop"
-
-
-def test_a_bucket_that_is_a_member_of_an_enum_is_its_text(server):
-    tracker = server.tracker()
-    tracker.track(id=1, bucket=Site.SHOP)
-    tracker.track_many([2], bucket=Site.SHOP)
-    tracker.import_events([(3, Site.SHOP, TODAY), *((n, "shop", TODAY) for n in range(4, 400))])
-    tracker.track(id=0, bucket="shop")
-    tracker.track(id=5, bucket="blog", old_id=5, old_bucket=Site.SHOP)
-    assert not [name for name in server.names() if "Site" in name or "SHOP" in name]
-    assert tracker.lookup(buckets=["shop"], live=True)[-1][1]["shop"] == pytest.approx(398, abs=12)
-
-
-@pytest.mark.parametrize(
-    ("zone", "moment"),
-    [
-        ("Europe/Berlin", datetime(2026, 3, 29, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"))),
-        ("Europe/Berlin", datetime(2026, 3, 29, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"), fold=1)),
-        ("America/Sao_Paulo", datetime(2018, 11, 4, 0, 30, tzinfo=ZoneInfo("America/Sao_Paulo"), fold=1)),
-        ("UTC", datetime(2999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)),
-    ],
-)
-def test_a_moment_is_in_the_same_periods_in_any_lot(real_server, zone, moment):
-    tracker = real_server.tracker(["hourly", "daily"], timezone=zone)
-    tracker.track(id=1, date=moment)
-    names = real_server.names()
-    for count in (10, 5000):
-        tracker.import_events([(n, None, moment) for n in range(count)])
-    assert real_server.names() == names
-
-
-def test_an_iterable_may_only_guess_its_length():
-    class Lazy:
-        def __iter__(self):
-            return iter(range(3000))
-
-        def __len__(self):
-            return 50
-
-    assert HyperLogLog(Lazy()) == HyperLogLog(range(3000))

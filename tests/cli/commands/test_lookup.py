@@ -1,0 +1,50 @@
+"""The command lookup."""
+
+import json
+from datetime import datetime
+
+import pytest
+
+from helpers.command_line import counts
+
+
+def test_lookup_shows_tables_and_spark_lines(run, tracker):
+    for day in (1, 2, 4):
+        tracker.track_many(range(1000 * day), bucket="[red]site", date=datetime(2020, 1, day))
+    tracker.track_many(range(50), date=datetime(2020, 1, 4))
+    run("collapse")
+    shown = run("lookup").stdout
+    assert "[red]site" in shown
+    assert "(all)" in shown
+    assert "±" in shown
+    assert "2020-01-03" not in shown
+    [line] = [line for line in shown.splitlines() if line.startswith("[red]site  ")]
+    bars = line.removeprefix("[red]site  ")
+    assert len(bars) == 4
+    assert bars[0] < bars[1] < bars[3] == "█"
+    assert bars[2] == " "
+    part = run("lookup", "--start", "2020-01-02", "--end", "2020-01-03", "--csv").stdout.splitlines()
+    assert [line.split(",")[:3] for line in part[1:]] == [
+        ["daily", "2020-01-02", ""],
+        ["daily", "2020-01-02", "[red]site"],
+    ]
+    assert part[1] == "daily,2020-01-02,,,,,"
+    assert counts(run, "--start", "2020-01-04", "--bucket", "[red]site").keys() == {
+        ("2020-01-04", "[red]site")
+    }
+    assert counts(run, "--end", "2020-01-02").keys() == {("2020-01-01", "[red]site"), ("2020-01-01", None)}
+    assert counts(run, "--start", "2030-01-01") == counts(run, "--end", "2000-01-01") == {}
+
+
+def test_lookup_of_an_aggregate_before_it_is_collapsed(run, tracker):
+    tracker.track_many(range(10), bucket="a", date=datetime(2020, 1, 1))
+    tracker.track_many(range(5, 15), bucket="b", date=datetime(2020, 1, 1))
+    assert counts(run, "--live", "--aggregate", "both=a,b")["2020-01-01", "both"] == 15
+
+
+def test_intervals_enclose_the_count(run, tracker):
+    tracker.track_many(range(5000), date=datetime(2020, 1, 1))
+    run("collapse")
+    [row] = json.loads(run("lookup", "--json").stdout)
+    assert row["low"] < row["count"] < row["high"]
+    assert row["stderr"] == pytest.approx(0.0058 * 5000, rel=0.1)
