@@ -95,7 +95,7 @@ class BackendSettings:
             "namespace": namespace,
             "secret": secret,
             "moved_limit": moved_limit,
-            "keep_sketches": keep_sketches,
+            "keep_sketches": self.keep_given or keep_sketches,
         }
 
     def __repr__(self) -> str:

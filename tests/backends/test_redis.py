@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import threading
+import time
 from datetime import date, timedelta
 
 import pytest
@@ -20,6 +21,8 @@ from activity_tracker_hll.backends import BaseBackend
 from activity_tracker_hll.backends.async_redis import AsyncRedisBackend
 from activity_tracker_hll.backends.embedded import EmbeddedServer
 from activity_tracker_hll.backends.redis import RedisBackend
+from activity_tracker_hll.periods import Calendar
+from activity_tracker_hll.planner import Planner
 from helpers.errors import raises
 from helpers.moments import NOON
 from helpers.servers import free_port, missing
@@ -160,21 +163,20 @@ KEPT = {"hourly": 8, "daily": 62, "weekly": 182, "monthly": 403, "quarterly": 46
 )
 def test_how_long_sketches_are_kept_by_kind_of_period(cls, options, expected):
     backend = cls(**options)
+    context = Planner(backend, Calendar(), None, None, {}, time.time).data_set(0).context
     for kind, days in expected.items():
-        assert backend.keep_of(kind) == (None if days is None else timedelta(days=days))
+        assert context.keep(kind) == (None if days is None else timedelta(days=days))
     if cls is RedisBackend:
-        of_writer = backend.for_writer(1.0)
-        assert [of_writer.keep_of(kind) for kind in KEPT] == [backend.keep_of(kind) for kind in KEPT]
+        assert backend.for_writer(1.0).keep_given == backend.keep_given
         shared = RedisBackend(client=redis.Redis(), **options).for_writer(1.0)
-        assert [shared.keep_of(kind) for kind in KEPT] == [backend.keep_of(kind) for kind in KEPT]
+        assert shared.keep_given == backend.keep_given
 
 
 def test_settings_that_are_changed_afterwards_change_nothing():
     keep = {"daily": timedelta(days=9)}
     backend = RedisBackend(keep_sketches=keep)
     keep["daily"] = None
-    assert backend.keep_of("daily") == timedelta(days=9)
-    assert backend.for_writer(1.0).keep_of("daily") == timedelta(days=9)
+    assert backend.keep_given == backend.for_writer(1.0).keep_given == {"daily": timedelta(days=9)}
 
 
 def test_a_backend_instance_and_a_class_by_name(tcp):

@@ -52,7 +52,7 @@ def snapshot(server: Server):
 def operation(tracker):
     aggregates = {name: tuple(sources) for name, sources in AGGREGATES.items()}
     planner = Planner(tracker.backend, tracker.calendar, ("daily",), tuple(BUCKETS), aggregates, lambda: NOON)
-    return planner.collapse(None, TODAY, 4, None, None, recount=False)
+    return planner.collapse(None, TODAY, 4, None, None, 0, recount=False)
 
 
 def steps(tracker):

@@ -17,7 +17,7 @@ from operator import itemgetter
 from typing import Any
 
 from activity_tracker_hll.backends.base import BackendSettings
-from activity_tracker_hll.operations import run
+from activity_tracker_hll.operations import Access, run
 from activity_tracker_hll.periods import Calendar
 from activity_tracker_hll.planner import Planner
 from activity_tracker_hll.writer import lifecycle
@@ -202,7 +202,7 @@ class Tracker(Process):
 
     def do(self, event: dict[str, Any]) -> None:
         operation = self.planner.track(**NOTHING | event)
-        run(self.planner.agreeing(operation, 0, write=True), self._execute)
+        run(self.planner.agreeing(operation, 0, Access.TRACK), self._execute)
 
     def _execute(self, batch: list[Any]) -> list[Any]:
         for _ in range(self.world.random.choice((1, 1, 1, 2))):  # no reply came: once more

@@ -216,7 +216,7 @@ def test_errors_of_a_push_close_it(real_server):
     writer.track(id=1)
     writer.drain()
     planner = writer.planner
-    pushing = push(writer.buffer, planner.context, planner.data_set(0), ServerIdentity(), planner.running())
+    pushing = push(writer.buffer, planner.data_set(0), ServerIdentity(), planner.running())
     next(pushing)
     assert writer.statistics.pending == 2
     pushing.send([b"run_id:1", [b"1800000000", b"0"]])
