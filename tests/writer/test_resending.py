@@ -128,7 +128,7 @@ def test_an_hour_of_outage_with_many_buckets(real_server, many):
 
 
 def test_hashes_of_ids_that_may_return_are_bounded(real_server, monkeypatch):
-    monkeypatch.setattr("activity_tracker_hll.writer.buckets._MAX_HASHES", 1000)
+    monkeypatch.setattr("activity_tracker_hll.writer.buckets.MAX_HASHES", 1000)
     writer = Still(real_server)
     for part in range(5):
         for n in range(1000):
@@ -206,7 +206,7 @@ def test_keys_of_moves_that_vanish_are_written_again(real_server, lost):
 def test_keys_that_vanish_during_a_push_are_written_again(real_server, lost, after, monkeypatch):
     """Eviction comes with what is written, and so between the parts of a push."""
     monkeypatch.setattr("activity_tracker_hll.operations.tracking.unite.IDS_PER_CALL", 5)
-    monkeypatch.setattr("activity_tracker_hll.operations.tracking.unite._CALLS_PER_BATCH", 1)
+    monkeypatch.setattr("activity_tracker_hll.operations.tracking.unite.CALLS_PER_BATCH", 1)
     writer = Still(real_server, kinds=["daily"])
     for n in range(20):
         writer.track(old_id=n, old_bucket="b")
