@@ -68,7 +68,7 @@ def test_one_id_whatever_its_type():
 @pytest.mark.parametrize("size", [*range(1, 70), 127, 128, 129, 1000, 1023, 1024])
 def test_every_size_in_every_kind_of_batch(size):
     text = np.random.default_rng(size).integers(ord("A"), ord("z"), 6 * size, np.uint8).tobytes()
-    ids = [text[place * size :][:size] for place in range(6)]
+    ids = [text[number * size :][:size] for number in range(6)]
     letters = [id.decode() for id in ids]
     assert found(ids) == found(letters) == found(np.array(ids)) == found(np.array(letters)) == expected(ids)
     odd = [*ids, b"x"]
@@ -264,12 +264,12 @@ def test_a_secret_across_chunks(container):
 @pytest.mark.parametrize("good", [7, "seven", b"seven"])
 @pytest.mark.parametrize(("bad", "error", "words"), BAD.values(), ids=BAD)
 def test_the_place_of_a_bad_id(bad, error, words, good, encoder):
-    # Under a secret ids are hashed one by one, which takes a while; far places come below.
-    for place in (0, 3, 9) if encoder.has_secret else (0, 3, 9, CHUNK, 2 * CHUNK + 5):
-        ids = [good] * (place + 5)
-        ids[place] = bad
+    # Under a secret ids are hashed one by one, which takes a while; far ones come below.
+    for index in (0, 3, 9) if encoder.has_secret else (0, 3, 9, CHUNK, 2 * CHUNK + 5):
+        ids = [good] * (index + 5)
+        ids[index] = bad
         for batch in (ids, tuple(ids), iter(ids), np.fromiter(ids, object, len(ids))):
-            with raises(error, rf"^ids\[{place}\] {words}"):
+            with raises(error, rf"^ids\[{index}\] {words}"):
                 found(batch, encoder)
 
 

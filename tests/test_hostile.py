@@ -214,8 +214,8 @@ def test_random_ids_are_not_suspected(count):
 def test_a_union_of_random_sketches_is_not_suspected(real_server):
     names = ["a", "b", "c"]
     tracker = real_server.tracker(buckets=names, aggregate_buckets={"all": names})
-    for place, name in enumerate(names):
-        tracker.track_many(range(place * 500, place * 500 + 1000), bucket=name, date=YESTERDAY)
+    for index, name in enumerate(names):
+        tracker.track_many(range(index * 500, index * 500 + 1000), bucket=name, date=YESTERDAY)
     for id in range(50):
         tracker.track(id=id, bucket="c", old_id=id, old_bucket="a", date=YESTERDAY)
     tracker.collapse()

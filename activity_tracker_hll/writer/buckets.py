@@ -26,9 +26,9 @@ from ..periods import Calendar
 from .bucket_state import BucketState
 from .window import Window
 
-__all__ = ["Buckets", "Leaving", "Limits"]
+__all__ = ["MAX_HASHES", "Buckets", "Leaving", "Limits"]
 
-_MAX_HASHES = 1 << 20
+MAX_HASHES = 1 << 20
 """Ids, 8 bytes each, that are remembered in case they return to a bucket; for a while, twice as many."""
 _MAX_PARTS = 16
 
@@ -237,7 +237,7 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
 
     def limit_hashes(self) -> None:
         """Thin out the remembered hashes if they are too many."""
-        if self._remembered_hashes > 2 * _MAX_HASHES:
+        if self._remembered_hashes > 2 * MAX_HASHES:
             self._thin_out()
 
     def recount(self) -> None:
@@ -261,7 +261,7 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
                 continue
             key = tuple(map(id, seen))  # periods of a bucket share them
             if key not in thinned:
-                room = max(_MAX_HASHES - total, 0)
+                room = max(MAX_HASHES - total, 0)
                 hashes, since = _latest(seen)
                 thinned[key] = Seen(hashes[:room], since[:room])
                 total += len(thinned[key].hashes)

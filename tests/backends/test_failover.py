@@ -241,7 +241,7 @@ def test_a_server_that_cannot_save_is_read(real_server, tmp_path, make):
         assert backend.execute([("GET", "a")]) == [b"1"]
         full(node.client, tmp_path)
         # redis-py tells nobody else when a connection's next health check is due.
-        [connection] = backend.client().connection_pool._available_connections
+        [connection] = backend.client().connection_pool._available_connections  # noqa: SLF001
         connection.next_health_check = 0  # it is due
         read, written = backend.execute([("GET", "a"), ("SET", "a", 2)])
         assert read == b"1"

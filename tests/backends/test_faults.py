@@ -111,9 +111,9 @@ def test_kill_9_of_a_collapse_after_each_command(real_server, collapsers, tmp_pa
             assert status(collapser) == 0
         expected = state(real_server)
         names = [c[0].decode() for c in proxy.commands if c[0] not in (b"HELLO", b"CLIENT")]
-        places = [place for place in ends([(name,) for name in names]) if place < len(names)]
-        assert len(places) > 30
-        for allowed in places:
+        cuts = [end for end in ends([(name,) for name in names]) if end < len(names)]
+        assert len(cuts) > 30
+        for allowed in cuts:
             restore(real_server, before)
             proxy.commands.clear()
             ready = threading.Event()

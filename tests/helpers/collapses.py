@@ -75,7 +75,7 @@ READING = {"EXISTS", "GET", "HGETALL", "PFCOUNT", "SSCAN", "TIME", "ZCOUNT", "ZR
 
 def ends(commands):
     """After how many of these commands a collapse can end with different things done."""
-    return [0, *(place for place, command in enumerate(commands, 1) if command[0] not in READING)]
+    return [0, *(number for number, command in enumerate(commands, 1) if command[0] not in READING)]
 
 
 YNAME = f"daily-{YESTERDAY:%Y%m%d}"

@@ -108,15 +108,15 @@ class Still(Stopped):
         period = calendar.containing(kind, calendar.moment(date, "date"))
         return self.tracker.backend.keys.bucket(period.name, bucket)
 
-    def registers(self, *place, **period):
-        blob = self.server.client.get(self.keys(*place, **period).hll)
+    def registers(self, *bucket, **period):
+        blob = self.server.client.get(self.keys(*bucket, **period).hll)
         return empty() if blob is None else codec.decode(blob)
 
-    def left(self, *place, **period):
-        return left(self.server.client, self.keys(*place, **period))
+    def left(self, *bucket, **period):
+        return left(self.server.client, self.keys(*bucket, **period))
 
-    def back(self, *place, **period):
-        return back(self.server.client, self.keys(*place, **period))
+    def back(self, *bucket, **period):
+        return back(self.server.client, self.keys(*bucket, **period))
 
 
 def held(server, tracker, bucket, kind):
@@ -140,13 +140,13 @@ def wait(seconds, *writers):
 
 IDS = st.sampled_from([f"u{n}" for n in range(6)])
 
-PLACES = st.sampled_from(BUCKETS)
+SOME_BUCKETS = st.sampled_from(BUCKETS)
 
 EVENTS = st.one_of(
-    st.tuples(st.just("track"), IDS, PLACES),
-    st.tuples(st.just("dated"), IDS, PLACES),
-    st.tuples(st.just("move"), IDS, PLACES, IDS, PLACES),
-    st.tuples(st.just("remove"), IDS, PLACES),
+    st.tuples(st.just("track"), IDS, SOME_BUCKETS),
+    st.tuples(st.just("dated"), IDS, SOME_BUCKETS),
+    st.tuples(st.just("move"), IDS, SOME_BUCKETS, IDS, SOME_BUCKETS),
+    st.tuples(st.just("remove"), IDS, SOME_BUCKETS),
     st.just(("drain",)),
     st.tuples(st.just("push"), st.none() | st.integers(1, 9), st.booleans()),
 )

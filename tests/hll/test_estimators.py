@@ -32,13 +32,13 @@ def check_server(client, trials: int):
     dice = np.random.default_rng(1)
     made = [odd(dice, kind) for kind in range(10)] + [odd(dice, trial) for trial in range(trials)]
     pipeline = client.pipeline(transaction=False)
-    for place, registers in enumerate(made):
-        pipeline.set(f"s{place}", dense(registers))
-        pipeline.pfcount(f"s{place}")
+    for index, registers in enumerate(made):
+        pipeline.set(f"s{index}", dense(registers))
+        pipeline.pfcount(f"s{index}")
     answers = pipeline.execute()[1::2]
-    for place, (registers, answer) in enumerate(zip(made, answers, strict=True)):
+    for index, (registers, answer) in enumerate(zip(made, answers, strict=True)):
         # Above 2^63 the server's number overflows.
-        assert cardinality(registers) == (answer if answer >= 0 else LARGEST), place
+        assert cardinality(registers) == (answer if answer >= 0 else LARGEST), index
     assert 0 < answers.count(-(2**63)) < len(answers) / 2
 
 

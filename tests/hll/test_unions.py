@@ -164,9 +164,9 @@ def check_formula(sources, others) -> None:
 def test_sources_may_be_left_out_at_any_place_of_the_formula(dice, count, data):
     """Those where nobody is seen alive, and those that were there before."""
     sources = drawn_sources(dice, count)
-    place = data.draw(st.integers(0, count))
+    index = data.draw(st.integers(0, count))
     dead = drawn(dice, 20_000)
-    check_formula(sources, [*sources[:place], (dead, dead), *sources[place:]])
-    place = data.draw(st.integers(1, count))
-    again = data.draw(st.sampled_from(sources[:place]))
-    check_formula(sources, [*sources[:place], again, *sources[place:]])
+    check_formula(sources, [*sources[:index], (dead, dead), *sources[index:]])
+    index = data.draw(st.integers(1, count))
+    again = data.draw(st.sampled_from(sources[:index]))
+    check_formula(sources, [*sources[:index], again, *sources[index:]])

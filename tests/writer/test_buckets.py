@@ -22,7 +22,7 @@ def buckets():
 
 @pytest.mark.parametrize("seed", range(10))
 def test_of_too_many_hashes_each_is_kept_once_with_its_latest_time(buckets, seed, monkeypatch):
-    monkeypatch.setattr("activity_tracker_hll.writer.buckets._MAX_HASHES", 100)
+    monkeypatch.setattr("activity_tracker_hll.writer.buckets.MAX_HASHES", 100)
     random = np.random.default_rng(seed)
     latest: dict[int, int] = {}
     for _ in range(5):

@@ -12,14 +12,14 @@ from activity_tracker_hll.hll.registers import empty, fold
 from activity_tracker_hll.scripts.calls import WRITE
 from helpers.moments import NOON, TODAY
 from helpers.servers import eventually
-from helpers.still import BUCKETS, EVENTS, KINDS, PLACES, Still, held, play
+from helpers.still import BUCKETS, EVENTS, KINDS, SOME_BUCKETS, Still, held, play
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     before=st.lists(EVENTS, max_size=15),
     after=st.lists(EVENTS, max_size=15),
-    vanished=st.sets(PLACES),
+    vanished=st.sets(SOME_BUCKETS),
 )
 def test_what_the_server_lost_is_sent_again(real_server, before, after, vanished):
     """Registers and moves, each of one bucket at a time."""
@@ -67,7 +67,7 @@ def test_only_registers_that_rose_are_sent(real_server):
 
 def test_an_outage_with_many_buckets_stays_within_its_bound(real_server):
     writer = Still(real_server, max_sketches=100, max_moves=50)
-    for n in range(80):  # in two periods each: 160 places
+    for n in range(80):  # in two periods each: 160 sketches
         writer.track(id=n, bucket=f"b{n}")
     for n in range(60):
         writer.track(old_id=f"x{n}", old_bucket="b0")
@@ -79,7 +79,7 @@ def test_an_outage_with_many_buckets_stays_within_its_bound(real_server):
     assert statistics.pending == statistics.tracked - statistics.dropped
     assert writer.push() is None
     assert writer.statistics.pushed == statistics.pending
-    for n in range(200):  # more buckets than places
+    for n in range(200):  # more buckets than there is room for
         writer.track(id=n, bucket=f"more{n}")
     writer.push()
     after = writer.statistics
@@ -99,8 +99,8 @@ def test_an_hour_of_outage_with_many_buckets(real_server, many):
     for _ in range(120):
         writer.now += 30
         told.append(random.integers((many, 300_000), size=(4 * many, 2), dtype=np.int32))
-        for place, user in told[-1].tolist():
-            writer.track(id=user, bucket=buckets[place])
+        for number, user in told[-1].tolist():
+            writer.track(id=user, bucket=buckets[number])
         for user in random.integers(300_000, size=50).tolist():
             writer.track(old_id=f"s{user}", old_bucket=buckets[user % many])
             moved.add(user)
@@ -116,19 +116,19 @@ def test_an_hour_of_outage_with_many_buckets(real_server, many):
     assert writer.push() is None
     assert writer.push() is None
     assert writer.statistics.pushed == statistics.pending
-    places, users = np.concatenate(told).T
-    for place, bucket in enumerate(buckets):
+    numbers, users = np.concatenate(told).T
+    for number, bucket in enumerate(buckets):
         least = empty()
-        fold(least, bulk.hashes_of_bytes([str(user).encode() for user in users[places == place].tolist()]))
+        fold(least, bulk.hashes_of_bytes([str(user).encode() for user in users[numbers == number].tolist()]))
         most = least.copy()
-        fold(most, bulk.hashes_of_bytes([f"s{user}".encode() for user in moved if user % many == place]))
+        fold(most, bulk.hashes_of_bytes([f"s{user}".encode() for user in moved if user % many == number]))
         found = writer.registers(bucket)
         assert (least <= found).all()
         assert (found <= most).all()
 
 
 def test_hashes_of_ids_that_may_return_are_bounded(real_server, monkeypatch):
-    monkeypatch.setattr("activity_tracker_hll.writer.buckets._MAX_HASHES", 1000)
+    monkeypatch.setattr("activity_tracker_hll.writer.buckets.MAX_HASHES", 1000)
     writer = Still(real_server)
     for part in range(5):
         for n in range(1000):
@@ -206,7 +206,7 @@ def test_keys_of_moves_that_vanish_are_written_again(real_server, lost):
 def test_keys_that_vanish_during_a_push_are_written_again(real_server, lost, after, monkeypatch):
     """Eviction comes with what is written, and so between the parts of a push."""
     monkeypatch.setattr("activity_tracker_hll.operations.tracking.unite.IDS_PER_CALL", 5)
-    monkeypatch.setattr("activity_tracker_hll.operations.tracking.unite._CALLS_PER_BATCH", 1)
+    monkeypatch.setattr("activity_tracker_hll.operations.tracking.unite.CALLS_PER_BATCH", 1)
     writer = Still(real_server, kinds=["daily"])
     for n in range(20):
         writer.track(old_id=n, old_bucket="b")

@@ -9,8 +9,6 @@ import pytest
 
 from activity_tracker_hll import ActivityTracker, BackendConnectionError
 from activity_tracker_hll.errors import BackendResponseError
-from activity_tracker_hll.operations.tracking import stamps
-from activity_tracker_hll.operations.tracking.stamps import ServerClock
 from helpers.faults import DROP, FORWARD, Proxy
 from helpers.moments import NOON
 from helpers.servers import eventually
@@ -150,23 +148,6 @@ def test_a_move_of_an_older_moment(server, days, buffered):
     target.track(old_id="s", old_bucket="b", date=moment)
     writer.push()
     assert (writer.left("b", date=date), writer.back("b", date=date)) == (set(), {b"s"})
-
-
-def test_the_clock_is_shared_by_threads(monkeypatch):
-    """A tracker's threads and its writers' take samples of it, and forget them, at the same time."""
-    clock = ServerClock(lambda: 0, lambda: 0)
-    width = stamps._Sample.width.fget
-    clock.sample(-10, [1, 0])
-
-    def interrupted(sample):
-        other = threading.Thread(target=clock.reset)
-        other.start()
-        other.join()
-        return width(sample)
-
-    monkeypatch.setattr(stamps._Sample, "width", property(interrupted))
-    clock.sample(-10, [2, 0])
-    assert clock.stamp(0) == 2_000_005
 
 
 def test_a_return_just_after_a_move_that_a_drain_has_taken_along(server):

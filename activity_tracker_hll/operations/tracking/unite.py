@@ -31,12 +31,12 @@ from ..base import Context, Operation, PeriodBucket, batched, named, unwrap_of
 from .open_periods import OpenPeriods
 from .side_table import Range, Seen, SideTable, read_members
 
-__all__ = ["IDS_PER_CALL", "Load", "Outcome", "Sent", "unite"]
+__all__ = ["CALLS_PER_BATCH", "IDS_PER_CALL", "Load", "Outcome", "Sent", "unite"]
 
 IDS_PER_CALL = 500
 """Some 2 ms of the server's time."""
 
-_CALLS_PER_BATCH = 64
+CALLS_PER_BATCH = 64
 _ATTEMPTS = 5
 """One; another where both sketches are sparse; and some more because others do the same, or the server lost
 what it had."""
@@ -132,7 +132,7 @@ def unite(
         What became of each. A bucket that fails holds up no other.
     """
     sending = _Sending(context, loads)
-    for batch in batched(loads, _CALLS_PER_BATCH):
+    for batch in batched(loads, CALLS_PER_BATCH):
         yield from sending.add(batch)
     yield from sending.find_returned()
     moves = sending.moves()
@@ -288,7 +288,7 @@ class _Sending:
                 self._loads[target].table.remove(bulk.hashes_of_bytes(list(outcome.returned)))
 
     def _write(self, events: Mapping[PeriodBucket, _Events], *, moves: bool) -> Operation[None]:
-        for batch in batched(self._calls(events, moves=moves), _CALLS_PER_BATCH):
+        for batch in batched(self._calls(events, moves=moves), CALLS_PER_BATCH):
             for (target, _), reply in zip(batch, (yield [call for _, call in batch]), strict=True):
                 outcome = self.outcomes[target]
                 try:

@@ -117,16 +117,16 @@ def test_many_buckets_over_a_year(server):
     tracker = server.tracker()
     buckets = [f"b{n}" for n in range(50)]
     values = {
-        f"active:daily-{day(n):%Y%m%d}:{bucket}": n * 100 + place
+        f"active:daily-{day(n):%Y%m%d}:{bucket}": n * 100 + index
         for n in range(1, 366)
-        for place, bucket in enumerate(buckets)
+        for index, bucket in enumerate(buckets)
     }
     server.client.mset(values)
     rows = tracker.lookup(buckets=buckets)
     assert len(rows) == 365
     for n, (when, counts) in zip(range(365, 0, -1), rows, strict=True):
         assert when == day(n)
-        assert list(counts.values()) == [n * 100 + place for place in range(50)]
+        assert list(counts.values()) == [n * 100 + index for index in range(50)]
 
 
 @pytest.mark.parametrize("live", [False, True])

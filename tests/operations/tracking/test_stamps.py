@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -183,3 +185,27 @@ def test_ticks_of_stamps_and_moments(times):
     assert times.clock.ticks_of(stamp) == then
     assert times.clock.ticks_of(NOON_US + S) == then + S
     assert times.clock.ticks_of(NOON_US + 10 * S) == times.ticks
+
+
+def test_the_clock_is_shared_by_threads():
+    """A tracker's threads and its writers' take samples of it, and forget them, at the same time."""
+    clock = ServerClock(lambda: 0, lambda: 0)
+    resets = []
+
+    class Interrupted(int):
+        """Who subtracts from what comes of it is interrupted by a thread that resets the clock."""
+
+        def __rsub__(self, other):
+            return Interrupted(other - int(self))
+
+        def __sub__(self, other):
+            thread = threading.Thread(target=clock.reset)
+            thread.start()
+            thread.join()
+            resets.append(thread)
+            return int(self) - other
+
+    clock.sample(-10, [1, 0])
+    clock.sample(Interrupted(-10), [2, 0])
+    assert resets
+    assert clock.stamp(0) == 2_000_005
