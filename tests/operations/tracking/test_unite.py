@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from activity_tracker_hll import (
+    BackendDataError,
     BackendError,
     BackendResponseError,
     CollapseError,
@@ -148,5 +149,7 @@ def test_counts_of_corrupt_sketches_after_moves_are_errors_by_name(real_server):
     real_server.client.set(key, bytes(sketch))
     with raises(CollapseError, "bucket 'a'", "corrupt"):
         tracker.collapse()
-    [(_, counts)] = tracker.lookup(start=YESTERDAY, end=TODAY)
+    [(_, counts)] = tracker.lookup(start=YESTERDAY, end=TODAY, buckets=["b"])
     assert counts["b"] == pytest.approx(1999, rel=0.03)
+    with raises(BackendDataError, "bucket 'a'", "corrupt"):
+        tracker.lookup(start=YESTERDAY, end=TODAY)
