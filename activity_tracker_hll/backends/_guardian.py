@@ -34,6 +34,7 @@ def main(directory: str, temporary: str, *server: str) -> int:
             fcntl.flock(server_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return say(TAKEN)
+        users_lock = os.open(f"{directory}/users.lock", os.O_RDWR | os.O_CREAT, 0o600)
         log = os.open(f"{directory}/server.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with contextlib.suppress(FileNotFoundError):  # older versions made it as their caller's umask was
             os.chmod(f"{directory}/appendonlydir", 0o700)  # noqa: PTH101 (pathlib takes long to load)
@@ -48,7 +49,7 @@ def main(directory: str, temporary: str, *server: str) -> int:
     os.chdir("/")
     for standard in range(3):
         os.dup2(log, standard)
-    return run(directory, temporary == "1", server, server_lock)
+    return run(directory, temporary == "1", server, server_lock, users_lock)
 
 
 def forget_the_caller() -> None:
@@ -63,7 +64,7 @@ def forget_the_caller() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def run(directory: str, temporary: bool, server: tuple[str, ...], server_lock: int) -> int:
+def run(directory: str, temporary: bool, server: tuple[str, ...], server_lock: int, users_lock: int) -> int:
     """Run the server until nobody uses it; then delete the directory, if that is a temporary one."""
     try:
         # A limit of the size of files (SIGXFSZ, which Python ignores) must not kill it either: it can refuse.
@@ -71,25 +72,26 @@ def run(directory: str, temporary: bool, server: tuple[str, ...], server_lock: i
             server, cwd=directory, pass_fds=[server_lock], restore_signals=False
         )
     except OSError as error:
-        sys.stderr.write(f"{server[0]}: {error}\n")
+        sys.stderr.write(f"{error}\n")
         return 1
     os.close(server_lock)
-    threading.Thread(target=wait_for_users, args=(directory, process, temporary), daemon=True).start()
+    waiting = threading.Thread(target=wait_for_users, args=(users_lock, process, temporary), daemon=True)
+    waiting.start()
     process.wait()
     if temporary:
+        waiting.join()  # if the server ended by itself, its user reads in the log why
         shutil.rmtree(directory, ignore_errors=True)
     return 0
 
 
-def wait_for_users(directory: str, process: "subprocess.Popen[bytes]", temporary: bool) -> None:
+def wait_for_users(users_lock: int, process: "subprocess.Popen[bytes]", temporary: bool) -> None:
     """End the server once no process uses the directory; it writes everything first, if that is to stay.
 
     One that cannot save what it was told to save refuses to end when it is asked: what is to stay is in its
     append-only file by then.
     """
     # The lock is kept until this process ends: whoever comes meanwhile waits, and then starts a new server.
-    users = os.open(f"{directory}/users.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    fcntl.flock(users, fcntl.LOCK_EX)
+    fcntl.flock(users_lock, fcntl.LOCK_EX)
     if not temporary:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -7,6 +7,7 @@ share one server, which ends after the last of them, see ``_guardian.py``.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -104,8 +105,10 @@ class EmbeddedServer:
         """An error of the server; if it cannot save its data, with where, and whether the disk is full."""
         if "MISCONF" not in str(error):
             return error
-        words = f"{self._state()} cannot save, and takes no more until it can: {error}"
-        explained = type(error)(words)
+        full = os.strerror(errno.ENOSPC) in str(error)
+        explained = type(error)(
+            f"{self._state(full=full)} cannot save, and takes no more until it can: {error}"
+        )
         explained.__cause__ = error.__cause__
         return explained
 
@@ -117,11 +120,11 @@ class EmbeddedServer:
         while not self._answers():
             if self._is_free():
                 if launched or (self.temporary and self._started):
-                    raise EmbeddedServerError(f"{self._state()} ended: {self._log_tail()}")
+                    raise EmbeddedServerError(f"{self._state()} ended {self._log_tail()}")
                 launched = self._launch()
             if time.monotonic() > deadline:
                 raise EmbeddedServerError(
-                    f"{self._state()} does not answer within start_timeout={self._timeout:g} s:"
+                    f"{self._state()} does not answer within start_timeout={self._timeout:g} s"
                     f" {self._log_tail()}"
                 )
             time.sleep(_POLL_S)
@@ -209,17 +212,18 @@ class EmbeddedServer:
         finally:
             os.close(lock)
 
-    def _state(self) -> str:
+    def _state(self, *, full: bool = False) -> str:
         """The server as messages name it."""
-        disk = ", whose disk is full," if is_full(self.directory) else ""
-        return f"the server {self._program} on {str(self.directory)!r}{disk}"
+        disk = ", whose disk is full," if full or is_full(self.directory) else ""
+        return f"the server on {str(self.directory)!r}{disk}"
 
     def _log_tail(self) -> str:
         try:
             lines = (self.directory / "server.log").read_text("utf-8", "replace").splitlines()
         except OSError:
-            return "no log"
-        return " | ".join(lines[-5:]) or "nothing in its log"
+            lines = []
+        last = " | ".join(lines[-5:]) or "nothing in its log"
+        return f"(executable {self._program!r}): {last}"
 
 
 class _Retry(Retrying):
