@@ -7,6 +7,7 @@ share one server, which ends after the last of them, see ``_guardian.py``.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -98,8 +99,9 @@ class EmbeddedServer:
         """Leave, and remove a temporary directory that no server was started on."""
         if not self._started:
             self.close()
-            if self.temporary and self._is_free():
-                shutil.rmtree(self.directory, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                if self.temporary and self._is_free():
+                    shutil.rmtree(self.directory)
 
     def explained(self, error: BackendError) -> BackendError:
         """An error of the server; if it cannot save its data, with where, and whether the disk is full."""
@@ -200,8 +202,10 @@ class EmbeddedServer:
     def _is_free(self) -> bool:
         """Whether no server has the directory's lock, responsive or not."""
         try:
-            lock = os.open(self.directory / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        except FileNotFoundError:  # a temporary directory is deleted with its server
+            lock = os.open(self.directory / "server.lock", os.O_RDWR)
+        except (
+            FileNotFoundError
+        ):  # none was started yet, or a temporary directory was deleted with its server
             return True
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

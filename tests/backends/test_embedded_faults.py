@@ -8,6 +8,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import tempfile
 import textwrap
 
 import psutil
@@ -114,9 +115,11 @@ def test_a_directory_where_all_may_write_is_closed_to_others(tmp_path, caplog):
     assert "777" in said
 
 
-def test_a_directory_that_all_share_is_refused(tmp_path):
-    tmp_path.chmod(0o1777)
-    with raises(EmbeddedServerError, "path", str(tmp_path), "every user", "1777"):
+@pytest.mark.parametrize(("mode", "user_id"), [(0o1777, os.geteuid()), (0o777, 12345)])
+def test_a_directory_that_all_share_is_refused(tmp_path, monkeypatch, mode, user_id):
+    tmp_path.chmod(mode)
+    monkeypatch.setattr(os, "geteuid", lambda: user_id)
+    with raises(EmbeddedServerError, "path", str(tmp_path), "every user", f"{mode:o}"):
         embedded(tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -230,13 +233,18 @@ def test_a_new_directory_on_a_full_disk(small_disk):
     assert "disk is full" in shown.stderr
 
 
-@pytest.mark.parametrize("files", range(2, 7))
-def test_a_disk_that_takes_no_more_files(tmp_path, files):
+@pytest.mark.parametrize("files", range(2, 6))
+def test_a_disk_that_takes_no_more_files(tmp_path, files, monkeypatch):
     with disk(tmp_path / "disk", "size=1m", f"nr_inodes={files}") as folder:
         path = folder / "data"
         with raises(EmbeddedServerError, str(path), "disk is full|No space left"):
             embedded(path)
         eventually(lambda: not servers(path))
+        shutil.rmtree(path, ignore_errors=True)
+        monkeypatch.setattr(tempfile, "tempdir", str(folder))
+        with raises(EmbeddedServerError, str(folder), "disk is full|No space left"):
+            embedded()
+        eventually(lambda: not list(folder.iterdir()))
 
 
 def test_a_file_that_may_not_grow_is_a_full_disk(tmp_path):
