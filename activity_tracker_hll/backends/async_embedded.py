@@ -7,12 +7,19 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import BackendConnectionError, EmbeddedServerError
-from .async_redis import AsyncRedisBackend
+from ..errors import BackendConnectionError, BackendError, EmbeddedServerError
+from .async_redis import AsyncRedisBackend, Retrying
 from .base import Command, Reply
+from .batch import raise_if_absent
 from .embedded import EmbeddedBackend
 
 __all__ = ["AsyncEmbeddedBackend"]
+
+
+class _Retry(Retrying):
+    """As in the other backend."""
+
+    raise_if_hopeless = staticmethod(raise_if_absent)
 
 
 class AsyncEmbeddedBackend(AsyncRedisBackend):
@@ -24,6 +31,8 @@ class AsyncEmbeddedBackend(AsyncRedisBackend):
         path, executable, start_timeout: see :class:`~.embedded.EmbeddedBackend`.
     """
 
+    _RETRY = _Retry
+
     def __init__(
         self,
         *,
@@ -33,7 +42,11 @@ class AsyncEmbeddedBackend(AsyncRedisBackend):
         **options: Any,
     ) -> None:
         server = EmbeddedBackend(path=path, executable=executable, start_timeout=start_timeout, **options)
-        super().__init__(**{**options, "unix_socket_path": str(server.server.socket)})
+        try:
+            super().__init__(**{**options, "unix_socket_path": str(server.server.socket)})
+        except BaseException:
+            server.close()
+            raise
         self._twin = self._embedded = server
         self._closed = False
 
@@ -50,6 +63,10 @@ class AsyncEmbeddedBackend(AsyncRedisBackend):
         except BackendConnectionError:
             await asyncio.to_thread(self._embedded.server.open)
             return await super().execute(commands, shard)
+
+    def translated(self, error: Exception) -> BackendError:
+        """See :meth:`.redis.RedisSettings.translated`."""
+        return self._embedded.translated(error)
 
     async def close(self) -> None:
         """Leave the server, which ends when its last user has left."""

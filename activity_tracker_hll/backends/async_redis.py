@@ -12,22 +12,26 @@ from redis.asyncio.retry import Retry
 
 from .async_base import AsyncBaseBackend
 from .base import BaseBackend, Command, Reply
-from .batch import Batch, check_reply, client_errors, raise_if_denied, translated
+from .batch import Batch, check_reply, client_errors, raise_if_denied
 from .redis import RedisBackend, RedisSettings
 
-__all__ = ["AsyncRedisBackend"]
+__all__ = ["AsyncRedisBackend", "Retrying"]
 
 # Further calls wait their turn, because a pool that has lent its last connection raises an exception.
 _MOST_CONNECTIONS = 50
 
 
-class _Retry(Retry):
+class Retrying(Retry):
     """As in the other backend."""
 
+    raise_if_hopeless = staticmethod(raise_if_denied)
+
     async def call_with_retry(self, do: Any, fail: Any, *arguments: Any, **options: Any) -> Any:
+        """See redis-py, whose versions differ in the further arguments."""
+
         async def failed(error: Exception, *count: int) -> None:
             await fail(error, *count)
-            raise_if_denied(error)
+            self.raise_if_hopeless(error)
 
         return await super().call_with_retry(do, failed, *arguments, **options)
 
@@ -40,7 +44,7 @@ class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
     """
 
     _CLIENT = redis.asyncio.Redis
-    _RETRY = _Retry
+    _RETRY = Retrying
     _ASYNCHRONOUS = True
 
     def __init__(self, **options: Any) -> None:
@@ -70,8 +74,8 @@ class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
                     raise
                 await pool.release(connection)
         except client_errors() as error:
-            raise translated(error) from error
-        return batch.results()
+            raise self.translated(error) from error
+        return batch.results(self.translated)
 
     async def close(self) -> None:
         """Close the connections of every client made here; a client handed in stays open."""

