@@ -193,7 +193,7 @@ def show_table(
     numbers: Sequence[str],
     rows: Sequence[Sequence[Cell]],
 ) -> None:
-    """Show a table; one that is too wide as several, with the labels in each.
+    """Show a table; one that is too wide as several, with the labels in each; rows with long names apart.
 
     Args:
         display: the console.
@@ -203,7 +203,7 @@ def show_table(
         rows: cells, the labels first.
     """
     headers = (*labels, *numbers)
-    fixed, others = range(len(labels)), range(len(labels), len(headers))
+    name, others = len(labels) - 1, range(len(labels), len(headers))
     wide = display.options.update(width=_UNLIMITED_WIDTH)
 
     def width(cells: Sequence[Cell]) -> int:
@@ -211,12 +211,16 @@ def show_table(
 
     of_headers = [width([header]) for header in headers]
     of_cells = [width([row[i] for row in rows]) for i in range(len(headers))]
-    room = display.width - 1 - sum(max(of_headers[i], of_cells[i]) for i in fixed)
-    if any(max(of_cells[i], min(of_headers[i], _NARROWEST)) > room for i in others):
-        _show_below_each_other(display, title, len(labels), headers, rows)
-        return
+    # The last label is a name, and may be of any length.
+    room = display.width - 1 - sum(max(of_headers[i], of_cells[i]) for i in range(name))
+    longest = room - max(max(of_cells[i], min(of_headers[i], _NARROWEST)) for i in others)
+    fitting: list[Sequence[Cell]] = []
+    apart: list[Sequence[Cell]] = []
+    for row in rows:
+        (apart if max(width([row[name]]), of_headers[name]) > longest else fitting).append(row)
+    room -= max(of_headers[name], width([row[name] for row in fitting]))
     widths = {i: min(room, max(of_headers[i], of_cells[i])) for i in others}
-    for part in _parts(widths, room):
+    for part in _parts(widths, room) if fitting else ():
         shown = _table(title)
         for label in labels:
             shown.add_column(label, no_wrap=True)
@@ -224,10 +228,11 @@ def show_table(
             # A header may be folded, a number must not.
             header = Text(_shown(headers[i]), justify="right", overflow="fold", no_wrap=False)
             shown.add_column(header, justify="right", no_wrap=True, max_width=widths[i] - _AROUND)
-        for row in rows:
-            shown.add_row(*(row[i] for i in (*fixed, *part)))
+        for row in fitting:
+            shown.add_row(*(row[i] for i in (*range(len(labels)), *part)))
         display.print(shown)
         title = ""
+    _show_below_each_other(display, title, len(labels), headers, apart)
 
 
 def _table(title: str) -> Table:
@@ -248,8 +253,9 @@ def _parts(widths: Mapping[int, int], room: int) -> Iterator[list[int]]:
 def _show_below_each_other(
     display: Console, title: str, labels: int, headers: Sequence[str], rows: Sequence[Sequence[Cell]]
 ) -> None:
-    """Show what no table has room for: each label in a line of its own, and what belongs to it below."""
-    display.print(title, style="bold")
+    """Show rows that no table has room for: each label in a line of its own, and what belongs to it below."""
+    if rows and title:
+        display.print(title, style="bold")
     for row in rows:
         for label in row[:labels]:
             display.print(label, no_wrap=True, overflow="ellipsis")

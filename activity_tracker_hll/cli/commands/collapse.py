@@ -27,7 +27,7 @@ Failure = tuple[str, str | None, Exception]
     epilog=examples(
         "activity-tracker-hll collapse",
         "activity-tracker-hll collapse --quiet",
-        "activity-tracker-hll collapse --aggregate total=shop,blog",
+        "activity-tracker-hll collapse --aggregate all=shop,blog",
         "activity-tracker-hll collapse --period daily --recount",
     ),
 )

@@ -64,16 +64,17 @@ def _show_entries(display: Console, entries: Sequence[Entry], due: Collection[En
     held = defaultdict(list)
     for entry in entries:
         held[entry.period.kind, entry.bucket].append(entry)
+    kept = {"count": "counts", "hll": "sketches"}
+    if any("raw" in entry.parts for entry in entries):
+        kept["raw"] = "raw\nsets"
     rows = {}
     for place, group in held.items():
         group.sort(key=lambda entry: entry.period.start)
-        counts, sketches, raw = (
-            sum(part in entry.parts for entry in group) for part in ("count", "hll", "raw")
-        )
-        numbers = (sum(entry in due for entry in group), len(group), counts, sketches, raw)
+        parts = (sum(part in entry.parts for entry in group) for part in kept)
+        numbers = (sum(entry in due for entry in group), len(group), *parts)
         span = (group[index].period.date.isoformat() for index in (0, -1))
         rows[place] = (*span, *(f"{number:,}" for number in numbers))
-    headers = ("first", "last", "to\ncollapse", "periods", "counts", "sketches", "raw\nsets")
+    headers = ("first", "last", "to\ncollapse", "periods", *kept.values())
     show_buckets(display, "Held", headers, rows)
 
 
