@@ -113,16 +113,27 @@ def aggregate_option(help: str) -> Callable[[F], F]:
 
 
 def global_options(*, hidden: bool = False) -> list[click.Option]:
-    """The options that say where the data are and how they are kept: attributes of the settings."""
+    """The options that say where the data are and how they are kept: attributes of the settings.
 
-    def option(*names: str, **attributes: Any) -> click.Option:
-        return click.Option(names, expose_value=False, callback=_set, hidden=hidden, **attributes)
+    Args:
+        hidden: make those that stand after a command; the environment is looked at before it.
+    """
+
+    def option(*names: str, envvar: str | None = None, **attributes: Any) -> click.Option:
+        return click.Option(
+            names,
+            expose_value=False,
+            callback=_set,
+            hidden=hidden,
+            envvar=None if hidden else envvar,
+            show_envvar=True,
+            **attributes,
+        )
 
     return [
         option(
             "--url",
             envvar="ACTIVITY_TRACKER_URL",
-            show_envvar=True,
             help="Redis or Valkey server: redis://host:6379/0, rediss://..., unix://path.",
         ),
         option(
@@ -146,7 +157,6 @@ def global_options(*, hidden: bool = False) -> list[click.Option]:
         option(
             "--secret",
             envvar="ACTIVITY_TRACKER_SECRET",
-            show_envvar=True,
             help="Hash ids with it. Better set in the environment: others can see a command's arguments.",
         ),
         option(
@@ -165,7 +175,7 @@ def _set(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     source = ctx.get_parameter_source(name)
     if source is ParameterSource.COMMANDLINE:
         ctx.obj = settings.typed(name, value)
-    elif source is ParameterSource.ENVIRONMENT and ctx.parent is None:
+    elif source is ParameterSource.ENVIRONMENT:
         ctx.obj = settings.found(name, value)
 
 
@@ -174,7 +184,7 @@ class Command(click.Command):
 
     def __init__(self, *, params: list[click.Parameter], epilog: str, **attributes: Any) -> None:
         params = [*params, *global_options(hidden=True)]
-        epilog += "\n\nThe global options (--data, --url and others) may stand here, too."
+        epilog += "\n\nThe global options, such as --data and --url, may stand here, too."
         super().__init__(params=params, epilog=epilog, **attributes)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:

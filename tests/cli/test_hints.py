@@ -1,5 +1,6 @@
 """What the command line suggests can be pasted; options stand where people type them; names are completed."""
 
+import logging
 import os
 import re
 import shlex
@@ -20,7 +21,7 @@ from rich.console import Console
 
 from activity_tracker_hll import ActivityTracker
 from activity_tracker_hll.cli.app import cli
-from activity_tracker_hll.cli.display import many, show_command
+from activity_tracker_hll.cli.display import LogHandler, many, show_command
 from activity_tracker_hll.cli.settings import Settings
 
 PROGRAM = "activity-tracker-hll"
@@ -313,6 +314,13 @@ def test_csv_for_programs_is_as_it_is(held):
     shown = run("lookup", *data).stdout
     assert "zero\\u200bwidth" in shown
     assert "\u200b" not in shown
+
+
+def test_a_warning_that_is_logged_goes_the_same_way(capsys):
+    LogHandler().handle(
+        logging.makeLogRecord({"msg": "odd: %s", "args": ("\x1b[2J",), "levelname": "WARNING"})
+    )
+    assert capsys.readouterr().err == "Warning: odd: \\x1b[2J\n"
 
 
 # Completion

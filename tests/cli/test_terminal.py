@@ -159,10 +159,9 @@ def test_import(see, home):
     shown = see("import", "visits.csv", "--bucket-field", "site", *data)
     assert "... and 2 more bad lines" in shown.lines
     assert any(line.startswith("500 events, 7 bad lines, ") for line in shown.lines)
-    assert (
-        f"  activity-tracker-hll lookup --data imported-{see.columns} \\\n      --timezone UTC" in shown.text
-        or (f"  activity-tracker-hll lookup --data imported-{see.columns} --timezone UTC" in shown.lines)
-    )
+    for name in ("collapse", "lookup"):
+        command = f"  activity-tracker-hll {name} --data imported-{see.columns} --timezone UTC"
+        assert command in re.sub(r" \\\n +", " ", shown.text).splitlines()
     see("collapse", *data, labels=["daily", "monthly", "shop", "日本語のバケツ", LONG])
     assert "日本語のバケツ" in see("lookup", *data, labels=["2026-01-01", "2026-01-28"]).text
     (home / f"{HOSTILE[:20]}.csv").write_text("id,time\nx,never\n")
@@ -238,5 +237,5 @@ def test_bars_fit_while_they_move(terminal, home):
         drawn = OUR_OWN.sub("\n", screen.raw.decode()).split("\n")
         assert any("Importing" in line for line in drawn)
         assert max(map(len, drawn)) <= columns
-        assert "\x1b[1A" not in screen.raw.decode().split("events, ")[0][:-2000], "a bar of two lines"
+        assert screen.raw.count(b"\x1b[1A") <= 1, "a bar of two lines"
         assert not any("Importing" in line for line in screen.lines)
