@@ -12,9 +12,10 @@ from ...errors import CollapseError
 from ...keys import check_bucket
 from ...operations import Collapsed
 from ...periods import PeriodKind
-from ..display import Cell, console, count_cell, many, named, progress_bar, show_buckets
+from ..display import console, count_cell, many, named, progress_bar
 from ..options import DATE, Command, aggregate_option, bucket_option, examples, period_option
 from ..settings import Settings
+from ..tables import Cell, show_buckets
 
 __all__ = ["collapse"]
 

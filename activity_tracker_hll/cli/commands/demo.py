@@ -18,9 +18,10 @@ from ...estimates import Estimate
 from ...operations.base import items
 from ...periods import PeriodKind
 from ...tracker import ActivityTracker
-from ..display import console, count_cell, many, progress_bar, show_command, show_courses, show_table
+from ..display import console, count_cell, many, progress_bar, show_command
 from ..options import Command, examples
 from ..settings import Settings
+from ..tables import show_courses, show_table
 from ..traffic import ANONYMOUS, MEMBERS, SITES, Exact, Traffic, Visits
 
 __all__ = ["demo"]

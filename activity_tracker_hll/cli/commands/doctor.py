@@ -11,9 +11,10 @@ from rich.filesize import decimal
 
 from ...operations import Entry
 from ...operations.server import Forecast, Server
-from ..display import console, many, show_buckets, show_command, show_facts, show_table
+from ..display import console, many, show_command
 from ..options import Command, examples
 from ..settings import Settings
+from ..tables import show_buckets, show_facts, show_table
 
 __all__ = ["doctor"]
 

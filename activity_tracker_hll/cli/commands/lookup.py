@@ -18,9 +18,10 @@ from ...operations import Entry, RowWithGaps
 from ...operations.due import buckets_of, check_known, is_due
 from ...periods import PeriodKind
 from ...tracker import ActivityTracker
-from ..display import Cell, console, count_cell, many, named, show_command, show_courses, show_table, write
+from ..display import console, count_cell, many, named, show_command, write
 from ..options import DATE, PERIOD, Command, aggregate_option, bucket_option, examples
 from ..settings import Settings
+from ..tables import Cell, show_courses, show_table
 
 __all__ = ["lookup"]
 
