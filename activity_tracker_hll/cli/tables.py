@@ -150,7 +150,7 @@ def _text(display: Console, cell: Cell) -> Text:
 
 
 def show_courses(display: Console, courses: Mapping[str, Sequence[int | None]]) -> None:
-    """Show a spark line of each sequence of values, all over the same periods.
+    """Show a spark line of each sequence of values, all over the same periods, as a table has rows.
 
     They begin with the first period in which there is anything, and end with the last; if that is too long,
     with the last periods that there is room for. There are none if the terminal cannot show them.

@@ -243,12 +243,18 @@ def test_empty_periods_are_rows_of_json_and_csv(held):
 
 
 def test_a_spark_line_is_of_what_is_there(held):
+    """A bar for each row of the table; with empty periods between others only if they are asked for."""
     held.track(id="x", bucket="shop", date=datetime(2020, 1, 6))
     wide = ("--start", "2010-01-01", "--end", "2029-01-01")
-    for bounds in ((), wide):
+    for bounds, bars in (
+        ((), "███▁"),
+        (wide, "███▁"),
+        (("--fill",), "███  ▁"),
+        ((*wide, "--fill"), "███  ▁"),
+    ):
         shown = run("lookup", "--live", "--data", "held", "--timezone", "UTC", *bounds).stdout
         [line] = [line for line in shown.splitlines() if line.startswith("shop ")]
-        assert re.fullmatch(r"shop  (█{3})  ▁", line.rstrip())
+        assert line.rstrip() == f"shop  {bars}"
 
 
 def test_collapse_prints_a_line_a_kind_and_bucket(held):

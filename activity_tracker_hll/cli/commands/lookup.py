@@ -95,7 +95,6 @@ def lookup(  # click passes each option as an argument of its own
         _write_csv(_records(kind, listed))
     elif any(map(_has_counts, rows)):
         _show(console(), kind, wanted, listed)
-        show_courses(console(), {named(bucket): [counts[bucket] for _, counts in rows] for bucket in wanted})
     else:
         console().print(f"No {kind} counts.")
     if not live:
@@ -150,6 +149,7 @@ def _show(display: Console, kind: str, buckets: Sequence[str | None], rows: Sequ
         for date, counts in rows
     ]
     show_table(display, f"{kind} active", ("date",), [named(bucket) for bucket in buckets], cells)
+    show_courses(display, {named(bucket): [counts[bucket] for _, counts in rows] for bucket in buckets})
 
 
 def _hint(settings: Settings, entries: Sequence[Entry]) -> None:
