@@ -67,5 +67,5 @@ def _name_types(*event: Any) -> tuple[str | None, str | None]:
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.connect("autodoc-process-signature", _name_types)
-    for part in ("description", "options", "arguments"):
+    for part in ("description", "options", "arguments", "epilog"):
         app.connect(f"sphinx-click-process-{part}", _for_pages)

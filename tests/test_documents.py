@@ -135,8 +135,6 @@ def test_the_command_line(desk, tmp_path):
     (tmp_path / "visits.csv").write_text("user,when,site\nann,23.11.2025,shop\nbob,24.11.2025,blog\n")
     event = {"user": {"id": 7}, "site": "shop", "ts": 1767312000}
     (tmp_path / "events.jsonl.gz").write_bytes(gzip.compress(json.dumps(event).encode()))
-    for bucket in ("shop", "blog"):  # what the commands unite
-        desk.shell(f"activity-tracker-hll track ann --bucket {bucket}")
     desk.instead["demo --days 60"] = "demo --days 2"
     [commands] = section("Command line", desk)
     commands.evaluate()

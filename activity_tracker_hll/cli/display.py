@@ -1,10 +1,19 @@
-"""The display: consoles, tables and their cells, progress bars, spark lines."""
+"""The display: the one console that all is printed through, progress bars, and how single things are shown.
+
+Nothing that a terminal would obey gets through it, whoever made it: a server, a file, a bucket of another
+program. Tables and spark lines are in :mod:`.tables`.
+"""
 
 from __future__ import annotations
 
+import logging
+import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -12,57 +21,95 @@ from rich.progress import (
     ProgressColumn,
     TaskProgressColumn,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column
 from rich.text import Text
-from sparklines import sparklines
 
 from ..estimates import Estimate
+from ..event_files.lines import printable
 
-__all__ = ["console", "count_cell", "named", "progress_bar", "spark", "table"]
+__all__ = [
+    "UNLIMITED_WIDTH",
+    "LogHandler",
+    "console",
+    "count_cell",
+    "escaped",
+    "is_unicode",
+    "many",
+    "named",
+    "progress_bar",
+    "show_command",
+    "write",
+]
 
 UNNAMED = "(all)"
-_UNLIMITED_WIDTH = 10_000
+UNLIMITED_WIDTH = 10_000
+
+
+class _Console(Console):
+    """Shows text as it is, but for what a terminal would obey or hide: that it shows as escapes of Python's.
+
+    All strings come by here, those in tables too, before rich measures them.
+    """
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(escaped(text), **options)
+
+
+def escaped(text: str) -> str:
+    """Text with escapes in place of what a terminal would obey; lines stay lines."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that shows text as it is; if that is a file or pipe, its width is unlimited."""
-    result = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+    """A console; if that is a file or pipe, its width is unlimited."""
+    result = _Console(stderr=stderr, markup=False, highlight=False, emoji=False)
     if not result.is_terminal:
-        result.width = _UNLIMITED_WIDTH
+        result.width = UNLIMITED_WIDTH
     return result
 
 
-def table(title: str, *columns: str, numbers: Sequence[str] = ()) -> Table:
-    """A table; the columns in `numbers` come last and are aligned to the right."""
-    result = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
-    for name in columns:
-        result.add_column(name, overflow="fold")
-    for name in numbers:
-        result.add_column(name, justify="right", no_wrap=True)
-    return result
+def write(text: str) -> None:
+    """Print text for programs: as it is, unless people look at it."""
+    sys.stdout.write(escaped(text) if sys.stdout.isatty() else text)
+
+
+class LogHandler(logging.Handler):
+    """Shows what the library, or a package below it, warns of."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        console(stderr=True).print(f"{record.levelname.capitalize()}: {record.getMessage()}")
 
 
 @contextmanager
-def progress_bar(*columns: ProgressColumn, done: ProgressColumn | None = None) -> Iterator[Progress]:
-    """A progress bar on stderr, if that is a terminal."""
+def progress_bar(
+    *columns: ProgressColumn, done: ProgressColumn | None = None, quiet: bool = False
+) -> Iterator[Progress]:
+    """A progress bar on stderr, if that is a terminal; it is gone in the end."""
     display = console(stderr=True)
-    columns_shown = [
+    with Progress(
         TextColumn("{task.description}", markup=False),
-        BarColumn(),
+        BarColumn(bar_width=None, table_column=Column(ratio=1)),  # takes the room that the others leave
         done or TaskProgressColumn(),
         *columns,
-    ]
-    with Progress(
-        *columns_shown,
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        TimeRemainingColumn(table_column=Column(no_wrap=True)),
         console=display,
-        disable=not display.is_terminal,
+        disable=quiet or not display.is_terminal,
+        expand=True,
+        transient=True,
     ) as bar:
         yield bar
+
+
+# Words
+
+
+def many(number: int, noun: str, verbs: tuple[str, str] = ("", "")) -> str:
+    """A number of things, and what they do: '1 line', '2,000 lines', '1 period is', '2 periods are'."""
+    words = f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    return f"{words} {verbs[number != 1]}".rstrip()
 
 
 def named(bucket: str | None) -> str:
@@ -78,19 +125,23 @@ def count_cell(count: Estimate | None, display: Console) -> Text:
         return Text(f"{count:,}")
     if count.suspect:
         return Text.assemble(f"{count:,}", (" suspect", "bold"))
-    sign = "±" if _is_unicode(display) else "+/-"
+    sign = "±" if is_unicode(display) else "+/-"
     digits = 0 if count.stderr >= 10 else 1
     return Text.assemble(f"{count:,}", (f" {sign} {count.stderr:,.{digits}f}", "dim"))
 
 
-def spark(values: Sequence[int | None], display: Console, width: int) -> str:
-    """A spark line of the last values that fit into the width; empty if the terminal cannot show one."""
-    values_shown = values[-max(1, min(width, display.width)) :]
-    if not _is_unicode(display) or sum(value is not None for value in values_shown) < 2:
-        return ""
-    line: str = sparklines(list(values_shown), minimum=0)[0]
-    return line
+def show_command(display: Console, words: Sequence[str]) -> None:
+    """Show a command so that it can be pasted: where it is too long, it is continued after a backslash."""
+    indent, lines = "  ", [""]
+    for word in map(shlex.quote, words):
+        longer = f"{lines[-1]} {word}" if lines[-1] else f"{indent}{word}"
+        if lines[-1] and cell_len(longer) > display.width - len(" \\"):
+            lines.append(f"{indent}{indent}{word}")
+        else:
+            lines[-1] = longer
+    display.print(" \\\n".join(lines), style="bold", soft_wrap=True)
 
 
-def _is_unicode(display: Console) -> bool:
+def is_unicode(display: Console) -> bool:
+    """Whether it can show more than ASCII."""
     return display.encoding.lower().startswith("utf")

@@ -1,17 +1,31 @@
-"""Option types and options that several commands share."""
+"""Option types, options that several commands share, and the global ones, which all commands take."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
-from ..backends.base import DEFAULT_KEEP
+from ..keys import DEFAULT_NAMESPACE
 from ..periods import PERIODS
+from .settings import PROGRAM, Settings
 
-__all__ = ["AGGREGATE", "DATE", "KEEP", "PERIOD", "aggregate_option", "bucket_option", "period_option"]
+__all__ = [
+    "AGGREGATE",
+    "DATE",
+    "KEEP",
+    "PERIOD",
+    "Command",
+    "aggregate_option",
+    "bucket_option",
+    "examples",
+    "global_options",
+    "period_option",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 PERIOD = click.Choice(PERIODS)
@@ -35,14 +49,12 @@ class _Date(click.ParamType[dt.date]):
 
 
 class _Keep(click.ParamType[Any]):
-    """A number of days; 'forever', which is None; or 'default', which is the library's default."""
+    """A number of days; or 'forever', which is None."""
 
     name = "days"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value == "default":
-            return DEFAULT_KEEP
-        if isinstance(value, (dt.timedelta, Mapping)):
+        if isinstance(value, dt.timedelta):
             return value
         if value == "forever":
             return None
@@ -98,3 +110,91 @@ def aggregate_option(help: str) -> Callable[[F], F]:
     return click.option(
         "--aggregate", "aggregates", type=AGGREGATE, multiple=True, metavar="NAME=BUCKET,BUCKET...", help=help
     )
+
+
+def global_options(*, hidden: bool = False) -> list[click.Option]:
+    """The options that say where the data are and how they are kept: attributes of the settings.
+
+    Args:
+        hidden: make those that stand after a command; the environment is looked at before it.
+    """
+
+    def option(*names: str, envvar: str | None = None, **attributes: Any) -> click.Option:
+        return click.Option(
+            names,
+            expose_value=False,
+            callback=_set,
+            hidden=hidden,
+            envvar=None if hidden else envvar,
+            show_envvar=True,
+            **attributes,
+        )
+
+    return [
+        option(
+            "--url",
+            envvar="ACTIVITY_TRACKER_URL",
+            help="Redis or Valkey server: redis://host:6379/0, rediss://..., unix://path.",
+        ),
+        option(
+            "--data",
+            metavar="DIR",
+            type=click.Path(file_okay=False),
+            help="Keep the data in this directory, with an embedded server. Default without --url:"
+            f" {click.get_app_dir(PROGRAM)}",
+        ),
+        option("--namespace", default=DEFAULT_NAMESPACE, show_default=True, help="First part of every key."),
+        option(
+            "--timezone", metavar="ZONE", help="Where days begin, such as Europe/Berlin. Default: local time."
+        ),
+        option(
+            "--week-start",
+            type=click.IntRange(0, 6),
+            default=0,
+            show_default=True,
+            help="0 = Monday ... 6 = Sunday.",
+        ),
+        option(
+            "--secret",
+            envvar="ACTIVITY_TRACKER_SECRET",
+            help="Hash ids with it. Better set in the environment: others can see a command's arguments.",
+        ),
+        option(
+            "--keep-sketches",
+            type=KEEP,
+            metavar="DAYS|forever",
+            help="How long sketches are kept after their period, once collapsed."
+            " Default: 8 days of hourly, 62 of daily periods, 26 weeks, 13 months, 5 quarters, 2 years.",
+        ),
+    ]
+
+
+def _set(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+    """Take an option into the settings; after the command it replaces the same one before it."""
+    settings, name = ctx.ensure_object(Settings), str(param.name)
+    source = ctx.get_parameter_source(name)
+    if source is ParameterSource.COMMANDLINE:
+        ctx.obj = settings.typed(name, value)
+    elif source is ParameterSource.ENVIRONMENT:
+        ctx.obj = settings.found(name, value)
+
+
+class Command(click.Command):
+    """A command after which the global options may stand, too; its help only says so."""
+
+    def __init__(self, *, params: list[click.Parameter], epilog: str, **attributes: Any) -> None:
+        params = [*params, *global_options(hidden=True)]
+        epilog += "\n\nThe global options, such as --data and --url, may stand here, too."
+        super().__init__(params=params, epilog=epilog, **attributes)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Also complete the names of the global options."""
+        found = super().shell_complete(ctx, incomplete)
+        if ctx.parent is not None:
+            found += click.Command.shell_complete(ctx.parent.command, ctx.parent, incomplete)
+        return found
+
+
+def examples(*lines: str) -> str:
+    """The examples in the help of a command, as they are to be typed."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])

@@ -1,20 +1,29 @@
-"""The global options as a value, and the tracker that they describe."""
+"""The global options as a value, the tracker that they describe, and commands that repeat them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Self
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import click
 
-from ..backends.base import Keep
+from ..backends.base import DEFAULT_KEEP, Keep
+from ..keys import DEFAULT_NAMESPACE
 from ..periods import Calendar
 from ..tracker import ActivityTracker
 
-__all__ = ["Settings"]
+__all__ = ["PROGRAM", "Settings"]
+
+PROGRAM = "activity-tracker-hll"
+_PLACES = {"url", "data"}
+# In the query of a URL: username, password, ssl_password...
+_CREDENTIAL = re.compile("user|pass|secret|cred", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +38,39 @@ class Settings:
         week_start: 0 = Monday ... 6 = Sunday.
         secret: see :class:`~.backends.base.BackendSettings`.
         keep_sketches: likewise.
-        is_explicit: whether url or data was typed, not taken from the environment or a default.
+        given: names of the options that were typed, not taken from the environment or a default.
         clock: seconds since the epoch.
     """
 
-    url: str | None
-    data: str | None
-    namespace: str
-    timezone: str | None
-    week_start: int
-    secret: str | None
-    keep_sketches: Keep
-    is_explicit: bool
-    clock: Callable[[], float]
+    url: str | None = None
+    data: str | None = None
+    namespace: str = DEFAULT_NAMESPACE
+    timezone: str | None = None
+    week_start: int = 0
+    secret: str | None = None
+    keep_sketches: Keep = field(default_factory=lambda: DEFAULT_KEEP)
+    given: frozenset[str] = frozenset()
+    clock: Callable[[], float] = time.time
+
+    def found(self, name: str, value: Any) -> Self:
+        """These settings with one from the environment."""
+        return replace(self, **{name: value})
+
+    def typed(self, name: str, value: Any) -> Self:
+        """These settings with one that was typed.
+
+        Raises:
+            click.UsageError: it is a second place for the data.
+        """
+        given = self.given | {name}
+        if given >= _PLACES:
+            raise click.UsageError("--url and --data are two places for the data: give one of them")
+        return replace(self, **{name: value}, given=given)
+
+    @property
+    def is_explicit(self) -> bool:
+        """Whether the place of the data was typed."""
+        return not _PLACES.isdisjoint(self.given)
 
     @property
     def calendar(self) -> Calendar:
@@ -55,18 +84,44 @@ class Settings:
     @contextmanager
     def tracker(self, **overrides: Any) -> Iterator[ActivityTracker]:
         """A tracker, which is closed in the end; arguments override the settings."""
+        url = None if "data" in self.given else self.url  # what is typed overrides the environment
         options: dict[str, Any] = {
-            "backend": "redis" if self.url else "embedded",
+            "backend": "redis" if url else "embedded",
             "namespace": self.namespace,
             "timezone": self.timezone,
             "week_start": self.week_start,
-            "secret": self.secret,
+            "secret": self.secret or None,
             "keep_sketches": self.keep_sketches,
             "clock": self.clock,
         }
-        if self.url:
-            options["url"] = self.url
+        if url:
+            options["url"] = url
         else:
-            options["path"] = self.data or click.get_app_dir("activity-tracker-hll")
+            options["path"] = self.data or click.get_app_dir(PROGRAM)
         with ActivityTracker(**{**options, **overrides}) as tracker:
             yield tracker
+
+    def command(self, *words: str) -> list[str]:
+        """A command with the options that were typed, to be typed next; without secrets."""
+        shown: Mapping[str, str | None] = {
+            "url": self.url and _without_credentials(self.url),
+            "data": self.data,
+            "namespace": self.namespace,
+            "timezone": self.timezone,
+            "week_start": str(self.week_start),
+            "keep_sketches": str(self.keep_sketches.days)
+            if isinstance(self.keep_sketches, timedelta)
+            else "forever",
+        }
+        options = ((f"--{name.replace('_', '-')}", shown[name]) for name in shown if name in self.given)
+        return [PROGRAM, *words, *(word for option in options for word in option if word is not None)]
+
+
+def _without_credentials(url: str) -> str:
+    """A URL without user and password, which may stand before the host or in the query."""
+    parts = urlsplit(url)
+    query = urlencode(
+        [(name, value) for name, value in parse_qsl(parts.query) if not _CREDENTIAL.search(name)]
+    )
+    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return f"{shown}?{query}" if query else shown

@@ -48,11 +48,13 @@ class Lines:
     Attributes:
         name: the stream's name, for messages and for detecting its format.
         number: the number of the line that was handed out last, from 1.
+        line: that line.
     """
 
     def __init__(self, stream: BinaryIO, name: str, rejected: Rejected) -> None:
         self.name = name
         self.number = 0
+        self.line = b""
         self._rejected = rejected
         self._lines = self._read(stream)
         self._ahead: deque[tuple[int, bytes]] = deque()
@@ -62,8 +64,8 @@ class Lines:
             numbered = self._ahead.popleft() if self._ahead else next(self._lines, None)
             if numbered is None:
                 return
-            self.number, line = numbered
-            yield line
+            self.number, self.line = numbered
+            yield self.line
 
     def peek(self, count: int) -> list[bytes]:
         """The next few lines, which are still to be handed out."""

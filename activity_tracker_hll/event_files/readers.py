@@ -22,7 +22,16 @@ from .lines import Lines, printable
 from .logs import LogParser, is_log, log_value
 from .timestamps import BadTimestampError, timestamp_parser
 
-__all__ = ["FORMATS", "Event", "FieldError", "Layout", "detect", "read"]
+__all__ = [
+    "FORMATS",
+    "Event",
+    "FieldError",
+    "Layout",
+    "LayoutError",
+    "TimeFormatError",
+    "detect",
+    "read",
+]
 
 FORMATS = ("auto", "log", "csv", "tsv", "whitespace", "jsonl")
 
@@ -41,12 +50,22 @@ _EXTENSIONS = {
 _DELIMITERS = {"csv": ",", "tsv": "\t", "whitespace": None}
 _LINES_TO_DETECT = 5
 _LINES_OF_A_RECORD = 10
+_MISFITS = 1000
 _OPEN_QUOTE = "a quote is opened and not closed"
 _NAMES_SHOWN = 500
+_LINE_SHOWN = 200
 
 
-class FieldError(ValueError):
+class LayoutError(ValueError):
+    """The file is not laid out as was said."""
+
+
+class FieldError(LayoutError):
     """The file does not have a field that was asked for."""
+
+
+class TimeFormatError(LayoutError):
+    """No time in the file has the format that was said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +110,7 @@ def read(lines: Lines, layout: Layout, calendar: Calendar, *, hourly: bool = Fal
 
     Raises:
         FieldError: the file does not have a field at all.
+        TimeFormatError: no time in it has the format, or none of so many that the others are no better.
     """
     format = layout.format
     if format == "auto":
@@ -98,13 +118,30 @@ def read(lines: Lines, layout: Layout, calendar: Calendar, *, hourly: bool = Fal
     parse_time = timestamp_parser(layout.time_format, calendar, hourly=hourly)
     encode = IdEncoder().one
     check_bucket(layout.bucket)
+    misfits: list[str] = []  # as long as no time fits
+    fits = False
     for id, bucket, time in _raw_events(format, lines, layout, parse_time):
         try:
             event = encode(id), _bucket(bucket) if layout.bucket_field else layout.bucket, parse_time(time)
-        except (ActivityTrackerError, BadTimestampError) as error:
+        except BadTimestampError as error:
+            lines.reject(str(error))
+            if not fits:
+                misfits.append(f"line {lines.number}, for example, is {_line(lines)}: {error}")
+                if len(misfits) == _MISFITS:
+                    break
+        except ActivityTrackerError as error:
             lines.reject(str(error))
         else:
+            fits = True
             yield event
+    if misfits and not fits:
+        raise TimeFormatError(f"no time has the format {layout.time_format!r}; {misfits[0]}")
+
+
+def _line(lines: Lines) -> str:
+    """The line that was handed out last, short enough for a message."""
+    line = _text(lines.line.strip())
+    return repr(line if len(line) <= _LINE_SHOWN else f"{line[:_LINE_SHOWN]}...")
 
 
 def detect(name: str, head: list[bytes]) -> str:
@@ -278,7 +315,7 @@ def _from_rows(
         try:
             id, bucket, time = (None if column is None else row[column] for column in columns)
         except IndexError:
-            lines.reject(f"only {len(row)} fields: {row!r:.80}")
+            lines.reject(f"only {len(row)} field{'s' * (len(row) != 1)}: {row!r:.80}")
         else:
             yield _bytes(id or ""), bucket, time
 

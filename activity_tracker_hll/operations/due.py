@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from difflib import get_close_matches
 from itertools import groupby
 from typing import NamedTuple
 
@@ -37,6 +38,7 @@ UNEXPIRING = "unexpiring"
 
 _SKETCH = frozenset(("hll", "moved", "raw"))
 _KEYS_PER_BATCH = 1000
+_NAMES_SHOWN = 20
 _Buckets = tuple[str | None, ...]
 _Aggregates = tuple[tuple[str, _Buckets], ...]
 
@@ -69,16 +71,24 @@ def check_known(
         ArgumentValueError: naming the bucket, and the aggregate that lists it.
     """
     known = buckets_of(entries)
-    known_names = ", ".join(str(bucket) for bucket in known if bucket) or "none"
     for bucket in buckets:
         if bucket not in known:
-            raise ArgumentValueError(f"unknown bucket {bucket!r} (there are: {known_names})")
+            raise ArgumentValueError(_no_such_bucket(bucket, known))
     for name, sources in aggregates.items():
         for source in sources:
             if source not in known:
-                raise ArgumentValueError(
-                    f"aggregate {name!r} lists the unknown bucket {source!r} (there are: {known_names})"
-                )
+                raise ArgumentValueError(f"aggregate {name!r}: {_no_such_bucket(source, known)}")
+
+
+def _no_such_bucket(bucket: str | None, known: Sequence[str | None]) -> str:
+    """What is said of a bucket without data: the name that was probably meant, and all that there are."""
+    names = [name for name in known if name is not None]
+    nearest = get_close_matches(bucket or "", names, n=1)
+    meant = f", did you mean {nearest[0]!r}?" if nearest else ""
+    shown = [*(["the unnamed one"] if None in known else []), *names[:_NAMES_SHOWN]]
+    more = f" and {len(names) - _NAMES_SHOWN:,} more" if len(names) > _NAMES_SHOWN else ""
+    there_are = f"there are: {', '.join(shown)}{more}" if shown else "there are none yet"
+    return f"no such bucket {bucket!r}{meant} ({there_are})"
 
 
 def is_due(parts: Collection[str], *, recount: bool = False) -> bool:

@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 pytest.importorskip("apachelogs")
 
 from activity_tracker_hll.event_files.lines import LONGEST_LINE, Lines, Rejected, opened
-from activity_tracker_hll.event_files.readers import FORMATS, FieldError, Layout, detect, read
+from activity_tracker_hll.event_files.readers import (
+    FORMATS,
+    FieldError,
+    Layout,
+    LayoutError,
+    TimeFormatError,
+    detect,
+    read,
+)
 from activity_tracker_hll.periods import Calendar
 
 UTC = Calendar("UTC")
@@ -156,7 +164,7 @@ def test_numbers_and_names_as_ids_in_json():
 
 BAD_LINES = [
     (b"id,time\n,2026-01-02\n", "id must not be empty"),
-    (b"id,time\nx\n", "only 1 fields"),
+    (b"id,time\nx\n", "only 1 field: "),
     (b"id,time\nx,yesterday\n", "not an ISO 8601"),
     (b"id,time\nx,0001-01-01\n", "must lie in the years"),
     (b"id,time\n" + b"x" * 2000 + b",2026-01-02\n", "at most 1024 bytes"),
@@ -188,9 +196,43 @@ def test_bad_lines_are_counted_and_do_not_end_the_reading(text, reason):
 
 @pytest.mark.parametrize("value", ["nan", "inf", "1e300", "x", ""])
 def test_bad_seconds(value):
-    found, rejected = events(f"id,time\nx,{value}\n".encode(), time_format="epoch")
-    assert found == []
+    found, rejected = events(f"id,time\nx,{value}\ny,0\n".encode(), time_format="epoch")
+    assert [id for id, _, _ in found] == [b"y"]
     assert "seconds since 1970" in rejected.first[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "fields", "shown"),
+    [
+        (b"id,time\nx,23.11.2025\x1b\n", {}, ["'iso'", "line 2", "x,23.11.2025\\x1b", "ISO 8601"]),
+        (b"id,time\nx,23.11.2025\n", {"time_format": "%d/%m/%Y"}, ["'%d/%m/%Y'", "'x,23.11.2025'"]),
+        (b"id,time\nx,0\n", {"time_format": "%Q"}, ["'%Q'", "bad directive"]),
+        (b'{"id": 7, "time": "soon"}\n', {"time_format": "epoch"}, ["'epoch'", "soon", "seconds since 1970"]),
+        (COMBINED, {"time": "remote_host"}, ["10.0.0.1 - ann"]),
+        (b"x y" * 500 + b" soon\n", {"id": "1", "time": "2", "header": False}, ["x yx y", "..."]),
+    ],
+)
+def test_a_time_format_that_fits_no_line_is_said_once_with_a_line(text, fields, shown):
+    with pytest.raises(TimeFormatError) as caught:
+        events(text, **fields)
+    message = str(caught.value)
+    assert [part for part in shown if part not in message] == [], message
+    assert message.isprintable()
+    assert len(message) < 700
+
+
+def test_a_time_format_that_fits_no_line_is_said_at_once():
+    text = io.BytesIO(b"id,time\n" + b"x,never\n" * 1_000_000)
+    with pytest.raises(TimeFormatError):
+        list(read(Lines(text, "in", Rejected()), Layout(), UTC))
+    assert text.tell() < 1 << 20
+
+
+def test_where_one_time_fits_others_are_bad_lines():
+    text = b"id,time\n" + b"x,never\n" * 900 + b"y,2026-01-02\n" + b"x,never\n" * 2000
+    found, rejected = events(text)
+    assert len(found) == 1
+    assert rejected.count == 2900
 
 
 def test_a_day_is_no_hour():
@@ -240,7 +282,7 @@ def test_fields_that_the_whole_file_lacks(text, fields, match):
 
 
 def test_only_the_first_reasons_are_kept_with_their_lines():
-    _, rejected = events(b"id,time\n" + b"x,never\n" * 100)
+    _, rejected = events(b"id,time\n" + b"x,never\n" * 100 + b"y,2026-01-02\n")
     assert rejected.count == 100
     assert [line.split(":")[0] for line in rejected.first] == [f"in, line {n}" for n in range(2, 7)]
 
@@ -301,7 +343,7 @@ def test_reasons_hold_nothing_that_a_terminal_obeys_or_that_is_endless():
         events(b"\x1b[31m,time," + b"x" * 100_000 + b"\n", format="csv")
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 1000
-    _, rejected = events(b"id,time\nx,20200101\x1b\n", time_format="%Y%m%d", format="csv")
+    _, rejected = events(b"id,time\nx,20200101\x1b\ny,20200101\n", time_format="%Y%m%d", format="csv")
     assert rejected.count == 1
     assert rejected.first[0].isprintable()
 
@@ -349,7 +391,7 @@ def test_no_input_whatsoever_is_more_than_bad(format, data):
             },
         )
     )
-    with suppress(FieldError):
+    with suppress(LayoutError):
         found, rejected = events(text, format=format, hourly=data.draw(st.booleans()), **fields)
         assert all(isinstance(id, bytes) and isinstance(time, datetime) for id, _, time in found)
         assert all(reason.isprintable() for reason in rejected.first)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import defaultdict
 from collections.abc import Sequence
 
 import click
@@ -11,17 +12,26 @@ from ...errors import CollapseError
 from ...keys import check_bucket
 from ...operations import Collapsed
 from ...periods import PeriodKind
-from ..display import console, count_cell, named, progress_bar, table
-from ..options import DATE, aggregate_option, bucket_option, period_option
+from ..display import console, count_cell, many, named, progress_bar
+from ..options import DATE, Command, aggregate_option, bucket_option, examples, period_option
 from ..settings import Settings
+from ..tables import Cell, show_buckets
 
 __all__ = ["collapse"]
 
-_ROWS = 40
+_MOST_FAILURES = 40
 Failure = tuple[str, str | None, Exception]
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    epilog=examples(
+        "activity-tracker-hll collapse",
+        "activity-tracker-hll collapse --quiet",
+        "activity-tracker-hll collapse --aggregate all=shop,blog",
+        "activity-tracker-hll collapse --period daily --recount",
+    ),
+)
 @period_option("Only this kind of period; can be repeated. Default: all that there are.")
 @click.option("--date", type=DATE, help="Collapse what lies before the period of this date. Default: now.")
 @click.option(
@@ -32,6 +42,7 @@ Failure = tuple[str, str | None, Exception]
 @bucket_option("Only this bucket; can be repeated. Default: all that there are.")
 @aggregate_option("Also count the union of these buckets under this name; can be repeated.")
 @click.option("--recount", is_flag=True, help="Count again what was counted, where sketches are kept.")
+@click.option("--quiet", is_flag=True, help="Say only what failed, as for cron.")
 @click.pass_obj
 def collapse(
     settings: Settings,
@@ -42,6 +53,7 @@ def collapse(
     buckets: tuple[str, ...],
     aggregates: tuple[tuple[str, list[str]], ...],
     recount: bool,
+    quiet: bool,
 ) -> None:
     """Store the counts of every period that is over. Can be interrupted and run again."""
     unions = dict(aggregates)
@@ -49,7 +61,7 @@ def collapse(
         check_bucket(name)
     done: Sequence[Collapsed] = ()
     failures: Sequence[Failure] = ()
-    with settings.tracker() as tracker, progress_bar() as bar:
+    with settings.tracker() as tracker, progress_bar(quiet=quiet) as bar:
         task = bar.add_task("Collapsing", total=None)
         try:
             done = tracker.collapse_due(
@@ -63,31 +75,37 @@ def collapse(
             )
         except CollapseError as error:
             done, failures = error.collapsed, error.failures
-    _show(done, failures)
+    if not quiet:
+        _show(done, bool(failures))
     if failures:
+        _show_failures(failures)
         raise click.exceptions.Exit(1)
 
 
-def _show(done: Sequence[Collapsed], failures: Sequence[Failure]) -> None:
+def _show(done: Sequence[Collapsed], has_failures: bool) -> None:
     display = console()
-    if not done and not failures:
-        display.print("Nothing to collapse: every period that is over is counted.")
-    if done:
-        rows = table("Stored", "period", "bucket", numbers=["active"])
-        ordered = sorted(
-            done,
-            key=lambda collapsed: (collapsed.period.kind, collapsed.period.start, collapsed.bucket or ""),
-        )
-        for collapsed in ordered[-_ROWS:]:
-            rows.add_row(collapsed.period.name, named(collapsed.bucket), count_cell(collapsed.count, display))
-        if len(done) > _ROWS:
-            display.print(f"The last {_ROWS} of {len(done):,}:")
-        display.print(rows)
-        display.print(f"{len(done):,} counts stored.")
+    if not done:
+        if not has_failures:
+            display.print("Nothing to collapse: every period that is over is counted.")
+        return
+    stored = defaultdict(list)
+    for collapsed in done:
+        stored[collapsed.period.kind, collapsed.bucket].append(collapsed)
+    rows: dict[tuple[str, str | None], tuple[Cell, ...]] = {}
+    for place, counts in stored.items():
+        counts.sort(key=lambda collapsed: collapsed.period.start)
+        last = counts[-1]
+        rows[place] = (f"{len(counts):,}", last.period.date.isoformat(), count_cell(last.count, display))
+    show_buckets(display, "Stored", ("counts", "last", "active\nthen"), rows)
+    display.print(f"{many(len(done), 'count')} stored.")
+
+
+def _show_failures(failures: Sequence[Failure]) -> None:
     errors = console(stderr=True)
-    for name, bucket, error in failures[:_ROWS]:
+    for name, bucket, error in failures[:_MOST_FAILURES]:
         # The library's message names an argument, which is an option here.
-        reason = str(error).replace("recount=True", "--recount")
+        reason = " ".join(str(error).replace("recount=True", "--recount").split())
         errors.print(f"Failed: {name}, bucket {named(bucket)}: {reason}")
-    if failures:
-        errors.print(f"{len(failures):,} not collapsed, all others are.")
+    if len(failures) > _MOST_FAILURES:
+        errors.print(f"... and {many(len(failures) - _MOST_FAILURES, 'more failure')}")
+    errors.print(f"{len(failures):,} not collapsed, all others are.")

@@ -18,8 +18,10 @@ from ...estimates import Estimate
 from ...operations.base import items
 from ...periods import PeriodKind
 from ...tracker import ActivityTracker
-from ..display import console, count_cell, progress_bar, spark, table
+from ..display import console, count_cell, many, progress_bar, show_command
+from ..options import Command, examples
 from ..settings import Settings
+from ..tables import show_courses, show_table
 from ..traffic import ANONYMOUS, MEMBERS, SITES, Exact, Traffic, Visits
 
 __all__ = ["demo"]
@@ -34,7 +36,10 @@ _Counts = Mapping[tuple[date, str], Estimate]
 _Sets = Mapping[tuple[date, str], set[str]]
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    epilog=examples("activity-tracker-hll demo", "activity-tracker-hll demo --days 60 --users 100000"),
+)
 @click.option("--days", type=click.IntRange(1, 366), default=30, show_default=True)
 @click.option("--users", type=click.IntRange(1, 2_000_000), default=20_000, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True)
@@ -61,13 +66,14 @@ def demo(settings: Settings, *, days: int, users: int, seed: int) -> None:
     for name, sources in _AGGREGATES.items():
         exact.unite(name, sources)
     display.print(
-        f"{users:,} users, {days} days up to {end - timedelta(days=1)}, seed {seed}. {_EXPLAINED}\n"
+        f"{many(users, 'user')}, {many(days, 'day')} up to {end - timedelta(days=1)}, seed {seed}."
+        f" {_EXPLAINED}\n"
     )
     _show_months(display, monthly, exact.months)
     _show_days(display, daily, exact.days)
-    display.print(
-        "\nNext: activity-tracker-hll import access.log, then collapse, then lookup; --help shows all."
-    )
+    display.print("\nNext, with a log of yours:")
+    for words in (("import", "access.log"), ("collapse",), ("lookup",)):
+        show_command(display, settings.command(*words))
 
 
 _EXPLAINED = (
@@ -137,8 +143,7 @@ def _counts(tracker: ActivityTracker, kind: PeriodKind, start: date, end: date) 
 
 
 def _show_months(display: Console, counts: _Counts, exact: _Sets) -> None:
-    numbers = ["exact", "counted", "error %", "standard error %", "off by (standard errors)"]
-    rows = table("Months", "month", "bucket", numbers=numbers)
+    rows = []
     for (start, bucket), count in counts.items():
         exact_count = len(exact[start, bucket])
         off = (count - exact_count) / count.stderr if count.stderr else 0.0
@@ -147,29 +152,37 @@ def _show_months(display: Console, counts: _Counts, exact: _Sets) -> None:
             _percent(count.stderr, exact_count, sign=""),
             f"{off:+.1f}",
         )
-        rows.add_row(f"{start:%Y-%m}", bucket, f"{exact_count:,}", count_cell(count, display), *errors)
-    display.print(rows)
+        rows.append((f"{start:%Y-%m}", bucket, f"{exact_count:,}", count_cell(count, display), *errors))
+    numbers = ("exact", "counted", "error\n%", "standard\nerror %", "off by\n(standard\nerrors)")
+    show_table(display, "Months", ("month", "bucket"), numbers, rows)
 
 
 def _show_days(display: Console, counts: _Counts, exact: _Sets) -> None:
-    numbers = ["mean exact", "mean error %", "RMS error %", "standard error %", "within 2 standard errors"]
-    rows = table("Days", "bucket", "course", numbers=numbers)
+    rows, courses = [], {}
     for bucket in _SHOWN:
         pairs = [(count, len(exact[key])) for key, count in counts.items() if key[1] == bucket and exact[key]]
         if not pairs:
             continue
         errors = [(count - exact_count) / exact_count for count, exact_count in pairs]
         near = sum(abs(count - exact_count) <= 2 * count.stderr + 0.5 for count, exact_count in pairs)
-        rows.add_row(
-            bucket,
-            spark([int(count) for count, _ in pairs], display, 31),
+        numbers = (
             f"{fmean(exact_count for _, exact_count in pairs):,.0f}",
             f"{100 * fmean(errors):+.2f}",
             f"{100 * sqrt(fmean(error * error for error in errors)):.2f}",
             f"{100 * sqrt(fmean((count.stderr / exact_count) ** 2 for count, exact_count in pairs)):.2f}",
             f"{near} of {len(pairs)}",
         )
-    display.print(rows)
+        rows.append((bucket, *numbers))
+        courses[bucket] = [count for key, count in counts.items() if key[1] == bucket]
+    headers = (
+        "mean\nexact",
+        "mean\nerror %",
+        "RMS\nerror %",
+        "standard\nerror %",
+        "within 2\nstandard errors",
+    )
+    show_table(display, "Days", ("bucket",), headers, rows)
+    show_courses(display, courses)
 
 
 def _percent(part: float, total: int, sign: str = "+") -> str:

@@ -9,22 +9,35 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import DownloadColumn, TextColumn, TransferSpeedColumn
+from rich.progress import DownloadColumn, TextColumn
+from rich.table import Column
 
 from ...event_files.lines import Lines, Rejected, opened, total_size
 from ...event_files.logs import LogParser
-from ...event_files.readers import FORMATS, Event, FieldError, Layout, read
+from ...event_files.readers import FORMATS, Event, Layout, LayoutError, read
 from ...keys import check_bucket
 from ...operations import Imported
 from ...periods import PeriodKind
-from ..display import console, progress_bar
-from ..options import period_option
+from ..display import console, many, progress_bar, show_command
+from ..options import Command, examples, period_option
 from ..settings import Settings
 
 __all__ = ["import_"]
 
 
-@click.command("import")
+@click.command(
+    "import",
+    cls=Command,
+    epilog=examples(
+        "activity-tracker-hll import access.log access.log.*.gz",
+        "activity-tracker-hll import visits.csv --id user \\",
+        "    --time when --time-format %d.%m.%Y \\",
+        "    --bucket-field site --period daily --period weekly",
+        "zcat events.jsonl.gz | activity-tracker-hll import \\",
+        "    --format jsonl --id user.id --time ts \\",
+        "    --time-format epoch",
+    ),
+)
 @click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.option("--format", type=click.Choice(FORMATS), default="auto", show_default=True)
 @click.option("--id", metavar="FIELD", help="Holds the id. Default: remote_host in logs, else 'id'.")
@@ -65,7 +78,8 @@ def import_(
     with (
         settings.tracker() as tracker,
         progress_bar(
-            TransferSpeedColumn(), TextColumn("{task.fields[events]:,} events"), done=DownloadColumn()
+            TextColumn("{task.fields[events]:,} events"),
+            done=DownloadColumn(table_column=Column(no_wrap=True)),
         ) as bar,
     ):
         paths = list(files or ("-",))
@@ -75,10 +89,10 @@ def import_(
         )
         try:
             done = tracker.import_events(events, periods, progress=lambda n: bar.update(task, events=n))
-        except FieldError as error:
+        except LayoutError as error:
             raise click.ClickException(str(error)) from error
     counts = done.events * len(set(periods))
-    _report(console(stderr=True), done, counts, rejected, time.monotonic() - started)
+    _report(settings, console(stderr=True), done, counts, rejected, time.monotonic() - started)
     if done.late == counts and (done.late or rejected.count):
         raise click.exceptions.Exit(1)
 
@@ -116,14 +130,17 @@ def _events(
                 yield from read(lines, layout, calendar, hourly=hourly)
         except OSError as error:
             raise click.FileError(name, hint=str(error)) from error
-        except FieldError as error:
-            raise FieldError(f"{name}: {error}") from error
+        except LayoutError as error:
+            raise LayoutError(f"{name}: {error}") from error
 
 
-def _report(display: Console, done: Imported, counts: int, rejected: Rejected, seconds: float) -> None:
+def _report(
+    settings: Settings, display: Console, done: Imported, counts: int, rejected: Rejected, seconds: float
+) -> None:
     """Report what was imported.
 
     Args:
+        settings: repeated in what is suggested.
         display: the console.
         done: the result of the import.
         counts: how often the events were to be counted: once in each kind of period.
@@ -133,21 +150,24 @@ def _report(display: Console, done: Imported, counts: int, rejected: Rejected, s
     for line in rejected.first:
         display.print(line)
     if rejected.count > len(rejected.first):
-        display.print(f"... and {rejected.count - len(rejected.first):,} more bad lines")
+        display.print(f"... and {many(rejected.count - len(rejected.first), 'more bad line')}")
     display.print(
-        f"{done.events:,} events, {rejected.count:,} bad lines, {seconds:.1f} s,"
-        f" {done.events / max(seconds, 1e-9):,.0f} events/s"
+        f"{many(done.events, 'event')}, {many(rejected.count, 'bad line')}, {seconds:.1f} s,"
+        f" {many(round(done.events / max(seconds, 1e-9)), 'event')}/s"
     )
     why = "their periods are collapsed and the sketches are gone, see --keep-sketches."
     if done.late == counts and counts:
         display.print(f"Nothing was counted, every event is late: {why}")
     elif done.late:
+        verb = "was" if done.late == 1 else "were"
         display.print(
-            f"Late: {done.late:,} of {counts:,} (an event counts once in each kind of period) were refused:"
+            f"Late: {done.late:,} of {counts:,} (an event counts once in each kind of period) {verb} refused:"
             f" {why}"
         )
     if done.late < counts:
         display.print(
-            "Next: activity-tracker-hll collapse, then lookup. Import all there is first: sketches of periods"
-            " longer ago than they are kept end when they are collapsed."
+            "Next, once all is imported (sketches of periods longer ago than they are kept end when they are"
+            " collapsed):"
         )
+        for name in ("collapse", "lookup"):
+            show_command(display, settings.command(name))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import io
 import json
-import sys
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import click
@@ -17,23 +18,34 @@ from ...operations import Entry, RowWithGaps
 from ...operations.due import buckets_of, check_known, is_due
 from ...periods import PeriodKind
 from ...tracker import ActivityTracker
-from ..display import console, count_cell, named, spark, table
-from ..options import DATE, PERIOD, aggregate_option, bucket_option
+from ..display import console, count_cell, many, named, show_command, write
+from ..options import DATE, PERIOD, Command, aggregate_option, bucket_option, examples
 from ..settings import Settings
+from ..tables import Cell, show_courses, show_table
 
 __all__ = ["lookup"]
 
 _FIELDS = ("period", "date", "bucket", "count", "stderr", "low", "high")
-_COLUMN_WIDTH = 20
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    epilog=examples(
+        "activity-tracker-hll lookup",
+        "activity-tracker-hll lookup --live --bucket shop",
+        "activity-tracker-hll lookup --period monthly --csv",
+        "activity-tracker-hll lookup --start 2026-11-01 --json",
+    ),
+)
 @click.option("--period", "kind", type=PERIOD, default="daily", show_default=True)
 @click.option("--start", type=DATE, help="Periods that begin then or later. Default: all there are.")
 @click.option("--end", type=DATE, help="The period that contains it is left out. Default: all there are.")
 @bucket_option("Only this bucket; can be repeated. Default: all that there are.")
 @click.option("--live", is_flag=True, help="Also count what is not collapsed yet, the running period too.")
 @aggregate_option("With --live: the union of these buckets; can be repeated.")
+@click.option(
+    "--fill/--no-fill", default=None, help="Whether to show periods without data. Default: as CSV and JSON."
+)
 @click.option("--json", "as_json", is_flag=True, help="A list of objects.")
 @click.option("--csv", "as_csv", is_flag=True, help="Comma-separated, with a header.")
 @click.pass_obj
@@ -46,10 +58,11 @@ def lookup(  # click passes each option as an argument of its own
     buckets: tuple[str, ...],
     live: bool,
     aggregates: tuple[tuple[str, list[str]], ...],
+    fill: bool | None,
     as_json: bool,
     as_csv: bool,
 ) -> None:
-    """Show the counts of periods; those without data are left out.
+    """Show the counts of periods.
 
     Each count is followed by its standard error; low and high enclose the true count 95 times in 100.
     """
@@ -61,22 +74,29 @@ def lookup(  # click passes each option as an argument of its own
         None if bound is None else settings.calendar.moment(bound, name)
         for bound, name in ((start, "start"), (end, "end"))
     )
+    if first and last and first > last:
+        raise click.UsageError("--start must not be after --end")
     unions = dict(aggregates)
     rows: list[RowWithGaps] = []
     with settings.tracker(aggregate_buckets=unions or None) as tracker:
         inventory = tracker.inventory()
-        check_known((), unions, inventory)
+        check_known(buckets, unions, inventory)
         entries = [entry for entry in inventory if entry.period.kind == kind]
         wanted = list(dict.fromkeys([*(buckets or buckets_of(entries)), *unions]))
-        shown = [entry for entry in entries if live or "count" in entry.parts]
+        looked_at = {*wanted, *chain.from_iterable(unions.values())}
+        shown = [entry for entry in entries if entry.bucket in looked_at and (live or "count" in entry.parts)]
         if wanted and (shown or (first and last)):
             rows = _rows(tracker, kind, shown, (first, last), wanted, live)
+    is_filled = as_json or as_csv if fill is None else fill
+    listed = [row for row in rows if is_filled or _has_counts(row)]
     if as_json:
-        click.echo(json.dumps(list(_records(kind, rows)), indent=1))
+        write(json.dumps(list(_records(kind, listed)), indent=1) + "\n")
     elif as_csv:
-        _write_csv(_records(kind, rows))
+        _write_csv(_records(kind, listed))
+    elif any(map(_has_counts, rows)):
+        _show(console(), kind, wanted, listed)
     else:
-        _show(console(), kind, wanted, rows)
+        console().print(f"No {kind} counts.")
     if not live:
         _hint(settings, entries)
 
@@ -102,10 +122,12 @@ def _rows(
     return tracker.lookup(kind, start=start, end=end, buckets=buckets, missing=None, live=live)
 
 
+def _has_counts(row: RowWithGaps) -> bool:
+    return any(count is not None for count in row[1].values())
+
+
 def _records(kind: str, rows: Sequence[RowWithGaps]) -> Iterator[dict[str, Any]]:
     for date, counts in rows:
-        if all(count is None for count in counts.values()):
-            continue
         for bucket, count in counts.items():
             low, high = (None, None) if count is None else count.interval()
             stderr = None if count is None else "inf" if count.suspect else round(count.stderr, 3)
@@ -114,29 +136,20 @@ def _records(kind: str, rows: Sequence[RowWithGaps]) -> Iterator[dict[str, Any]]
 
 
 def _write_csv(records: Iterator[dict[str, Any]]) -> None:
-    writer = csv.DictWriter(sys.stdout, _FIELDS, lineterminator="\n")
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _FIELDS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(records)
+    write(text.getvalue())
 
 
 def _show(display: Console, kind: str, buckets: Sequence[str | None], rows: Sequence[RowWithGaps]) -> None:
-    filled = [row for row in rows if any(count is not None for count in row[1].values())]
-    if not filled:
-        display.print(f"No {kind} counts.")
-        return
-    # As many buckets side by side as fit.
-    fit = max(1, (display.width - _COLUMN_WIDTH) // _COLUMN_WIDTH)
-    for first in range(0, len(buckets), fit):
-        part = buckets[first : first + fit]
-        shown = table(f"{kind} active", "date", numbers=[named(bucket) for bucket in part])
-        for date, counts in filled:
-            shown.add_row(date.isoformat(), *(count_cell(counts[bucket], display) for bucket in part))
-        display.print(shown)
-    width = max(len(named(bucket)) for bucket in buckets)
-    for bucket in buckets:
-        values = [counts[bucket] for _, counts in rows]
-        if line := spark(values, display, display.width - width - 2):
-            display.print(f"{named(bucket):{width}}  {line}", no_wrap=True)
+    cells: list[tuple[Cell, ...]] = [
+        (date.isoformat(), *(count_cell(counts[bucket], display) for bucket in buckets))
+        for date, counts in rows
+    ]
+    show_table(display, f"{kind} active", ("date",), [named(bucket) for bucket in buckets], cells)
+    show_courses(display, {named(bucket): [counts[bucket] for _, counts in rows] for bucket in buckets})
 
 
 def _hint(settings: Settings, entries: Sequence[Entry]) -> None:
@@ -146,5 +159,11 @@ def _hint(settings: Settings, entries: Sequence[Entry]) -> None:
         return
     now, calendar = settings.now(), settings.calendar
     past = sum(period.start < calendar.containing(period.kind, now).start for period in waiting)
-    over = f", {past} of them over: run collapse" if past else ""
-    click.echo(f"{len(waiting)} periods are not collapsed yet{over} (--live counts them now).", err=True)
+    errors = console(stderr=True)
+    over = f", {past:,} of them over" if past else ""
+    errors.print(
+        f"{many(len(waiting), 'period', ('is', 'are'))} not collapsed yet{over} (--live counts them now)"
+        + (". To collapse what is over:" if past else ".")
+    )
+    if past:
+        show_command(errors, settings.command("collapse"))

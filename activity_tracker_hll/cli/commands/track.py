@@ -7,13 +7,21 @@ import datetime as dt
 import click
 
 from ...periods import PeriodKind
-from ..options import DATE, period_option
+from ..options import DATE, Command, examples, period_option
 from ..settings import Settings
 
 __all__ = ["track"]
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    epilog=examples(
+        "activity-tracker-hll track ann --bucket members",
+        "activity-tracker-hll track ann --bucket members \\",
+        "    --old-id session-1 --old-bucket anonymous",
+        "activity-tracker-hll track bob --date 2026-11-23",
+    ),
+)
 @click.argument("id", required=False)
 @click.option("--bucket", metavar="NAME", help="The bucket the id is in. Default: the unnamed one.")
 @period_option("Kind of period to count in; can be repeated.", ("daily", "monthly"))

@@ -11,7 +11,7 @@ def test_demo_on_a_server_of_its_own_and_among_data(run, tracker):
     alone = invoke(list(small))
     assert alone.exit_code == 0, alone.output
     assert "everyone" in alone.stdout
-    assert alone.stdout.rstrip().splitlines()[-1].startswith("Next: ")
+    assert alone.stdout.rstrip().splitlines()[-4].startswith("Next, ")
     tracker.track(id="x", date=datetime(2020, 1, 1))
     before = set(tracker.backend.execute([("KEYS", "*")])[0])
     assert "Months" in run(*small).stdout

@@ -18,6 +18,8 @@ def test_lookup_shows_tables_and_spark_lines(run, tracker):
     assert "(all)" in shown
     assert "±" in shown
     assert "2020-01-03" not in shown
+    shown = run("lookup", "--fill").stdout
+    assert "2020-01-03" in shown
     [line] = [line for line in shown.splitlines() if line.startswith("[red]site  ")]
     bars = line.removeprefix("[red]site  ")
     assert len(bars) == 4
