@@ -116,10 +116,10 @@ class Planner:
         return self.data_set(shard).agreeing(operation, access)
 
     def _planned(self, data: DataSet, plan: Callable[[], Operation[T]]) -> Operation[T]:
-        """Plan at once, so that bad arguments are refused before anything is sent.
+        """Plan at once, so that bad arguments are refused before anything is sent, and all is ready.
 
-        The first operation of all begins with the handshake, which tells the zone that dates are in, and
-        aggregates: it is planned anew then.
+        The first operation of all is preceded by the handshake, which may tell the zone that dates are in,
+        and aggregates: it is planned anew then.
         """
         operation = plan()
         return operation if data.is_known else _anew(plan)
@@ -276,23 +276,22 @@ class Planner:
             else arguments.aggregates(aggregate_buckets, own or self.buckets)
         )
 
-        def plan() -> Operation[list[Collapsed]]:
-            chosen, aggregates = self._chosen(data.context, own, unions)
-            moment = self._now() if date is None else self._moment(date, kinds)
-            return self._collapse(data.context, kinds, moment, max_periods, chosen, aggregates, bool(recount))
-
-        return self._planned(data, plan)
+        if date is not None:
+            self._moment(date, kinds)
+        return self._collapse(data.context, kinds, date, max_periods, own, unions, bool(recount))
 
     def _collapse(
         self,
         context: Context,
         kinds: Sequence[PeriodKind],
-        moment: datetime,
+        date: dt.date | None,
         max_periods: int | None,
-        chosen: tuple[str | None, ...],
-        aggregates: Aggregates,
+        buckets: tuple[str | None, ...] | None,
+        aggregate_buckets: Aggregates | None,
         recount: bool,
     ) -> Operation[list[Collapsed]]:
+        chosen, aggregates = self._chosen(context, buckets, aggregate_buckets)
+        moment = self._now() if date is None else self._moment(date, kinds)
         # Without a list of its own a tracker does not know what other buckets there are.
         others = None if self.buckets is None else [bucket for bucket in self.buckets if bucket not in chosen]
         elsewhere = {name: of for name, of in context.aggregates.items() if name not in aggregates}
@@ -325,7 +324,10 @@ class Planner:
         own = () if buckets is None else arguments.bucket_list(buckets)
         unions = {} if aggregate_buckets is None else arguments.aggregates(aggregate_buckets, None)
 
-        def plan() -> Operation[list[Collapsed]]:
+        if date is not None:
+            self.calendar.moment(date, "date")
+
+        def operation() -> Operation[list[Collapsed]]:
             wanted = Wanted(
                 kinds=kinds,
                 buckets=own,
@@ -335,9 +337,9 @@ class Planner:
                 date=None if date is None else self.calendar.moment(date, "date"),
                 max_periods=max_periods,
             )
-            return collapse_due(data.context, wanted, self._now(), progress)
+            return (yield from collapse_due(data.context, wanted, self._now(), progress))
 
-        return self._planned(data, plan)
+        return operation()
 
     def examine(self, shard: int) -> Operation[Examination]:
         """See :meth:`.ActivityTracker.examine`."""
@@ -361,16 +363,29 @@ class Planner:
         if missing is not None:
             arguments.integer(missing, "missing", minimum=0)
 
-        def plan() -> Operation[list[RowWithGaps]]:
-            first, last = self._range(kind, start, end, running=live is True)
-            chosen = wanted or (None,) if not self.buckets else self._chosen(data.context, wanted, {})[0]
-            for bucket in chosen:
-                if bucket not in data.context.aggregates:
-                    data.context.note(bucket, "is it misspelled?")
-            rows = list(self.calendar.between(kind, first, last))
-            return lookup(data.context, rows, chosen, missing, live is None or bool(live))
+        for bound, name in ((start, "start"), (end, "end")):
+            if bound is not None:
+                self.calendar.moment(bound, name)
+        if self.calendar.gives_zone:
+            self._range(kind, start, end, running=live is True)
+        return self._lookup(data.context, kind, start, end, wanted or self.buckets or (None,), live, missing)
 
-        return self._planned(data, plan)
+    def _lookup(
+        self,
+        context: Context,
+        kind: PeriodKind,
+        start: dt.date | None,
+        end: dt.date | None,
+        buckets: tuple[str | None, ...],
+        live: bool | None,
+        missing: int | None,
+    ) -> Operation[list[RowWithGaps]]:
+        for bucket in buckets:
+            if bucket not in context.aggregates:
+                context.note(bucket, "is it misspelled?")
+        first, last = self._range(kind, start, end, running=live is True)
+        rows = list(self.calendar.between(kind, first, last))
+        return (yield from lookup(context, rows, buckets, missing, live is None or bool(live)))
 
     def inventory(self, shard: int) -> Operation[list[Entry]]:
         """See :meth:`.ActivityTracker.inventory`."""

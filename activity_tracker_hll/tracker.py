@@ -290,7 +290,7 @@ class ActivityTracker(BaseTracker[BaseBackend]):
         Args:
             periods: only these kinds of period; None = all that there are.
             date: what lies before the period that contains it; None = now.
-            max_periods: only so many periods of each kind; None = all, but 1 with `date`.
+            max_periods: only so many of them, of each kind, newest first; None = all.
             buckets: only these; None = all that there are.
             aggregate_buckets: {name: buckets to unite}, in addition to the tracker's and those that are
                 stored with the data; counted where a source has a sketch.

@@ -17,6 +17,7 @@ from .commands.demo import demo
 from .commands.doctor import doctor
 from .commands.import_ import import_
 from .commands.lookup import lookup
+from .commands.settings import settings
 from .commands.track import track
 from .display import LogHandler, console
 from .options import global_options
@@ -65,5 +66,5 @@ def cli() -> None:
     logging.basicConfig(handlers=[LogHandler()], level=logging.WARNING)
 
 
-for _command in (track, import_, collapse, lookup, doctor, demo):
+for _command in (track, import_, collapse, lookup, settings, doctor, demo):
     cli.add_command(_command)

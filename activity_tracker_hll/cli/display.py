@@ -36,7 +36,6 @@ __all__ = [
     "count_cell",
     "escaped",
     "is_unicode",
-    "many",
     "named",
     "progress_bar",
     "show_command",
@@ -103,13 +102,7 @@ def progress_bar(
         yield bar
 
 
-# Words
-
-
-def many(number: int, noun: str, verbs: tuple[str, str] = ("", "")) -> str:
-    """A number of things, and what they do: '1 line', '2,000 lines', '1 period is', '2 periods are'."""
-    words = f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-    return f"{words} {verbs[number != 1]}".rstrip()
+# Single things
 
 
 def named(bucket: str | None) -> str:

@@ -145,14 +145,14 @@ def global_options(*, hidden: bool = False) -> list[click.Option]:
         ),
         option("--namespace", default=DEFAULT_NAMESPACE, show_default=True, help="First part of every key."),
         option(
-            "--timezone", metavar="ZONE", help="Where days begin, such as Europe/Berlin. Default: local time."
+            "--timezone",
+            metavar="ZONE",
+            help="Where days begin, such as Europe/Berlin. Default: as the data have it, else local time.",
         ),
         option(
             "--week-start",
             type=click.IntRange(0, 6),
-            default=0,
-            show_default=True,
-            help="0 = Monday ... 6 = Sunday.",
+            help="0 = Monday ... 6 = Sunday. Default: as the data have it, else Monday.",
         ),
         option(
             "--secret",
@@ -163,8 +163,9 @@ def global_options(*, hidden: bool = False) -> list[click.Option]:
             "--keep-sketches",
             type=KEEP,
             metavar="DAYS|forever",
-            help="How long sketches are kept after their period, once collapsed."
-            " Default: 8 days of hourly, 62 of daily periods, 26 weeks, 13 months, 5 quarters, 2 years.",
+            help="How long sketches are kept after their period, once collapsed, if that is longer than what"
+            " was said before: see the command settings. Default: for ever in --data; at --url 8 days of"
+            " hourly, 62 of daily periods, 26 weeks, 13 months, 5 quarters, 2 years.",
         ),
     ]
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -15,7 +15,6 @@ import click
 
 from ..backends.base import DEFAULT_KEEP, Keep
 from ..keys import DEFAULT_NAMESPACE
-from ..periods import Calendar
 from ..tracker import ActivityTracker
 
 __all__ = ["PROGRAM", "Settings"]
@@ -34,8 +33,8 @@ class Settings:
         url: the server with the data.
         data: the directory with the data; without either, the user's own data directory.
         namespace: see :class:`~.backends.base.BackendSettings`.
-        timezone: an IANA name; None = local time.
-        week_start: 0 = Monday ... 6 = Sunday.
+        timezone: an IANA name; None = as the data have it.
+        week_start: 0 = Monday ... 6 = Sunday; None = as the data have it.
         secret: see :class:`~.backends.base.BackendSettings`.
         keep_sketches: likewise.
         given: names of the options that were typed, not taken from the environment or a default.
@@ -46,7 +45,7 @@ class Settings:
     data: str | None = None
     namespace: str = DEFAULT_NAMESPACE
     timezone: str | None = None
-    week_start: int = 0
+    week_start: int | None = None
     secret: str | None = None
     keep_sketches: Keep = field(default_factory=lambda: DEFAULT_KEEP)
     given: frozenset[str] = frozenset()
@@ -72,18 +71,16 @@ class Settings:
         """Whether the place of the data was typed."""
         return not _PLACES.isdisjoint(self.given)
 
-    @property
-    def calendar(self) -> Calendar:
-        """The tracker's calendar."""
-        return Calendar(self.timezone, self.week_start)
-
-    def now(self) -> datetime:
-        """The present time in the tracker's zone."""
-        return self.calendar.local(self.clock())
-
     @contextmanager
-    def tracker(self, **overrides: Any) -> Iterator[ActivityTracker]:
-        """A tracker, which is closed in the end; arguments override the settings."""
+    def tracker(self, *, writes: bool = False, **overrides: Any) -> Iterator[ActivityTracker]:
+        """A tracker, which is closed in the end.
+
+        Args:
+            writes: whether it may be the first to write there; it reads the settings of the data before. A
+                store of the command line's own, in which files are analysed, keeps its sketches for ever
+                unless somebody says otherwise.
+            overrides: arguments in place of the settings.
+        """
         url = None if "data" in self.given else self.url  # what is typed overrides the environment
         options: dict[str, Any] = {
             "backend": "redis" if url else "embedded",
@@ -99,6 +96,8 @@ class Settings:
         else:
             options["path"] = self.data or click.get_app_dir(PROGRAM)
         with ActivityTracker(**{**options, **overrides}) as tracker:
+            if writes and tracker.settings.timezone is None and not url and "keep_sketches" not in self.given:
+                tracker.change_settings(keep_sketches=None)
             yield tracker
 
     def command(self, *words: str) -> list[str]:
@@ -108,7 +107,7 @@ class Settings:
             "data": self.data,
             "namespace": self.namespace,
             "timezone": self.timezone,
-            "week_start": str(self.week_start),
+            "week_start": None if self.week_start is None else str(self.week_start),
             "keep_sketches": str(self.keep_sketches.days)
             if isinstance(self.keep_sketches, timedelta)
             else "forever",

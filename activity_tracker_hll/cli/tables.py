@@ -14,7 +14,8 @@ from rich.text import Text
 from sparklines import sparklines
 
 from ..periods import PERIODS
-from .display import UNLIMITED_WIDTH, escaped, is_unicode, many, named
+from ..words import many
+from .display import UNLIMITED_WIDTH, escaped, is_unicode, named
 
 __all__ = ["Cell", "show_buckets", "show_courses", "show_facts", "show_table"]
 

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from difflib import get_close_matches
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -15,6 +14,7 @@ from ..errors import ArgumentValueError, BackendDataError, BackendError, Setting
 from ..ids import IdEncoder
 from ..keys import Keys
 from ..periods import Calendar
+from ..words import did_you_mean
 from .settings import Aggregates, DataSettings, Given, KeptFor, longest
 
 __all__ = [
@@ -117,10 +117,8 @@ class Context:
         if len(self._warned) >= _MOST_WARNINGS:
             return
         self._warned.add(bucket)
-        names = [name for name in self.known or () if name is not None]
-        near = get_close_matches(bucket or "", names, 1)
-        hint = f" (is {near[0]!r} meant?)" if near else ""
-        _LOG.warning("bucket %r is none of the tracker's buckets=%s: %s", bucket, hint, what)
+        meant = did_you_mean(bucket, self.known)
+        _LOG.warning("bucket %r is none of the tracker's buckets%s (%s)", bucket, meant, what)
 
     def warn_of_lost_union(self, aggregate: str, period: str) -> None:
         """Log, once for an aggregate, that it cannot be counted any more."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from difflib import get_close_matches
 from itertools import groupby
 from typing import NamedTuple
 
 from ..backends.base import Command
 from ..errors import ArgumentValueError, BackendError, BackendResponseError, CollapseError
 from ..periods import PERIODS, Calendar, Period
+from ..words import did_you_mean
 from .base import UNCOUNTED, Context, Operation, batched
 from .counting import Collapsed, collapse
 from .counting.marks import FindUncounted, take_marks
@@ -83,8 +83,7 @@ def check_known(
 def _no_such_bucket(bucket: str | None, known: Sequence[str | None]) -> str:
     """What is said of a bucket without data: the name that was probably meant, and all that there are."""
     names = [name for name in known if name is not None]
-    nearest = get_close_matches(bucket or "", names, n=1)
-    meant = f", did you mean {nearest[0]!r}?" if nearest else ""
+    meant = did_you_mean(bucket, names)
     shown = [*(["the unnamed one"] if None in known else []), *names[:_NAMES_SHOWN]]
     more = f" and {len(names) - _NAMES_SHOWN:,} more" if len(names) > _NAMES_SHOWN else ""
     there_are = f"there are: {', '.join(shown)}{more}" if shown else "there are none yet"
@@ -114,7 +113,7 @@ class Wanted:
             counted anywhere is a failure.
         recount: also count what was counted before.
         date: as in :meth:`.ActivityTracker.collapse`.
-        max_periods: likewise; with neither, every period that is over.
+        max_periods: likewise.
     """
 
     kinds: Collection[str] = ()
@@ -249,10 +248,9 @@ def plan(entries: Iterable[Entry], calendar: Calendar, now: datetime, wanted: Wa
             continue
         if period.start >= calendar.containing(period.kind, now if date is None else date).start:
             continue
-        if date is not None or max_periods is not None:
+        if max_periods is not None:
             if period.kind not in windows:
-                before = calendar.before(period.kind, date or now, max_periods or 1)
-                windows[period.kind] = frozenset(before)
+                windows[period.kind] = frozenset(calendar.before(period.kind, date or now, max_periods))
             if period not in windows[period.kind]:
                 continue
         chosen = _due(parts_of, wanted)

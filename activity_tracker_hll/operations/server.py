@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,6 +10,7 @@ from typing import Any
 
 from ..errors import BackendError, SettingsMismatchError
 from ..periods import LONGEST
+from ..words import did_you_mean, many
 from .base import Context, Operation, items
 from .due import UNEXPIRING, is_due, is_over, kinds_of, looked_into
 from .inventory import Entry, inventory
@@ -233,10 +235,33 @@ def examine(
     due = [entry for entry in over if is_due(known[entry].parts - {UNEXPIRING})]
     unexpiring = [entry for entry in over if UNEXPIRING in known[entry].parts]
     forecasts = yield from _forecasts(context, entries)
-    warnings += [*_about_memory(server, forecasts), *_about_data(entries, due, unexpiring)]
+    warnings += [
+        *_about_memory(server, forecasts),
+        *_about_data(entries, due, unexpiring),
+        *_about_buckets(context, entries, due),
+        *context.agreed.problems,
+    ]
     return Examination(
         server, tuple(entries), tuple(due), tuple(forecasts), agrees=True, warnings=tuple(warnings)
     )
+
+
+def _about_buckets(context: Context, entries: Sequence[Entry], due: Sequence[Entry]) -> Iterator[str]:
+    """Buckets that nobody seems to collapse: misspelled, or forgotten."""
+    counted = {entry.period for entry in entries if "count" in entry.parts}
+    buckets = {entry.bucket for entry in entries}
+    collapsed = {entry.bucket for entry in entries if "count" in entry.parts}
+    waiting = Counter(entry.bucket for entry in due if entry.period in counted)
+    for bucket in sorted(buckets, key=lambda bucket: bucket or ""):
+        name = bucket or "(all)"
+        if context.known is not None and bucket not in {*context.known, *context.aggregates}:
+            meant = did_you_mean(bucket, context.known)
+            hint = meant or ": who collapses it?"
+            yield f"bucket {name!r} has data and is none of the tracker's buckets{hint}"
+        elif context.known is None and bucket in waiting and bucket not in collapsed:
+            periods = many(waiting[bucket], "period in which others are", "periods in which others are")
+            meant = did_you_mean(bucket, collapsed)
+            yield f"bucket {name!r} is not collapsed in {periods}{meant or ': does nobody know it?'}"
 
 
 def _about_memory(server: Server, forecasts: Sequence[Forecast]) -> Iterator[str]:
@@ -252,18 +277,21 @@ def _about_memory(server: Server, forecasts: Sequence[Forecast]) -> Iterator[str
 
 def _about_data(entries: Sequence[Entry], due: Sequence[Entry], unexpiring: Sequence[Entry]) -> Iterator[str]:
     if due:
-        periods = len({entry.period for entry in due})
-        yield f"{periods} periods that are over ({len(due)} counts) are not collapsed: run collapse"
+        periods = many(
+            len({entry.period for entry in due}), "period that is over is", "periods that are over are"
+        )
+        yield f"{periods} not collapsed ({many(len(due), 'count')}): run collapse"
     stuck = [entry for entry in entries if "raw" in entry.parts and not is_due(entry.parts)]
     if stuck:
         yield (
-            f"{len(stuck)} raw sets of activity-tracker lie beside a count whose sketch is gone,"
-            f" such as {stuck[0].period.name}: they are not counted"
+            f"{many(len(stuck), 'raw set')} of activity-tracker beside a count whose sketch is gone,"
+            f" such as {stuck[0].period.name}: not counted"
         )
     if unexpiring:
         first = f"{unexpiring[0].period.name} bucket {unexpiring[0].bucket or '(all)'}"
         yield (
-            f"{len(unexpiring)} collapsed sketches never expire, such as {first}: collapse gives them an end,"
+            f"{many(len(unexpiring), 'collapsed sketch never expires', 'collapsed sketches never expire')},"
+            f" such as {first}: collapse gives them an end,"
             " or says whose count was not made from its sketch; keep_sketches=None (--keep-sketches forever)"
             " says that this is meant"
         )

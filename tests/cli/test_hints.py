@@ -21,8 +21,9 @@ from rich.console import Console
 
 from activity_tracker_hll import ActivityTracker
 from activity_tracker_hll.cli.app import cli
-from activity_tracker_hll.cli.display import LogHandler, many, show_command
+from activity_tracker_hll.cli.display import LogHandler, show_command
 from activity_tracker_hll.cli.settings import Settings
+from activity_tracker_hll.words import many
 
 PROGRAM = "activity-tracker-hll"
 COMMANDS = ("track", "import", "collapse", "lookup", "doctor", "demo")
@@ -284,15 +285,15 @@ def test_a_quiet_collapse_says_only_what_failed(held):
 
 def test_one_of_a_thing_is_one():
     assert [many(n, "bad line") for n in (0, 1, 2000)] == ["0 bad lines", "1 bad line", "2,000 bad lines"]
-    assert many(1, "period", ("is", "are")) == "1 period is"
-    assert many(2, "period", ("is", "are")) == "2 periods are"
+    assert many(1, "period is", "periods are") == "1 period is"
+    assert many(2, "period is", "periods are") == "2 periods are"
 
 
 def test_plurals():
     data = ("--data", "x", "--timezone", "UTC")
     text = "id,time\na,2020-01-01\nb\n"
     shown = [
-        run("import", "--format", "csv", "--period", "daily", *data, input=text),
+        run("import", "--format", "csv", "--period", "daily", "--keep-sketches", "366", *data, input=text),
         run("lookup", *data),
         run("doctor", *data),
         run("collapse", *data),
@@ -303,7 +304,7 @@ def test_plurals():
     shown = [re.sub("Warning: .*", "", one.output) for one in shown]  # are the library's sentences
     assert [re.findall(r"\b1 (?:\w+ ){0,2}(?!is\b|was\b)\w+s\b", one) for one in shown] == [[]] * 7
     assert "1 event, 1 bad line, " in shown[0]
-    assert "1 period is not collapsed yet, 1 of them over" in shown[1]
+    assert "1 period that is over is not collapsed yet, and counted just now" in shown[1]
     assert "\n1 warning.\n" in shown[2]
     assert "1 count stored." in shown[3]
     assert "Late: 1 of 2 (an event counts once in each kind of period) was refused" in shown[4]

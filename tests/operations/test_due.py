@@ -50,7 +50,11 @@ def test_limits():
     assert planned(HELD, kinds=["monthly"]) == [(["monthly-202001"], [None], {})]
     assert planned(HELD, buckets=["b"]) == [(["daily-20200104"], ["b"], {})]
     date = datetime(2020, 1, 5)
-    assert planned(HELD, date=date, kinds=["daily"]) == [(["daily-20200104"], ["a", "b"], {})]
+    assert planned(HELD, date=date, kinds=["daily"]) == [
+        (["daily-20200101", "daily-20200102"], ["a"], {}),
+        (["daily-20200104"], ["a", "b"], {}),
+    ]
+    assert planned(HELD, date=date, kinds=["daily"], max_periods=1) == [(["daily-20200104"], ["a", "b"], {})]
     assert planned(HELD, date=date, kinds=["daily"], max_periods=3, buckets=["a"]) == [
         (["daily-20200102"], ["a"], {}),
         (["daily-20200104"], ["a"], {}),

@@ -12,7 +12,8 @@ from ...errors import CollapseError
 from ...keys import check_bucket
 from ...operations import Collapsed
 from ...periods import PeriodKind
-from ..display import console, count_cell, many, named, progress_bar
+from ...words import many
+from ..display import console, count_cell, named, progress_bar
 from ..options import DATE, Command, aggregate_option, bucket_option, examples, period_option
 from ..settings import Settings
 from ..tables import Cell, show_buckets
@@ -37,10 +38,13 @@ Failure = tuple[str, str | None, Exception]
 @click.option(
     "--max-periods",
     type=click.IntRange(min=1),
-    help="Only so many periods of each kind; 1 with --date. Default: all that are not collapsed.",
+    help="Only so many periods of each kind, the newest. Default: all that are not collapsed.",
 )
 @bucket_option("Only this bucket; can be repeated. Default: all that there are.")
-@aggregate_option("Also count the union of these buckets under this name; can be repeated.")
+@aggregate_option(
+    "Also count the union of these buckets under this name; can be repeated. It is stored with the data, so"
+    " every later collapse counts it too."
+)
 @click.option("--recount", is_flag=True, help="Count again what was counted, where sketches are kept.")
 @click.option("--quiet", is_flag=True, help="Say only what failed, as for cron.")
 @click.pass_obj
@@ -61,7 +65,7 @@ def collapse(
         check_bucket(name)
     done: Sequence[Collapsed] = ()
     failures: Sequence[Failure] = ()
-    with settings.tracker() as tracker, progress_bar(quiet=quiet) as bar:
+    with settings.tracker(writes=True) as tracker, progress_bar(quiet=quiet) as bar:
         task = bar.add_task("Collapsing", total=None)
         try:
             done = tracker.collapse_due(
@@ -75,6 +79,10 @@ def collapse(
             )
         except CollapseError as error:
             done, failures = error.collapsed, error.failures
+        known = tracker.settings.aggregate_buckets
+        new = {name: sources for name, sources in unions.items() if name not in known}
+        if new:
+            tracker.change_settings(aggregate_buckets=new)
     if not quiet:
         _show(done, bool(failures))
     if failures:

@@ -16,9 +16,10 @@ from rich.console import Console
 from ...errors import BackendError
 from ...estimates import Estimate
 from ...operations.base import items
-from ...periods import PeriodKind
+from ...periods import Calendar, PeriodKind
 from ...tracker import ActivityTracker
-from ..display import console, count_cell, many, progress_bar, show_command
+from ...words import many
+from ..display import console, count_cell, progress_bar, show_command
 from ..options import Command, examples
 from ..settings import Settings
 from ..tables import show_courses, show_table
@@ -52,7 +53,7 @@ def demo(settings: Settings, *, days: int, users: int, seed: int) -> None:
     """
     display = console()
     # All periods are in the past, so that all can be collapsed.
-    end = settings.now().date().replace(day=1)
+    end = Calendar(settings.timezone).local(settings.clock()).date().replace(day=1)
     first = end - timedelta(days=days)
     exact = Exact()
     with _tracker(settings) as tracker:

@@ -11,7 +11,8 @@ from rich.filesize import decimal
 
 from ...operations import Entry
 from ...operations.server import Forecast, Server
-from ..display import console, many, show_command
+from ...words import many
+from ..display import console, show_command
 from ..options import Command, examples
 from ..settings import Settings
 from ..tables import show_buckets, show_facts, show_table

@@ -17,8 +17,9 @@ from ...event_files.logs import LogParser
 from ...event_files.readers import FORMATS, Event, Layout, LayoutError, read
 from ...keys import check_bucket
 from ...operations import Imported
-from ...periods import PeriodKind
-from ..display import console, many, progress_bar, show_command
+from ...periods import Calendar, PeriodKind
+from ...words import many
+from ..display import console, progress_bar, show_command
 from ..options import Command, examples, period_option
 from ..settings import Settings
 
@@ -76,7 +77,7 @@ def import_(
     rejected = Rejected()
     started = time.monotonic()
     with (
-        settings.tracker() as tracker,
+        settings.tracker(writes=True) as tracker,
         progress_bar(
             TextColumn("{task.fields[events]:,} events"),
             done=DownloadColumn(table_column=Column(no_wrap=True)),
@@ -85,7 +86,7 @@ def import_(
         paths = list(files or ("-",))
         task = bar.add_task("Importing", total=total_size(paths), events=0)
         events = _events(
-            settings, paths, chosen, "hourly" in periods, rejected, lambda n: bar.advance(task, n)
+            tracker.calendar, paths, chosen, "hourly" in periods, rejected, lambda n: bar.advance(task, n)
         )
         try:
             done = tracker.import_events(events, periods, progress=lambda n: bar.update(task, events=n))
@@ -114,14 +115,13 @@ def _checked(layout: Layout) -> Layout:
 
 
 def _events(
-    settings: Settings,
+    calendar: Calendar,
     paths: Iterable[str],
     layout: Layout,
     hourly: bool,
     rejected: Rejected,
     on_read: Callable[[int], object],
 ) -> Iterator[Event]:
-    calendar = settings.calendar
     for path in paths:
         name = "stdin" if path == "-" else path
         try:

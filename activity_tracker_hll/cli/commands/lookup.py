@@ -18,7 +18,8 @@ from ...operations import Entry, RowWithGaps
 from ...operations.due import buckets_of, check_known, is_due
 from ...periods import PeriodKind
 from ...tracker import ActivityTracker
-from ..display import console, count_cell, many, named, show_command, write
+from ...words import many
+from ..display import console, count_cell, named, show_command, write
 from ..options import DATE, PERIOD, Command, aggregate_option, bucket_option, examples
 from ..settings import Settings
 from ..tables import Cell, show_courses, show_table
@@ -41,8 +42,13 @@ _FIELDS = ("period", "date", "bucket", "count", "stderr", "low", "high")
 @click.option("--start", type=DATE, help="Periods that begin then or later. Default: all there are.")
 @click.option("--end", type=DATE, help="The period that contains it is left out. Default: all there are.")
 @bucket_option("Only this bucket; can be repeated. Default: all that there are.")
-@click.option("--live", is_flag=True, help="Also count what is not collapsed yet, the running period too.")
-@aggregate_option("With --live: the union of these buckets; can be repeated.")
+@click.option(
+    "--live/--no-live",
+    default=None,
+    help="Also the running period; or stored counts alone. Default: what is over and was not collapsed is"
+    " counted now.",
+)
+@aggregate_option("The union of these buckets, too, where it can be counted; can be repeated.")
 @click.option(
     "--fill/--no-fill", default=None, help="Whether to show periods without data. Default: as CSV and JSON."
 )
@@ -56,7 +62,7 @@ def lookup(  # click passes each option as an argument of its own
     start: dt.date | None,
     end: dt.date | None,
     buckets: tuple[str, ...],
-    live: bool,
+    live: bool | None,
     aggregates: tuple[tuple[str, list[str]], ...],
     fill: bool | None,
     as_json: bool,
@@ -70,21 +76,30 @@ def lookup(  # click passes each option as an argument of its own
         raise click.UsageError("--json and --csv exclude each other")
     for bucket in buckets:
         check_bucket(bucket)
-    first, last = (
-        None if bound is None else settings.calendar.moment(bound, name)
-        for bound, name in ((start, "start"), (end, "end"))
-    )
-    if first and last and first > last:
-        raise click.UsageError("--start must not be after --end")
-    unions = dict(aggregates)
+    given = dict(aggregates)
     rows: list[RowWithGaps] = []
-    with settings.tracker(aggregate_buckets=unions or None) as tracker:
-        inventory = tracker.inventory()
-        check_known(buckets, unions, inventory)
+    with settings.tracker(aggregate_buckets=given or None) as tracker:
+        inventory = tracker.inventory()  # by then the zone of the data is known
+        first, last = (
+            None if bound is None else tracker.calendar.moment(bound, name)
+            for bound, name in ((start, "start"), (end, "end"))
+        )
+        if first and last and first > last:
+            raise click.UsageError("--start must not be after --end")
+        unions = {**given, **tracker.settings.aggregate_buckets}
+        check_known([name for name in buckets if name not in unions], given, inventory)
         entries = [entry for entry in inventory if entry.period.kind == kind]
-        wanted = list(dict.fromkeys([*(buckets or buckets_of(entries)), *unions]))
-        looked_at = {*wanted, *chain.from_iterable(unions.values())}
-        shown = [entry for entry in entries if entry.bucket in looked_at and (live or "count" in entry.parts)]
+        there = buckets_of(entries)
+        united = [name for name, sources in unions.items() if name in given or set(there).issuperset(sources)]
+        wanted = list(dict.fromkeys(buckets or [*there, *united]))
+        looked_at = {*wanted, *chain.from_iterable(unions.get(str(name), ()) for name in wanted)}
+        running = tracker.calendar.containing(kind, tracker.calendar.local(settings.clock()))
+        over = [entry for entry in entries if live or entry.period.start < running.start]
+        shown = [
+            entry
+            for entry in over
+            if entry.bucket in looked_at and (live is not False or "count" in entry.parts)
+        ]
         if wanted and (shown or (first and last)):
             rows = _rows(tracker, kind, shown, (first, last), wanted, live)
     is_filled = as_json or as_csv if fill is None else fill
@@ -97,8 +112,7 @@ def lookup(  # click passes each option as an argument of its own
         _show(console(), kind, wanted, listed)
     else:
         console().print(f"No {kind} counts.")
-    if not live:
-        _hint(settings, entries)
+    _hint(settings, [entry for entry in over if entry.period.start < running.start], live)
 
 
 def _rows(
@@ -107,7 +121,7 @@ def _rows(
     entries: Sequence[Entry],
     bounds: tuple[dt.datetime | None, dt.datetime | None],
     buckets: Sequence[str | None],
-    live: bool,
+    live: bool | None,
 ) -> list[RowWithGaps]:
     start, end = bounds
     if start is None and end is None:
@@ -152,18 +166,12 @@ def _show(display: Console, kind: str, buckets: Sequence[str | None], rows: Sequ
     show_courses(display, {named(bucket): [counts[bucket] for _, counts in rows] for bucket in buckets})
 
 
-def _hint(settings: Settings, entries: Sequence[Entry]) -> None:
-    """Tell the user if counts are missing only because periods are not collapsed yet."""
+def _hint(settings: Settings, entries: Sequence[Entry], live: bool | None) -> None:
+    """Tell the user what is over and not collapsed, and so was counted just now, or left out."""
     waiting = {entry.period for entry in entries if is_due(entry.parts)}
-    if not waiting:
-        return
-    now, calendar = settings.now(), settings.calendar
-    past = sum(period.start < calendar.containing(period.kind, now).start for period in waiting)
-    errors = console(stderr=True)
-    over = f", {past:,} of them over" if past else ""
-    errors.print(
-        f"{many(len(waiting), 'period', ('is', 'are'))} not collapsed yet{over} (--live counts them now)"
-        + (". To collapse what is over:" if past else ".")
-    )
-    if past:
+    if waiting:
+        errors = console(stderr=True)
+        done = "left out" if live is False else "counted just now"
+        periods = many(len(waiting), "period that is over is", "periods that are over are")
+        errors.print(f"{periods} not collapsed yet, and {done}. To store the counts:")
         show_command(errors, settings.command("collapse"))

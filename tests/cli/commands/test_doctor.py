@@ -11,7 +11,7 @@ def test_doctor_on_nothing_and_on_data(run, tracker):
     assert "No warnings." in result.stdout
     tracker.track_many(range(100), ["daily", "monthly"], bucket="a", date=datetime(2020, 1, 1))
     result = run("doctor")
-    assert "Warning: 2 periods that are over (2 counts) are not collapsed: run collapse" in result.stdout
+    assert "Warning: 2 periods that are over are not collapsed (2 counts): run collapse" in result.stdout
     assert "Memory of sketches" in result.stdout
     run("doctor", "--strict", status=1)
 
@@ -35,9 +35,9 @@ def test_doctor_warns_of_a_dangerous_server(run, tracker):
     for warning in (
         "maxmemory-policy allkeys-lru evicts any sketch when the memory is full",
         "no persistence",
-        "1 collapsed sketches never expire, such as daily-20200101 bucket (all): collapse gives them an end",
+        "1 collapsed sketch never expires, such as daily-20200101 bucket (all): collapse gives them an end",
         "made from its sketch; keep_sketches=None (--keep-sketches forever) says that this is meant",
-        "1 raw sets of activity-tracker lie beside a count",
+        "1 raw set of activity-tracker beside a count",
     ):
         assert warning in shown
     # What must not be asked is unknown, not an error.

@@ -14,9 +14,10 @@ def test_a_log_from_import_to_lookup(run, tmp_path):
     assert "late" not in result.stderr
     assert "collapse" in result.stderr
     assert result.stdout == ""
-    assert "No daily counts." in run("lookup").stdout
-    assert "3 of them over (--live counts them now)" in run("lookup").stderr
-    live = counts(run, "--live")
+    assert "No daily counts." in run("lookup", "--no-live").stdout
+    assert "3 periods that are over are not collapsed yet, and left out" in run("lookup", "--no-live").stderr
+    assert "3 periods that are over are not collapsed yet, and counted just now" in run("lookup").stderr
+    live = counts(run)
     assert "4 counts stored" in run("collapse").stdout
     found = counts(run)
     assert found == live
@@ -27,7 +28,7 @@ def test_a_log_from_import_to_lookup(run, tmp_path):
 
 def test_an_import_of_which_all_is_late_counts_nothing_and_fails(run, tmp_path):
     write_log(tmp_path / "access.log")
-    run("import", tmp_path / "access.log")
+    run("import", tmp_path / "access.log", "--keep-sketches", "366")
     run("collapse")
     before = counts(run)
     result = run("import", tmp_path / "access.log", status=1)
@@ -39,7 +40,7 @@ def test_an_import_of_which_all_is_late_counts_nothing_and_fails(run, tmp_path):
 
 def test_what_is_late_is_said_by_event_and_period(run, tmp_path):
     write_log(tmp_path / "access.log")
-    run("import", tmp_path / "access.log", "--period", "daily")
+    run("import", tmp_path / "access.log", "--period", "daily", "--keep-sketches", "1000")
     run("collapse")
     result = run("import", tmp_path / "access.log", "--period", "daily", "--period", "yearly")
     assert "Late: 3,000 of 6,000 (an event counts once in each kind of period) were refused" in result.stderr
