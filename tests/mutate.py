@@ -32,6 +32,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import click
+import pytest
 from coverage import CoverageData
 from rich.console import Console
 from rich.progress import track
@@ -237,13 +238,15 @@ class Known:
         found = by_line.get(mutant.line) or {test for tests in by_line.values() for test in tests}
         rounds: dict[str, int] = {}
         ordered = []
-        for test in sorted(set(found) - self.failing, key=lambda test: self.seconds.get(test, 1.0)):
+        # What ran inside of another test, on a pytest of its own, cannot be asked for.
+        known = (set(found) & self.seconds.keys()) - self.failing
+        for test in sorted(known, key=lambda test: self.seconds[test]):
             function = test.partition("[")[0]
             rounds[function] = rounds.get(function, 0) + 1
             ordered.append((rounds[function], test))
         chosen, spent = [], 0.0
         for _, test in sorted(ordered, key=lambda one: one[0]):
-            spent += self.seconds.get(test, 1.0)
+            spent += self.seconds[test]
             if spent > budget:
                 break
             chosen.append(test)
@@ -335,6 +338,8 @@ def _pytest(
         seconds[name] = seconds.get(name, 0.0) + float(case.get("time", 0))
         if case.find("failure") is not None or case.find("error") is not None:
             failed.append(name)
+    if process.returncode == pytest.ExitCode.USAGE_ERROR:
+        raise RuntimeError(f"pytest does not know a test of {arguments}")
     if process.returncode not in (0, 5) and not failed:
         failed.append("")  # it could not even be imported
     return failed, seconds
@@ -347,7 +352,7 @@ def _killer(mutant: Mutant, worker: Path, known: Known, budget: float) -> str | 
     tests = known.tests_of(mutant, budget)
     if not tests:
         return None
-    limit = START_S + PATIENCE * sum(known.seconds.get(test, 1.0) for test in tests)
+    limit = START_S + PATIENCE * sum(known.seconds[test] for test in tests)
     try:
         while True:
             target.write_text(mutant.source)
@@ -358,6 +363,8 @@ def _killer(mutant: Mutant, worker: Path, known: Known, budget: float) -> str | 
             again, _ = _pytest(worker, [failed[0]], "-x", limit=limit) if failed[0] else ([], {})
             if not again:
                 return failed[0] or "whatever imports it"
+            if failed[0] not in tests:
+                return None
             tests.remove(failed[0])
     except subprocess.TimeoutExpired:
         return "a test that hangs"
