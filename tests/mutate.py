@@ -238,7 +238,6 @@ class Known:
         found = by_line.get(mutant.line) or {test for tests in by_line.values() for test in tests}
         rounds: dict[str, int] = {}
         ordered = []
-        # What ran inside of another test, on a pytest of its own, cannot be asked for.
         known = (set(found) & self.seconds.keys()) - self.failing
         for test in sorted(known, key=lambda test: self.seconds[test]):
             function = test.partition("[")[0]
@@ -284,7 +283,16 @@ def learn(path: Path, workers: list[Path], console: Console) -> Known:
         for name, lines in learned[file]["lines"].items():
             for line, tests in lines.items():
                 known.covering.setdefault(name, {}).setdefault(int(line), []).extend(tests)
+    # Some names are of what ran within another test, on a pytest of its own.
+    names = _collected(workers[0])
+    known.seconds = {test: seconds for test, seconds in known.seconds.items() if test in names}
     return known
+
+
+def _collected(worker: Path) -> set[str]:
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "--dist", "no", "--collect-only", "tests"]
+    shown = subprocess.run(command, cwd=worker, capture_output=True, text=True, check=True).stdout
+    return {line for line in shown.splitlines() if "::" in line}
 
 
 def _lines(coverage_file: Path) -> dict[str, dict[int, list[str]]]:
@@ -406,8 +414,10 @@ def main(count: int, seed: int | None, jobs: int, only: str, budget: float, cove
 
         def judge(mutant: Mutant) -> None:
             worker = free.get()
-            killer = _killer(mutant, worker, known, budget)
-            free.put(worker)
+            try:
+                killer = _killer(mutant, worker, known, budget)
+            finally:
+                free.put(worker)
             by = f"killed by {killer}" if killer else "SURVIVED"
             console.print(f"{mutant.file}:{mutant.line}: {mutant.what}: {by}", soft_wrap=True)
             if killer is None:

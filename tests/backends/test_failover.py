@@ -12,6 +12,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from activity_tracker_hll import (
+    ActivityTracker,
     BackendAuthError,
     BackendResponseError,
 )
@@ -19,6 +20,7 @@ from activity_tracker_hll.backends.async_redis import AsyncRedisBackend
 from activity_tracker_hll.backends.embedded import EmbeddedServer
 from activity_tracker_hll.backends.redis import RedisBackend
 from helpers.faults import DROP, FORWARD, Node, Proxy, TcpProxy
+from helpers.moments import NOON, YESTERDAY
 from helpers.servers import eventually, program
 
 
@@ -259,3 +261,26 @@ def test_an_embedded_server_that_cannot_save_is_there(real_server):
         full(client, server.directory)
     server.open()
     server.close()
+
+
+def test_counts_are_read_on_a_replica(pair):
+    """Live ones too, of moves, aggregates and raw sets: nothing is written for them."""
+    options = {
+        "buckets": ["a", "b"],
+        "aggregate_buckets": {"t": ["a", "b"]},
+        "timezone": "UTC",
+        "clock": lambda: NOON,
+    }
+    with (
+        ActivityTracker(["daily"], port=pair.new.port, **options) as tracker,
+        ActivityTracker(["daily"], port=pair.old.port, **options) as reader,
+    ):
+        tracker.track_many(range(100), bucket="a", date=YESTERDAY)
+        tracker.track(id=1, bucket="b", old_id=1, old_bucket="a", date=YESTERDAY)
+        pair.new.client.sadd(f"active:daily-{YESTERDAY:%Y%m%d}:raw:b", "x")
+        pair.fail_over()
+        eventually(lambda: pair.old.client.info("replication").get("master_link_status") == "up")
+        expected = tracker.lookup(start=YESTERDAY, buckets=["a", "b", "t"])
+        assert expected[0][1] == {"a": 99, "b": 2, "t": 101}
+        eventually(lambda: reader.lookup(start=YESTERDAY, buckets=["a", "b", "t"]) == expected)
+        assert any("replica" in warning for warning in reader.examine().warnings)

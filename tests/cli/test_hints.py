@@ -26,7 +26,7 @@ from activity_tracker_hll.cli.settings import Settings
 from activity_tracker_hll.words import many
 
 PROGRAM = "activity-tracker-hll"
-COMMANDS = ("track", "import", "collapse", "lookup", "doctor", "demo")
+COMMANDS = ("track", "import", "collapse", "lookup", "settings", "doctor", "demo")
 LINE = '192.0.2.{} - - [17/May/2015:10:05:{:02} +0000] "GET / HTTP/1.1" 200 9 "-" "-"\n'
 
 

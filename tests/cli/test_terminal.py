@@ -15,7 +15,7 @@ from rich.cells import cell_len
 from activity_tracker_hll import ActivityTracker
 from helpers.terminal import Terminal
 
-COMMANDS = ("track", "import", "collapse", "lookup", "doctor", "demo")
+COMMANDS = ("track", "import", "collapse", "lookup", "settings", "doctor", "demo")
 LONG = "a-bucket-whose-name-takes-up-nearly-all-of-a-narrow-screen"
 ENDLESS = "endless-" * 20
 BUCKETS = (
@@ -125,11 +125,12 @@ def test_help(see, command):
 @pytest.mark.parametrize("command", COMMANDS[1:-1])
 def test_an_empty_server(see, command):
     files = ["/dev/null"] if command == "import" else []
-    shown = see(command, *files, "--data", "empty", "--timezone", "UTC").text
+    shown = see(command, *files, "--data", f"empty-{command}", "--timezone", "UTC").text
     assert {
         "import": "0 events, 0 bad lines",
         "collapse": "Nothing to collapse",
         "lookup": "No daily counts.",
+        "settings": "Nothing is stored: there are no data here.",
         "doctor": "No data in this namespace.",
     }[command] in " ".join(shown.split())
 

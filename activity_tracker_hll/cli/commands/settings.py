@@ -37,7 +37,8 @@ class _KeepOfKind(click.ParamType[tuple[str, timedelta | None]]):
     cls=Command,
     epilog=examples(
         "activity-tracker-hll settings",
-        "activity-tracker-hll settings --keep daily=90 --keep yearly=forever",
+        "activity-tracker-hll settings --keep daily=90",
+        "activity-tracker-hll settings --keep yearly=forever",
         "activity-tracker-hll settings --aggregate all=shop,blog",
         "activity-tracker-hll settings --remove-aggregate all",
     ),
