@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cached_property
 from typing import Literal, NamedTuple, get_args
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from .errors import ArgumentTypeError, ArgumentValueError
+from .messages import printable, shown
 
 __all__ = ["LONGEST", "PERIODS", "Calendar", "Period", "PeriodKind", "Running", "check_kind"]
 
@@ -23,6 +24,7 @@ PeriodKind = Literal["hourly", "daily", "weekly", "monthly", "quarterly", "yearl
 """A kind of period."""
 
 PERIODS: tuple[PeriodKind, ...] = get_args(PeriodKind)
+_KINDS: dict[str, PeriodKind] = {kind: kind for kind in PERIODS}
 
 LONGEST = {  # the longest a period of each kind can be
     "hourly": timedelta(hours=1),
@@ -50,10 +52,11 @@ def check_kind(kind: object, argument: str = "period") -> PeriodKind:
         ArgumentTypeError, ArgumentValueError: listing them.
     """
     if not isinstance(kind, str):
-        raise ArgumentTypeError(f"{argument} must be one of {', '.join(PERIODS)}, got {kind!r}")
-    if kind not in PERIODS:
-        raise ArgumentValueError(f"{argument} must be one of {', '.join(PERIODS)}, got {kind!r}")
-    return kind
+        raise ArgumentTypeError(f"{argument} must be one of {', '.join(PERIODS)}, got {shown(kind)}")
+    found = _KINDS.get(str.__str__(kind))
+    if found is None:
+        raise ArgumentValueError(f"{argument} must be one of {', '.join(PERIODS)}, got {shown(kind)}")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,15 +140,18 @@ class Calendar:
     def __init__(self, zone: str | tzinfo | None = None, week_start: int = 0) -> None:
         self.zone = _check_zone(zone)
         if isinstance(week_start, bool) or not isinstance(week_start, int):
-            raise ArgumentTypeError(f"week_start must be an int from 0 (Monday) to 6, got {week_start!r}")
-        if not 0 <= week_start <= 6:
-            raise ArgumentValueError(f"week_start must lie from 0 (Monday) to 6, got {week_start!r}")
-        self.week_start = week_start
+            raise ArgumentTypeError(
+                f"week_start must be an int from 0 (Monday) to 6, got {shown(week_start)}"
+            )
+        day = int.__index__(week_start)
+        if not 0 <= day <= 6:
+            raise ArgumentValueError(f"week_start must lie from 0 (Monday) to 6, got {shown(week_start)}")
+        self.week_start = day
 
-    @property
+    @cached_property
     def zone_name(self) -> str:
         """The name of the zone, for messages."""
-        return "local time" if self.zone is None else str(self.zone)
+        return "local time" if self.zone is None else printable(str(self.zone))
 
     @cached_property
     def zone_fingerprint(self) -> str:
@@ -181,30 +187,32 @@ class Calendar:
             ArgumentTypeError: not a date or datetime, or a date where the hour is needed.
             ArgumentValueError: outside the years 1000-9998.
         """
-        if isinstance(value, datetime):
-            if value.tzinfo is not None:
-                value = self._converted(value, argument)
-            moment = value
-        elif isinstance(value, date):
-            if needs_hour:
-                raise ArgumentTypeError(
-                    f"{argument} must be a datetime for hourly periods, got the date {value!r}"
-                )
-            moment = datetime(value.year, value.month, value.day)
-        else:
-            raise ArgumentTypeError(f"{argument} must be a date or a datetime, got {value!r}")
+        if not isinstance(value, date):
+            raise ArgumentTypeError(f"{argument} must be a date or a datetime, got {shown(value)}")
+        if needs_hour and not isinstance(value, datetime):
+            raise ArgumentTypeError(
+                f"{argument} must be a datetime for hourly periods, got the date {shown(value)}"
+            )
+        try:
+            moment = self._naive(value)
+        except Exception as error:  # out of range, pandas' NaT, a zone that cannot tell
+            raise ArgumentValueError(f"{argument} is no moment in range: {shown(value)}") from error
         if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
             raise ArgumentValueError(
-                f"{argument} must lie in the years {_FIRST_YEAR}-{_LAST_YEAR}, got {value!r}"
+                f"{argument} must lie in the years {_FIRST_YEAR}-{_LAST_YEAR}, got {shown(value)}"
             )
         return moment
 
-    def _converted(self, value: datetime, argument: str) -> datetime:
-        try:
+    def _naive(self, value: date) -> datetime:
+        if not isinstance(value, datetime):
+            return datetime(value.year, value.month, value.day)
+        if value.tzinfo is not None:
             # By way of UTC, or a time in the same zone that its clocks skip would be kept as it is.
-            return value.astimezone(UTC).astimezone(self.zone).replace(tzinfo=None)
-        except (OverflowError, ValueError) as error:
-            raise ArgumentValueError(f"{argument} is out of range: {value!r}") from error
+            value = value.astimezone(UTC).astimezone(self.zone).replace(tzinfo=None)
+        if type(value) is datetime:
+            return value
+        time = value.hour, value.minute, value.second, value.microsecond
+        return datetime(value.year, value.month, value.day, *time)
 
     def containing(self, kind: str, moment: datetime) -> Period:
         """The period of this kind that contains a moment.
@@ -236,11 +244,11 @@ class Calendar:
         Raises:
             ArgumentValueError: it is no moment, such as pandas' NaT.
         """
-        aware = value if value.tzinfo is not None else value.replace(tzinfo=self.zone)
         try:
+            aware = value if value.tzinfo is not None else value.replace(tzinfo=self.zone)
             return max(1, round(aware.timestamp() * 1_000_000))
-        except (ValueError, OverflowError) as error:
-            raise ArgumentValueError(f"{argument} is no moment: {value!r}") from error
+        except Exception as error:
+            raise ArgumentValueError(f"{argument} is no moment: {shown(value)}") from error
 
     def before(self, kind: str, moment: datetime, count: int) -> Iterator[Period]:
         """Up to `count` periods before the one that contains a naive wall-clock time, newest first."""
@@ -280,14 +288,21 @@ class Calendar:
 
 
 def _check_zone(zone: object) -> tzinfo | None:
-    if zone is None or isinstance(zone, tzinfo):
+    if zone is None:
+        return None
+    if isinstance(zone, tzinfo):
+        try:
+            datetime(2015, 1, 1, tzinfo=UTC).astimezone(zone)
+            str(zone)
+        except Exception as error:
+            raise ArgumentValueError(f"timezone cannot convert times, got {shown(zone)}") from error
         return zone
     if not isinstance(zone, str):
-        raise ArgumentTypeError(f"timezone must be an IANA name, a tzinfo or None, got {zone!r}")
+        raise ArgumentTypeError(f"timezone must be an IANA name, a tzinfo or None, got {shown(zone)}")
     try:
-        return ZoneInfo(zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        return ZoneInfo(str.__str__(zone))
+    except Exception as error:  # many: of what is no path, no text, no file...
         raise ArgumentValueError(
-            f"timezone must be an IANA name such as 'Europe/Berlin', got {zone!r}"
+            f"timezone must be an IANA name such as 'Europe/Berlin', got {shown(zone)}"
             " (on a system without time zone data: pip install tzdata)"
         ) from error

@@ -16,6 +16,7 @@ from . import arguments
 from .backends.base import BackendSettings
 from .errors import ArgumentTypeError, ArgumentValueError
 from .keys import check_bucket
+from .messages import shown
 from .operations import (
     Collapsed,
     Context,
@@ -41,6 +42,7 @@ __all__ = ["Planner"]
 
 T = TypeVar("T")
 _LOOKUP_SPAN = timedelta(days=365)
+_MOST_PERIODS = 100_000  # eleven years of hours
 
 
 class Planner:
@@ -234,11 +236,11 @@ class Planner:
         chosen, aggregates = self._chosen(buckets, aggregate_buckets)
         kinds = self.kinds(periods)
         moment = self._now() if date is None else self._moment(date, kinds)
-        arguments.integer(max_periods, "max_periods", minimum=1)
+        arguments.integer(max_periods, "max_periods", minimum=1, maximum=_MOST_PERIODS)
         past = [period for kind in kinds for period in self.calendar.before(kind, moment, max_periods)]
         # Without a list of its own a tracker does not know what other buckets there are.
         others = None if self.buckets is None else [bucket for bucket in self.buckets if bucket not in chosen]
-        return collapse(self.context, past, chosen, aggregates, bool(recount), others)
+        return collapse(self.context, past, chosen, aggregates, arguments.flag(recount, "recount"), others)
 
     def collapse_due(
         self,
@@ -261,7 +263,7 @@ class Planner:
             buckets=() if buckets is None else arguments.bucket_list(buckets),
             aggregates=aggregates,
             strict=aggregate_buckets is not None,
-            recount=bool(recount),
+            recount=arguments.flag(recount, "recount"),
             date=None if date is None else self.calendar.moment(date, "date"),
             max_periods=None
             if max_periods is None
@@ -284,13 +286,13 @@ class Planner:
         missing: int | None,
     ) -> Operation[list[RowWithGaps]]:
         """See :meth:`.ActivityTracker.lookup`."""
-        kind = self._kind(period)
+        kind, live = self._kind(period), arguments.flag(live, "live")
         first, last = self._range(kind, start, end, running=live)
         wanted = (None,) if buckets is None and not self.buckets else self._chosen(buckets, {})[0]
         if missing is not None:
             arguments.integer(missing, "missing", minimum=0)
         rows = list(self.calendar.between(kind, first, last))
-        return lookup(self.context, rows, wanted, missing, bool(live), self.aggregates)
+        return lookup(self.context, rows, wanted, missing, live, self.aggregates)
 
     def inventory(self) -> Operation[list[Entry]]:
         """See :meth:`.ActivityTracker.inventory`."""
@@ -312,7 +314,9 @@ class Planner:
             last = self._now() if kind == "hourly" else datetime.combine(self._now(), datetime.min.time())
         first = last - _LOOKUP_SPAN if start is None else self.calendar.moment(start, "start")
         if first > last:
-            raise ArgumentValueError(f"start must not be after end, got {start!r} and {end or last!r}")
+            raise ArgumentValueError(
+                f"start must not be after end, got {shown(start)} and {shown(end or last)}"
+            )
         if end is None and running:
             last = self.calendar.containing(kind, last).next().start
         return first, last

@@ -12,6 +12,7 @@ from ..backends.base import Command, Reply
 from ..errors import ArgumentValueError, BackendDataError, BackendError
 from ..ids import IdEncoder
 from ..keys import Keys
+from ..messages import shown
 from ..periods import Calendar, Period
 
 __all__ = [
@@ -78,7 +79,7 @@ class Context:
             ArgumentValueError: it is an aggregate.
         """
         if bucket in self.reserved:
-            raise ArgumentValueError(f"bucket {bucket!r} is one of the tracker's aggregate_buckets")
+            raise ArgumentValueError(f"bucket {shown(bucket)} is one of the tracker's aggregate_buckets")
         return bucket
 
 

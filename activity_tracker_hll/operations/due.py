@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from ..backends.base import Command
 from ..errors import ArgumentValueError, BackendError, CollapseError
+from ..messages import printable
 from ..periods import PERIODS, Calendar, Period
 from .base import UNCOUNTED, Context, Operation, batched
 from .counting import Collapsed, collapse
@@ -67,7 +68,7 @@ def check_known(
         ArgumentValueError: naming the bucket, and the aggregate that lists it.
     """
     known = buckets_of(entries)
-    known_names = ", ".join(str(bucket) for bucket in known if bucket) or "none"
+    known_names = printable(", ".join(bucket for bucket in known if bucket)) or "none"
     for bucket in buckets:
         if bucket not in known:
             raise ArgumentValueError(f"unknown bucket {bucket!r} (there are: {known_names})")

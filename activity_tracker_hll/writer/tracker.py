@@ -34,6 +34,8 @@ __all__ = ["BaseWriter", "BufferedTracker"]
 
 _LOG = logging.getLogger("activity_tracker_hll")
 _PATIENCE_S = 1.0
+_FIRST_SHARD = 0
+"""`is` tells it from 0.0 and False, and asks no array; whatever is not this very object is checked."""
 
 
 class BaseWriter:
@@ -160,9 +162,10 @@ class BaseWriter:
     def _append_to(self, bucket: str | None) -> Append:
         try:
             return self._append[bucket]
-        except TypeError:
-            check_bucket(bucket)  # one that cannot be hashed
-            raise
+        except Exception:
+            if bucket is None or type(bucket) is str:
+                raise
+            return self._append[check_bucket(bucket)]  # one that cannot be hashed, or compared
 
     def _track(
         self,
@@ -177,7 +180,7 @@ class BaseWriter:
         """Track what is not the common case: a move, a date, periods, a shard, an id that is no str."""
         if self._closed:
             _refuse(None)
-        if periods is None and date is None and old_id is None and shard == 0 and id is not None:
+        if periods is None and date is None and old_id is None and shard is _FIRST_SHARD and id is not None:
             self._append_to(bucket)(_plain(id, "id"))
             return
         kinds = self._planner.kinds(periods)
@@ -249,15 +252,16 @@ class BufferedTracker(BaseWriter):
         # The common case, with nothing in it that is not needed; it is a tenth of a microsecond.
         if (
             periods is date is old_id  # type: ignore[comparison-overlap]
-            and not shard
+            and shard is _FIRST_SHARD
             and type(id) is str
             and id
         ):
             try:
                 self._append[bucket](id)
-            except TypeError:
-                check_bucket(bucket)  # one that cannot be hashed
-                raise
+            except Exception:
+                if bucket is None or type(bucket) is str:
+                    raise
+                self._append_to(bucket)(id)
         else:
             self._track(periods, id, bucket, old_id, old_bucket, date, shard)
 
@@ -289,7 +293,7 @@ class BufferedTracker(BaseWriter):
             _plain(id, f"ids[{index}]")
             for index, id in enumerate(batch.tolist() if isinstance(batch, np.ndarray) else batch)
         ]
-        if periods is None and date is None and shard == 0:
+        if periods is None and date is None and shard is _FIRST_SHARD:
             append = self._append_to(bucket)
             for id in plain:
                 append(id)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ...errors import ArgumentTypeError, ArgumentValueError
 from ...ids import check_batch
+from ...messages import shown
 
 __all__ = ["EVENTS_PER_BATCH", "Batch", "Columns", "Part", "Rows", "batches"]
 
@@ -149,7 +150,7 @@ def _slicer(values: Any, name: str, count: int) -> Callable[[slice], Any]:
     if isinstance(values, np.ma.MaskedArray):
         raise ArgumentTypeError(f"events: {name} must not be a masked array")
     if not isinstance(values, (list, tuple)) and not (isinstance(values, np.ndarray) and values.ndim == 1):
-        raise ArgumentTypeError(f"events: {name} must be an array, a list or one value, got {values!r:.60}")
+        raise ArgumentTypeError(f"events: {name} must be an array, a list or one value, got {shown(values)}")
     if len(values) != count:
         raise ArgumentValueError(f"events: {count} ids but {len(values)} {name}")
     take: Callable[[slice], Any] = values.__getitem__
