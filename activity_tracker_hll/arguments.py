@@ -22,6 +22,7 @@ __all__ = [
     "AggregateBuckets",
     "Buckets",
     "aggregates",
+    "attribute",
     "bucket_list",
     "check_callable",
     "duration",
@@ -94,13 +95,22 @@ def check_callable(value: object, argument: str, *, optional: bool = True) -> No
         raise ArgumentTypeError(f"{argument} must be callable, got {shown(value)}")
 
 
+def attribute(value: object, name: str) -> Any:
+    """An attribute of a value that may be anything; None where there is none to be had."""
+    try:
+        return getattr(value, name, None)
+    except Exception:  # noqa: BLE001 (as many kinds as there are values)
+        return None
+
+
 def duration(value: object, argument: str) -> timedelta:
     """A timedelta that is not negative."""
     if not isinstance(value, timedelta):
         raise ArgumentTypeError(f"{argument} must be a timedelta or None, got {shown(value)}")
-    if value < timedelta():
+    plain = timedelta.__add__(timedelta(), value)
+    if plain < timedelta():
         raise ArgumentValueError(f"{argument} must not be negative, got {shown(value)}")
-    return value
+    return plain
 
 
 def picklable(value: T, argument: str) -> T:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import numpy as np
 
 from .errors import ActivityTrackerError, ArgumentTypeError, ArgumentValueError
-from .messages import shown
+from .messages import plain_text, shown, type_of
 
 __all__ = ["MAX_ID_BYTES", "Id", "IdEncoder", "check_batch", "encode"]
 
@@ -30,7 +30,7 @@ _ENCODERS: dict[type, Callable[..., bytes]] = {
     UUID: lambda value: str(value).encode(),
 }
 # What iterating over cannot fail; of others, iter() may raise whatever it likes.
-_COLLECTIONS = (list, tuple, set, frozenset, range, np.ndarray)
+_COLLECTIONS = (list, tuple, set, frozenset, range)
 
 
 class IdEncoder:
@@ -162,6 +162,8 @@ def check_batch(values: object, argument: str) -> Iterable[Any]:
             f"{argument} must be a one-dimensional array of S, U or integer type,"
             f" got {values.ndim} dimensions of {values.dtype}"
         )
+    if isinstance(values, np.ndarray):
+        return np.asarray(values)
     if type(values) in _COLLECTIONS:
         return values
     try:
@@ -171,10 +173,11 @@ def check_batch(values: object, argument: str) -> Iterable[Any]:
 
 
 def _derive_key(secret: object) -> bytes:
-    if not isinstance(secret, (str, bytes)):
-        raise ArgumentTypeError(f"secret must be a str, bytes or None, got {type(secret).__name__}")
+    text = plain_text(secret)
+    if text is None and not issubclass(type(secret), bytes):
+        raise ArgumentTypeError(f"secret must be a str, bytes or None, got {type_of(secret)}")
     try:
-        encoded = str.encode(secret) if isinstance(secret, str) else memoryview(secret).tobytes()
+        encoded = memoryview(cast("bytes", secret)).tobytes() if text is None else text.encode()
     except UnicodeEncodeError:
         # Without that error, which holds the secret.
         raise ArgumentValueError("secret cannot be encoded as UTF-8") from None

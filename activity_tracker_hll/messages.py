@@ -18,7 +18,7 @@ from uuid import UUID
 
 import numpy as np
 
-__all__ = ["printable", "shown", "type_of"]
+__all__ = ["plain_text", "printable", "shown", "type_of"]
 
 _LONGEST = 80
 _LONGEST_TEXT = 300
@@ -49,6 +49,11 @@ def type_of(value: object) -> str:
         return printable(f"<{_name(type(value))}>", _LONGEST)
     except Exception:  # noqa: BLE001 (a class may be as hostile)
         return "<object>"
+
+
+def plain_text(value: object) -> str | None:
+    """The str in an instance of str or of a subclass; None of all else, whatever class it claims to be."""
+    return str.__str__(value) if issubclass(type(value), str) else None
 
 
 def printable(text: str, longest: int = _LONGEST_TEXT) -> str:

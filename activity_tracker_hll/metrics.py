@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from .arguments import entries
+from .arguments import attribute, entries
 from .errors import ArgumentTypeError, MissingExtraError
 from .messages import shown
 from .writer import Statistics
@@ -50,7 +50,7 @@ class WriterCollector(Collector):
     def __init__(self, writers: Mapping[str, HasStatistics]) -> None:
         self._writers: dict[str, HasStatistics] = {}
         for name, writer in entries(writers, "writers", "a dict of name: writer"):
-            if not isinstance(name, str) or not isinstance(getattr(writer, "statistics", None), Statistics):
+            if not isinstance(name, str) or not isinstance(attribute(writer, "statistics"), Statistics):
                 raise ArgumentTypeError(
                     f"writers must be a dict of name: writer, got {shown(name)}: {shown(writer)}"
                 )

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo
 
 from .errors import ArgumentTypeError, ArgumentValueError
-from .messages import printable, shown
+from .messages import plain_text, printable, shown
 
 __all__ = ["LONGEST", "PERIODS", "Calendar", "Period", "PeriodKind", "Running", "check_kind"]
 
@@ -51,9 +51,10 @@ def check_kind(kind: object, argument: str = "period") -> PeriodKind:
     Raises:
         ArgumentTypeError, ArgumentValueError: listing them.
     """
-    if not isinstance(kind, str):
+    name = plain_text(kind)
+    if name is None:
         raise ArgumentTypeError(f"{argument} must be one of {', '.join(PERIODS)}, got {shown(kind)}")
-    found = _KINDS.get(str.__str__(kind))
+    found = _KINDS.get(name)
     if found is None:
         raise ArgumentValueError(f"{argument} must be one of {', '.join(PERIODS)}, got {shown(kind)}")
     return found
@@ -297,10 +298,11 @@ def _check_zone(zone: object) -> tzinfo | None:
         except Exception as error:
             raise ArgumentValueError(f"timezone cannot convert times, got {shown(zone)}") from error
         return zone
-    if not isinstance(zone, str):
+    name = plain_text(zone)
+    if name is None:
         raise ArgumentTypeError(f"timezone must be an IANA name, a tzinfo or None, got {shown(zone)}")
     try:
-        return ZoneInfo(str.__str__(zone))
+        return ZoneInfo(name)
     except Exception as error:  # many: of what is no path, no text, no file...
         raise ArgumentValueError(
             f"timezone must be an IANA name such as 'Europe/Berlin', got {shown(zone)}"

@@ -267,7 +267,7 @@ class Planner:
             date=None if date is None else self.calendar.moment(date, "date"),
             max_periods=None
             if max_periods is None
-            else arguments.integer(max_periods, "max_periods", minimum=1),
+            else arguments.integer(max_periods, "max_periods", minimum=1, maximum=_MOST_PERIODS),
         )
         return collapse_due(self.context, wanted, self._now(), progress)
 

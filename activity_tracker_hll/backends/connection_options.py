@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ..arguments import check_callable, entries, integer, seconds
+from ..arguments import attribute, entries, integer, seconds
 from ..errors import ActivityTrackerError, ArgumentTypeError, ArgumentValueError
-from ..messages import printable, shown, type_of
+from ..messages import plain_text, printable, shown, type_of
+from .trouble import client_text
 
-__all__ = ["ADDRESS", "address_of", "check_client", "check_options", "check_shards", "check_url", "refusal"]
+__all__ = ["ADDRESS", "address_of", "check_client", "check_options", "check_shards", "refusal"]
 
 ADDRESS = ("url", "host", "port", "db", "unix_socket_path", "client")
 """Options of which a shard's own replace those of all."""
@@ -22,6 +23,7 @@ ADDRESS = ("url", "host", "port", "db", "unix_socket_path", "client")
 _SCHEMES = ("redis", "rediss", "unix")
 _LAST_PORT, _LAST_DB, _MOST_RETRIES = 65_535, 2**31 - 1, 1000
 _NO_HOST = frozenset("@/?#\\ ")
+_PLAIN_ERRORS = (TypeError, ValueError)
 _SECRETS = ("url", "username", "password", "ssl_password")
 
 
@@ -33,45 +35,55 @@ def check_shards(shards: object) -> list[dict[str, Any]]:
         raise ArgumentTypeError(
             f"shards must be a list of dicts of connection options, got {type_of(shards)}"
         )
-    if not len(shards):
+    try:
+        checked = [_shard(shard, f"shards[{index}]") for index, shard in enumerate(shards)]
+    except ActivityTrackerError:
+        raise
+    except Exception as error:
+        raise ArgumentTypeError(f"shards cannot be iterated over, got {type_of(shards)}") from error
+    if not checked:
         raise ArgumentValueError("shards must not be empty")
-    return [_shard(shard, f"shards[{index}]") for index, shard in enumerate(shards)]
+    return checked
 
 
 def _shard(shard: object, argument: str) -> dict[str, Any]:
-    options = dict(entries(shard, argument, "a dict of connection options"))
-    if not all(isinstance(name, str) for name in options):
-        raise ArgumentTypeError(f"{argument} must be a dict of connection options, with names as keys")
-    return options
+    if not isinstance(shard, Mapping):
+        raise ArgumentTypeError(f"{argument} must be a dict of connection options, got {type_of(shard)}")
+    options = [(plain_text(name), value) for name, value in entries(shard, argument, "a dict of options")]
+    if any(name is None for name, _ in options):
+        raise ArgumentTypeError(f"{argument} must have the names of options as its keys")
+    return {str(name): value for name, value in options}
 
 
-def check_options(options: Mapping[str, Any], *, asynchronous: bool) -> None:
-    """Check what is known of the options of one shard; its client checks the others."""
-    for name, value in options.items():
+def check_options(given: Mapping[str, Any], *, asynchronous: bool) -> dict[str, Any]:
+    """The options of one shard, as far as they are known, checked; its client checks the others."""
+    options = dict(given)
+    for name, value in given.items():
         if name in _CHECKS and (value is not None or name == "retries"):
-            _CHECKS[name](value, name)
+            options[name] = _CHECKS[name](value, name)
     for exclusive in ("client", "url"):
         others = sorted(set(ADDRESS) & set(options) - {exclusive})
         if options.get(exclusive) is not None and others:
             raise ArgumentValueError(f"{exclusive} cannot be combined with {', '.join(others)}")
     if options.get("client") is not None:
         check_client(options["client"], asynchronous=asynchronous)
+    return options
 
 
 def check_client(client: Any, argument: str = "client", *, asynchronous: bool) -> None:
     """Refuse what is not a client, or one of the other kind; it is not shown, as clients print passwords."""
-    pool = getattr(client, "connection_pool", None)
+    pool = attribute(client, "connection_pool")
     if pool is None or isinstance(client, type) or hasattr(client, "__aenter__") != asynchronous:
         raise ArgumentTypeError(
             f"{argument} must be {'an asyncio' if asynchronous else 'a synchronous'} client of redis-py or"
             f" valkey-py, standalone or Sentinel's, got {type_of(client)}"
         )
-    encoding = getattr(pool, "connection_kwargs", {}).get("encoding")
+    encoding = attribute(pool, "connection_kwargs") and pool.connection_kwargs.get("encoding")
     if encoding is not None:
         _check_encoding(encoding, f"{argument}: encoding")
 
 
-def check_url(url: object, argument: str = "url") -> None:
+def _check_url(url: object, argument: str) -> str:
     """Refuse a URL that would be taken for another one: clients ignore what they do not understand."""
     text = _check_text(url, argument)
     if not text.isprintable():
@@ -83,7 +95,7 @@ def check_url(url: object, argument: str = "url") -> None:
         # Without that error, which shows a part of the password.
         raise ArgumentValueError(_URL_FORM.format(argument)) from None
     if parts.scheme not in _SCHEMES:
-        return
+        return text
     is_socket = parts.scheme == "unix"
     if parts.fragment or (not is_socket and "@" in parts.path + parts.query):
         raise ArgumentValueError(_URL_FORM.format(argument))
@@ -94,6 +106,7 @@ def check_url(url: object, argument: str = "url") -> None:
             _check_port(port, f"{argument}: the port")
         if parts.path.strip("/") and not parts.path.strip("/").isdecimal():
             raise ArgumentValueError(f"{argument}: the database must be a number, as in redis://host:6379/0")
+    return text
 
 
 _URL_FORM = (
@@ -104,9 +117,9 @@ _URL_FORM = (
 
 def refusal(error: Exception, options: Mapping[str, Any]) -> ActivityTrackerError:
     """The error for options that the client itself refuses."""
-    text = str(error)
+    text = client_text(error) if type(error) not in _PLAIN_ERRORS else str(error)
     if not text or any(secret in text for secret in _secrets(options)):
-        text = f"not accepted by the client ({type(error).__name__})"
+        text = f"not accepted by the client ({type_of(error)})"
     kind = ArgumentTypeError if isinstance(error, TypeError) else ArgumentValueError
     return kind(f"connection options: {printable(text)}")
 
@@ -138,21 +151,21 @@ def address_of(client: Any) -> str:
 
 def _check_text(value: object, argument: str) -> str:
     """A str that can be sent; it is not shown."""
-    if not isinstance(value, str):
+    text = plain_text(value)
+    if text is None:
         raise ArgumentTypeError(f"{argument} must be a str, got {type_of(value)}")
     try:
-        str.encode(value)
+        text.encode()
     except UnicodeEncodeError:
         raise ArgumentValueError(f"{argument} cannot be encoded as UTF-8") from None
-    return str.__str__(value)
+    return text
 
 
-def _check_password(value: object, argument: str) -> None:
-    if not isinstance(value, bytes):
-        _check_text(value, argument)
+def _check_password(value: object, argument: str) -> str | bytes:
+    return value if type(value) is bytes else _check_text(value, argument)
 
 
-def _check_host(value: object, argument: str) -> None:
+def _check_host(value: object, argument: str) -> str:
     host = _check_text(value, argument)
     # Not shown with an @ in it: that is a URL, or its userinfo.
     got = "" if "@" in host else f", got {shown(host)}"
@@ -162,15 +175,17 @@ def _check_host(value: object, argument: str) -> None:
         host.encode("idna")
     except UnicodeError as error:
         raise ArgumentValueError(f"{argument} is no name that a host can have{got}") from error
+    return host
 
 
-def _check_port(value: object, argument: str) -> None:
-    if isinstance(value, str) and value.isascii() and value.isdecimal():
-        value = int(value[:9])  # from the environment, say; the client makes a number of it too
-    integer(value, argument, minimum=1, maximum=_LAST_PORT)
+def _check_port(value: object, argument: str) -> int:
+    text = plain_text(value)
+    if text is not None and text.isascii() and text.isdecimal():
+        value = int(text[:9])  # from the environment, say; the client makes a number of it too
+    return integer(value, argument, minimum=1, maximum=_LAST_PORT)
 
 
-def _check_encoding(value: object, argument: str) -> None:
+def _check_encoding(value: object, argument: str) -> str:
     name = _check_text(value, argument)
     try:
         fits = "PING".encode(name) == b"PING"
@@ -180,15 +195,17 @@ def _check_encoding(value: object, argument: str) -> None:
         raise ArgumentValueError(
             f"{argument} must be utf-8 or another in which ASCII is ASCII, got {shown(name)}"
         )
+    return name
 
 
-def _check_credential_provider(value: object, argument: str) -> None:
-    if not callable(getattr(value, "get_credentials", None)):
+def _check_credential_provider(value: object, argument: str) -> object:
+    if not callable(attribute(value, "get_credentials")):
         raise ArgumentTypeError(f"{argument} must have a method get_credentials, got {type_of(value)}")
+    return value
 
 
 _CHECKS: dict[str, Callable[[Any, str], object]] = {
-    "url": check_url,
+    "url": _check_url,
     "host": _check_host,
     "port": _check_port,
     "db": lambda value, name: integer(value, name, minimum=0, maximum=_LAST_DB),
@@ -203,5 +220,4 @@ _CHECKS: dict[str, Callable[[Any, str], object]] = {
     "socket_connect_timeout": seconds,
     "max_connections": lambda value, name: integer(value, name, minimum=1, maximum=_LAST_DB),
     "retries": lambda value, name: integer(value, name, minimum=0, maximum=_MOST_RETRIES),
-    "redis_client": check_callable,
 }

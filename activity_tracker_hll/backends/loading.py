@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from ..errors import ActivityTrackerError, ArgumentTypeError, ArgumentValueError
-from ..messages import printable, shown
+from ..messages import plain_text, printable, shown
 from .base import BackendSettings
 
 __all__ = ["load"]
@@ -34,12 +34,12 @@ def load(backend: object, options: dict[str, Any], names: Mapping[str, str], kin
                 f"backend is an instance, so it cannot be given options: {', '.join(map(printable, options))}"
             )
         return backend
-    if not isinstance(backend, str):
+    name = plain_text(backend)
+    if name is None:
         raise ArgumentTypeError(
             f"backend must be 'redis', 'embedded', 'package.module.Class' or a {kind.__name__} instance,"
             f" got {shown(backend)}"
         )
-    name = str.__str__(backend)
     path = names.get(name, name)
     module_name, _, class_name = path.rpartition(".")
     expected = f"backend must be 'redis', 'embedded' or 'package.module.Class', got {shown(name)}"

@@ -55,8 +55,6 @@ class RedisSettings(BackendSettings):
         check_callable(redis_client, "redis_client")
         self._shards = check_shards(shards)
         self._defaults = connection
-        for shard in range(len(self._shards)):
-            check_options(self._options(shard), asynchronous=self._ASYNCHRONOUS)
         self._make = self._CLIENT if redis_client is None else redis_client
         self._clients: dict[int, Any] = {}
         self._pools: dict[int, tuple[Any, tuple[str, ...], str]] = {}
@@ -80,7 +78,8 @@ class RedisSettings(BackendSettings):
             raise ArgumentValueError(f"shard must be below {len(self._shards)}, got {shown(shard)}")
         if index not in self._clients:
             # Threads that come at the same time each make one, and the first is kept; no other has connected.
-            options, asynchronous = self._options(index), self._ASYNCHRONOUS
+            asynchronous = self._ASYNCHRONOUS
+            options = check_options(self._options(index), asynchronous=asynchronous)
             made = _connect(options, self._make, self._RETRY, asynchronous=asynchronous)
             self._clients.setdefault(index, made)
         return self._clients[index]

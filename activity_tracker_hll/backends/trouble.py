@@ -15,9 +15,9 @@ from ..errors import (
     BackendResponseError,
     BackendTimeoutError,
 )
-from ..messages import printable
+from ..messages import printable, type_of
 
-__all__ = ["check_reply", "code_of", "raise_if_denied", "translated"]
+__all__ = ["check_reply", "client_text", "code_of", "raise_if_denied", "translated"]
 
 # Clients remove these codes from the message, and have a class for each.
 _CODES = {
@@ -97,7 +97,7 @@ def translated(error: Exception, address: str = "") -> BackendError:
         error: the exception.
         address: where the server is, for the message.
     """
-    names, code, text = _names(error), code_of(error), _text(error)
+    names, code, text = _names(error), code_of(error), client_text(error) or type_of(error)
     kind: type[BackendError]
     advice = _ADVICE.get(code, "")
     if _is_denied(error) or code == "NOPERM" or _DENIED_IN_SCRIPT.search(text):
@@ -119,20 +119,24 @@ def translated(error: Exception, address: str = "") -> BackendError:
     return result
 
 
+def client_text(error: Exception) -> str:
+    """What an exception says, if it is a client's or the system's; others may tell a password."""
+    kind = type(error)
+    if kind.__module__.partition(".")[0] not in _CLIENT_MODULES and not _is_of_system(error):
+        return ""
+    return _USER.sub("this user has no permissions", str(error))
+
+
+def _is_of_system(error: Exception) -> bool:
+    return type(error).__module__ in ("builtins", "socket", "ssl") and isinstance(
+        error, (OSError, UnicodeError)
+    )
+
+
 def _sentence(address: str, advice: str, text: str) -> str:
     if not advice:
         return f"{address}: {text}" if address else text
     return f"{address or 'the server'} {advice} ({text})"
-
-
-def _text(error: Exception) -> str:
-    """What an exception says, if it is a client's or the system's.
-
-    Of others only the type is shown: a credential provider's may tell the password.
-    """
-    ours = isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _CLIENT_MODULES
-    text = str(error) if ours else ""
-    return _USER.sub("this user has no permissions", text) or type(error).__name__
 
 
 def _denial(error: Exception, code: str, text: str) -> str:

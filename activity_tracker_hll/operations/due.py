@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ..backends.base import Command
 from ..errors import ArgumentValueError, BackendError, CollapseError
-from ..messages import printable
+from ..messages import printable, shown
 from ..periods import PERIODS, Calendar, Period
 from .base import UNCOUNTED, Context, Operation, batched
 from .counting import Collapsed, collapse
@@ -71,12 +71,13 @@ def check_known(
     known_names = printable(", ".join(bucket for bucket in known if bucket)) or "none"
     for bucket in buckets:
         if bucket not in known:
-            raise ArgumentValueError(f"unknown bucket {bucket!r} (there are: {known_names})")
+            raise ArgumentValueError(f"unknown bucket {shown(bucket)} (there are: {known_names})")
     for name, sources in aggregates.items():
         for source in sources:
             if source not in known:
                 raise ArgumentValueError(
-                    f"aggregate {name!r} lists the unknown bucket {source!r} (there are: {known_names})"
+                    f"aggregate {shown(name)} lists the unknown bucket {shown(source)}"
+                    f" (there are: {known_names})"
                 )
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from inspect import iscoroutinefunction
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+from ..arguments import attribute
 from ..errors import ArgumentTypeError
 from ..ids import Id
 from ..messages import shown
@@ -89,7 +90,7 @@ class Recorder(Generic[R]):
 
 def check_writer(writer: object) -> None:
     """Refuse anything but a writer; a tracker itself would wait for the network in each request."""
-    if not all(callable(getattr(writer, name, None)) for name in ("track", "flush")):
+    if not all(callable(attribute(writer, name)) for name in ("track", "flush")):
         raise ArgumentTypeError(f"writer must be made by tracker.buffered(), got {shown(writer)}")
 
 
@@ -101,8 +102,15 @@ def check_app(app: object) -> None:
 
 def check_identify(identify: object) -> None:
     """Refuse anything but a function that is not asynchronous."""
-    if not callable(identify) or iscoroutinefunction(identify):
+    if not callable(identify) or _is_async(identify):
         raise ArgumentTypeError(f"identify must be a function that is not async, got {shown(identify)}")
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    try:
+        return iscoroutinefunction(function)
+    except Exception:  # noqa: BLE001 (it is asked for its attributes, and may be any object)
+        return False
 
 
 def _activity(activity: object) -> Activity:
