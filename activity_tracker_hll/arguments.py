@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from math import inf
 from typing import Any, Protocol, TypeVar
 
@@ -25,6 +25,7 @@ __all__ = [
     "attribute",
     "bucket_list",
     "check_callable",
+    "check_clock",
     "duration",
     "entries",
     "flag",
@@ -89,9 +90,23 @@ def seconds(value: object, argument: str) -> float:
     return float(number)
 
 
-def check_callable(value: object, argument: str, *, optional: bool = True) -> None:
-    """Refuse what is not callable; None stands for no function where that is optional."""
-    if not (callable(value) or (optional and value is None)):
+def check_clock(value: Any, argument: str) -> None:
+    """Refuse what does not tell seconds since the epoch."""
+    try:
+        now = value()
+        datetime.fromtimestamp(now, UTC)
+        told = isinstance(now, (int, float))
+    except Exception as error:
+        raise ArgumentTypeError(
+            f"{argument} must be a function that returns seconds since the epoch, got {shown(value)}"
+        ) from error
+    if not told:
+        raise ArgumentTypeError(f"{argument} must return seconds since the epoch, got {shown(now)}")
+
+
+def check_callable(value: object, argument: str) -> None:
+    """Refuse what is neither callable nor None."""
+    if value is not None and not callable(value):
         raise ArgumentTypeError(f"{argument} must be callable, got {shown(value)}")
 
 

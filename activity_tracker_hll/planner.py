@@ -110,7 +110,8 @@ class Planner:
 
     def described(self) -> str:
         """The settings, for people."""
-        return f"periods={self.periods} buckets={self.buckets} timezone={self.calendar.zone_name!r}"
+        buckets, zone = shown(self.buckets), shown(self.calendar.zone_name)
+        return f"periods={self.periods} buckets={buckets} timezone={zone}"
 
     # Arguments
 

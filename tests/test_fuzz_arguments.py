@@ -1,7 +1,7 @@
-"""Every argument of every public call is given whatever there is; only the package's own errors may come out.
+"""Every argument of every public call is given whatever there is: only our own errors may come out.
 
-Calls and their parameters are found by inspect, so that a new one is tried without a word here. Run it with -s
-to see how many calls were made.
+Calls and their parameters are found by inspect, so that a new one is tried without a word here. Run with
+-s to see how many calls were made.
 """
 
 import asyncio
@@ -76,7 +76,8 @@ class Fuzz:
 
     def each(self, name, call, parameters, forms=FORMS):
         """Give each value for each parameter, alone and in containers, while others are good."""
-        needed = [each.name for each in parameters if each.default is each.empty or each.name == "id"]
+        single = [each for each in parameters if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)]
+        needed = [each.name for each in single if each.default is each.empty or each.name == "id"]
         good = {name: GOOD.get(name) for name in needed}
         for parameter, (number, make), form in itertools.product(parameters, enumerate(NASTY), forms):
             value = forms[form](make())
@@ -101,7 +102,7 @@ class Fuzz:
 
 
 def calls_of(cls):
-    """The public methods of a class, with their parameters but `self`, and the forms of values worth a try."""
+    """The public methods of a class, with their parameters but `self`, and the forms of values to try."""
     for name, method in inspect.getmembers(cls, callable):
         inherited = cls is Estimate and name not in vars(cls)
         if not name.startswith("_") and not inherited and name not in NOT_FOR_CALLERS:
@@ -250,16 +251,27 @@ def test_calendars(fuzz):
 
 
 @pytest.mark.parametrize("cls", [ActivityTracker, AsyncActivityTracker])
-def test_trackers(fuzz, cls):
-    """A port on which nobody listens: what only shows when it connects shows, too."""
+def test_trackers(fuzz, cls, options):
+    where = {"unix_socket_path": options["unix_socket_path"], "namespace": cls.__name__}
+
     with asyncio.Runner() as runner:
 
         def made(**given):
-            tracker = cls(**{"periods": ["daily"], "port": 1, "retries": 0, "password": CANARY, **given})
+            tracker = cls(**{"periods": ["daily"], **where, "secret": CANARY, **given})
             assert CANARY not in repr(tracker)
-            done = tracker.track(id="a")
-            if inspect.isawaitable(done):
-                runner.run(done) if inspect.iscoroutine(done) else None
+            try:
+                for call in (
+                    lambda: tracker.track(id="a"),
+                    tracker.collapse,
+                    lambda: tracker.lookup("daily"),
+                ):
+                    wait(call())
+            finally:
+                wait(tracker.close())
+
+        def wait(done):
+            if inspect.iscoroutine(done):
+                runner.run(done)
 
         fuzz.each(cls.__name__, made, options_of(cls))
     fuzz.check(2000)
@@ -267,6 +279,7 @@ def test_trackers(fuzz, cls):
 
 @pytest.mark.parametrize("cls", [RedisBackend, pytest.param(AsyncRedisBackend, marks=pytest.mark.extended)])
 def test_backends(fuzz, cls):
+    """A port on which nobody listens: what only shows when it connects shows, too."""
     own = [each for each in options_of(RedisBackend.__mro__[1]) if each.kind is not each.VAR_KEYWORD]
     names = {each.name for each in own}
     own += [

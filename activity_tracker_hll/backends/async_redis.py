@@ -21,7 +21,7 @@ __all__ = ["AsyncRedisBackend"]
 
 # Further calls wait their turn, because a pool that has lent its last connection raises an exception.
 _MOST_CONNECTIONS = 50
-_OTHER_LOOP = "its connections belong to another event loop: make a tracker, and a client, for each"
+_OTHER_LOOP = "the connections belong to another event loop: make a tracker, and a client, for each"
 
 
 class _Retry(Retry):
@@ -73,7 +73,7 @@ class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
                     raise
                 await pool.release(connection)
         except RuntimeError as error:
-            raise BackendConnectionError(f"{address}: {_OTHER_LOOP}") from error
+            raise BackendConnectionError(f"{_OTHER_LOOP} ({address})") from error
         except Exception as error:  # of the client, the system, a credential provider...
             raise translated(error, address) from error
         return batch.results(address)
@@ -101,16 +101,16 @@ class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
         self._turns, self._loop = {}, None
 
     def _follow(self) -> None:
-        """Forget connections of a loop that has ended, or stands still.
+        """Forget connections of a loop that has ended.
 
         Raises:
-            BackendConnectionError: it runs, in another thread.
+            BackendConnectionError: it has not: its connections can be neither used nor closed here.
         """
         loop = asyncio.get_running_loop()
         last = None if self._loop is None else self._loop()
         if last is loop:
             return
-        if last is not None and last.is_running():
+        if last is not None and not last.is_closed():
             raise BackendConnectionError(_OTHER_LOOP)
         if self._loop is not None:
             for shard, client in self._clients.items():

@@ -55,6 +55,7 @@ _ADVICE = {
     "UNWANTED": "wants no password, and none must be given: or is it another server?",
 }
 _CONNECTION_ADVICE = (
+    (re.compile("max number of clients"), _ADVICE["MAXCLIENTS"]),
     (
         re.compile(r"SSL|certificate", re.IGNORECASE),
         "cannot be spoken to by TLS: does it expect TLS, and is its certificate trusted (ssl_ca_certs=)?",
@@ -106,6 +107,8 @@ def translated(error: Exception, address: str = "") -> BackendError:
     elif "TimeoutError" in names:
         kind = BackendTimeoutError
         advice = "does not answer in time (socket_timeout)"
+        if "connecting" in text:
+            advice += ", or not to TLS if that was asked for"
     elif not _UNREACHABLE.isdisjoint(names):
         kind = BackendConnectionError
         found = (advice for pattern, advice in _CONNECTION_ADVICE if pattern.search(text))
