@@ -149,7 +149,7 @@ class Calendar:
             raise ArgumentValueError(f"week_start must lie from 0 (Monday) to 6, got {shown(week_start)}")
         self.week_start = day
 
-    @cached_property
+    @property
     def zone_name(self) -> str:
         """The name of the zone, for messages."""
         return "local time" if self.zone is None else printable(str(self.zone))

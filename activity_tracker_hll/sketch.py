@@ -60,7 +60,7 @@ class HyperLogLog:
 
         Args:
             ids: a list, tuple, set, iterator or one-dimensional numpy array (S, U, integer); arrays and lists
-                of one type are the fastest.
+                of one type are the fastest. What an iterator raises is raised as it is.
 
         Raises:
             ArgumentTypeError, ArgumentValueError: a bad id, naming its index.

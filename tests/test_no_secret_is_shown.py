@@ -123,6 +123,9 @@ def calls(make, options):
 
 
 @TRACKERS
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # redis-py 5 leaves sockets open
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda options: ascii(options)[:60])
 def test_errors_and_reprs(make, options, caplog):
     caplog.set_level(logging.DEBUG, "activity_tracker_hll")

@@ -65,7 +65,7 @@ _CONNECTION_ADVICE = (
         "does not answer as a Redis server: another program listens there, or it expects TLS (rediss://)",
     ),
     (
-        re.compile("closed by server|reset by peer"),
+        re.compile("closed by server|reset by peer|Connection lost"),
         "closed the connection: it has ended, or it ends idle connections, or expects TLS (rediss://)",
     ),
 )

@@ -278,7 +278,7 @@ class BufferedTracker(BaseWriter):
 
         Args:
             ids: list, tuple, set, iterator or one-dimensional numpy array (S, U, integer); all are
-                checked before the first is taken.
+                checked before the first is taken. What an iterator raises is raised as it is.
             periods: kinds of period; None = the tracker's.
             bucket: the bucket the ids are in; None = the unnamed bucket.
             date: date or datetime of the events; None = now. Hourly periods need a datetime.

@@ -6,6 +6,7 @@ import shutil
 import socket
 import threading
 
+import hiredis
 import pytest
 import redis
 import redis.asyncio
@@ -130,22 +131,30 @@ def test_a_replica(node, track):
 @BOTH
 def test_too_many_clients(node, track):
     node.client.config_set("maxclients", 1)
-    with raises(BackendConnectionError, "as many clients as it may", str(node.port)):
+    # It says so and hangs up, which may be noticed first.
+    with raises(BackendConnectionError, "(as many clients as it may|connection lost)", str(node.port)):
         track(port=node.port, retries=0)
 
 
 @contextlib.contextmanager
 def speaker(answer):
-    """A server that says the same to all, and listens no more."""
+    """A server that says the same to each command; of what is no command, to all of it."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve():
         with contextlib.suppress(OSError):
             while True:
                 connection, _ = listener.accept()
-                with connection:
-                    connection.recv(65536)
-                    connection.sendall(answer)
+                with connection, contextlib.suppress(OSError):
+                    commands = hiredis.Reader()
+                    while answer and (data := connection.recv(65536)):
+                        with contextlib.suppress(hiredis.ProtocolError):
+                            commands.feed(data)
+                            while commands.gets() is not False:
+                                connection.sendall(answer)
+                            continue
+                        connection.sendall(answer)  # to a TLS handshake
+                        break
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
@@ -167,8 +176,8 @@ LOADING = b"-LOADING Redis is loading the dataset in memory\r\n"
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "does not answer as a Redis server: another program listens"),
         (ALERT, "it expects TLS .rediss://"),
         (b"", "closed the connection: .* expects TLS"),
-        (LOADING * 9, "is still loading its data from disk: try again later"),
-        (b"-ERR \x1b]0;evil\x07\xe2\x80\xaecipher\r\n" * 9, r"\\x1b\]0;evil\\x07\\u202ecipher"),
+        (LOADING, "is still loading its data from disk: try again later"),
+        (b"-ERR \x1b]0;evil\x07\xe2\x80\xaecipher\r\n", r"\\x1b\]0;evil\\x07\\u202ecipher"),
     ],
     ids=["HTTP", "TLS", "silence", "loading", "escapes"],
 )
