@@ -277,6 +277,7 @@ def test_trackers(fuzz, cls, options):
     fuzz.check(2000)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # sockets of redis-py before 8
 @pytest.mark.parametrize("cls", [RedisBackend, pytest.param(AsyncRedisBackend, marks=pytest.mark.extended)])
 def test_backends(fuzz, cls):
     """A port on which nobody listens: what only shows when it connects shows, too."""
