@@ -7,21 +7,28 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from math import inf
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
+
 from .errors import ArgumentTypeError, ArgumentValueError
 from .keys import check_bucket
+from .messages import shown
 from .periods import PeriodKind, check_kind
 
 __all__ = [
     "AggregateBuckets",
     "Buckets",
     "aggregates",
+    "attribute",
     "bucket_list",
     "check_callable",
+    "check_clock",
     "duration",
+    "entries",
+    "flag",
     "integer",
     "kinds",
     "picklable",
@@ -55,46 +62,70 @@ AggregateBuckets = Mapping[str, Buckets]
 def integer(value: object, argument: str, *, minimum: int, maximum: float = inf) -> int:
     """An int between the bounds."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ArgumentTypeError(f"{argument} must be an int of at least {minimum}, got {value!r}")
-    if value < minimum:
+        raise ArgumentTypeError(f"{argument} must be an int of at least {minimum}, got {shown(value)}")
+    number = int.__index__(value)  # of a subclass, which may compare as it likes
+    if number < minimum:
         raise ArgumentValueError(f"{argument} must be at least {minimum}, got {shown(value)}")
-    if value > maximum:
+    if number > maximum:
         raise ArgumentValueError(f"{argument} must be at most {maximum}, got {shown(value)}")
-    return value
+    return number
+
+
+def flag(value: object, argument: str) -> bool:
+    """True or False: the str "no" would count as true, and an array as neither."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ArgumentTypeError(f"{argument} must be True or False, got {shown(value)}")
+    return bool(value)
 
 
 def seconds(value: object, argument: str) -> float:
     """A positive, finite number of seconds."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ArgumentTypeError(f"{argument} must be a number of seconds, got {value!r}")
-    if not 0 < value <= _MOST_SECONDS:
+        raise ArgumentTypeError(f"{argument} must be a number of seconds, got {shown(value)}")
+    number = int.__index__(value) if isinstance(value, int) else float.__float__(value)
+    if not 0 < number <= _MOST_SECONDS:
         raise ArgumentValueError(
             f"{argument} must be a positive number of seconds, {_MOST_SECONDS} at most, got {shown(value)}"
         )
-    return float(value)
+    return float(number)
+
+
+def check_clock(value: Any, argument: str) -> None:
+    """Refuse what does not tell seconds since the epoch."""
+    try:
+        now = value()
+        datetime.fromtimestamp(now, UTC)
+        told = isinstance(now, (int, float))
+    except Exception as error:
+        raise ArgumentTypeError(
+            f"{argument} must be a function that returns seconds since the epoch, got {shown(value)}"
+        ) from error
+    if not told:
+        raise ArgumentTypeError(f"{argument} must return seconds since the epoch, got {shown(now)}")
 
 
 def check_callable(value: object, argument: str) -> None:
     """Refuse what is neither callable nor None."""
     if value is not None and not callable(value):
-        raise ArgumentTypeError(f"{argument} must be callable, got {value!r}")
+        raise ArgumentTypeError(f"{argument} must be callable, got {shown(value)}")
 
 
-def shown(value: object) -> str:
-    """A value as messages show it; Python refuses to write out numbers of many thousand digits."""
+def attribute(value: object, name: str) -> Any:
+    """An attribute of a value that may be anything; None where there is none to be had."""
     try:
-        return repr(value)
-    except ValueError:
-        return f"{type(value).__name__} of many digits"
+        return getattr(value, name, None)
+    except Exception:  # noqa: BLE001 (as many kinds as there are values)
+        return None
 
 
 def duration(value: object, argument: str) -> timedelta:
     """A timedelta that is not negative."""
     if not isinstance(value, timedelta):
-        raise ArgumentTypeError(f"{argument} must be a timedelta or None, got {value!r}")
-    if value < timedelta():
-        raise ArgumentValueError(f"{argument} must not be negative, got {value!r}")
-    return value
+        raise ArgumentTypeError(f"{argument} must be a timedelta or None, got {shown(value)}")
+    plain = timedelta.__add__(timedelta(), value)
+    if plain < timedelta():
+        raise ArgumentValueError(f"{argument} must not be negative, got {shown(value)}")
+    return plain
 
 
 def picklable(value: T, argument: str) -> T:
@@ -125,12 +156,11 @@ def aggregates(given: object, buckets: tuple[str | None, ...] | None) -> dict[st
         given: mapping of name to list of bucket names.
         buckets: the buckets known; None = whatever the aggregates list.
     """
-    if not isinstance(given, Mapping):
-        raise ArgumentTypeError(f"aggregate_buckets must be a dict of name: [bucket, ...], got {given!r}")
     checked: dict[str, tuple[str | None, ...]] = {}
-    for name, sources in given.items():
-        argument = f"aggregate_buckets[{name!r}]"
-        if check_bucket(name, "aggregate_buckets") is None:
+    for given_name, sources in entries(given, "aggregate_buckets", "a dict of name: [bucket, ...]"):
+        argument = f"aggregate_buckets[{shown(given_name)}]"
+        name = check_bucket(given_name, "aggregate_buckets")
+        if name is None:
             raise ArgumentTypeError("aggregate_buckets: an aggregate needs a name, got None")
         checked[name] = bucket_list(sources, argument)
         if not checked[name]:
@@ -138,14 +168,29 @@ def aggregates(given: object, buckets: tuple[str | None, ...] | None) -> dict[st
     known = set(buckets) if buckets is not None else {s for sources in checked.values() for s in sources}
     for name, sources in checked.items():
         if name in known:
-            raise ArgumentValueError(f"aggregate_buckets[{name!r}] bears the name of a bucket")
+            raise ArgumentValueError(f"aggregate_buckets[{shown(name)}] bears the name of a bucket")
         unknown = [source for source in sources if source not in known]
         if unknown:
-            raise ArgumentValueError(f"aggregate_buckets[{name!r}] lists unknown buckets: {unknown}")
+            raise ArgumentValueError(
+                f"aggregate_buckets[{shown(name)}] lists unknown buckets: {shown(unknown)}"
+            )
     return checked
 
 
-def _items(values: Any, argument: str) -> Iterable[object]:
-    if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
-        raise ArgumentTypeError(f"{argument} must be a list, got {values!r}")
-    return values
+def entries(given: object, argument: str, expected: str) -> list[tuple[Any, Any]]:
+    """The keys and values of a mapping."""
+    if not isinstance(given, Mapping):
+        raise ArgumentTypeError(f"{argument} must be {expected}, got {shown(given)}")
+    try:
+        return [(key, value) for key, value in given.items()]
+    except Exception as error:
+        raise ArgumentTypeError(f"{argument} cannot be read, got {shown(given)}") from error
+
+
+def _items(values: Any, argument: str) -> Iterator[object]:
+    if isinstance(values, (str, bytes, bytearray, Mapping)) or not isinstance(values, Iterable):
+        raise ArgumentTypeError(f"{argument} must be a list, got {shown(values)}")
+    try:
+        yield from values
+    except Exception as error:
+        raise ArgumentTypeError(f"{argument} cannot be iterated over, got {shown(values)}") from error

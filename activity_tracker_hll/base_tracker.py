@@ -119,6 +119,7 @@ class BaseTracker(Generic[B]):
         known = None if buckets is None else arguments.bucket_list(buckets)
         aggregates = {} if aggregate_buckets is None else arguments.aggregates(aggregate_buckets, known)
         calendar = Calendar(timezone, week_start)
+        arguments.check_clock(clock, "clock")
         self._backend: B = load(backend, backend_options, self._BACKENDS, self._BACKEND)
         self._planner = Planner(self._backend, calendar, kinds, known, aggregates, clock)
         self._writers: WeakSet[BaseWriter] = WeakSet()

@@ -25,6 +25,7 @@ CHUNK = 20_480
 
 _JOINED_BYTES = 512 * 1024
 _SHORTEST_CHUNK = 1024
+_TEXTS = (str, bytes)
 _PADDING = "\0" * SLACK
 _END = "\n" + _PADDING
 _SEPARATOR = ord("\n")
@@ -85,7 +86,7 @@ def _chunks(batch: Iterable[Any]) -> Iterator[Any]:
     """Divide a batch into slices if it is an array or list, otherwise into lists."""
     size = CHUNK
     if isinstance(batch, (list, tuple)):
-        if batch and isinstance(batch[0], (str, bytes)):
+        if batch and type(batch[0]) in _TEXTS:
             size = _ids_to_join(batch)
         for start in range(0, len(batch), size):
             yield batch[start : start + size]
@@ -100,7 +101,7 @@ def _chunks(batch: Iterable[Any]) -> Iterator[Any]:
 
 def _ids_to_join(batch: Sequence[Any]) -> int:
     """How many of these texts to join at a time, judging by the first few."""
-    sample = [text for text in batch[:64] if isinstance(text, (str, bytes))]
+    sample = [text for text in batch[:64] if type(text) in _TEXTS]
     size = sum(map(len, sample)) // len(sample) + 1
     return max(_SHORTEST_CHUNK, min(CHUNK, _JOINED_BYTES // size))
 

@@ -13,6 +13,7 @@ from typing import Self
 from .errors import ArgumentTypeError, ArgumentValueError
 from .hll.estimators import LARGEST, standard_error
 from .hll.registers import REGISTERS
+from .messages import shown
 
 __all__ = ["Estimate"]
 
@@ -42,13 +43,19 @@ class Estimate(int):
     _stderr: float | None = None
 
     def __new__(cls, value: int = 0, stderr: float | None = None) -> Self:  # noqa: D102 (the class says)
-        self = super().__new__(cls, value)
+        try:
+            self = super().__new__(cls, value)
+        except Exception as error:
+            raise ArgumentTypeError(f"value must be an int, got {shown(value)}") from error
         if self < 0:
-            raise ArgumentValueError(f"value must not be negative, got {value!r}")
+            raise ArgumentValueError(f"value must not be negative, got {shown(value)}")
         if stderr is not None:
-            if not stderr >= 0:
-                raise ArgumentValueError(f"stderr must not be negative, got {stderr!r}")
-            self._stderr = float(stderr)
+            try:
+                self._stderr = float(stderr)
+            except Exception as error:
+                raise ArgumentTypeError(f"stderr must be a number, got {shown(stderr)}") from error
+            if not self._stderr >= 0:
+                raise ArgumentValueError(f"stderr must not be negative, got {shown(stderr)}")
         return self
 
     @classmethod
@@ -59,13 +66,16 @@ class Estimate(int):
             values: numbers or their decimal text.
 
         Raises:
-            ValueError: text that is no number, or a negative one.
+            ArgumentValueError: something that is no number, or a negative one.
         """
         # Like the constructor, without the cost of a call for each: a year of 50 buckets has 18,250 counts.
         make = int.__new__
-        counts = [None if value is None else make(cls, value) for value in values]
+        try:
+            counts = [None if value is None else make(cls, value) for value in values]
+        except Exception as error:
+            raise ArgumentValueError(f"values must be numbers or their text, got {shown(values)}") from error
         if min(filter(None, counts), default=0) < 0:
-            raise ArgumentValueError(f"values must not be negative, got {counts!r}")
+            raise ArgumentValueError(f"values must not be negative, got {shown(counts)}")
         return counts
 
     @property
@@ -111,9 +121,12 @@ class Estimate(int):
             ArgumentTypeError, ArgumentValueError: confidence is not a number between 0 and 1.
         """
         if isinstance(confidence, bool) or not isinstance(confidence, (int, float)):
-            raise ArgumentTypeError(f"confidence must be a number between 0 and 1, got {confidence!r}")
+            raise ArgumentTypeError(f"confidence must be a number between 0 and 1, got {shown(confidence)}")
+        confidence = (
+            float.__float__(confidence) if isinstance(confidence, float) else int.__index__(confidence)
+        )
         if not 0 < confidence < 1:
-            raise ArgumentValueError(f"confidence must lie between 0 and 1, got {confidence!r}")
+            raise ArgumentValueError(f"confidence must lie between 0 and 1, got {shown(confidence)}")
         if not self.stderr:
             return int(self), int(self)
         if self.suspect:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import numpy as np
 
-from .errors import ArgumentTypeError, ArgumentValueError
+from .errors import ActivityTrackerError, ArgumentTypeError, ArgumentValueError
+from .messages import plain_text, shown, type_of
 
 __all__ = ["MAX_ID_BYTES", "Id", "IdEncoder", "check_batch", "encode"]
 
@@ -28,6 +29,8 @@ _ENCODERS: dict[type, Callable[..., bytes]] = {
     int: lambda value: b"%d" % value,
     UUID: lambda value: str(value).encode(),
 }
+# What iterating over cannot fail; of others, iter() may raise whatever it likes.
+_COLLECTIONS = (list, tuple, set, frozenset, range)
 
 
 class IdEncoder:
@@ -97,13 +100,16 @@ def encode(value: object, argument: str = "id") -> bytes:
     try:
         encoder = _ENCODERS.get(type(value))
         encoded = encoder(value) if encoder is not None else _encode_subclass(value, argument)
-    except ValueError as error:  # lone surrogates; integers beyond the interpreter's digit limit
-        raise ArgumentValueError(f"{argument} cannot be encoded: {_shown(value)} ({error})") from error
+    except ActivityTrackerError:
+        raise
+    except Exception as error:
+        # Lone surrogates, integers beyond the interpreter's digit limit, half-made UUIDs.
+        raise ArgumentValueError(f"{argument} cannot be encoded: {shown(value)}") from error
     if not 0 < len(encoded) <= MAX_ID_BYTES:
         if not encoded:
-            raise ArgumentValueError(f"{argument} must not be empty, got {value!r}")
+            raise ArgumentValueError(f"{argument} must not be empty, got {shown(value)}")
         raise ArgumentValueError(
-            f"{argument} must be at most {MAX_ID_BYTES} bytes, got {len(encoded)}: {_shown(value)}"
+            f"{argument} must be at most {MAX_ID_BYTES} bytes, got {len(encoded)}: {shown(value)}"
         )
     return encoded
 
@@ -121,20 +127,24 @@ def _encode_strings(values: Sequence[Any]) -> list[bytes] | None:
 def _encode_subclass(value: object, argument: str) -> bytes:
     """Encode instances of subclasses (numpy's strings, enums) and numpy integers; bool is refused."""
     if isinstance(value, bool) or value is None:
-        raise ArgumentTypeError(f"{argument} must be a {_ACCEPTED}, got {value!r}")
+        raise ArgumentTypeError(f"{argument} must be a {_ACCEPTED}, got {value}")
     if isinstance(value, str):
         return str.encode(value)
     if isinstance(value, bytes):
-        return bytes(value)
-    if isinstance(value, (int, np.integer)) and not isinstance(value, np.timedelta64):
+        return memoryview(value).tobytes()
+    if isinstance(value, int):
+        return b"%d" % int.__index__(value)
+    if isinstance(value, np.integer) and not isinstance(value, np.timedelta64):
         return b"%d" % int(value)
     if isinstance(value, UUID):
-        return str(value).encode()
-    raise ArgumentTypeError(f"{argument} must be a {_ACCEPTED}, got {type(value).__name__} {_shown(value)}")
+        return UUID.__str__(value).encode()
+    raise ArgumentTypeError(f"{argument} must be a {_ACCEPTED}, got {type(value).__name__} {shown(value)}")
 
 
 def check_batch(values: object, argument: str) -> Iterable[Any]:
-    """Check that something can be a batch of ids, and return it unchanged.
+    """Check that something can be a batch of ids, and return it, or an iterator of it.
+
+    What that raises when it is asked for ids is the caller's own, and passes as it is.
 
     Raises:
         ArgumentTypeError: not an iterable, or rather a single id or a mapping; an array of another shape or
@@ -143,7 +153,7 @@ def check_batch(values: object, argument: str) -> Iterable[Any]:
     if isinstance(values, (str, bytes, bytearray, memoryview, Mapping)) or not isinstance(values, Iterable):
         raise ArgumentTypeError(
             f"{argument} must be a list, tuple, set, iterator or numpy array of ids,"
-            f" got {type(values).__name__} {_shown(values)}"
+            f" got {type(values).__name__} {shown(values)}"
         )
     if isinstance(values, np.ma.MaskedArray):
         raise ArgumentTypeError(f"{argument} must not be a masked array; its compressed() has the ids")
@@ -152,22 +162,25 @@ def check_batch(values: object, argument: str) -> Iterable[Any]:
             f"{argument} must be a one-dimensional array of S, U or integer type,"
             f" got {values.ndim} dimensions of {values.dtype}"
         )
-    return values
-
-
-def _shown(value: object) -> str:
-    """A value for a message, shortened: ids can be long, and integers too big to print."""
+    if isinstance(values, np.ndarray):
+        return np.asarray(values)
+    if type(values) in _COLLECTIONS:
+        return values
     try:
-        text = repr(value)
-    except ValueError:
-        return f"<{type(value).__name__}>"
-    return text if len(text) <= 60 else f"{text[:57]}..."
+        return iter(values)
+    except Exception as error:
+        raise ArgumentTypeError(f"{argument} cannot be iterated over, got {shown(values)}") from error
 
 
 def _derive_key(secret: object) -> bytes:
-    if not isinstance(secret, (str, bytes)):
-        raise ArgumentTypeError(f"secret must be a str, bytes or None, got {type(secret).__name__}")
-    if not secret:
+    text = plain_text(secret)
+    if text is None and not issubclass(type(secret), bytes):
+        raise ArgumentTypeError(f"secret must be a str, bytes or None, got {type_of(secret)}")
+    try:
+        encoded = memoryview(cast("bytes", secret)).tobytes() if text is None else text.encode()
+    except UnicodeEncodeError:
+        # Without that error, which holds the secret.
+        raise ArgumentValueError("secret cannot be encoded as UTF-8") from None
+    if not encoded:
         raise ArgumentValueError("secret must not be empty")
-    encoded = secret.encode() if isinstance(secret, str) else secret
     return hashlib.blake2b(encoded, person=b"activity-hll").digest()

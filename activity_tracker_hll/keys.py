@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from .errors import ArgumentTypeError, ArgumentValueError
+from .messages import plain_text, shown
 
 __all__ = ["DEFAULT_NAMESPACE", "BucketKeys", "Found", "Keys", "check_bucket", "check_name"]
 
@@ -61,9 +62,9 @@ class Keys:
 
     def __init__(self, namespace: str = DEFAULT_NAMESPACE) -> None:
         self.namespace = check_name(namespace, "namespace")
-        self.meta = f"{namespace}:{{meta}}"
+        self.meta = f"{self.namespace}:{{meta}}"
         """hash: the settings that all clients share"""
-        self.open = f"{namespace}:{{open}}"
+        self.open = f"{self.namespace}:{{open}}"
         """set: names of the periods that hold uncounted data"""
         self.bucket = lru_cache(maxsize=_REMEMBERED)(self._bucket)
         """All keys of a bucket in the period of that name: ``bucket(period, bucket)``."""
@@ -135,22 +136,24 @@ def check_name(name: object, argument: str) -> str:
     Raises:
         ArgumentTypeError, ArgumentValueError: naming the argument and what is wrong with it.
     """
-    if not isinstance(name, str):
-        raise ArgumentTypeError(f"{argument} must be a str, got {name!r}")
-    name = str.__str__(name)
-    if not name:
+    text = plain_text(name)
+    if text is None:
+        raise ArgumentTypeError(f"{argument} must be a str, got {shown(name)}")
+    if not text:
         raise ArgumentValueError(f"{argument} must not be empty")
-    if _FORBIDDEN.search(name):
-        raise ArgumentValueError(f"{argument} must not contain braces or control characters, got {name!r}")
+    if _FORBIDDEN.search(text):
+        raise ArgumentValueError(
+            f"{argument} must not contain braces or control characters, got {shown(name)}"
+        )
     try:
-        size = len(name.encode())
+        size = len(text.encode())
     except UnicodeEncodeError as error:
-        raise ArgumentValueError(f"{argument} cannot be encoded as UTF-8: {name!r}") from error
+        raise ArgumentValueError(f"{argument} cannot be encoded as UTF-8: {shown(name)}") from error
     if size > MAX_NAME_BYTES:
         raise ArgumentValueError(
-            f"{argument} must be at most {MAX_NAME_BYTES} bytes, got {size}: {name[:40]!r}..."
+            f"{argument} must be at most {MAX_NAME_BYTES} bytes, got {size}: {shown(name)}"
         )
-    return name
+    return text
 
 
 def check_bucket(bucket: object, argument: str = "bucket") -> str | None:
@@ -162,10 +165,11 @@ def check_bucket(bucket: object, argument: str = "bucket") -> str | None:
     """
     if bucket is None:
         return None
-    if not isinstance(bucket, str):
-        raise ArgumentTypeError(f"{argument} must be a str, got {bucket!r}")
     # The key of a str that is also an Enum would show the member's name, although the two are equal.
-    return _check_bucket_name(bucket if type(bucket) is str else str.__str__(bucket), argument)
+    name = plain_text(bucket)
+    if name is None:
+        raise ArgumentTypeError(f"{argument} must be a str, got {shown(bucket)}")
+    return _check_bucket_name(name, argument)
 
 
 @lru_cache(maxsize=4096)  # the same few buckets with every event
@@ -174,6 +178,6 @@ def _check_bucket_name(bucket: str, argument: str) -> str:
     if name == "raw" or name.startswith("raw:"):
         raise ArgumentValueError(
             f"{argument} must not be 'raw' or begin with 'raw:' (activity-tracker's raw sets bear"
-            f" these names), got {name!r}"
+            f" these names), got {shown(name)}"
         )
     return name

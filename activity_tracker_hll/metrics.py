@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+from .arguments import attribute, entries
 from .errors import ArgumentTypeError, MissingExtraError
+from .messages import shown
 from .writer import Statistics
 
 try:
@@ -46,12 +48,13 @@ class WriterCollector(Collector):
     """
 
     def __init__(self, writers: Mapping[str, HasStatistics]) -> None:
-        if not isinstance(writers, Mapping):
-            raise ArgumentTypeError(f"writers must be a dict of name: writer, got {writers!r}")
-        for name, writer in writers.items():
-            if not isinstance(name, str) or not isinstance(getattr(writer, "statistics", None), Statistics):
-                raise ArgumentTypeError(f"writers must be a dict of name: writer, got {name!r}: {writer!r}")
-        self._writers = dict(writers)
+        self._writers: dict[str, HasStatistics] = {}
+        for name, writer in entries(writers, "writers", "a dict of name: writer"):
+            if not isinstance(name, str) or not isinstance(attribute(writer, "statistics"), Statistics):
+                raise ArgumentTypeError(
+                    f"writers must be a dict of name: writer, got {shown(name)}: {shown(writer)}"
+                )
+            self._writers[str.__str__(name)] = writer
 
     def describe(self) -> Iterable[Family]:
         """The metrics without values."""

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple, get_args
 
 from . import zones
 from .errors import ArgumentTypeError, ArgumentValueError
+from .messages import plain_text, shown
 
 __all__ = [
     "LONGEST",
@@ -31,6 +32,7 @@ PeriodKind = Literal["hourly", "daily", "weekly", "monthly", "quarterly", "yearl
 """A kind of period."""
 
 PERIODS: tuple[PeriodKind, ...] = get_args(PeriodKind)
+_KINDS: dict[str, PeriodKind] = {kind: kind for kind in PERIODS}
 
 LONGEST = {  # the longest a period of each kind can be
     "hourly": timedelta(hours=1),
@@ -57,11 +59,13 @@ def check_kind(kind: object, argument: str = "period") -> PeriodKind:
     Raises:
         ArgumentTypeError, ArgumentValueError: listing them.
     """
-    if not isinstance(kind, str):
-        raise ArgumentTypeError(f"{argument} must be one of {', '.join(PERIODS)}, got {kind!r}")
-    if kind not in PERIODS:
-        raise ArgumentValueError(f"{argument} must be one of {', '.join(PERIODS)}, got {kind!r}")
-    return kind
+    name = plain_text(kind)
+    if name is None:
+        raise ArgumentTypeError(f"{argument} must be one of {', '.join(PERIODS)}, got {shown(kind)}")
+    found = _KINDS.get(name)
+    if found is None:
+        raise ArgumentValueError(f"{argument} must be one of {', '.join(PERIODS)}, got {shown(kind)}")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,30 +207,32 @@ class Calendar:
             ArgumentTypeError: not a date or datetime, or a date where the hour is needed.
             ArgumentValueError: outside the years 1000-9998.
         """
-        if isinstance(value, datetime):
-            if value.tzinfo is not None:
-                value = self._converted(value, argument)
-            moment = value
-        elif isinstance(value, date):
-            if needs_hour:
-                raise ArgumentTypeError(
-                    f"{argument} must be a datetime for hourly periods, got the date {value!r}"
-                )
-            moment = datetime(value.year, value.month, value.day)
-        else:
-            raise ArgumentTypeError(f"{argument} must be a date or a datetime, got {value!r}")
+        if not isinstance(value, date):
+            raise ArgumentTypeError(f"{argument} must be a date or a datetime, got {shown(value)}")
+        if needs_hour and not isinstance(value, datetime):
+            raise ArgumentTypeError(
+                f"{argument} must be a datetime for hourly periods, got the date {shown(value)}"
+            )
+        try:
+            moment = self._naive(value)
+        except Exception as error:  # out of range, pandas' NaT, a zone that cannot tell
+            raise ArgumentValueError(f"{argument} is no moment in range: {shown(value)}") from error
         if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
             raise ArgumentValueError(
-                f"{argument} must lie in the years {_FIRST_YEAR}-{_LAST_YEAR}, got {value!r}"
+                f"{argument} must lie in the years {_FIRST_YEAR}-{_LAST_YEAR}, got {shown(value)}"
             )
         return moment
 
-    def _converted(self, value: datetime, argument: str) -> datetime:
-        try:
+    def _naive(self, value: date) -> datetime:
+        if not isinstance(value, datetime):
+            return datetime(value.year, value.month, value.day)
+        if value.tzinfo is not None:
             # By way of UTC, or a time in the same zone that its clocks skip would be kept as it is.
-            return value.astimezone(UTC).astimezone(self.zone).replace(tzinfo=None)
-        except (OverflowError, ValueError) as error:
-            raise ArgumentValueError(f"{argument} is out of range: {value!r}") from error
+            value = value.astimezone(UTC).astimezone(self.zone).replace(tzinfo=None)
+        if type(value) is datetime:
+            return value
+        time = value.hour, value.minute, value.second, value.microsecond
+        return datetime(value.year, value.month, value.day, *time)
 
     def containing(self, kind: str, moment: datetime) -> Period:
         """The period of this kind that contains a moment.
@@ -258,11 +264,11 @@ class Calendar:
         Raises:
             ArgumentValueError: it is no moment, such as pandas' NaT.
         """
-        aware = value if value.tzinfo is not None else value.replace(tzinfo=self.zone)
         try:
+            aware = value if value.tzinfo is not None else value.replace(tzinfo=self.zone)
             return max(1, round(aware.timestamp() * 1_000_000))
-        except (ValueError, OverflowError) as error:
-            raise ArgumentValueError(f"{argument} is no moment: {value!r}") from error
+        except Exception as error:
+            raise ArgumentValueError(f"{argument} is no moment: {shown(value)}") from error
 
     def before(self, kind: str, moment: datetime, count: int) -> Iterator[Period]:
         """Up to `count` periods before the one that contains a naive wall-clock time, newest first."""
@@ -308,7 +314,8 @@ def check_week_start(value: object, argument: str = "week_start") -> int:
         ArgumentTypeError, ArgumentValueError: it is another value.
     """
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ArgumentTypeError(f"{argument} must be an int from 0 (Monday) to 6, got {value!r}")
-    if not 0 <= value <= 6:
-        raise ArgumentValueError(f"{argument} must lie from 0 (Monday) to 6, got {value!r}")
-    return value
+        raise ArgumentTypeError(f"{argument} must be an int from 0 (Monday) to 6, got {shown(value)}")
+    day = int.__index__(value)
+    if not 0 <= day <= 6:
+        raise ArgumentValueError(f"{argument} must lie from 0 (Monday) to 6, got {shown(value)}")
+    return day

@@ -17,6 +17,7 @@ from . import arguments
 from .backends.base import DEFAULT_KEEP, BackendSettings, Keep, check_keep, check_length, fitting
 from .errors import ArgumentTypeError, ArgumentValueError
 from .keys import check_bucket
+from .messages import shown
 from .operations import (
     Access,
     Collapsed,
@@ -48,6 +49,7 @@ __all__ = ["Planner"]
 
 T = TypeVar("T")
 _LOOKUP_SPAN = timedelta(days=365)
+_MOST_PERIODS = 100_000  # eleven years of hours
 
 
 class Planner:
@@ -126,7 +128,8 @@ class Planner:
 
     def described(self) -> str:
         """The settings, for people."""
-        return f"periods={self.periods} buckets={self.buckets} timezone={self.calendar.zone_name!r}"
+        buckets, zone = shown(self.buckets), shown(self.calendar.zone_name)
+        return f"periods={self.periods} buckets={buckets} timezone={zone}"
 
     # Arguments
 
@@ -268,7 +271,7 @@ class Planner:
         """See :meth:`.ActivityTracker.collapse`."""
         kinds, data = self.kinds(periods), self.data_set(shard)
         if max_periods is not None:
-            arguments.integer(max_periods, "max_periods", minimum=1)
+            arguments.integer(max_periods, "max_periods", minimum=1, maximum=_MOST_PERIODS)
         own = None if buckets is None else arguments.bucket_list(buckets)
         unions = (
             None
@@ -276,9 +279,10 @@ class Planner:
             else arguments.aggregates(aggregate_buckets, own or self.buckets)
         )
 
+        again = arguments.flag(recount, "recount")
         if date is not None:
             self._moment(date, kinds)
-        return self._collapse(data.context, kinds, date, max_periods, own, unions, bool(recount))
+        return self._collapse(data.context, kinds, date, max_periods, own, unions, again)
 
     def _collapse(
         self,
@@ -318,12 +322,12 @@ class Planner:
         """See :meth:`.ActivityTracker.collapse_due`."""
         arguments.check_callable(progress, "progress")
         if max_periods is not None:
-            arguments.integer(max_periods, "max_periods", minimum=1)
+            arguments.integer(max_periods, "max_periods", minimum=1, maximum=_MOST_PERIODS)
         data = self.data_set(shard)
         kinds = () if periods is None else self.kinds(periods)
         own = () if buckets is None else arguments.bucket_list(buckets)
         unions = {} if aggregate_buckets is None else arguments.aggregates(aggregate_buckets, None)
-
+        again = arguments.flag(recount, "recount")
         if date is not None:
             self.calendar.moment(date, "date")
 
@@ -333,7 +337,7 @@ class Planner:
                 buckets=own,
                 aggregates={**data.context.aggregates, **self._stored(data.context, unions)},
                 strict=tuple(unions),
-                recount=bool(recount),
+                recount=again,
                 date=None if date is None else self.calendar.moment(date, "date"),
                 max_periods=max_periods,
             )
@@ -359,6 +363,7 @@ class Planner:
     ) -> Operation[list[RowWithGaps]]:
         """See :meth:`.ActivityTracker.lookup`."""
         kind, data = self._kind(period), self.data_set(shard)
+        is_live = None if live is None else arguments.flag(live, "live")
         wanted = None if buckets is None else arguments.bucket_list(buckets)
         if missing is not None:
             arguments.integer(missing, "missing", minimum=0)
@@ -367,8 +372,10 @@ class Planner:
             if bound is not None:
                 self.calendar.moment(bound, name)
         if self.calendar.gives_zone:
-            self._range(kind, start, end, running=live is True)
-        return self._lookup(data.context, kind, start, end, wanted or self.buckets or (None,), live, missing)
+            self._range(kind, start, end, running=is_live is True)
+        return self._lookup(
+            data.context, kind, start, end, wanted or self.buckets or (None,), is_live, missing
+        )
 
     def _lookup(
         self,
@@ -385,7 +392,7 @@ class Planner:
                 context.note(bucket, "is it misspelled?")
         first, last = self._range(kind, start, end, running=live is True)
         rows = list(self.calendar.between(kind, first, last))
-        return (yield from lookup(context, rows, buckets, missing, live is None or bool(live)))
+        return (yield from lookup(context, rows, buckets, missing, live is not False))
 
     def inventory(self, shard: int) -> Operation[list[Entry]]:
         """See :meth:`.ActivityTracker.inventory`."""
@@ -435,7 +442,9 @@ class Planner:
             last = self._now() if kind == "hourly" else datetime.combine(self._now(), datetime.min.time())
         first = last - _LOOKUP_SPAN if start is None else self.calendar.moment(start, "start")
         if first > last:
-            raise ArgumentValueError(f"start must not be after end, got {start!r} and {end or last!r}")
+            raise ArgumentValueError(
+                f"start must not be after end, got {shown(start)} and {shown(end or last)}"
+            )
         if end is None and running:
             last = self.calendar.containing(kind, last).next().start
         return first, last

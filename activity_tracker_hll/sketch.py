@@ -16,6 +16,7 @@ from .errors import ArgumentTypeError
 from .hll import codec, estimators, randomness, registers
 from .hll.hashing import hash_one
 from .ids import Id, IdEncoder
+from .messages import shown
 
 __all__ = ["HyperLogLog"]
 
@@ -59,7 +60,7 @@ class HyperLogLog:
 
         Args:
             ids: a list, tuple, set, iterator or one-dimensional numpy array (S, U, integer); arrays and lists
-                of one type are the fastest.
+                of one type are the fastest. What an iterator raises is raised as it is.
 
         Raises:
             ArgumentTypeError, ArgumentValueError: a bad id, naming its index.
@@ -171,7 +172,7 @@ class HyperLogLog:
 
 def _registers_of(sketch: object, argument: str) -> registers.Registers:
     if not isinstance(sketch, HyperLogLog):
-        raise ArgumentTypeError(f"{argument} must be a HyperLogLog, got {sketch!r:.60}")
+        raise ArgumentTypeError(f"{argument} must be a HyperLogLog, got {shown(sketch)}")
     return sketch._registers  # of this class itself
 
 

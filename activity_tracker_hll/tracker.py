@@ -136,7 +136,8 @@ class ActivityTracker(BaseTracker[BaseBackend]):
 
         Args:
             ids: list, tuple, set, iterator or one-dimensional numpy array (S, U, integer); all are
-                checked before the first is sent.
+                checked before the first is sent. What an iterator raises is raised as it is, and nothing is
+                sent then.
             periods: kinds of period; None = the tracker's.
             bucket: the bucket the ids are in; None = the unnamed bucket.
             date: date or datetime of the events; None = now. Hourly periods need a datetime.
@@ -176,7 +177,8 @@ class ActivityTracker(BaseTracker[BaseBackend]):
             How many events were sent, and how often one was refused as late.
 
         Raises:
-            ArgumentTypeError, ArgumentValueError: a bad event, by its place; those before it count.
+            ArgumentTypeError, ArgumentValueError: a bad event, by its place; those before it count, as they
+                do before what an iterable raises, which is raised as it is.
             BackendError: the server or the way to it failed.
         """
         return self._run(self._planner.import_events(events, periods, progress, shard), shard, Access.TRACK)

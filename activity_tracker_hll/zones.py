@@ -7,15 +7,16 @@ import os
 import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from pathlib import Path
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from .errors import ArgumentTypeError, ArgumentValueError
+from .messages import plain_text, printable, shown
 
 __all__ = ["fingerprint", "load", "name_of"]
 
 _LOCAL_LINK = Path("/etc/localtime")
 # As str() shows a fixed offset of the standard library.
-_FIXED = re.compile(r"UTC(?:([+-])(\d\d):(\d\d))?")
+_FIXED = re.compile(r"UTC(?:([+-])([01]\d|2[0-3]):([0-5]\d))?", re.ASCII)
 
 
 def load(zone: object, argument: str = "timezone") -> tzinfo | None:
@@ -24,26 +25,34 @@ def load(zone: object, argument: str = "timezone") -> tzinfo | None:
     Raises:
         ArgumentTypeError, ArgumentValueError: there is no such zone.
     """
-    if zone is None or isinstance(zone, tzinfo):
+    if zone is None:
+        return None
+    if isinstance(zone, tzinfo):
+        try:
+            datetime(2015, 1, 1, tzinfo=UTC).astimezone(zone)
+            str(zone)
+        except Exception as error:
+            raise ArgumentValueError(f"{argument} cannot convert times, got {shown(zone)}") from error
         return zone
-    if not isinstance(zone, str):
-        raise ArgumentTypeError(f"{argument} must be an IANA name, a tzinfo or None, got {zone!r}")
-    if fixed := _FIXED.fullmatch(zone):
+    name = plain_text(zone)
+    if name is None:
+        raise ArgumentTypeError(f"{argument} must be an IANA name, a tzinfo or None, got {shown(zone)}")
+    if fixed := _FIXED.fullmatch(name):
         sign, hours, minutes = fixed.groups(default="0")
         offset = timedelta(hours=int(hours), minutes=int(minutes))
         return timezone(-offset if sign == "-" else offset) if offset else UTC
     try:
-        return ZoneInfo(zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        return ZoneInfo(name)
+    except Exception as error:  # many: of what is no path, no text, no file...
         raise ArgumentValueError(
-            f"{argument} must be an IANA name such as 'Europe/Berlin', got {zone!r}"
+            f"{argument} must be an IANA name such as 'Europe/Berlin', got {shown(zone)}"
             " (on a system without time zone data: pip install tzdata)"
         ) from error
 
 
 def name_of(zone: tzinfo | None) -> str:
     """What a zone is called: :func:`load` finds it by that, unless local time has no other name."""
-    return _name_of_local_time() if zone is None else str(zone)
+    return _name_of_local_time() if zone is None else printable(str(zone))
 
 
 def fingerprint(zone: tzinfo | None) -> str:

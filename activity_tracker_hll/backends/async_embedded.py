@@ -10,8 +10,8 @@ from typing import Any
 from ..errors import BackendConnectionError, BackendError, EmbeddedServerError
 from .async_redis import AsyncRedisBackend, Retrying
 from .base import Command, Reply
-from .batch import raise_if_absent
 from .embedded import EmbeddedBackend
+from .trouble import raise_if_absent
 
 __all__ = ["AsyncEmbeddedBackend"]
 
@@ -64,9 +64,9 @@ class AsyncEmbeddedBackend(AsyncRedisBackend):
             await asyncio.to_thread(self._embedded.server.open)
             return await super().execute(commands, shard)
 
-    def translated(self, error: Exception) -> BackendError:
+    def translated(self, error: Exception, address: str) -> BackendError:
         """See :meth:`.redis.RedisSettings.translated`."""
-        return self._embedded.translated(error)
+        return self._embedded.translated(error, address)
 
     async def close(self) -> None:
         """Leave the server, which ends when its last user has left."""

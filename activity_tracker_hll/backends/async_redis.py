@@ -10,15 +10,18 @@ from typing import Any
 import redis.asyncio
 from redis.asyncio.retry import Retry
 
+from ..errors import BackendConnectionError
 from .async_base import AsyncBaseBackend
 from .base import BaseBackend, Command, Reply
-from .batch import Batch, check_reply, client_errors, raise_if_denied
+from .batch import Batch
 from .redis import RedisBackend, RedisSettings
+from .trouble import check_reply, raise_if_denied
 
 __all__ = ["AsyncRedisBackend", "Retrying"]
 
 # Further calls wait their turn, because a pool that has lent its last connection raises an exception.
 _MOST_CONNECTIONS = 50
+_OTHER_LOOP = "the connections belong to another event loop: make a tracker, and a client, for each"
 
 
 class Retrying(Retry):
@@ -56,7 +59,7 @@ class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
     async def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
         """See :meth:`.base.BaseBackend.execute`."""
         self._follow()
-        pool, arguments = self._pools.get(shard) or self._pool(shard)
+        pool, arguments, address = self._pool(shard)
         turn = self._turns.get(shard) or self._turns.setdefault(
             shard, asyncio.Semaphore(min(pool.max_connections, _MOST_CONNECTIONS))
         )
@@ -73,9 +76,11 @@ class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
                     await asyncio.shield(_discard(pool, connection))
                     raise
                 await pool.release(connection)
-        except client_errors() as error:
-            raise self.translated(error) from error
-        return batch.results(self.translated)
+        except RuntimeError as error:
+            raise BackendConnectionError(f"{_OTHER_LOOP} ({address})") from error
+        except Exception as error:  # of the client, the system, a credential provider...
+            raise self.translated(error, address) from error
+        return batch.results(self.translated, address)
 
     async def close(self) -> None:
         """Close the connections of every client made here; a client handed in stays open."""
@@ -100,12 +105,18 @@ class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
         self._turns, self._loop = {}, None
 
     def _follow(self) -> None:
-        """Forget connections of a loop that has ended."""
+        """Forget connections of a loop that has ended.
+
+        Raises:
+            BackendConnectionError: it has not: its connections can be neither used nor closed here.
+        """
         loop = asyncio.get_running_loop()
         last = None if self._loop is None else self._loop()
         if last is loop:
             return
-        if self._loop is not None and (last is None or last.is_closed()):
+        if last is not None and not last.is_closed():
+            raise BackendConnectionError(_OTHER_LOOP)
+        if self._loop is not None:
             for shard, client in self._clients.items():
                 if self.is_own(shard):
                     client.connection_pool.reset()
@@ -124,6 +135,8 @@ async def _exchange_with_retries(connection: Any, batch: Batch) -> None:
         if error is not batch.demoted:
             raise
         await connection.disconnect()
+        if batch.attempts == 1:
+            await _exchange_with_retries(connection, batch)
 
 
 async def _exchange_once(connection: Any, batch: Batch) -> None:

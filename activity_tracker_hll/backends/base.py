@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Self, TypeVar
 
-from ..arguments import duration, integer, picklable
+from ..arguments import duration, entries, integer, picklable
 from ..errors import ArgumentValueError, BackendError
 from ..ids import IdEncoder
 from ..keys import DEFAULT_NAMESPACE, Keys
+from ..messages import shown
 from ..periods import LONGEST, PERIODS, PeriodKind, check_kind
 
 __all__ = [
@@ -99,7 +100,7 @@ class BackendSettings:
         }
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} namespace={self.keys.namespace!r}>"
+        return f"<{type(self).__name__} namespace={shown(self.keys.namespace)}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the constructor's arguments; another process makes its own backend from them.
@@ -141,8 +142,8 @@ def check_keep(given: object) -> dict[str, timedelta | None]:
     if not isinstance(given, Mapping):
         return dict.fromkeys(PERIODS, None if given is None else duration(given, "keep_sketches"))
     by_kind: dict[str, timedelta | None] = {}
-    for kind, keep in given.items():
-        argument = f"keep_sketches[{kind!r}]"
+    for kind, keep in entries(given, "keep_sketches", "a dict"):
+        argument = f"keep_sketches[{shown(kind)}]"
         by_kind[check_kind(kind, argument)] = None if keep is None else duration(keep, argument)
     return by_kind
 

@@ -32,9 +32,9 @@ from ..errors import (
     EmbeddedServerError,
 )
 from .base import DEFAULT_KEEP, BaseBackend, Command, Keep, Reply
-from .batch import raise_if_absent
 from .embedded_places import SOCKET, data_directory, is_full, link_socket, server_program, socket_path
 from .redis import RedisBackend, Retrying
+from .trouble import raise_if_absent
 
 __all__ = ["EmbeddedBackend", "EmbeddedServer"]
 
@@ -301,9 +301,9 @@ class EmbeddedBackend(RedisBackend):
             self.server.open()
             return super().execute(commands, shard)
 
-    def translated(self, error: Exception) -> BackendError:
+    def translated(self, error: Exception, address: str) -> BackendError:
         """See :meth:`.redis.RedisSettings.translated`."""
-        return self.server.explained(super().translated(error))
+        return self.server.explained(super().translated(error, address))
 
     def for_writer(self, patience: float) -> BaseBackend:
         """See :meth:`.base.BaseBackend.for_writer`; it goes through this one, which restarts the server."""

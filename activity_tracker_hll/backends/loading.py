@@ -6,7 +6,8 @@ import importlib
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from ..errors import ArgumentTypeError, ArgumentValueError, MissingExtraError
+from ..errors import ActivityTrackerError, ArgumentTypeError, ArgumentValueError
+from ..messages import plain_text, printable, shown
 from .base import BackendSettings
 
 __all__ = ["load"]
@@ -30,28 +31,32 @@ def load(backend: object, options: dict[str, Any], names: Mapping[str, str], kin
     if isinstance(backend, kind):
         if options:
             raise ArgumentValueError(
-                f"backend is an instance, so it cannot be given options: {', '.join(options)}"
+                f"backend is an instance, so it cannot be given options: {', '.join(map(printable, options))}"
             )
         return backend
-    if not isinstance(backend, str):
+    name = plain_text(backend)
+    if name is None:
         raise ArgumentTypeError(
             f"backend must be 'redis', 'embedded', 'package.module.Class' or a {kind.__name__} instance,"
-            f" got {backend!r}"
+            f" got {shown(backend)}"
         )
-    module_name, _, class_name = names.get(backend, backend).rpartition(".")
+    path = names.get(name, name)
+    module_name, _, class_name = path.rpartition(".")
+    expected = f"backend must be 'redis', 'embedded' or 'package.module.Class', got {shown(name)}"
+    # What is no path is not looked for: it may be a URL, and the import's own error would show all of it.
+    if not module_name or not all(part.isidentifier() for part in path.split(".")):
+        raise ArgumentValueError(expected)
     try:
         cls = getattr(importlib.import_module(module_name), class_name)
-    except MissingExtraError:
+    except ActivityTrackerError:  # an extra is not installed
         raise
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ArgumentValueError(
-            f"backend must be 'redis', 'embedded' or 'package.module.Class', got {backend!r} ({error})"
-        ) from error
+    except Exception as error:  # of the module, too
+        raise ArgumentValueError(f"{expected} ({printable(str(error))})") from error
     if not (isinstance(cls, type) and issubclass(cls, kind)):
-        raise ArgumentTypeError(f"backend {backend!r} is not a subclass of {kind.__name__}")
+        raise ArgumentTypeError(f"backend {shown(name)} is not a subclass of {kind.__name__}")
     try:
         return cls(**options)
     except TypeError as error:
-        if isinstance(error, ArgumentTypeError):
+        if isinstance(error, ActivityTrackerError):
             raise
-        raise ArgumentTypeError(f"backend {backend!r}: {error}") from error
+        raise ArgumentTypeError(f"backend {shown(name)}: {printable(str(error))}") from error

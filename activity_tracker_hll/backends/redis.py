@@ -18,14 +18,15 @@ import redis
 from redis.backoff import FullJitterBackoff, NoBackoff
 from redis.retry import Retry
 
-from ..arguments import integer, seconds
-from ..errors import ArgumentTypeError, ArgumentValueError, BackendError
+from ..arguments import check_callable, integer
+from ..errors import ActivityTrackerError, ArgumentTypeError, ArgumentValueError, BackendError
+from ..messages import printable, shown
 from .base import DEFAULT_KEEP, BackendSettings, BaseBackend, Command, Keep, Reply
-from .batch import Batch, check_reply, client_errors, raise_if_denied, translated
+from .batch import Batch
+from .connection_options import ADDRESS, address_of, check_client, check_options, check_shards, refusal
+from .trouble import check_reply, raise_if_denied, translated
 
 __all__ = ["RedisBackend", "RedisSettings", "Retrying"]
-
-_ADDRESS = ("url", "host", "port", "db", "unix_socket_path", "client")
 
 _backends: weakref.WeakSet[RedisSettings] = weakref.WeakSet()
 
@@ -51,21 +52,20 @@ class RedisSettings(BackendSettings):
         super().__init__(
             namespace=namespace, secret=secret, moved_limit=moved_limit, keep_sketches=keep_sketches
         )
-        self._shards = _check_shards(shards)
+        check_callable(redis_client, "redis_client")
+        self._shards = check_shards(shards)
         self._defaults = connection
-        for shard in range(len(self._shards)):
-            _check_connection(self._options(shard), asynchronous=self._ASYNCHRONOUS)
-        self._make = redis_client or self._CLIENT
+        self._make = self._CLIENT if redis_client is None else redis_client
         self._clients: dict[int, Any] = {}
-        self._pools: dict[int, tuple[Any, tuple[str, ...]]] = {}
+        self._pools: dict[int, tuple[Any, tuple[str, ...], str]] = {}
         # Clients connect when they are first used, but are made now, so that bad options are reported now.
         for shard in range(len(self._shards)):
             self.client(shard)
         _backends.add(self)
 
     def __repr__(self) -> str:
-        addresses = ", ".join(_address(self.client(shard)) for shard in range(len(self._shards)))
-        return f"<{type(self).__name__} {addresses} namespace={self.keys.namespace!r}>"
+        addresses = ", ".join(address_of(self.client(shard)) for shard in range(len(self._shards)))
+        return f"<{type(self).__name__} {addresses} namespace={shown(self.keys.namespace)}>"
 
     def client(self, shard: int = 0) -> Any:
         """The client of a shard.
@@ -75,10 +75,13 @@ class RedisSettings(BackendSettings):
         """
         index = integer(shard, "shard", minimum=0)
         if index >= len(self._shards):
-            raise ArgumentValueError(f"shard must be below {len(self._shards)}, got {shard!r}")
+            raise ArgumentValueError(f"shard must be below {len(self._shards)}, got {shown(shard)}")
         if index not in self._clients:
             # Threads that come at the same time each make one, and the first is kept; no other has connected.
-            self._clients.setdefault(index, _connect(self._options(index), self._make, self._RETRY))
+            asynchronous = self._ASYNCHRONOUS
+            options = check_options(self._options(index), asynchronous=asynchronous)
+            made = _connect(options, self._make, self._RETRY, asynchronous=asynchronous)
+            self._clients.setdefault(index, made)
         return self._clients[index]
 
     def check_shard(self, shard: int) -> None:
@@ -89,9 +92,9 @@ class RedisSettings(BackendSettings):
         """Whether the shard's client was made here."""
         return self._options(shard).get("client") is None
 
-    def translated(self, error: Exception) -> BackendError:
+    def translated(self, error: Exception, address: str) -> BackendError:
         """The BackendError for a client's exception, which becomes its cause."""
-        return translated(error)
+        return translated(error, address)
 
     def leave_to_parent(self) -> None:
         """In a forked child, leave all clients but those handed in to the parent; make new ones on demand.
@@ -110,15 +113,20 @@ class RedisSettings(BackendSettings):
             return dict(override)
         defaults = self._defaults
         if not override.keys().isdisjoint(("url", "client")):
-            defaults = {name: value for name, value in defaults.items() if name not in _ADDRESS}
+            defaults = {name: value for name, value in defaults.items() if name not in ADDRESS}
         return {**defaults, **override}
 
-    def _pool(self, shard: int) -> tuple[Any, tuple[str, ...]]:
-        pool = self.client(shard).connection_pool
+    def _pool(self, shard: int) -> tuple[Any, tuple[str, ...], str]:
+        """A shard's pool, the arguments for getting a connection from it, and the address, for messages."""
+        found = self._pools.get(shard) if type(shard) is int else None
+        if found is not None:
+            return found
+        client = self.client(shard)
+        pool = client.connection_pool
         # redis-py before 5.3 and valkey-py require the name of a command, newer versions warn about it.
         first = next(iter(inspect.signature(pool.get_connection).parameters.values()), None)
         wanted = first is not None and first.name == "command_name" and first.default is first.empty
-        self._pools[shard] = pool, ("PFADD",) if wanted else ()
+        self._pools[shard] = pool, ("PFADD",) if wanted else (), address_of(client)
         return self._pools[shard]
 
 
@@ -170,7 +178,7 @@ class RedisBackend(RedisSettings, BaseBackend):
 
     def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
         """See :meth:`.base.BaseBackend.execute`."""
-        pool, arguments = self._pools.get(shard) or self._pool(shard)
+        pool, arguments, address = self._pool(shard)
         batch = Batch(commands)
         try:
             connection = pool.get_connection(*arguments)
@@ -179,9 +187,9 @@ class RedisBackend(RedisSettings, BaseBackend):
                     _exchange_with_retries(connection, part)
             finally:
                 pool.release(connection)
-        except client_errors() as error:
-            raise self.translated(error) from error
-        return batch.results(self.translated)
+        except Exception as error:  # of the client, the system, a credential provider...
+            raise self.translated(error, address) from error
+        return batch.results(self.translated, address)
 
     def close(self) -> None:
         """Close the connections of every client made here; a client handed in stays open."""
@@ -237,6 +245,8 @@ def _exchange_with_retries(connection: Any, batch: Batch) -> None:
         connection.disconnect()
         if error is not batch.demoted:
             raise
+        if batch.attempts == 1:  # the client's policy tries nothing again, but a new connection may do
+            _exchange_with_retries(connection, batch)
 
 
 def _exchange_once(connection: Any, batch: Batch) -> None:
@@ -259,17 +269,6 @@ def _exchange_once(connection: Any, batch: Batch) -> None:
     batch.end()
 
 
-def _address(client: Any) -> str:
-    """The address of a client, without the password that its own repr may show."""
-    pool = client.connection_pool
-    options = getattr(pool, "connection_kwargs", {})
-    if "path" in options:
-        return f"{options['path']}/{options.get('db', 0)}"
-    if "host" in options:
-        return f"{options['host']}:{options.get('port', 6379)}/{options.get('db', 0)}"
-    return str(getattr(pool, "service_name", type(client).__name__))
-
-
 def _leave_to_parent() -> None:
     for backend in list(_backends):
         backend.leave_to_parent()
@@ -287,47 +286,17 @@ def _never_finalize(client: Any) -> None:
 os.register_at_fork(after_in_child=_leave_to_parent)
 
 
-def _check_shards(shards: object) -> list[dict[str, Any]]:
-    if shards is None:
-        return [{}]
-    if isinstance(shards, (str, bytes, Mapping)) or not isinstance(shards, Sequence):
-        raise ArgumentTypeError(f"shards must be a list of dicts of connection options, got {shards!r}")
-    if not shards:
-        raise ArgumentValueError("shards must not be empty")
-    for index, shard in enumerate(shards):
-        if not isinstance(shard, Mapping):
-            raise ArgumentTypeError(f"shards[{index}] must be a dict of connection options, got {shard!r}")
-    return [dict(shard) for shard in shards]
-
-
-def _check_connection(options: Mapping[str, Any], *, asynchronous: bool) -> None:
-    if options.get("socket_timeout") is not None:
-        seconds(options["socket_timeout"], "socket_timeout")
-    if options.get("db") is not None:
-        integer(options["db"], "db", minimum=0)
-    if "retries" in options:
-        integer(options["retries"], "retries", minimum=0)
-    for exclusive in ("client", "url"):
-        others = sorted(set(_ADDRESS) & set(options) - {exclusive})
-        if options.get(exclusive) is not None and others:
-            raise ArgumentValueError(f"{exclusive} cannot be combined with {', '.join(others)}")
-    client = options.get("client")
-    pool = getattr(client, "connection_pool", None)
-    if client is not None and (pool is None or hasattr(client, "__aenter__") != asynchronous):
-        raise ArgumentTypeError(
-            f"client must be {'an asyncio' if asynchronous else 'a synchronous'} client of redis-py or"
-            f" valkey-py, standalone or Sentinel's, got {client!r}"
-        )
-
-
-def _connect(options: dict[str, Any], make: Any, make_retry: Callable[..., Any]) -> Any:
+def _connect(
+    options: dict[str, Any], make: Any, make_retry: Callable[..., Any], *, asynchronous: bool
+) -> Any:
     client = options.pop("client", None)
     if client is not None:
         if options:
             raise ArgumentTypeError(
-                f"client is used as it is, and cannot be given {', '.join(sorted(options))}"
+                f"client is used as it is, and cannot be given {', '.join(map(printable, sorted(options)))}"
             )
         return client
+    given = dict(options)
     url = options.pop("url", None)
     # The client's own defaults differ by version: none at all in redis-py 5, a minute in 8.
     options.setdefault("socket_timeout", 5.0)
@@ -339,10 +308,13 @@ def _connect(options: dict[str, Any], make: Any, make_retry: Callable[..., Any])
     options.setdefault("retry_on_error", [redis.ConnectionError, redis.TimeoutError])
     try:
         client = make(**options) if url is None else make.from_url(url, **options)
-        if url is not None:
-            # With a URL, options are not checked before a connection is made; making one does not connect it.
-            client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
-    except (TypeError, ValueError, AttributeError) as error:
-        kind = ArgumentTypeError if isinstance(error, TypeError) else ArgumentValueError
-        raise kind(f"connection options: {error}") from error
-    return client
+        check_client(client, "redis_client: what it makes", asynchronous=asynchronous)
+        # Most options are not checked before a connection is made; making one does not connect it.
+        client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
+    except ActivityTrackerError:
+        raise
+    except Exception as error:  # noqa: BLE001 (as many kinds as there are options)
+        refused = refusal(error, given)
+    else:
+        return client
+    raise refused  # outside, as the client's own error may hold the password

@@ -154,7 +154,7 @@ def decode(data: bytes | bytearray | memoryview) -> Registers:
         UnknownEncodingError: neither dense nor sparse.
         MalformedSketchError: anything else that is not a sketch; the message says what is wrong and where.
     """
-    if not isinstance(data, bytes):
+    if type(data) is not bytes:
         data = _as_bytes(data)
     if len(data) < HEADER_BYTES:
         raise MalformedSketchError(f"sketch of {len(data)} bytes: its header alone takes {HEADER_BYTES}")
@@ -222,9 +222,9 @@ def _tally_sparse(sketches: Sequence[bytes]) -> NDArray[np.int64]:
 
 def _as_bytes(data: object) -> bytes:
     """A copy, because the original may be strided and may change while it is read."""
-    if not isinstance(data, (bytearray, memoryview)):
+    if not isinstance(data, (bytes, bytearray, memoryview)):
         raise ArgumentTypeError(f"data must be bytes, bytearray or memoryview, got {type(data).__name__}")
-    return bytes(data)
+    return memoryview(data).tobytes()
 
 
 def _highest(registers: Registers) -> int:

@@ -13,6 +13,7 @@ from ..backends.base import Command, Reply
 from ..errors import ArgumentValueError, BackendDataError, BackendError, SettingsMismatchError
 from ..ids import IdEncoder
 from ..keys import Keys
+from ..messages import shown
 from ..periods import Calendar
 from ..words import did_you_mean
 from .settings import Aggregates, DataSettings, Given, KeptFor, longest
@@ -104,7 +105,7 @@ class Context:
         """
         if bucket in self.given.aggregates or bucket in self.agreed.aggregate_buckets:
             raise ArgumentValueError(
-                f"bucket {bucket!r} is one of the aggregate_buckets: nothing is tracked in it"
+                f"bucket {shown(bucket)} is one of the aggregate_buckets: nothing is tracked in it"
             )
         if self.known is not None and bucket not in self.known:
             self.note(bucket, "no collapse() counts it unless it is told to")

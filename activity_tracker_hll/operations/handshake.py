@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from .. import zones
 from ..backends.base import Command
 from ..errors import ArgumentValueError, SettingsMismatchError
+from ..messages import printable, shown
 from ..periods import Calendar
 from .base import Context, Operation, items, unwrap_of
 from .settings import LAYOUT, Access, DataSettings, Given, KeptFor, longest
@@ -171,7 +172,7 @@ def _other_layout_message(meta: str, layout: str) -> str:
             f" are over, and delete {meta}: stored counts stay, and new periods begin with the new layout"
         )
     return (
-        f"{meta}: the data have layout {layout[:_SHOWN]!r}, which this version does not know (it has layout"
+        f"{meta}: the data have layout {shown(layout)}, which this version does not know (it has layout"
         f" {LAYOUT}); a newer version of this library wrote them"
     )
 
@@ -183,21 +184,16 @@ def _fields(reply: object) -> dict[str, str]:
 
 def _differences(calendar: Calendar, ours: dict[str, str], theirs: dict[str, str]) -> list[str]:
     shown = [
-        f"{field} {_shown(theirs[field])} there, {ours[field]} here"
+        f"{field} {printable(theirs[field], _SHOWN)} there, {ours[field]} here"
         for field in ("week_start",)
         if theirs.get(field, ours[field]) != ours[field]
     ]
     if theirs.get("timezone_rules", ours["timezone_rules"]) != ours["timezone_rules"]:
-        there = _shown(theirs.get("timezone", "unknown"))
+        there = printable(theirs.get("timezone", "unknown"), _SHOWN)
         shown.append(f"timezone {there!r} there, {calendar.zone_name!r} here")
     if "secret" in ours and theirs.get("secret", ours["secret"]) != ours["secret"]:
         # Fingerprints tell another secret from none, and do not give the secret away.
-        there, here = _shown(theirs["secret"]) or "none", ours["secret"] or "none"
+        there, here = printable(theirs["secret"], _SHOWN) or "none", ours["secret"] or "none"
         hint = "" if ours["secret"] else ": ids can only be tracked with it; counts can be read without"
         shown.append(f"secret (fingerprint) {there} there, {here} here{hint}")
     return shown
-
-
-def _shown(value: str) -> str:
-    """The beginning of what others stored, without what terminals obey."""
-    return value[:_SHOWN] if value.isprintable() else ascii(value[:_SHOWN])

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ..errors import BackendError, SettingsMismatchError
+from ..messages import printable
 from ..periods import LONGEST
 from ..words import did_you_mean, many
 from .base import Context, Operation, items
@@ -69,7 +70,7 @@ def _examine_server() -> Operation[Server]:
     config: dict[str, str] = {}
     for found in configs:
         if not isinstance(found, BackendError):
-            name_value = [part.decode("utf-8", "replace") for part in items(found)]
+            name_value = [printable(part.decode("utf-8", "replace")) for part in items(found)]
             config.update(zip(name_value[::2], name_value[1::2], strict=True))
     limit = config.get("maxmemory", info.get("maxmemory", ""))
     used = info.get("used_memory", "")
@@ -86,7 +87,7 @@ def _examine_server() -> Operation[Server]:
 def _info(reply: Any) -> dict[str, str]:
     if not isinstance(reply, bytes):
         return {}
-    pairs = (line.partition(":") for line in reply.decode("utf-8", "replace").splitlines())
+    pairs = (printable(line).partition(":") for line in reply.decode("utf-8", "replace").splitlines())
     return {name: value for name, colon, value in pairs if colon}
 
 

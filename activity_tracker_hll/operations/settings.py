@@ -16,6 +16,7 @@ from typing import Any
 
 from ..errors import ActivityTrackerError
 from ..keys import check_bucket
+from ..messages import shown
 from ..periods import LONGEST, PERIODS
 
 __all__ = ["LAYOUT", "Access", "Aggregates", "DataSettings", "Given", "KeptFor", "longest"]
@@ -31,7 +32,6 @@ KeptFor = Mapping[str, timedelta | None]
 
 _KEEP, _AGGREGATE = "keep_sketches:", "aggregate:"
 _FOR_EVER = "forever"
-_SHOWN = 60
 
 
 class Access(IntEnum):
@@ -98,7 +98,7 @@ class DataSettings:
                     check_bucket(aggregate, "an aggregate")
                     aggregates[aggregate] = _read_sources(value)
             except (ActivityTrackerError, ValueError, OverflowError):
-                problems.append(f"{key}: {name[:_SHOWN]!r} holds {value[:_SHOWN]!r}, which makes no sense")
+                problems.append(f"{key}: {shown(name)} holds {shown(value)}, which makes no sense")
         week_start = stored.get("week_start", "")
         return cls(
             stored.get("timezone"),

@@ -13,13 +13,14 @@ from collections.abc import Callable
 from inspect import iscoroutinefunction
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+from ..arguments import attribute
 from ..errors import ArgumentTypeError
 from ..ids import Id
+from ..messages import shown
 
-__all__ = ["Activity", "Identify", "Recorder", "Writer"]
+__all__ = ["Activity", "Identify", "Recorder", "Writer", "check_app", "check_writer"]
 
 _LOG = logging.getLogger("activity_tracker_hll")
-_MAX_SHOWN = 100
 
 R = TypeVar("R")
 
@@ -89,19 +90,33 @@ class Recorder(Generic[R]):
 
 def check_writer(writer: object) -> None:
     """Refuse anything but a writer; a tracker itself would wait for the network in each request."""
-    if not all(callable(getattr(writer, name, None)) for name in ("track", "flush")):
-        raise ArgumentTypeError(f"writer must be made by tracker.buffered(), got {writer!r}")
+    if not all(callable(attribute(writer, name)) for name in ("track", "flush")):
+        raise ArgumentTypeError(f"writer must be made by tracker.buffered(), got {shown(writer)}")
+
+
+def check_app(app: object) -> None:
+    """Refuse an application that cannot be called, here rather than in each request."""
+    if not callable(app):
+        raise ArgumentTypeError(f"app must be callable, got {shown(app)}")
 
 
 def check_identify(identify: object) -> None:
     """Refuse anything but a function that is not asynchronous."""
-    if not callable(identify) or iscoroutinefunction(identify):
-        raise ArgumentTypeError(f"identify must be a function that is not async, got {identify!r}")
+    if not callable(identify) or _is_async(identify):
+        raise ArgumentTypeError(f"identify must be a function that is not async, got {shown(identify)}")
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    try:
+        return iscoroutinefunction(function)
+    except Exception:  # noqa: BLE001 (it is asked for its attributes, and may be any object)
+        return False
 
 
 def _activity(activity: object) -> Activity:
     fields = Activity._fields  # public in a NamedTuple, in spite of its underscore
     if not isinstance(activity, tuple) or not 1 <= len(activity) <= len(fields):
-        shown = f"{activity!r:.{_MAX_SHOWN}}"
-        raise ArgumentTypeError(f"identify must return {fields}, the id alone, or None, got {shown}")
+        raise ArgumentTypeError(
+            f"identify must return {fields}, the id alone, or None, got {shown(activity)}"
+        )
     return Activity(*activity)

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from inspect import iscoroutinefunction
 from typing import Any
 
-from . import Identify, Recorder, Writer, check_writer
+from . import Identify, Recorder, Writer, check_app, check_writer
 
 __all__ = ["ASGIApp", "ActivityMiddleware", "FlushOnShutdown", "Message", "Receive", "Scope", "Send"]
 
@@ -36,10 +36,11 @@ class FlushOnShutdown:
         writer: made by ``tracker.buffered()``.
 
     Raises:
-        ArgumentTypeError: not a writer.
+        ArgumentTypeError: no application, or not a writer.
     """
 
     def __init__(self, app: ASGIApp, writer: Writer) -> None:
+        check_app(app)
         check_writer(writer)
         self.app = app
         self._writer = writer

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import ArgumentTypeError, MissingExtraError
+from ..messages import shown
 from . import Recorder
 
 try:
@@ -61,7 +62,9 @@ def _configured() -> list[Any]:
     """The writer and the function that identifies requests, from the setting."""
     given = getattr(settings, _SETTING, None)
     if not isinstance(given, Mapping) or set(given) != set(_PARTS):
-        raise ImproperlyConfigured(f"{_SETTING} must be a dict with {' and '.join(_PARTS)}, got {given!r}")
+        raise ImproperlyConfigured(
+            f"{_SETTING} must be a dict with {' and '.join(_PARTS)}, got {shown(given)}"
+        )
     return [_imported(part, given[part]) for part in _PARTS]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from . import Identify, Recorder, Writer
+from . import Identify, Recorder, Writer, check_app
 
 __all__ = ["ActivityMiddleware"]
 
@@ -29,6 +29,7 @@ class ActivityMiddleware:
     """
 
     def __init__(self, app: WSGIApplication, writer: Writer, identify: Identify[WSGIEnvironment]) -> None:
+        check_app(app)
         self.app = app
         self._recorder = Recorder(writer, identify)
 

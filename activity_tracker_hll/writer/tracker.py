@@ -34,6 +34,8 @@ __all__ = ["BaseWriter", "BufferedTracker"]
 
 _LOG = logging.getLogger("activity_tracker_hll")
 _PATIENCE_S = 1.0
+_FIRST_SHARD = 0
+"""`is` tells it from 0.0 and False, and asks no array; whatever is not this very object is checked."""
 
 
 class BaseWriter:
@@ -174,9 +176,10 @@ class BaseWriter:
     def _append_to(self, bucket: str | None) -> Append:
         try:
             return self._append[bucket]
-        except TypeError:
-            check_bucket(bucket)  # one that cannot be hashed
-            raise
+        except Exception:
+            if bucket is None or type(bucket) is str:
+                raise
+            return self._append[check_bucket(bucket)]  # one that cannot be hashed, or compared
 
     def _track(
         self,
@@ -191,7 +194,7 @@ class BaseWriter:
         """Track what is not the common case: a move, a date, periods, a shard, an id that is no str."""
         if self._closed:
             _refuse(None)
-        if periods is None and date is None and old_id is None and shard == 0 and id is not None:
+        if periods is None and date is None and old_id is None and shard is _FIRST_SHARD and id is not None:
             self._append_to(bucket)(_plain(id, "id"))
             return
         kinds, data = self._planner.kinds(periods), self._planner.data_set(shard)
@@ -262,15 +265,16 @@ class BufferedTracker(BaseWriter):
         # The common case, with nothing in it that is not needed; it is a tenth of a microsecond.
         if (
             periods is date is old_id  # type: ignore[comparison-overlap]
-            and not shard
+            and shard is _FIRST_SHARD
             and type(id) is str
             and id
         ):
             try:
                 self._append[bucket](id)
-            except TypeError:
-                check_bucket(bucket)  # one that cannot be hashed
-                raise
+            except Exception:
+                if bucket is None or type(bucket) is str:
+                    raise
+                self._append_to(bucket)(id)
         else:
             self._track(periods, id, bucket, old_id, old_bucket, date, shard)
 
@@ -287,7 +291,7 @@ class BufferedTracker(BaseWriter):
 
         Args:
             ids: list, tuple, set, iterator or one-dimensional numpy array (S, U, integer); all are
-                checked before the first is taken.
+                checked before the first is taken. What an iterator raises is raised as it is.
             periods: kinds of period; None = the tracker's.
             bucket: the bucket the ids are in; None = the unnamed bucket.
             date: date or datetime of the events; None = now. Hourly periods need a datetime.
@@ -302,7 +306,7 @@ class BufferedTracker(BaseWriter):
             _plain(id, f"ids[{index}]")
             for index, id in enumerate(batch.tolist() if isinstance(batch, np.ndarray) else batch)
         ]
-        if periods is None and date is None and shard == 0:
+        if periods is None and date is None and shard is _FIRST_SHARD:
             append = self._append_to(bucket)
             for id in plain:
                 append(id)

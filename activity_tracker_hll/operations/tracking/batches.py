@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ...errors import ArgumentTypeError, ArgumentValueError
 from ...ids import check_batch
+from ...messages import shown
 
 __all__ = ["EVENTS_PER_BATCH", "Batch", "Columns", "Part", "Rows", "batches"]
 
@@ -108,10 +109,16 @@ def batches(events: Any, due: Callable[[], bool] = lambda: False) -> Iterator[Ba
     Raises:
         ArgumentTypeError, ArgumentValueError: columns of different lengths, or no columns.
     """
-    if isinstance(events, tuple) and len(events) == 3 and isinstance(events[0], np.ndarray):
-        yield from _column_batches(*events)
-    else:
-        yield from _row_batches(iter(events), due)
+    if isinstance(events, tuple):
+        events = tuple(tuple.__iter__(events))
+        if len(events) == 3 and isinstance(events[0], np.ndarray):
+            yield from _column_batches(*events)
+            return
+    try:
+        rows = iter(events)
+    except Exception as error:
+        raise ArgumentTypeError(f"events cannot be iterated over, got {shown(events)}") from error
+    yield from _row_batches(rows, due)
 
 
 def _row_batches(events: Iterator[Any], due: Callable[[], bool]) -> Iterator[Rows]:
@@ -149,7 +156,10 @@ def _slicer(values: Any, name: str, count: int) -> Callable[[slice], Any]:
     if isinstance(values, np.ma.MaskedArray):
         raise ArgumentTypeError(f"events: {name} must not be a masked array")
     if not isinstance(values, (list, tuple)) and not (isinstance(values, np.ndarray) and values.ndim == 1):
-        raise ArgumentTypeError(f"events: {name} must be an array, a list or one value, got {values!r:.60}")
+        raise ArgumentTypeError(f"events: {name} must be an array, a list or one value, got {shown(values)}")
+    if type(values) not in (list, tuple, np.ndarray):  # a subclass, which may hand out what it likes
+        kind: Any = next(kind for kind in (list, tuple, np.ndarray) if isinstance(values, kind))
+        values = np.asarray(values) if kind is np.ndarray else list(kind.__iter__(values))
     if len(values) != count:
         raise ArgumentValueError(f"events: {count} ids but {len(values)} {name}")
     take: Callable[[slice], Any] = values.__getitem__

@@ -17,6 +17,7 @@ from ... import bulk
 from ...errors import ActivityTrackerError, ArgumentTypeError, BackendError
 from ...hll.registers import Hashes
 from ...keys import check_bucket
+from ...messages import shown
 from ..base import Context, Operation, PeriodBucket
 from .batches import Batch
 from .factorize import BucketFactorizer, Indexes, PeriodFactorizer
@@ -87,7 +88,7 @@ class Importing:
                 if period_indexes is None:
                     return None
                 periods.append(np.broadcast_to(period_indexes, len(ids)))
-        except (ActivityTrackerError, TypeError, ValueError, LookupError, OverflowError):
+        except Exception:  # noqa: BLE001 (whatever a caller's object raises: one by one it is found, and named)
             return None
         return np.concatenate(hashes), np.concatenate(buckets) * len(self._periods.names) + np.concatenate(
             periods
@@ -149,28 +150,36 @@ class Importing:
     def _add_one_by_one(self, batch: Batch) -> Exception | None:
         for event in batch:
             try:
-                id, bucket, moment = self._checked(event)
+                id, bucket, moment, stamp = self._checked(event)
             except ActivityTrackerError as error:
                 return error
-            stamp = self._stamp(event[2])
             for name in self._periods.periods(moment):
                 self._gathered.add_ids((name, bucket), [(id, stamp)])
             self.done += 1
         return None
 
-    def _checked(self, event: object) -> tuple[bytes, str | None, datetime]:
+    def _checked(self, event: object) -> tuple[bytes, str | None, datetime, int]:
         argument = f"events[{self.done}]"
-        if not isinstance(event, (tuple, list)) or len(event) != 3:
-            raise ArgumentTypeError(f"{argument} must be a tuple (id, bucket, datetime), got {event!r}")
-        id, bucket, moment = event
+        parts = _parts(event)
+        if len(parts) != 3:
+            raise ArgumentTypeError(f"{argument} must be a tuple (id, bucket, datetime), got {shown(event)}")
+        id, bucket, moment = parts
         return (
             self._context.ids.one(id, f"{argument} id"),
             self._trackable(bucket, f"{argument} bucket"),
             self._context.calendar.moment(moment, f"{argument} date", needs_hour=self._hourly),
+            self._stamp(moment),
         )
 
     def _trackable(self, bucket: object, argument: str = "bucket") -> str | None:
         return self._context.trackable(check_bucket(bucket, argument))
+
+
+def _parts(event: object) -> list[Any]:
+    """The parts of an event; none of what cannot be one."""
+    if isinstance(event, tuple):
+        return list(tuple.__iter__(event))
+    return list(list.__iter__(event)) if isinstance(event, list) else []
 
 
 def _distinct(indexes: Indexes, index_count: int) -> tuple[Indexes, Indexes]:
