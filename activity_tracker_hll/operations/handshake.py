@@ -183,17 +183,17 @@ def _fields(reply: object) -> dict[str, str]:
 
 
 def _differences(calendar: Calendar, ours: dict[str, str], theirs: dict[str, str]) -> list[str]:
-    shown = [
+    differing = [
         f"{field} {printable(theirs[field], _SHOWN)} there, {ours[field]} here"
         for field in ("week_start",)
         if theirs.get(field, ours[field]) != ours[field]
     ]
     if theirs.get("timezone_rules", ours["timezone_rules"]) != ours["timezone_rules"]:
         there = printable(theirs.get("timezone", "unknown"), _SHOWN)
-        shown.append(f"timezone {there!r} there, {calendar.zone_name!r} here")
+        differing.append(f"timezone {there!r} there, {calendar.zone_name!r} here")
     if "secret" in ours and theirs.get("secret", ours["secret"]) != ours["secret"]:
         # Fingerprints tell another secret from none, and do not give the secret away.
         there, here = printable(theirs["secret"], _SHOWN) or "none", ours["secret"] or "none"
         hint = "" if ours["secret"] else ": ids can only be tracked with it; counts can be read without"
-        shown.append(f"secret (fingerprint) {there} there, {here} here{hint}")
-    return shown
+        differing.append(f"secret (fingerprint) {there} there, {here} here{hint}")
+    return differing
