@@ -126,7 +126,7 @@ def calls(make, options):
 @pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning"
 )  # redis-py 5 leaves sockets open
-@pytest.mark.parametrize("options", OPTIONS, ids=lambda options: ascii(options)[:60])
+@pytest.mark.parametrize("options", OPTIONS, ids=map(str, range(len(OPTIONS))))
 def test_errors_and_reprs(make, options, caplog):
     caplog.set_level(logging.DEBUG, "activity_tracker_hll")
     for shown in calls(make, options):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from activity_tracker_hll import BackendDataError, BackendResponseError, HyperLogLog
-from activity_tracker_hll.backends.batch import translated
+from activity_tracker_hll.backends.trouble import translated
 from activity_tracker_hll.scripts import calls
 from activity_tracker_hll.scripts.calls import SCRIPTS, Count, Readings, TableState, answer, answers
 from helpers.moments import YESTERDAY
