@@ -180,7 +180,7 @@ def test_buffered_notices_other_registers(tmp_path):
     assert "registers differ" in done.stderr
 
 
-SCRIPTS = ("throughput.py", "engine.py", "importing.py", "buffered.py")
+SCRIPTS = ("throughput.py", "engine.py", "importing.py", "buffered.py", "counting.py")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -67,6 +67,14 @@ def ask_for_data(context: Context, by_period: Mapping[Period, Sequence[str | Non
     return commands
 
 
+class _Found(NamedTuple):
+    """A bucket that has data."""
+
+    keys: BucketKeys
+    has_moves: bool
+    has_raw: bool
+
+
 class _Counter:
     """One live count; remembers the raw sets it has read."""
 
@@ -79,19 +87,15 @@ class _Counter:
         """The counts of buckets that have a sketch or a raw set."""
         present = yield from self._present(wanted)
         commands: list[Command] = []
-        for target, keys in present.items():
-            if isinstance(keys, BackendError):
-                raise named(keys, (target[0].name, target[1])) from keys
-            commands += [("PFCOUNT", keys.hll), ("PFCOUNT", keys.moved), ("ZCOUNT", keys.moves, *ACTIVE)]
-            commands += [("GET", keys.hll), ("GET", keys.moved)]
+        for target, found in present.items():
+            if isinstance(found, BackendError):
+                raise named(found, (target[0].name, target[1])) from found
+            commands += self._questions(found)
         replies = iter((yield commands) if commands else ())
         readings: dict[LiveTarget, Readings] = {}
-        for target in present:
-            counts = [next(replies) for _ in range(3)]
-            sketches = [reply if isinstance(reply := next(replies), bytes) else b"" for _ in range(2)]
+        for target, found in present.items():
             try:
-                tracked, moved, back = (number(count, "the sketch") for count in unwrap(counts))
-                readings[target] = self._with_raw(target, Readings(tracked, moved, back, *sketches))
+                readings[target] = self._reading(found, [next(replies) for _ in self._questions(found)])
             except BackendError as error:
                 raise named(error, (target[0].name, target[1])) from error
         estimated = estimates(list(readings.values()), inspect=self._inspect)
@@ -126,17 +130,17 @@ class _Counter:
                 if gone:
                     self._context.warn_of_lost_union(str(name), period.name)
                     continue
-                keys = unwrap([present[source] for source in own if source in present])
-                if keys:
-                    result[period, name] = yield from self._union(period, name, keys)
+                found = unwrap([present[source] for source in own if source in present])
+                if found:
+                    result[period, name] = yield from self._union(period, name, found)
             except BackendResponseError as error:
                 raise named(error, (period.name, name)) from error
         return result
 
-    def _union(self, period: Period, name: str | None, keys: Sequence[BucketKeys]) -> Operation[Estimate]:
-        moves = unwrap((yield [("EXISTS", bucket.moved) for bucket in keys]))
-        has_raw = not self._raw.keys().isdisjoint(bucket.hll for bucket in keys)
-        if not any(moves) and not self._inspect and not has_raw and len(keys) <= MOST_UNITED:
+    def _union(self, period: Period, name: str | None, found: Sequence[_Found]) -> Operation[Estimate]:
+        keys = [one.keys for one in found]
+        has_moves, has_raw = any(one.has_moves for one in found), any(one.has_raw for one in found)
+        if not (has_moves or has_raw or self._inspect) and len(keys) <= MOST_UNITED:
             [count] = unwrap((yield [("PFCOUNT", *(bucket.hll for bucket in keys))]))
             return Estimate(number(count, "the union"))
         union = yield from union_of(keys, inspect=self._inspect, raw=self._raw)
@@ -148,30 +152,44 @@ class _Counter:
         return (yield from union_by_server(keys, temporary, may_write=False))
 
     def _present(self, wanted: Sequence[LiveTarget]) -> Operation[dict[LiveTarget, Any]]:
-        """The keys of targets that have a sketch or a raw set, which is read; or the error that this gave."""
+        """The targets that have a sketch or a raw set, which is read; or the error that this gave."""
         keys = {target: self._context.keys.bucket(target[0].name, target[1]) for target in wanted}
         commands: list[Command] = [
-            ("EXISTS", key) for bucket in keys.values() for key in (bucket.hll, bucket.raw)
+            ("EXISTS", key) for bucket in keys.values() for key in (bucket.hll, bucket.moved, bucket.raw)
         ]
-        replies = unwrap((yield commands))
-        present: dict[LiveTarget, BucketKeys | BackendError] = {}
-        for target, hll, raw in zip(keys, replies[::2], replies[1::2], strict=True):
+        replies = batched(unwrap((yield commands)), 3)
+        present: dict[LiveTarget, _Found | BackendError] = {}
+        for (target, own), (hll, moved, raw) in zip(keys.items(), replies, strict=True):
             if hll or raw:
-                present[target] = keys[target]
-            if raw and keys[target].hll not in self._raw:
+                present[target] = _Found(own, bool(moved), bool(raw))
+            if raw and own.hll not in self._raw:
                 try:
-                    self._raw[keys[target].hll] = yield from registers_of_raw(self._context, keys[target].raw)
+                    self._raw[own.hll] = yield from registers_of_raw(self._context, own.raw)
                 except BackendError as error:
                     present[target] = error
         return present
 
-    def _with_raw(self, target: LiveTarget, reading: Readings) -> Readings:
-        """What was read of a bucket, and the ids of its raw set, if it has one."""
-        raw = self._raw.get(self._context.keys.bucket(target[0].name, target[1]).hll)
-        if raw is None:
-            return reading
-        tracked = registers_of(reading.hll or None) if reading.hll or not reading.tracked else None
-        if tracked is None:
-            raise BackendResponseError(f"{UNREADABLE}, so the raw set is counted by collapse alone")
-        np.maximum(tracked, raw, out=tracked)
-        return reading._replace(tracked=cardinality(tracked), hll=codec.encode(tracked))
+    def _questions(self, found: _Found) -> list[Command]:
+        """What has to be known of a bucket: of most the count is enough."""
+        keys = found.keys
+        questions: list[Command] = [("PFCOUNT", keys.hll)]
+        if found.has_moves or found.has_raw or self._inspect:
+            questions.append(("GET", keys.hll))
+        if found.has_moves:
+            questions += [("PFCOUNT", keys.moved), ("ZCOUNT", keys.moves, *ACTIVE), ("GET", keys.moved)]
+        return questions
+
+    def _reading(self, found: _Found, replies: Sequence[Any]) -> Readings:
+        """The replies to :meth:`_questions`; with the ids of the raw set, if there is one."""
+        count, hll, *of_moves = replies if len(replies) > 1 else (*replies, None)
+        moved_count, back_count, moved_hll = of_moves or (0, 0, None)
+        numbers = unwrap([count, moved_count, back_count])
+        tracked, moved, back = (number(reply, "the sketch") for reply in numbers)
+        if found.has_raw:
+            registers = registers_of(hll)
+            if registers is None:
+                raise BackendResponseError(f"{UNREADABLE}, so the raw set is counted by collapse alone")
+            np.maximum(registers, self._raw[found.keys.hll], out=registers)
+            tracked, hll = cardinality(registers), codec.encode(registers)
+        sketches = (sketch if isinstance(sketch, bytes) else b"" for sketch in (hll, moved_hll))
+        return Readings(tracked, moved, back, *sketches)
