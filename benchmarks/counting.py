@@ -3,7 +3,7 @@
 Next to activity-tracker 0.0.5, which shows 0 for what it has not collapsed, and next to plain commands
 through redis-py, on one server, in the same run and in turns; see throughput.py.
 
-    python benchmarks/counting.py --server redis
+    python benchmarks/counting.py --server redis --plot counting.png
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from statistics import median
 from typing import Any
 
 import click
-from _common import HOST, Server, options, save_json, serve, show, table, tracker
+from _common import HOST, Server, axes, options, save_json, serve, show, table, tracker
 from activity_tracker.tracker import ActivityTracker as ExactTracker
 from throughput import EXACT, NAMESPACE, OURS, PER_CALL, PLAIN, Contest, Entry, Result
 
@@ -133,8 +133,7 @@ def collapse(server: Server, sizes: Sizes, hours: int) -> Contest:
 def main(server: str, quick: bool, file: Path | None, plot: Path | None, rounds: int) -> None:
     """Measure, print, save."""
     sizes = Sizes.quick() if quick else Sizes()
-    if plot is not None:
-        raise click.UsageError("there is nothing to plot here")
+    canvas = axes(plot)
     rounds = 2 if quick else rounds
     with serve(server) as running:
         results = [lookup(running, sizes, collapsed).measure(rounds) for collapsed in sizes.collapsed]
@@ -147,6 +146,21 @@ def main(server: str, quick: bool, file: Path | None, plot: Path | None, rounds:
         made.add_row(result.what, *_milliseconds(result), _ratio(result, EXACT), _ratio(result, PLAIN))
     show(running.environment, made)
     save_json(file, running.environment, results=[result.as_json() for result in results])
+    if canvas is not None and plot is not None:
+        draw(*canvas, results, plot)
+
+
+def draw(figure: Any, subplot: Any, results: Sequence[Result], plot: Path) -> None:
+    """Bars of the times of each contestant."""
+    for index, name in enumerate((OURS, EXACT, PLAIN)):
+        shown = [(n, 1000 / median(one.values[name])) for n, one in enumerate(results) if name in one.values]
+        subplot.barh([n + index / 4 for n, _ in shown], [time for _, time in shown], height=0.22, label=name)
+    subplot.set_yticks([n + 0.25 for n in range(len(results))], [result.what for result in results])
+    subplot.set_xscale("log")
+    subplot.invert_yaxis()
+    subplot.set_xlabel("milliseconds")
+    subplot.legend()
+    figure.savefig(plot, dpi=120)
 
 
 def _milliseconds(result: Result) -> list[str]:
