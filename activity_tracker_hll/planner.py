@@ -413,18 +413,12 @@ class Planner:
         if isinstance(keep_sketches, Mapping):
             for kind, length in keep.items():
                 check_length(kind, length)
-        if not isinstance(aggregate_buckets, Mapping):
-            raise ArgumentTypeError(
-                "aggregate_buckets must be a dict of name: [bucket, ...] or None,"
-                f" got {arguments.shown(aggregate_buckets)}"
-            )
-        removed = {name: of for name, of in aggregate_buckets.items() if of is None}
-        given = {name: of for name, of in aggregate_buckets.items() if of is not None}
-        for name in removed:
-            check_bucket(name, "aggregate_buckets")
-        return self.data_set(shard).change_settings(
-            fitting(keep), {**removed, **arguments.aggregates(given, None)}
+        items = arguments.entries(
+            aggregate_buckets, "aggregate_buckets", "a dict of name: [bucket, ...] or None"
         )
+        removed = {str(check_bucket(name, "aggregate_buckets")): None for name, of in items if of is None}
+        given = arguments.aggregates({name: of for name, of in items if of is not None}, None)
+        return self.data_set(shard).change_settings(fitting(keep), {**removed, **given})
 
     def _kind(self, period: PeriodKind | None) -> PeriodKind:
         if period is not None:

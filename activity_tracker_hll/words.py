@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from .messages import shown
+
 __all__ = ["did_you_mean", "many"]
 
 
@@ -16,4 +18,4 @@ def many(number: int, noun: str, plural: str | None = None) -> str:
 def did_you_mean(name: str | None, names: Iterable[str | None]) -> str:
     """A question after the name that was probably meant, to go on a sentence; empty if none is near."""
     nearest = get_close_matches(name or "", [known for known in names if known is not None], n=1)
-    return f", did you mean {nearest[0]!r}?" if nearest else ""
+    return f", did you mean {shown(nearest[0])}?" if nearest else ""

@@ -346,7 +346,7 @@ def _pytest(
         if case.find("failure") is not None or case.find("error") is not None:
             failed.append(name)
     if process.returncode not in (0, 5) and not failed:
-        failed.append("")  # it could not even be collected, and can without the change
+        failed.append("")
     return failed, seconds
 
 
@@ -365,11 +365,11 @@ def _killer(mutant: Mutant, worker: Path, known: Known, budget: float) -> str | 
             target.write_text(original)
             if not failed:
                 return None
-            again, _ = _pytest(worker, [failed[0]], "-x", limit=limit) if failed[0] else ([], {})
+            if failed[0] not in tests:  # they could not be collected, and can without the change
+                return "whatever imports it"
+            again, _ = _pytest(worker, [failed[0]], "-x", limit=limit)
             if not again:
-                return failed[0] or "whatever imports it"
-            if failed[0] not in tests:
-                return None
+                return failed[0]
             tests.remove(failed[0])
     except subprocess.TimeoutExpired:
         return "a test that hangs"

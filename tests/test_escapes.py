@@ -66,6 +66,6 @@ def test_names(server):
     assert [entry.bucket for entry in tracker.inventory()] == ["a\u200bb"]
     tracker.collapse_due()
     shown = message_of(lambda: tracker.collapse_due(buckets=["nobody"]))
-    assert shown == r"unknown bucket 'nobody' (there are: a\u200bb)"
+    assert shown == r"no such bucket 'nobody' (there are: a\u200bb)"
     tracker.track(id="a", date=TODAY - timedelta(days=3))
     tracker.collapse()

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from ..backends.base import Command
 from ..errors import ArgumentValueError, BackendError, BackendResponseError, CollapseError
+from ..messages import printable, shown
 from ..periods import PERIODS, Calendar, Period
 from ..words import did_you_mean
 from .base import UNCOUNTED, Context, Operation, batched
@@ -77,17 +78,17 @@ def check_known(
     for name, sources in aggregates.items():
         for source in sources:
             if source not in known:
-                raise ArgumentValueError(f"aggregate {name!r}: {_no_such_bucket(source, known)}")
+                raise ArgumentValueError(f"aggregate {shown(name)}: {_no_such_bucket(source, known)}")
 
 
 def _no_such_bucket(bucket: str | None, known: Sequence[str | None]) -> str:
     """What is said of a bucket without data: the name that was probably meant, and all that there are."""
     names = [name for name in known if name is not None]
     meant = did_you_mean(bucket, names)
-    shown = [*(["the unnamed one"] if None in known else []), *names[:_NAMES_SHOWN]]
+    listed = [*(["the unnamed one"] if None in known else []), *names[:_NAMES_SHOWN]]
     more = f" and {len(names) - _NAMES_SHOWN:,} more" if len(names) > _NAMES_SHOWN else ""
-    there_are = f"there are: {', '.join(shown)}{more}" if shown else "there are none yet"
-    return f"no such bucket {bucket!r}{meant} ({there_are})"
+    there_are = f"there are: {', '.join(map(printable, listed))}{more}" if listed else "there are none yet"
+    return f"no such bucket {shown(bucket)}{meant} ({there_are})"
 
 
 def is_due(parts: Collection[str], *, recount: bool = False) -> bool:

@@ -14,6 +14,7 @@ from activity_tracker_hll import (
     ActivityTracker,
     BufferedTracker,
     Collapsed,
+    DataSettings,
     Entry,
     Estimate,
     Examination,
@@ -80,6 +81,13 @@ def calls(tracker: ActivityTracker) -> None:
     assert_type(due, list[Collapsed])
     assert_type(tracker.inventory(shard=1), list[Entry])
     assert_type(tracker.examine(shard=1), Examination)
+    assert_type(tracker.settings, DataSettings)
+    changed = tracker.change_settings(
+        keep_sketches={"daily": dt.timedelta(days=90), "yearly": None},
+        aggregate_buckets={"t": ["a"], "u": None},
+    )
+    assert_type(changed, DataSettings)
+    tracker.change_settings(keep_sketches=None, shard=1)
     with tracker as same:
         assert_type(same, ActivityTracker)
     tracker.close()
@@ -155,6 +163,8 @@ async def awaited(tracker: AsyncActivityTracker) -> None:
     assert_type(await tracker.lookup(missing=None), list[RowWithGaps])
     assert_type(await tracker.inventory(), list[Entry])
     assert_type(await tracker.examine(), Examination)
+    assert_type(await tracker.settings, DataSettings)
+    assert_type(await tracker.change_settings(keep_sketches=dt.timedelta(days=90)), DataSettings)
     await tracker.track_hourly(id=1)
     await tracker.track_daily(id=1, bucket="a")
     await tracker.track_weekly(id=1)

@@ -1,8 +1,9 @@
-"""Counting periods that are not collapsed yet, activity-tracker's raw sets included. Writes nothing."""
+"""Counting periods that are not collapsed yet, activity-tracker's raw sets included, by reading alone."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from secrets import token_hex
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -148,8 +149,9 @@ class _Counter:
             return union.count
         if has_raw:
             raise BackendResponseError(f"{UNREADABLE}, so raw sets are counted by collapse alone")
-        temporary = self._context.keys.temporary(period.name, name, "union")
-        return (yield from union_by_server(keys, temporary, may_write=False))
+        # A stand-in for a server, which has no replicas either: there a key may be written for a moment.
+        temporary = self._context.keys.temporary(period.name, name, token_hex(8))
+        return (yield from union_by_server(keys, temporary))
 
     def _present(self, wanted: Sequence[LiveTarget]) -> Operation[dict[LiveTarget, Any]]:
         """The targets that have a sketch or a raw set, which is read; or the error that this gave."""

@@ -151,19 +151,15 @@ def union_of(
     return Union(Estimate(count, error if sound else inf), b"")
 
 
-def union_by_server(
-    sources: Sequence[BucketKeys], temporary: str, *, may_write: bool = True
-) -> Operation[Estimate]:
+def union_by_server(sources: Sequence[BucketKeys], temporary: str) -> Operation[Estimate]:
     """:func:`union_of` by the server's own counts, for sketches that cannot be read here.
 
     Args:
         sources: the keys of each bucket.
-        temporary: a key for ids that came back.
-        may_write: whether that key may be written.
+        temporary: a key for ids that came back, if any did.
 
     Raises:
-        BackendError: a count makes no sense, there are too many sources with moves, or ids that came back
-            where nothing may be written.
+        BackendError: a count makes no sense, or there are too many sources with moves.
     """
     replies = unwrap((yield [("EXISTS", keys.moved) for keys in sources]))
     moving = list(compress(sources, replies))
@@ -172,8 +168,6 @@ def union_by_server(
     yield from read_members(
         [Range(keys.moves, *ACTIVE) for keys in moving], lambda ids, _scores: backs.extend(ids)
     )
-    if backs and not may_write:
-        raise BackendResponseError(f"{UNREADABLE}, so ids that came back are counted by collapse alone")
     if backs:
         unwrap((yield [("PFADD", temporary, *backs), ("EXPIRE", temporary, 60)]))
     try:
