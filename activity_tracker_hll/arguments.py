@@ -21,6 +21,7 @@ from .periods import PeriodKind, check_kind
 __all__ = [
     "AggregateBuckets",
     "Buckets",
+    "aggregate_name",
     "aggregates",
     "attribute",
     "bucket_list",
@@ -149,6 +150,14 @@ def bucket_list(buckets: object, argument: str = "buckets") -> tuple[str | None,
     return tuple(dict.fromkeys(check_bucket(bucket, argument) for bucket in _items(buckets, argument)))
 
 
+def aggregate_name(given: object) -> str:
+    """The name of an aggregate."""
+    name = check_bucket(given, "aggregate_buckets")
+    if name is None:
+        raise ArgumentTypeError("aggregate_buckets: an aggregate needs a name, got None")
+    return name
+
+
 def aggregates(given: object, buckets: tuple[str | None, ...] | None) -> dict[str, tuple[str | None, ...]]:
     """Aggregate buckets and their sources.
 
@@ -159,9 +168,7 @@ def aggregates(given: object, buckets: tuple[str | None, ...] | None) -> dict[st
     checked: dict[str, tuple[str | None, ...]] = {}
     for given_name, sources in entries(given, "aggregate_buckets", "a dict of name: [bucket, ...]"):
         argument = f"aggregate_buckets[{shown(given_name)}]"
-        name = check_bucket(given_name, "aggregate_buckets")
-        if name is None:
-            raise ArgumentTypeError("aggregate_buckets: an aggregate needs a name, got None")
+        name = aggregate_name(given_name)
         checked[name] = bucket_list(sources, argument)
         if not checked[name]:
             raise ArgumentValueError(f"{argument} lists no buckets")

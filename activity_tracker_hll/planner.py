@@ -416,9 +416,16 @@ class Planner:
         items = arguments.entries(
             aggregate_buckets, "aggregate_buckets", "a dict of name: [bucket, ...] or None"
         )
-        removed = {str(check_bucket(name, "aggregate_buckets")): None for name, of in items if of is None}
-        given = arguments.aggregates({name: of for name, of in items if of is not None}, None)
-        return self.data_set(shard).change_settings(fitting(keep), {**removed, **given})
+        removed: dict[str, None] = {}
+        given: dict[str, arguments.Buckets] = {}
+        for name, sources in items:
+            checked = arguments.aggregate_name(name)
+            if sources is None:
+                removed[checked] = None
+            else:
+                given[checked] = sources
+        aggregates = {**removed, **arguments.aggregates(given, None)}
+        return self.data_set(shard).change_settings(fitting(keep), aggregates)
 
     def _kind(self, period: PeriodKind | None) -> PeriodKind:
         if period is not None:

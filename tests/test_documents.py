@@ -70,7 +70,7 @@ def test_the_tour(desk, capsys):
     shown = re.search(r"# \(.*?(\{.*\})\)", tour.parsed)[1]
     tracker = tour.namespace["tracker"]
     assert str(tracker.lookup("daily", live=True)[-1][1]) == shown
-    printed = re.findall(r"^    # (2026-.*)$", tour.parsed, re.MULTILINE)
+    printed = re.findall(r"^ *# (2026-.*)$", tour.parsed, re.MULTILINE)
     assert capsys.readouterr().out.splitlines() == printed
     assert len(printed) == 2
     tracker.close()
