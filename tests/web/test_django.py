@@ -15,9 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpResponse
 from django.test import RequestFactory, override_settings
 
-if not settings.configured:
-    settings.configure()
-
+import helpers.django_project  # noqa: F401 (configures Django)
 from activity_tracker_hll.web.django import ActivityMiddleware as DjangoMiddleware
 
 noted = Noted()
@@ -82,7 +80,8 @@ def test_django_an_application_that_raises(writer, view):
         ("project.writer", "writer and identify"),
         ({}, "writer and identify"),
         ({"writer": noted}, "writer and identify"),
-        ({"writer": noted, "identify": identify, "idnetify": 1}, "idnetify"),
+        ({"writer": noted, "tracker": "no.such.module"}, "writer and identify"),
+        ({"writer": noted, "identify": identify, "idnetify": 1}, "tracker, writer, identify.*idnetify"),
         ({"writer": "no.such.module", "identify": identify}, "'writer'.*no.such|'writer'.*No module"),
         ({"writer": "writer", "identify": identify}, "'writer'.*imported"),
         ({"writer": noted, "identify": f"{__name__}.no_such"}, "'identify'.*no_such"),
@@ -97,6 +96,12 @@ def test_django_settings_that_are_wrong(setting, words):
             DjangoMiddleware(page)
 
 
+def test_django_the_middleware_does_not_need_the_tracker():
+    assert call_django(page, writer=noted, identify=identify, tracker="no.such.module").content == b"hello"
+
+
 def test_django_without_the_setting():
-    with pytest.raises(ImproperlyConfigured, match="ACTIVITY_TRACKER"):
-        DjangoMiddleware(page)
+    with override_settings():
+        del settings.ACTIVITY_TRACKER
+        with pytest.raises(ImproperlyConfigured, match="ACTIVITY_TRACKER"):
+            DjangoMiddleware(page)

@@ -1,6 +1,7 @@
 """A page, once synchronous and once not, and signing in."""
 
 import os
+from uuid import uuid4
 
 from django.contrib.auth import authenticate, login
 from django.http import HttpResponse
@@ -9,15 +10,15 @@ from writers import writer
 
 
 def page(request):
-    if request.session.session_key is None:
-        request.session.create()
-    return HttpResponse(request.session.session_key)
+    if request.user.is_authenticated:
+        return HttpResponse("hello")
+    return HttpResponse(request.session.setdefault("visitor", uuid4().hex))
 
 
 async def page_async(request):
-    if request.session.session_key is None:
-        await request.session.acreate()
-    return HttpResponse(request.session.session_key)
+    if (await request.auser()).is_authenticated:
+        return HttpResponse("hello")
+    return HttpResponse(await request.session.asetdefault("visitor", uuid4().hex))
 
 
 def sign_in(request):
