@@ -176,7 +176,7 @@ class Calendar:
 
     @property
     def zone_name(self) -> str:
-        """The name of the zone; see :func:`.zones.name_of`."""
+        """The name of the zone; local time has one, too, if the machine tells."""
         return zones.name_of(self.zone)
 
     @cached_property

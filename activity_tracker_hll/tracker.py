@@ -381,7 +381,7 @@ class ActivityTracker(BaseTracker[BaseBackend]):
 
     @property
     def settings(self) -> DataSettings:
-        """What is stored with the data: all clients of a namespace agree on it, or heed it.
+        """What is stored with the data, which all clients of a namespace agree on, or heed.
 
         It is read from the server each time. Time zone, first day of the week and whether there is a secret
         stand for ever; see :meth:`change_settings` for the others.
