@@ -10,7 +10,7 @@ import pytest
 from activity_tracker_hll import ActivityTracker, BackendConnectionError
 from activity_tracker_hll.errors import BackendResponseError
 from helpers.faults import DROP, FORWARD, Proxy
-from helpers.moments import NOON
+from helpers.moments import NOON, YESTERDAY
 from helpers.servers import eventually
 from helpers.still import SECOND, Still, wait
 
@@ -205,6 +205,27 @@ def test_how_many_moves_the_server_keeps_is_bounded(real_server, limit, buffered
     assert len(writer.left("b")) == limit
     assert real_server.client.exists(keys.moves) == (limit > 0)
     assert real_server.client.pfcount(keys.moved) == real_server.client.pfcount(keys.hll) == 20
+
+
+def test_what_was_in_flight_at_a_fork_is_sent_by_the_child(real_server):
+    """The parent may end before it is."""
+    writer = Still(real_server)
+    for n in range(20):
+        writer.track(id=n, bucket="b")
+    writer.track(id=5, bucket="c", old_id=5, old_bucket="b")
+    writer.track(id=1, bucket="d", date=YESTERDAY)
+    writer.drain()
+    pushing = writer.pushing()
+    batch = next(pushing)
+    while batch[0][0] != "EVALSHA":
+        batch = pushing.send(writer.line.execute(batch))
+    writer.after_fork(os.getppid())  # and the parent's push, of which this is a copy, never goes on
+    writer.buffer.take_over(writer.now)
+    assert writer.push() is None
+    assert real_server.client.pfcount(writer.keys("b").hll) == 20
+    assert real_server.client.pfcount(writer.keys("c").hll) == 1
+    assert real_server.client.pfcount(writer.keys("d", date=YESTERDAY).hll) == 1
+    assert writer.left("b") == {b"5"}
 
 
 @pytest.mark.parametrize("pushes_too", [True, False], ids=["a parent that goes on", "one that ends"])

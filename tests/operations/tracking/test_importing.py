@@ -113,6 +113,21 @@ def test_a_bucket_that_is_a_member_of_an_enum_is_its_text(server):
     assert tracker.lookup(buckets=["shop"], live=True)[-1][1]["shop"] == pytest.approx(398, abs=12)
 
 
+def test_many_events_are_sent_as_sketches(real_server, monkeypatch):
+    """Which cost the server the same however many ids are in them."""
+    tracker = real_server.tracker(["daily", "monthly"])
+    execute, sent = tracker.backend.execute, []
+
+    def noting(commands, shard=0):
+        sent.extend(commands)
+        return execute(commands, shard)
+
+    monkeypatch.setattr(tracker.backend, "execute", noting)
+    tracker.import_events([(n, "b", YESTERDAY) for n in range(20_000)])
+    assert not [command for command in sent if command[0] == "PFADD"]
+    assert sum(command[0] == "EVALSHA" for command in sent) == 2
+
+
 def test_what_waits_to_be_sent_is_bounded(real_server):
     """In events and in sketches, also if no second has passed."""
     tracker = real_server.tracker(clock=lambda: NOON)
