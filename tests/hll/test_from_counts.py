@@ -2,6 +2,7 @@
 
 from collections import Counter
 from itertools import product
+from math import sqrt
 
 import pytest
 from hypothesis import given
@@ -25,6 +26,13 @@ def test_differences_are_never_negative(tracked, moved, back):
     remaining, stderr = difference(tracked, moved, back)
     assert remaining >= back
     assert stderr >= 0
+
+
+@pytest.mark.parametrize("n", [1, 5, 300])
+def test_where_all_left_the_error_is_the_resolution_alone(n):
+    """The counts say the same, so that nothing grew: about n / m ids pass before registers show anything."""
+    resolution = n / 16384
+    assert difference(n, n, 0) == (0, pytest.approx(resolution * sqrt(1 + resolution / 2)))
 
 
 def test_the_error_of_a_difference_is_that_of_the_design_table():

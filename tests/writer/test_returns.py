@@ -207,6 +207,15 @@ def test_how_many_moves_the_server_keeps_is_bounded(real_server, limit, buffered
     assert real_server.client.pfcount(keys.moved) == real_server.client.pfcount(keys.hll) == 20
 
 
+def test_moves_that_found_no_room_hurry_nobody(real_server):
+    writer = Still(real_server, kinds=["daily"], max_moves=1)
+    for id, found in ((1, True), (2, False)):
+        writer.track(id=id, old_id=id, old_bucket="b")
+        writer.drain()
+        assert writer.buffer.found_moves() is found
+    assert writer.statistics.dropped == 1
+
+
 def test_what_was_in_flight_at_a_fork_is_sent_by_the_child(real_server):
     """The parent may end before it is."""
     writer = Still(real_server)
