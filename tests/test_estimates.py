@@ -118,3 +118,7 @@ def test_impossible_estimates(value, stderr):
 def test_relative_error_of_nothing():
     assert Estimate(0).relative_error == 0
     assert Estimate(0, 2.0).relative_error == float("inf")
+
+
+def test_an_estimate_without_a_value_is_of_nobody():
+    assert Estimate() == Estimate(0) == 0
