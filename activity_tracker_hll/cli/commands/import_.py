@@ -92,8 +92,13 @@ def import_(
             done = tracker.import_events(events, periods, progress=lambda n: bar.update(task, events=n))
         except LayoutError as error:
             raise click.ClickException(str(error)) from error
+        kept = tracker.settings.keep_sketches
+        is_kept = all(kind in kept and kept[kind] is None for kind in periods)
     counts = done.events * len(set(periods))
-    _report(settings, console(stderr=True), done, counts, rejected, time.monotonic() - started)
+    display = console(stderr=True)
+    _report(display, done, counts, rejected, time.monotonic() - started)
+    if done.late < counts:
+        _suggest(display, settings, is_kept)
     if done.late == counts and (done.late or rejected.count):
         raise click.exceptions.Exit(1)
 
@@ -134,13 +139,10 @@ def _events(
             raise LayoutError(f"{name}: {error}") from error
 
 
-def _report(
-    settings: Settings, display: Console, done: Imported, counts: int, rejected: Rejected, seconds: float
-) -> None:
+def _report(display: Console, done: Imported, counts: int, rejected: Rejected, seconds: float) -> None:
     """Report what was imported.
 
     Args:
-        settings: repeated in what is suggested.
         display: the console.
         done: the result of the import.
         counts: how often the events were to be counted: once in each kind of period.
@@ -164,10 +166,16 @@ def _report(
             f"Late: {done.late:,} of {counts:,} (an event counts once in each kind of period) {verb} refused:"
             f" {why}"
         )
-    if done.late < counts:
+
+
+def _suggest(display: Console, settings: Settings, is_kept: bool) -> None:
+    """What to do next; a collapse ends sketches, unless they are kept for ever."""
+    if is_kept:
+        display.print("Next:")
+    else:
         display.print(
             "Next, once all is imported (sketches of periods longer ago than they are kept end when they are"
             " collapsed):"
         )
-        for name in ("collapse", "lookup"):
-            show_command(display, settings.command(name))
+    for name in ("collapse", "lookup"):
+        show_command(display, settings.command(name))
