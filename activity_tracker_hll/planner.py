@@ -32,6 +32,7 @@ from .operations import (
     Imported,
     Operation,
     RowWithGaps,
+    Scope,
     Tracking,
     Wanted,
     collapse,
@@ -40,6 +41,7 @@ from .operations import (
     inventory,
     lookup,
     overdue,
+    stored,
     uncounted_by_scan,
 )
 from .operations.settings import Aggregates
@@ -294,18 +296,13 @@ class Planner:
         aggregate_buckets: Aggregates | None,
         recount: bool,
     ) -> Operation[list[Collapsed]]:
-        chosen, aggregates = self._chosen(context, buckets, aggregate_buckets)
+        scope = Scope.of(context, self.buckets, buckets, aggregate_buckets)
         moment = self._now() if date is None else self._moment(date, kinds)
-        # Without a list of its own a tracker does not know what other buckets there are.
-        others = None if self.buckets is None else [bucket for bucket in self.buckets if bucket not in chosen]
-        elsewhere = {name: of for name, of in context.aggregates.items() if name not in aggregates}
         if max_periods is None:
-            known = dict.fromkeys((*chosen, *(others or ()), *aggregates, *elsewhere))
-            past = yield from overdue(context, kinds, moment, list(known), recount=recount)
+            past = yield from overdue(context, kinds, moment, scope.known, recount=recount)
         else:
             past = [period for kind in kinds for period in self.calendar.before(kind, moment, max_periods)]
-        scan = uncounted_by_scan(context)
-        return (yield from collapse(context, past, chosen, aggregates, recount, others, scan, elsewhere))
+        return (yield from collapse(context, past, scope, recount=recount, scan=uncounted_by_scan(context)))
 
     def collapse_due(
         self,
@@ -335,7 +332,7 @@ class Planner:
             wanted = Wanted(
                 kinds=kinds,
                 buckets=own,
-                aggregates={**data.context.aggregates, **self._stored(data.context, unions)},
+                aggregates={**data.context.aggregates, **stored(data.context, unions)},
                 strict=tuple(unions),
                 recount=again,
                 date=None if date is None else self.calendar.moment(date, "date"),
@@ -449,31 +446,6 @@ class Planner:
         if end is None and running:
             last = self.calendar.containing(kind, last).next().start
         return first, last
-
-    def _chosen(
-        self, context: Context, buckets: tuple[str | None, ...] | None, aggregates: Aggregates | None
-    ) -> tuple[tuple[str | None, ...], Aggregates]:
-        """The buckets and aggregates a call is about: its own, else the tracker's and those of the data."""
-        chosen = buckets or self.buckets
-        if aggregates is None:
-            given = self.aggregates if buckets is None else {}
-            chosen = chosen or _sources(given)
-            whole = {name: of for name, of in context.aggregates.items() if set(chosen).issuperset(of)}
-            aggregates = {**given, **whole}
-        else:
-            aggregates = self._stored(context, aggregates)
-            chosen = chosen or _sources(aggregates)
-        return chosen, aggregates
-
-    @staticmethod
-    def _stored(context: Context, aggregates: Aggregates) -> Aggregates:
-        """A call's aggregates, but as the data know them."""
-        return {name: context.agreed.aggregate_buckets.get(name, of) for name, of in aggregates.items()}
-
-
-def _sources(aggregates: Aggregates) -> tuple[str | None, ...]:
-    """The sources of all of them; without any, the unnamed bucket."""
-    return tuple(dict.fromkeys(source for of in aggregates.values() for source in of)) or (None,)
 
 
 def _anew(plan: Callable[[], Operation[T]]) -> Operation[T]:

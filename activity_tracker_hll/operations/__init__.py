@@ -6,7 +6,7 @@ is one round trip.
 """
 
 from .base import Context, Operation, run, run_awaiting
-from .counting import Collapsed, Row, RowWithGaps, collapse, lookup, overdue
+from .counting import Collapsed, Row, RowWithGaps, Scope, collapse, lookup, overdue, stored
 from .data_set import DataSet
 from .due import Wanted, collapse_due, uncounted_by_scan
 from .inventory import Entry, inventory
@@ -29,6 +29,7 @@ __all__ = [
     "Operation",
     "Row",
     "RowWithGaps",
+    "Scope",
     "Tracking",
     "Wanted",
     "collapse",
@@ -39,5 +40,6 @@ __all__ = [
     "overdue",
     "run",
     "run_awaiting",
+    "stored",
     "uncounted_by_scan",
 ]

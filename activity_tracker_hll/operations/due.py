@@ -14,7 +14,7 @@ from ..messages import printable, shown
 from ..periods import PERIODS, Calendar, Period
 from ..words import did_you_mean
 from .base import UNCOUNTED, Context, Operation, batched
-from .counting import Collapsed, collapse
+from .counting import Collapsed, Scope, collapse
 from .counting.marks import FindUncounted, take_marks
 from .inventory import Entry, inventory
 
@@ -155,7 +155,10 @@ def collapse_due(
     for number, batch in enumerate(batches, 1):
         try:
             done += yield from collapse(
-                context, batch.periods, batch.buckets, dict(batch.aggregates), wanted.recount, None
+                context,
+                batch.periods,
+                Scope(batch.buckets, dict(batch.aggregates)),
+                recount=wanted.recount,
             )
         except CollapseError as error:
             failures += error.failures

@@ -3,5 +3,6 @@
 from .collapse import Collapsed, collapse
 from .lookup import Row, RowWithGaps, lookup
 from .overdue import overdue
+from .scope import Scope, stored
 
-__all__ = ["Collapsed", "Row", "RowWithGaps", "collapse", "lookup", "overdue"]
+__all__ = ["Collapsed", "Row", "RowWithGaps", "Scope", "collapse", "lookup", "overdue", "stored"]

@@ -9,7 +9,6 @@ run twice at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ...backends.base import Command
@@ -24,6 +23,7 @@ from .aggregates import count_aggregates
 from .legacy import absorb
 from .marks import FindUncounted, take_marks, uncounted_among
 from .outcomes import Again, Done, Nothing, Outcome, Target, expiry_of, foreign, stderr_text, stored
+from .scope import Scope
 from .sketches import estimates
 
 __all__ = ["Collapsed", "collapse"]
@@ -52,14 +52,12 @@ class Collapsed(NamedTuple):
 def collapse(
     context: Context,
     periods: Sequence[Period],
-    buckets: Sequence[str | None],
-    aggregates: Aggregates,
+    scope: Scope,
+    *,
     recount: bool,
-    others: Sequence[str | None] | None = (),
     scan: FindUncounted | None = None,
-    elsewhere: Aggregates = MappingProxyType({}),
 ) -> Operation[list[Collapsed]]:
-    """Store the counts of the given buckets and aggregates in the given periods.
+    """Store counts in the given periods.
 
     Aggregates come first, because they need the sketches of their sources, which may expire with the sources'
     own collapse.
@@ -67,17 +65,14 @@ def collapse(
     Args:
         context: what operations are planned with.
         periods: the periods.
-        buckets: the buckets to count.
-        aggregates: the aggregates to count, each with its sources.
+        scope: the buckets and aggregates to count.
         recount: also count what was counted before.
-        others: other known buckets: a period in which one is uncounted stays marked as open. None = the other
-            buckets are unknown.
         scan: finds uncounted data of unknown buckets. That is slow, so marks stay until they are many.
-        elsewhere: aggregates that other calls count: their sources' sketches are kept until that was done.
 
     Raises:
         CollapseError: something could not be collapsed; everything else was.
     """
+    buckets, aggregates, others = scope.buckets, scope.aggregates, scope.others
     expiries = {period: expiry_of(context, period) for period in periods}
     outcomes: dict[Target, Outcome] = {}
     unions = [Target(period, name, expiries[period]) for period in periods for name in aggregates]
@@ -97,7 +92,7 @@ def collapse(
         if isinstance(outcome, BackendError)
         for source in aggregates[str(target.bucket)]
     }
-    needed_elsewhere = yield from _needed_by(context, periods, buckets, elsewhere)
+    needed_elsewhere = yield from _needed_by(context, periods, buckets, scope.elsewhere)
     needed |= needed_elsewhere
     singles = [
         Target(period, bucket, "keep" if (period, bucket) in needed else expiries[period])

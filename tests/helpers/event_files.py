@@ -1,0 +1,29 @@
+"""Reading text as events."""
+
+import io
+
+from activity_tracker_hll.event_files.lines import Lines, Rejected, opened
+from activity_tracker_hll.event_files.readers import Layout, read
+from activity_tracker_hll.periods import Calendar
+
+UTC = Calendar("UTC")
+COMBINED = b'10.0.0.1 - ann [17/May/2015:10:05:03 +0200] "GET / HTTP/1.1" 200 5 "http://x/" "Agent 1.0"\n'
+COMMON = b'10.0.0.2 - - [17/May/2015:23:59:59 -0200] "GET / HTTP/1.1" 404 -\n'
+
+
+def events(text, layout=None, *, name="in", calendar=UTC, hourly=False, **fields):
+    rejected = Rejected()
+    lines = Lines(io.BytesIO(text), name, rejected)
+    return list(read(lines, layout or Layout(**fields), calendar, hourly=hourly)), rejected
+
+
+def ids(text, **fields):
+    found, rejected = events(text, **fields)
+    assert rejected.count == 0, rejected.first
+    return [id for id, _, _ in found]
+
+
+def read_opened(path, stdin=b""):
+    sizes, rejected = [], Rejected()
+    with opened(str(path), io.BytesIO(stdin), sizes.append) as stream:
+        return list(Lines(stream, str(path), rejected)), sum(sizes), rejected
