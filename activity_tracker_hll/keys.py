@@ -8,14 +8,14 @@ Counts and raw sets keep the names that activity-tracker 0.0.5 gave them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from .errors import ArgumentTypeError, ArgumentValueError
+from .errors import ActivityTrackerError, ArgumentTypeError, ArgumentValueError
 from .messages import plain_text, shown
 
-__all__ = ["DEFAULT_NAMESPACE", "BucketKeys", "Found", "Keys", "check_bucket", "check_name"]
+__all__ = ["DEFAULT_NAMESPACE", "BucketKeys", "Found", "Keys", "check_bucket", "check_name", "is_bucket"]
 
 DEFAULT_NAMESPACE = "active"
 MAX_NAME_BYTES = 200
@@ -90,6 +90,11 @@ class Keys:
     def sketches(self, period: str, buckets: Iterable[str | None]) -> list[str]:
         """The keys of the sketches of many buckets."""
         return [f"{{{count}}}:hll" for count in self.counts(period, buckets)]
+
+    def all_of(self, period: str, buckets: Iterable[str | None]) -> Iterator[str]:
+        """The keys that say whether there is anything of many buckets."""
+        for count, raw in zip(self.counts(period, buckets), self.raws(period, buckets), strict=True):
+            yield from (count, f"{{{count}}}:hll", f"{{{count}}}:moved", raw)
 
     def raws(self, period: str, buckets: Iterable[str | None]) -> list[str]:
         """The keys of the raw sets of many buckets."""
@@ -181,3 +186,12 @@ def _check_bucket_name(bucket: str, argument: str) -> str:
             f" these names), got {shown(name)}"
         )
     return name
+
+
+def is_bucket(name: str | None) -> bool:
+    """Whether a bucket is one that calls accept; other programs' keys may look like counts of others."""
+    try:
+        check_bucket(name)
+    except ActivityTrackerError:
+        return False
+    return True

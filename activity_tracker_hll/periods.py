@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from functools import cached_property
 from typing import Literal, NamedTuple, get_args
 
 from . import zones
@@ -146,7 +145,8 @@ class Calendar:
         week_start: 0 = Monday ... 6 = Sunday; None = not given.
 
     Attributes:
-        revision: how often something was adopted that made a difference.
+        zone_fingerprint: equal for zones that behave alike, see :mod:`.zones`.
+        revision: changes where something is adopted that makes a difference.
 
     Raises:
         ArgumentTypeError, ArgumentValueError: an unknown zone or day.
@@ -154,6 +154,7 @@ class Calendar:
 
     def __init__(self, zone: str | tzinfo | None = None, week_start: int | None = None) -> None:
         self.zone = zones.load(zone)
+        self.zone_fingerprint = zones.fingerprint(self.zone)
         self.week_start = 0 if week_start is None else check_week_start(week_start)
         self.gives_zone, self.gives_week_start = zone is not None, week_start is not None
         self.revision = 0
@@ -163,26 +164,27 @@ class Calendar:
         """Whether there is nothing to adopt any more."""
         return self.gives_zone and self.gives_week_start
 
-    def adopt(self, zone: tzinfo | None, week_start: int) -> None:
-        """Take over what was not given; from now on it is as if it had been."""
-        before = self.zone_fingerprint, self.week_start
-        if not self.gives_zone:
-            self.zone = zone
-            del self.zone_fingerprint
-        if not self.gives_week_start:
+    # Several threads may adopt at once: the same, and each sets last what says that it is done.
+
+    def adopt_zone(self, zone: tzinfo | None) -> None:
+        """Take over a zone that was not given; from now on it is as if it had been."""
+        fingerprint = zones.fingerprint(zone)
+        if fingerprint != self.zone_fingerprint:
+            self.zone, self.zone_fingerprint = zone, fingerprint
+            self.revision += 1
+        self.gives_zone = True
+
+    def adopt_week_start(self, week_start: int) -> None:
+        """Take over a first day of the week that was not given."""
+        if week_start != self.week_start:
             self.week_start = week_start
-        self.gives_zone = self.gives_week_start = True
-        self.revision += (self.zone_fingerprint, self.week_start) != before
+            self.revision += 1
+        self.gives_week_start = True
 
     @property
     def zone_name(self) -> str:
         """The name of the zone; local time has one, too, if the machine tells."""
         return zones.name_of(self.zone)
-
-    @cached_property
-    def zone_fingerprint(self) -> str:
-        """See :func:`.zones.fingerprint`."""
-        return zones.fingerprint(self.zone)
 
     def local(self, timestamp: float) -> datetime:
         """The naive wall-clock time of a POSIX timestamp."""

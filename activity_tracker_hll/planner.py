@@ -42,7 +42,6 @@ from .operations import (
     lookup,
     overdue,
     stored,
-    uncounted_by_scan,
 )
 from .operations.settings import Aggregates
 from .periods import PERIODS, Calendar, PeriodKind, check_kind
@@ -299,10 +298,11 @@ class Planner:
         scope = Scope.of(context, self.buckets, buckets, aggregate_buckets)
         moment = self._now() if date is None else self._moment(date, kinds)
         if max_periods is None:
-            past = yield from overdue(context, kinds, moment, scope.known, recount=recount)
+            past, idle = yield from overdue(context, kinds, moment, scope, recount=recount)
         else:
             past = [period for kind in kinds for period in self.calendar.before(kind, moment, max_periods)]
-        return (yield from collapse(context, past, scope, recount=recount, scan=uncounted_by_scan(context)))
+            idle = []
+        return (yield from collapse(context, past, scope, recount=recount, idle=idle))
 
     def collapse_due(
         self,

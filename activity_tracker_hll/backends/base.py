@@ -156,9 +156,13 @@ def check_length(kind: str, keep: timedelta | None) -> None:
     """
     if keep and keep < LONGEST[kind]:
         raise ArgumentValueError(
-            f"keep_sketches must be at least {LONGEST[kind]} for {kind} periods (or zero, or None),"
-            f" got {keep}"
+            f"keep_sketches must be at least {_shown(LONGEST[kind])} for {kind} periods (or zero, or None),"
+            f" got {_shown(keep)}"
         )
+
+
+def _shown(length: timedelta) -> str:
+    return str(length).removesuffix(", 0:00:00")
 
 
 def fitting(keep: Mapping[str, timedelta | None]) -> dict[str, timedelta | None]:

@@ -81,6 +81,7 @@ class Context:
     known: frozenset[str | None] | None = None
     _warned: set[str | None] = field(default_factory=set)
     _lost_unions: set[str] = field(default_factory=set)
+    _compared: set[str] = field(default_factory=set)
 
     def keep(self, kind: str) -> timedelta | None:
         """How long sketches of this kind of period are kept after its end; None = for ever."""
@@ -119,7 +120,25 @@ class Context:
             return
         self._warned.add(bucket)
         meant = did_you_mean(bucket, self.known)
-        _LOG.warning("bucket %r is none of the tracker's buckets%s (%s)", bucket, meant, what)
+        shown_name = "the unnamed bucket" if bucket is None else f"bucket {shown(bucket)}"
+        _LOG.warning("%s is none of the tracker's buckets%s (%s)", shown_name, meant, what)
+
+    def compare(self, given: Aggregates) -> None:
+        """Log, once for each, the aggregates that the data know otherwise; what is stored stands."""
+        for name, sources in given.items():
+            known = self.agreed.aggregate_buckets.get(name, sources)
+            if (
+                set(known) != set(sources)
+                and name not in self._compared
+                and len(self._compared) < _MOST_WARNINGS
+            ):
+                self._compared.add(name)
+                _LOG.warning(
+                    "the data know the aggregate %r as %r, which stands; here it was given as %r",
+                    name,
+                    list(known),
+                    list(sources),
+                )
 
     def warn_of_lost_union(self, aggregate: str, period: str) -> None:
         """Log, once for an aggregate, that it cannot be counted any more."""

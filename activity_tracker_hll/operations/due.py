@@ -39,6 +39,7 @@ UNEXPIRING = "unexpiring"
 
 _SKETCH = frozenset(("hll", "moved", "raw"))
 _KEYS_PER_BATCH = 1000
+_FAR_S = 10 * 366 * 86400  # as in the scripts
 _NAMES_SHOWN = 20
 _Buckets = tuple[str | None, ...]
 _Aggregates = tuple[tuple[str, _Buckets], ...]
@@ -159,6 +160,7 @@ def collapse_due(
                 batch.periods,
                 Scope(batch.buckets, dict(batch.aggregates)),
                 recount=wanted.recount,
+                idle=None,
             )
         except CollapseError as error:
             failures += error.failures
@@ -231,7 +233,9 @@ def looked_into(context: Context, entries: Iterable[Entry]) -> Operation[list[En
         replies = (yield commands) if commands else []
         changed: dict[Entry, Entry] = {}
         for (entry, _), count, ttl in zip(stored, replies[::2], replies[1::2], strict=True):
-            unexpiring = ttl == -1 and "hll" in entry.parts and context.keep(entry.period.kind) is not None
+            has_end = isinstance(ttl, int) and ttl != -1 and ttl < _FAR_S
+            is_kept = context.keep(entry.period.kind) is None
+            unexpiring = not (has_end or is_kept) and "hll" in entry.parts
             if count in UNCOUNTED and "stderr" not in entry.parts:
                 changed[entry] = replace(entry, parts=entry.parts - {"count"})
             elif unexpiring:

@@ -11,7 +11,7 @@ from ..errors import ArgumentValueError, SettingsMismatchError
 from ..messages import printable, shown
 from ..periods import Calendar
 from .base import Context, Operation, items, unwrap_of
-from .settings import LAYOUT, Access, DataSettings, Given, KeptFor, longest
+from .settings import LAYOUT, Access, Aggregates, DataSettings, Given, KeptFor, field_of, longest
 from .tracking.stamps import ServerClock
 
 __all__ = ["agree", "change"]
@@ -69,14 +69,38 @@ def change(
         SettingsMismatchError: this client does not agree with what is stored.
     """
     yield from agree(context, clock, Access.COUNT)
-    wanted = Given(keep, {name: of for name, of in aggregates.items() if of is not None}).fields()
+    wanted_aggregates = {name: of for name, of in aggregates.items() if of is not None}
+    wanted = Given(keep, wanted_aggregates).fields()
     removed = Given({}, {name: () for name, of in aggregates.items() if of is None}).fields()
-    meta = context.keys.meta
+    meta, given = context.keys.meta, context.given
+    _check_names(context.agreed, wanted_aggregates)
+    # What this client itself was given is changed with it, or it would undo it.
+    context.given = Given(
+        {kind: length for kind, length in given.keep_sketches.items() if kind not in keep},
+        {name: of for name, of in given.aggregates.items() if name not in aggregates},
+    )
     commands: list[Command] = [("HSET", meta, field, value) for field, value in wanted.items()]
     commands += [("HDEL", meta, field) for field in removed]
     stored = unwrap_of(meta, (yield [*commands, ("HGETALL", meta)]))[-1]
     context.agreed = DataSettings.read(meta, _fields(stored))
     return context.agreed
+
+
+def _check_names(agreed: DataSettings, aggregates: Aggregates) -> None:
+    """Refuse aggregates of tracked names, and of other aggregates.
+
+    Raises:
+        SettingsMismatchError: naming it.
+    """
+    known = {**agreed.aggregate_buckets, **aggregates}
+    united = {source for sources in known.values() for source in sources}
+    for name in aggregates:
+        if name in agreed.buckets:
+            raise SettingsMismatchError(
+                f"aggregate {shown(name)} bears the name of a bucket with ids of its own"
+            )
+        if name in united or not known.keys().isdisjoint(source or "" for source in aggregates[name]):
+            raise SettingsMismatchError(f"aggregate {shown(name)}: one of an aggregate cannot be counted")
 
 
 def _offer(context: Context, theirs: dict[str, str], access: Access) -> Operation[dict[str, str]]:
@@ -87,7 +111,11 @@ def _offer(context: Context, theirs: dict[str, str], access: Access) -> Operatio
     """
     meta = context.keys.meta
     # The zone's name is for people and for those that adopt it: "UTC" and "Etc/UTC" agree.
-    wanted = {**_ours(context), "timezone": context.calendar.zone_name, **context.given.fields()}
+    given = Given(
+        context.given.keep_sketches,
+        {name: of for name, of in context.given.aggregates.items() if field_of(name) not in theirs},
+    )
+    wanted = {**_ours(context), "timezone": context.calendar.zone_name, **given.fields()}
     if access is not Access.TRACK:
         del wanted["secret"]  # who adds no ids need not know it
     if not theirs.keys() >= wanted.keys():
@@ -95,9 +123,9 @@ def _offer(context: Context, theirs: dict[str, str], access: Access) -> Operatio
         stored = unwrap_of(meta, (yield [*commands, ("HGETALL", meta)]))[-1]
         theirs = _checked(context, _fields(stored), access)  # others may have come first
     _adopt(context.calendar, theirs)
-    given, kept = context.given.keep_sketches, DataSettings.read(meta, theirs).keep_sketches
+    lengths, kept = context.given.keep_sketches, DataSettings.read(meta, theirs).keep_sketches
     longer = Given(
-        {kind: keep for kind, keep in given.items() if longest(keep, kept[kind]) != kept[kind]}
+        {kind: keep for kind, keep in lengths.items() if longest(keep, kept[kind]) != kept[kind]}
     ).fields()
     if longer:
         unwrap_of(meta, (yield [("HSET", meta, field, value) for field, value in longer.items()]))
@@ -122,8 +150,7 @@ def _checked(context: Context, theirs: dict[str, str], access: Access) -> dict[s
     meta = context.keys.meta
     if theirs.get("layout", LAYOUT) != LAYOUT:
         raise SettingsMismatchError(_other_layout_message(meta, theirs["layout"]))
-    if "timezone_rules" in theirs:
-        _adopt(context.calendar, theirs)
+    _adopt(context.calendar, theirs)
     ours = _ours(context)
     if not ours["secret"] and access is not Access.TRACK:
         del ours["secret"]  # counts can be read, and made, without it
@@ -135,33 +162,26 @@ def _checked(context: Context, theirs: dict[str, str], access: Access) -> dict[s
 
 def _adopt(calendar: Calendar, theirs: Mapping[str, str]) -> None:
     """Take over time zone and first day of the week where they were not given, if they are known here."""
-    if calendar.is_settled:
+    week_start, rules = theirs.get("week_start"), theirs.get("timezone_rules")
+    if not calendar.gives_week_start and week_start in tuple("0123456"):
+        calendar.adopt_week_start(int(week_start))
+    if calendar.gives_zone or rules is None:
         return
-    zone, rules, week_start = calendar.zone, theirs["timezone_rules"], theirs.get("week_start", "0")
-    if not calendar.gives_zone and rules != calendar.zone_fingerprint:
+    zone = calendar.zone
+    if rules != calendar.zone_fingerprint:
         try:
             zone = zones.load(theirs.get("timezone"))
         except ArgumentValueError:
             return
-        if zones.fingerprint(zone) != rules:
-            return
-    if week_start in tuple("0123456"):
-        calendar.adopt(zone, int(week_start))
+    if zones.fingerprint(zone) == rules:
+        calendar.adopt_zone(zone)
 
 
 def _tell(context: Context) -> None:
     """Log what people should know of the stored settings."""
     for problem in context.agreed.problems:
         _LOG.warning("%s", problem)
-    for name, sources in context.given.aggregates.items():
-        stored = context.agreed.aggregate_buckets.get(name, sources)
-        if set(stored) != set(sources):
-            _LOG.warning(
-                "the data know the aggregate %r as %r, which stands; here it was given as %r",
-                name,
-                list(stored),
-                list(sources),
-            )
+    context.compare(context.given.aggregates)
 
 
 def _other_layout_message(meta: str, layout: str) -> str:

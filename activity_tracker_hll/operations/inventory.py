@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..errors import ActivityTrackerError
-from ..keys import check_bucket
+from ..keys import is_bucket
 from ..periods import Period
 from .base import Context, Operation, items, unwrap
 
@@ -40,18 +39,9 @@ def inventory(context: Context) -> Operation[list[Entry]]:
         for key in keys:
             found = context.keys.parse(key.decode("utf-8", "replace"))
             period = context.calendar.parse(found.period) if found else None
-            if found and period and _is_bucket(found.bucket):
+            if found and period and is_bucket(found.bucket):
                 parts_of.setdefault((period, found.bucket), set()).add(found.part)
         if int(cursor) == 0:
             break
     entries = [Entry(period, bucket, frozenset(parts)) for (period, bucket), parts in parts_of.items()]
     return sorted(entries, key=lambda entry: (entry.period.kind, entry.period.start, entry.bucket or ""))
-
-
-def _is_bucket(bucket: str | None) -> bool:
-    """Whether a bucket is one that calls accept; other programs' keys may look like counts of others."""
-    try:
-        check_bucket(bucket)
-    except ActivityTrackerError:
-        return False
-    return True

@@ -7,7 +7,7 @@ brings them together.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import IntEnum
@@ -15,11 +15,11 @@ from types import MappingProxyType
 from typing import Any
 
 from ..errors import ActivityTrackerError
-from ..keys import check_bucket
+from ..keys import check_bucket, is_bucket
 from ..messages import shown
 from ..periods import LONGEST, PERIODS
 
-__all__ = ["LAYOUT", "Access", "Aggregates", "DataSettings", "Given", "KeptFor", "longest"]
+__all__ = ["LAYOUT", "Access", "Aggregates", "DataSettings", "Given", "KeptFor", "field_of", "longest"]
 
 LAYOUT = "2"
 """Version of the keys and of their contents."""
@@ -30,7 +30,7 @@ Aggregates = Mapping[str, tuple[str | None, ...]]
 KeptFor = Mapping[str, timedelta | None]
 """By kind of period, how long sketches are kept after its end; None = for ever."""
 
-_KEEP, _AGGREGATE = "keep_sketches:", "aggregate:"
+_KEEP, _AGGREGATE, _BUCKET = "keep_sketches:", "aggregate:", "bucket:"
 _FOR_EVER = "forever"
 
 
@@ -72,6 +72,7 @@ class DataSettings:
         keep_sketches: by kind of period, how long sketches are kept after its end, where somebody said so;
             None = for ever.
         aggregate_buckets: names of aggregates, and the buckets each unites.
+        buckets: those in which anything was ever tracked.
         problems: entries that make no sense, a sentence each.
     """
 
@@ -80,7 +81,14 @@ class DataSettings:
     has_secret: bool = False
     keep_sketches: KeptFor = field(default_factory=dict)
     aggregate_buckets: Aggregates = field(default_factory=dict)
+    buckets: frozenset[str | None] = frozenset()
     problems: tuple[str, ...] = ()
+
+    @staticmethod
+    def buckets_of(fields: Iterable[str]) -> list[str | None]:
+        """The buckets that are registered by fields of the hash."""
+        names = (field.removeprefix(_BUCKET) or None for field in fields if field.startswith(_BUCKET))
+        return [name for name in names if is_bucket(name)]
 
     @classmethod
     def read(cls, key: str, stored: Mapping[str, str]) -> DataSettings:
@@ -97,7 +105,7 @@ class DataSettings:
                     aggregate = name.removeprefix(_AGGREGATE)
                     check_bucket(aggregate, "an aggregate")
                     aggregates[aggregate] = _read_sources(value)
-            except (ActivityTrackerError, ValueError, OverflowError):
+            except (ActivityTrackerError, ValueError, OverflowError, RecursionError):
                 problems.append(f"{key}: {shown(name)} holds {shown(value)}, which makes no sense")
         week_start = stored.get("week_start", "")
         return cls(
@@ -106,8 +114,14 @@ class DataSettings:
             bool(stored.get("secret")),
             MappingProxyType(keep),
             MappingProxyType(aggregates),
+            frozenset(cls.buckets_of(stored)),
             tuple(problems),
         )
+
+
+def field_of(bucket: str | None) -> str:
+    """The field by which a bucket is registered: something was tracked in it."""
+    return _BUCKET + (bucket or "")
 
 
 def longest(*lengths: timedelta | None) -> timedelta | None:
@@ -116,7 +130,7 @@ def longest(*lengths: timedelta | None) -> timedelta | None:
 
 
 def _written(keep: timedelta | None) -> str:
-    return _FOR_EVER if keep is None else f"{keep.total_seconds():.0f}"
+    return _FOR_EVER if keep is None else str(int(keep.total_seconds()))
 
 
 def _read_keep(value: str, kind: str) -> timedelta | None:

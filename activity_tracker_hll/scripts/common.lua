@@ -10,12 +10,16 @@ local function each_chunk(command, key, values)
   end
 end
 
+-- More seconds than this are no expiry that anyone wanted: they say that something waits for the sketch.
+local FAR_S = 10 * 366 * 86400
+
 -- Sets the expiry of keys: a Unix time, or 'keep'. A key that has one keeps it unless renew is true.
 local function expire(keys, at, renew)
   for _, key in ipairs(keys) do
+    local ttl = redis.call('TTL', key)
     if at == 'keep' then
       if renew then redis.call('PERSIST', key) end
-    elseif renew or redis.call('TTL', key) == -1 then
+    elseif renew or ttl == -1 or ttl > FAR_S then
       redis.call('EXPIREAT', key, at) -- a time in the past deletes it
     end
   end

@@ -148,6 +148,10 @@ class ModelServer:
         self._meta.setdefault(field, value)
         return 0
 
+    def _hset(self, _key: str, *fields: str) -> int:
+        self._meta.update(zip(fields[::2], fields[1::2], strict=True))
+        return 0
+
     def _set(self, _key: str, *_rest: Any) -> bytes:
         return b"OK"
 

@@ -117,7 +117,7 @@ class _Counting:
         }
         gone = [source for source, state in found.items() if state.is_gone]
         raws = [source for source, state in found.items() if state.raw and not state.is_gone]
-        if own.sketch and own.count is None:
+        if (own.sketch and own.count is None) or target.bucket in self._context.agreed.buckets:
             raise BackendResponseError("ids are tracked in a bucket of this name")
         if raws:
             for source in raws:  # their counts go with it: the aggregate is counted again

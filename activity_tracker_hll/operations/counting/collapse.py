@@ -8,7 +8,7 @@ run twice at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ...backends.base import Command
@@ -21,8 +21,8 @@ from ..base import UNCOUNTED, Context, Operation, batched, unwrap
 from ..settings import Aggregates
 from .aggregates import count_aggregates
 from .legacy import absorb
-from .marks import FindUncounted, take_marks, uncounted_among
-from .outcomes import Again, Done, Nothing, Outcome, Target, expiry_of, foreign, stderr_text, stored
+from .marks import take_marks, uncounted_of_known
+from .outcomes import AWAITED, Again, Done, Nothing, Outcome, Target, expiry_of, foreign, stderr_text, stored
 from .scope import Scope
 from .sketches import estimates
 
@@ -32,7 +32,6 @@ _TARGETS_PER_BATCH = 500
 _BUCKETS_PER_CALL = 20  # at about 10 us each; 100 us for a large sketch whose cached count is stale
 # A bucket of a past period changes during a collapse only in a race; one that keeps changing is still in use.
 _ATTEMPTS = 20
-_MANY_MARKS = 64
 
 
 class Collapsed(NamedTuple):
@@ -55,7 +54,7 @@ def collapse(
     scope: Scope,
     *,
     recount: bool,
-    scan: FindUncounted | None = None,
+    idle: Sequence[str] | None = (),
 ) -> Operation[list[Collapsed]]:
     """Store counts in the given periods.
 
@@ -67,12 +66,13 @@ def collapse(
         periods: the periods.
         scope: the buckets and aggregates to count.
         recount: also count what was counted before.
-        scan: finds uncounted data of unknown buckets. That is slow, so marks stay until they are many.
+        idle: names of other periods whose marks are to be removed if nothing is left there; None = no marks
+            are removed.
 
     Raises:
         CollapseError: something could not be collapsed; everything else was.
     """
-    buckets, aggregates, others = scope.buckets, scope.aggregates, scope.others
+    buckets, aggregates = scope.buckets, scope.aggregates
     expiries = {period: expiry_of(context, period) for period in periods}
     outcomes: dict[Target, Outcome] = {}
     unions = [Target(period, name, expiries[period]) for period in periods for name in aggregates]
@@ -95,7 +95,7 @@ def collapse(
     needed_elsewhere = yield from _needed_by(context, periods, buckets, scope.elsewhere)
     needed |= needed_elsewhere
     singles = [
-        Target(period, bucket, "keep" if (period, bucket) in needed else expiries[period])
+        Target(period, bucket, _later(expiries[period]) if (period, bucket) in needed else expiries[period])
         for period in periods
         for bucket in buckets
     ]
@@ -112,12 +112,6 @@ def collapse(
     ]
     failed = {name for name, _, _ in failures}
 
-    def find_uncounted(names: Collection[str]) -> Operation[set[str]]:
-        absent = [target for target, outcome in outcomes.items() if isinstance(outcome, Nothing)]
-        targets = [(target.period.name, target.bucket) for target in absent if target.period.name in names]
-        targets += [(name, bucket) for name in names for bucket in others or ()]
-        return uncounted_among(context, targets)
-
     try:
         waiting = failed | {
             target.period.name
@@ -125,15 +119,17 @@ def collapse(
             if (target.period, target.bucket) in needed_elsewhere and not isinstance(outcome, Nothing)
         }
         names = [period.name for period in periods if period.name not in waiting]
-        if others is not None:
-            yield from take_marks(context, names, find_uncounted)
-        elif scan is not None:
-            yield from take_marks(context, names, scan, at_least=_MANY_MARKS)
+        if idle is not None:
+            yield from take_marks(context, [*names, *idle], uncounted_of_known(context, scope))
     except BackendError as error:
         failures.append((context.keys.open, None, error))
     if failures:
         raise CollapseError(failures, done)
     return done
+
+
+def _later(expiry: str) -> str:
+    return expiry if expiry == "keep" else AWAITED
 
 
 def _needed_by(

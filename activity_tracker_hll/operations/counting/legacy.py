@@ -32,6 +32,7 @@ def absorb(context: Context, keys: BucketKeys, expiry: str, *, recount: bool = F
     Raises:
         BackendError: the count is not one of the sketch; or what a key holds makes no sense.
     """
+    context.conceal(())  # or nothing is done, where the secret is needed and not known
     counted, sketch = unwrap((yield [("GET", keys.counted), ("EXISTS", keys.hll)]))
     if counted not in UNCOUNTED:
         if not sketch:

@@ -134,7 +134,7 @@ class _Counter:
                 found = unwrap([present[source] for source in own if source in present])
                 if found:
                     result[period, name] = yield from self._union(period, name, found)
-            except BackendResponseError as error:
+            except BackendError as error:
                 raise named(error, (period.name, name)) from error
         return result
 

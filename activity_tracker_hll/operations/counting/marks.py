@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 
-from ...backends.base import Command
-from ..base import Context, Operation, PeriodBucket, batched, unwrap_of
+from ..base import Context, Operation, batched, items, unwrap_of
+from ..settings import DataSettings
+from .overdue import states
+from .scope import Scope
 
-__all__ = ["FindUncounted", "take_marks", "uncounted_among"]
+__all__ = ["FindUncounted", "take_marks", "uncounted_of_known"]
 
 _TARGETS_PER_BATCH = 500
 
@@ -19,10 +21,8 @@ FindUncounted = Callable[[Collection[str]], Operation[set[str]]]
 """Given names of periods, which of them hold uncounted data."""
 
 
-def take_marks(
-    context: Context, names: Iterable[str], find_uncounted: FindUncounted, *, at_least: int = 1
-) -> Operation[None]:
-    """Remove the marks of the periods that hold no uncounted data, unless fewer than `at_least` are marked.
+def take_marks(context: Context, names: Iterable[str], find_uncounted: FindUncounted) -> Operation[None]:
+    """Remove the marks of the periods that hold no uncounted data.
 
     Raises:
         BackendError: the key of the marks holds something else.
@@ -33,9 +33,7 @@ def take_marks(
         # SREM's reply would not tell which were marked, as it may be sent twice.
         [found] = unwrap_of(key, (yield [("SMISMEMBER", key, *batch)]))
         marked |= {name for name, is_marked in zip(batch, found, strict=True) if is_marked}
-    if len(marked) < at_least:
-        return
-    empty = marked - (yield from find_uncounted(marked))
+    empty = marked - (yield from find_uncounted(marked)) if marked else marked
     if not empty:
         return
     unwrap_of(key, (yield [("SREM", key, *sorted(empty))]))
@@ -44,18 +42,21 @@ def take_marks(
         unwrap_of(key, (yield [("SADD", key, *sorted(again))]))
 
 
-def uncounted_among(context: Context, targets: Iterable[PeriodBucket]) -> Operation[set[str]]:
-    """The periods of those buckets that have data and no count; also where the server does not say."""
-    uncounted: set[str] = set()
-    for batch in batched(targets, _TARGETS_PER_BATCH):
-        buckets = [context.keys.bucket(*target) for target in batch]
-        commands: list[Command] = [
-            ("EXISTS", key) for bucket in buckets for key in (bucket.hll, bucket.raw, bucket.counted)
-        ]
-        found = yield commands
-        uncounted |= {
-            name
-            for (name, _), hll, raw, counted in zip(batch, found[::3], found[1::3], found[2::3], strict=True)
-            if (hll, raw) != (0, 0) and counted != 1
-        }
-    return uncounted
+def uncounted_of_known(context: Context, scope: Scope) -> FindUncounted:
+    """What finds uncounted data of all buckets in which anything was ever tracked, and of those of a call."""
+
+    def find(names: Collection[str]) -> Operation[set[str]]:
+        buckets = yield from registered(context)
+        known = Scope(tuple(dict.fromkeys((*buckets, *scope.buckets))))
+        periods = {period: name for name in names if (period := context.calendar.parse(name))}
+        found = yield from states(context, periods, known)
+        return {name for period, name in periods.items() if found[period].is_due}
+
+    return find
+
+
+def registered(context: Context) -> Operation[list[str | None]]:
+    """The buckets in which anything was ever tracked; read anew, as others write."""
+    meta = context.keys.meta
+    [fields] = unwrap_of(meta, (yield [("HKEYS", meta)]))
+    return DataSettings.buckets_of(field.decode("utf-8", "replace") for field in items(fields))

@@ -11,7 +11,18 @@ from ...periods import Period
 from ...scripts.calls import answer
 from ..base import MARGIN_S, Context
 
-__all__ = ["Again", "Done", "Nothing", "Outcome", "Target", "expiry_of", "foreign", "stderr_text", "stored"]
+__all__ = [
+    "AWAITED",
+    "Again",
+    "Done",
+    "Nothing",
+    "Outcome",
+    "Target",
+    "expiry_of",
+    "foreign",
+    "stderr_text",
+    "stored",
+]
 
 
 class Target(NamedTuple):
@@ -35,6 +46,10 @@ class Nothing:
 
 
 Outcome = Estimate | BackendError | Again | Done | Nothing
+
+
+AWAITED = "4102444800"
+"""The expiry of sketches that an aggregate still needs, in 2100: one, as it shows that they were counted."""
 
 
 def expiry_of(context: Context, period: Period) -> str:

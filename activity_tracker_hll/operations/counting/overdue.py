@@ -1,85 +1,115 @@
-"""Which periods a collapse has to look at: those that may hold uncounted data, however old they are.
+"""Which periods a collapse has to look at: those that hold uncounted data, however old they are.
 
 Whoever writes marks its periods as open, see :mod:`..tracking.open_periods`. But activity-tracker's raw sets
 and writers in other languages may have marked nothing. So it is looked back, besides, to the newest period of
-each kind in which something was counted: a collapse that came that far found what lies before. What is found
-in this way is marked too, before it is counted: a collapse that is cut short leaves the marks.
+each kind in which something was counted and nothing is left: a collapse that came that far found what lies
+before. What is found in this way is marked too, before it is counted: a collapse that is cut short leaves the
+marks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import NamedTuple
 
 from ...backends.base import Command
 from ...errors import BackendError
 from ...periods import LONGEST, Period
 from ..base import UNCOUNTED, Context, Operation, batched, items, unwrap, unwrap_of
+from ..inventory import inventory
+from .scope import Scope
 
-__all__ = ["overdue"]
+__all__ = ["Overdue", "State", "overdue", "states"]
 
 _FIRST_STEP, _LONGEST_STEP = 1, 64
 _BUCKETS_PER_COMMAND = 4000
+_PERIODS_PER_BATCH = 100
+_DATA = frozenset(("hll", "raw"))
+
+
+class Overdue(NamedTuple):
+    """The periods that are over, newest first by kind.
+
+    Attributes:
+        due: those that may hold uncounted data.
+        idle: names of those that are marked, and hold nothing that the call is about.
+    """
+
+    due: list[Period]
+    idle: list[str]
+
+
+class State(NamedTuple):
+    """What there is in a period."""
+
+    is_counted: bool
+    is_due: bool
+
+    @property
+    def is_done(self) -> bool:
+        """Whether a collapse counted what there was, and nothing came since."""
+        return self.is_counted and not self.is_due
 
 
 def overdue(
-    context: Context,
-    kinds: Iterable[str],
-    date: datetime,
-    buckets: Collection[str | None],
-    *,
-    recount: bool,
-) -> Operation[list[Period]]:
-    """The periods that ended before the one that contains a date, and may hold uncounted data, newest first.
+    context: Context, kinds: Iterable[str], date: datetime, scope: Scope, *, recount: bool
+) -> Operation[Overdue]:
+    """Find the periods that ended before the one that contains a date.
 
     Args:
         context: what operations are planned with.
         kinds: of period.
         date: naive, in the calendar's zone.
-        buckets: all that are known, aggregates included.
-        recount: all whose sketches are kept, counted or not.
+        scope: what the call is about.
+        recount: all that have sketches are due, counted or not; they are found by SCAN.
     """
     running = {kind: context.calendar.containing(kind, date) for kind in kinds}
-    windows = {kind: list(context.calendar.before(kind, date, _reach(context, kind))) for kind in running}
-    key, marked = context.keys.open, set()
+    key = context.keys.open
     [reply] = yield [("SMEMBERS", key)]
-    if not isinstance(reply, BackendError):  # where that is no set, the attempt to remove the marks says so
-        marked = {name.decode("utf-8", "replace") for name in items(reply)}
-    found = windows if recount else (yield from _look_back(context, windows, buckets))
-    unmarked = {period.name for periods in found.values() for period in periods} - marked
-    if unmarked and not recount:
-        yield [("SADD", key, *sorted(unmarked))]
-    for period in filter(None, map(context.calendar.parse, marked)):
-        if period.kind in running and period.start < running[period.kind].start:
-            found[period.kind].append(period)
-    periods = [
-        period
-        for periods in found.values()
-        for period in sorted(set(periods), key=lambda period: period.start, reverse=True)
-    ]
-    if not periods:
+    names = (
+        [] if isinstance(reply, BackendError) else [name.decode("utf-8", "replace") for name in items(reply)]
+    )
+    marked = _over(filter(None, map(context.calendar.parse, names)), running)
+    if recount:
+        entries = yield from inventory(context)
+        due = _over(
+            (entry.period for entry in entries if "count" not in entry.parts or "hll" in entry.parts), running
+        )
+    else:
+        found = yield from _look_back(context, running, date, scope)
+        unmarked = sorted({period.name for period in found}.difference(names))
+        if unmarked:
+            yield [("SADD", key, *unmarked)]
+        due = found
+    due |= yield from _with_anything(context, marked, scope)
+    if not due:
         unwrap_of(key, [reply])
-    return periods
+    ordered = sorted(due, key=lambda period: period.start, reverse=True)
+    of_kinds = [period for kind in running for period in ordered if period.kind == kind]
+    return Overdue(of_kinds, [period.name for period in marked if period not in due])
+
+
+def _over(periods: Iterable[Period], running: Mapping[str, Period]) -> set[Period]:
+    return {
+        period for period in periods if period.kind in running and period.start < running[period.kind].start
+    }
 
 
 def _look_back(
-    context: Context, windows: Mapping[str, Sequence[Period]], buckets: Collection[str | None]
-) -> Operation[dict[str, list[Period]]]:
-    """By kind, the periods with data after the newest counted one, and that one if it has raw sets.
-
-    Args:
-        windows: by kind, the periods before the date, newest first.
-    """
-    found: dict[str, list[Period]] = {kind: [] for kind in windows}
+    context: Context, kinds: Iterable[str], date: datetime, scope: Scope
+) -> Operation[set[Period]]:
+    """The periods that hold uncounted data, back to the newest of each kind in which all was counted."""
+    found: set[Period] = set()
+    windows = {kind: list(context.calendar.before(kind, date, _reach(context, kind))) for kind in kinds}
     searched, step = dict.fromkeys(windows, 0), _FIRST_STEP
     while searched:
         parts = {kind: windows[kind][at : at + step] for kind, at in searched.items()}
-        states = yield from _states(context, [period for part in parts.values() for period in part], buckets)
+        known = yield from states(context, chain.from_iterable(parts.values()), scope)
         for kind, part in parts.items():
-            newest = next((index for index, period in enumerate(part) if states[period].is_counted), None)
-            reached = part if newest is None else part[: newest + 1]
-            found[kind] += [period for period in reached if states[period].is_due]
+            newest = next((n for n, period in enumerate(part) if known[period].is_done), None)
+            found |= {period for period in part[:newest] if known[period].is_due}
             searched[kind] += step
             if newest is not None or searched[kind] >= len(windows[kind]):
                 del searched[kind]
@@ -87,38 +117,67 @@ def _look_back(
     return found
 
 
-class _State(NamedTuple):
-    """What there is in a period, of any bucket."""
-
-    is_counted: bool
-    has_raw: bool
-    has_sketch: bool
-
-    @property
-    def is_due(self) -> bool:
-        return self.has_raw or (self.has_sketch and not self.is_counted)
-
-
-def _states(
-    context: Context, periods: Sequence[Period], buckets: Collection[str | None]
-) -> Operation[dict[Period, _State]]:
-    commands: list[Command] = []
-    parts = list(batched(buckets, _BUCKETS_PER_COMMAND))
-    for period in periods:
-        for part in parts:
-            commands.append(("MGET", *context.keys.counts(period.name, part)))
-            commands.append(("EXISTS", *context.keys.raws(period.name, part)))
-            commands.append(("EXISTS", *context.keys.sketches(period.name, part)))
-    replies = unwrap((yield commands)) if commands else []
-    states = {}
-    for period, own in zip(periods, batched(replies, 3 * len(parts)), strict=True):
-        counts = (count for part in own[::3] for count in part)
-        is_counted = any(count not in UNCOUNTED for count in counts)
-        states[period] = _State(is_counted, any(own[1::3]), any(own[2::3]))
-    return states
+def _with_anything(context: Context, periods: Iterable[Period], scope: Scope) -> Operation[set[Period]]:
+    """The periods in which there is anything of the call's, also what does not belong there."""
+    names, found = (*scope.buckets, *scope.aggregates), set()
+    for batch in batched(periods, _PERIODS_PER_BATCH):
+        keys_of = [list(context.keys.all_of(period.name, names)) for period in batch]
+        replies = unwrap((yield [("EXISTS", *keys) for keys in keys_of])) if names else []
+        found |= {period for period, exists in zip(batch, replies, strict=False) if exists}
+    return found
 
 
 def _reach(context: Context, kind: str) -> int:
     """How many periods are looked back at most: as long as sketches are kept, or would be by default."""
     by_default = context.keep_by_default[kind] or LONGEST[kind]
     return max(context.keep(kind) or by_default, by_default) // LONGEST[kind] + 1
+
+
+def states(context: Context, periods: Iterable[Period], scope: Scope) -> Operation[dict[Period, State]]:
+    """What there is in periods, of the buckets and aggregates of a call: asked once or twice a period."""
+    result: dict[Period, State] = {}
+    for batch in batched(periods, _PERIODS_PER_BATCH):
+        counted = yield from _counted(context, batch, (*scope.buckets, *scope.aggregates))
+        commands: list[Command] = []
+        keys_of: list[int] = []
+        for period in batch:
+            keys = list(_of_uncounted(context, period.name, scope, counted[period]))
+            keys_of.append(len(keys))
+            commands += [("EXISTS", *part) for part in batched(keys, _BUCKETS_PER_COMMAND)]
+        replies = iter(unwrap((yield commands)) if commands else [])
+        for period, count in zip(batch, keys_of, strict=True):
+            answers = [next(replies) for _ in range(-(-count // _BUCKETS_PER_COMMAND))]
+            result[period] = State(bool(counted[period]), any(answers))
+    return result
+
+
+def _counted(
+    context: Context, periods: Sequence[Period], names: Sequence[str | None]
+) -> Operation[dict[Period, set[str | None]]]:
+    """Which of the names have a count in each period."""
+    parts = list(batched(names, _BUCKETS_PER_COMMAND))
+    commands: list[Command] = [
+        ("MGET", *context.keys.counts(period.name, part)) for period in periods for part in parts
+    ]
+    replies = iter(unwrap((yield commands)) if commands else [])
+    return {
+        period: {
+            name
+            for part in parts
+            for name, count in zip(part, next(replies), strict=True)
+            if count not in UNCOUNTED
+        }
+        for period in periods
+    }
+
+
+def _of_uncounted(context: Context, period: str, scope: Scope, counted: set[str | None]) -> Iterable[str]:
+    """The keys one of which exists if there is anything to count in a period."""
+    keys = context.keys
+    yield from keys.sketches(period, [bucket for bucket in scope.buckets if bucket not in counted])
+    yield from keys.raws(period, scope.buckets)  # beside a count, too: they came later
+    for name, sources in scope.aggregates.items():
+        if name not in counted:
+            yield from keys.sketches(period, sources)
+            if name in scope.named:  # where it is too late, it is to fail by name
+                yield from keys.counts(period, sources)

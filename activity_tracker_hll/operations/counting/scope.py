@@ -19,14 +19,13 @@ class Scope:
     Attributes:
         buckets: to count.
         aggregates: to count, each with its sources.
-        others: other known buckets: a period in which one is uncounted stays marked as open. None = the other
-            buckets are unknown.
+        named: aggregates that the call itself gives: that one cannot be counted any more is an error.
         elsewhere: aggregates that other calls count: their sources' sketches are kept until that was done.
     """
 
     buckets: Buckets
     aggregates: Aggregates = field(default_factory=dict)
-    others: Buckets | None = None
+    named: frozenset[str] = frozenset()
     elsewhere: Aggregates = field(default_factory=dict)
 
     @classmethod
@@ -40,29 +39,24 @@ class Scope:
             known: the tracker's buckets; None = it was given none.
             buckets, given: the call's own.
         """
-        chosen = buckets or known
-        if given is None:
-            own = context.given.aggregates if buckets is None else {}
-            chosen = chosen or sources_of(own)
-            whole = {name: of for name, of in context.aggregates.items() if set(chosen).issuperset(of)}
-            aggregates = {**own, **whole}
+        unions = context.aggregates
+        own = context.given.aggregates if given is None else stored(context, given)
+        if buckets is None:
+            chosen = known or sources_of(own)
+            wanted = unions if given is None else own
+            aggregates = {name: of for name, of in wanted.items() if given or set(chosen).issuperset(of)}
         else:
-            aggregates = stored(context, given)
-            chosen = chosen or sources_of(aggregates)
-        # Without a list of its own a tracker does not know what other buckets there are.
-        others = None if known is None else tuple(bucket for bucket in known if bucket not in chosen)
-        elsewhere = {name: of for name, of in context.aggregates.items() if name not in aggregates}
-        return cls(chosen, aggregates, others, elsewhere)
-
-    @property
-    def known(self) -> Buckets:
-        """All names that are known, aggregates included."""
-        names = (*self.buckets, *(self.others or ()), *self.aggregates, *self.elsewhere)
-        return tuple(dict.fromkeys(names))
+            chosen = tuple(bucket for bucket in buckets if bucket not in unions)
+            named = {str(name): unions[str(name)] for name in buckets if name in unions}
+            whole = {name: of for name, of in unions.items() if set(chosen).issuperset(of)}
+            aggregates = {**named, **(whole if given is None else own)}
+        elsewhere = {name: of for name, of in unions.items() if name not in aggregates}
+        return cls(chosen, aggregates, frozenset(given or ()), elsewhere)
 
 
 def stored(context: Context, given: Aggregates) -> dict[str, Buckets]:
-    """A call's aggregates, but as the data know them."""
+    """A call's aggregates, but as the data know them; where that differs, it is logged."""
+    context.compare(given)
     return {name: context.agreed.aggregate_buckets.get(name, of) for name, of in given.items()}
 
 

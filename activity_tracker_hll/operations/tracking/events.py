@@ -138,11 +138,12 @@ class Tracking:
                 keys = bucket_keys(name, event.old_bucket)
                 commands.append(call_write(keys, limit, (), [(event.old_id, -stamp)]))
                 targets.append((name, event.old_bucket))
-        marks = data.open_periods.mark(names, names if runs else ())
-        replies = yield [*commands, *marks] if marks else commands
+        buckets = list({bucket for _, bucket in targets})
+        marks = data.open_periods.due(names, buckets, names if runs else ())
+        replies = yield [*commands, *data.open_periods.commands(marks)] if marks else commands
         if marks:
             unwrap_of(data.open_periods.key, replies[len(targets) :])
-            data.open_periods.are_marked(marks)
+            data.open_periods.are_set(marks)
         late = _late(data, targets, replies)
         if late:
             raise LateEventError(list(dict.fromkeys(period for period, _ in late)))

@@ -125,7 +125,7 @@ def unite(
     """Send loads.
 
     Args:
-        open_periods: marks the loads' periods.
+        open_periods: marks the loads' periods, and registers their buckets.
         running: names of periods that are not over.
 
     Returns:
@@ -139,12 +139,16 @@ def unite(
     yield from sending.move(moves, lambda stamp: stamp > 0)
     sending.note_back()
     yield from sending.move(moves, lambda stamp: stamp < 0)
-    marks = open_periods.mark(dict.fromkeys(period for period, _ in loads), running)
-    try:
-        unwrap_of(open_periods.key, (yield marks) if marks else [])
-    except BackendError as error:
-        return Sent(sending.outcomes, error)
-    open_periods.are_marked(marks)
+    periods, buckets = (
+        (list(dict.fromkeys(names)) for names in zip(*loads, strict=True)) if loads else ([], [])
+    )
+    marks = open_periods.due(periods, buckets, running)
+    if marks:
+        try:
+            unwrap_of(open_periods.key, (yield open_periods.commands(marks)))
+        except BackendError as error:
+            return Sent(sending.outcomes, error)
+        open_periods.are_set(marks)
     return Sent(sending.outcomes, None)
 
 

@@ -179,7 +179,7 @@ def test_a_misspelled_bucket_is_logged_once_with_the_nearest_name(server, caplog
     assert [line.split(" (")[0] for line in said] == [
         "bucket 'memeber' is none of the tracker's buckets, did you mean 'member'?",
         "bucket 'nobody' is none of the tracker's buckets",
-        "bucket None is none of the tracker's buckets",
+        "the unnamed bucket is none of the tracker's buckets",
         "bucket \"writer's own\" is none of the tracker's buckets",
     ]
     assert tracker.lookup(start=YESTERDAY, buckets=["memeber"])[0][1] == {"memeber": 3}  # and is tracked

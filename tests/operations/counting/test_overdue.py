@@ -141,18 +141,18 @@ def test_marks_that_are_no_periods_do_no_harm(server):
     assert [c.period.name for c in tracker.collapse()] == [YNAME]
 
 
-def test_nothing_due_costs_two_round_trips(server, monkeypatch):
-    """The marks, and counts, sketches and raw sets of the newest period."""
+def test_nothing_due_costs_three_commands(server, monkeypatch):
+    """The marks; the counts of the newest period; what there is beside them."""
     tracker = server.tracker(buckets=[f"b{n}" for n in range(30)])
     tracker.track(id=1, bucket="b7", date=YESTERDAY)
     tracker.collapse()
     sent = watched(monkeypatch, tracker)
     assert tracker.collapse() == []
-    assert [len(batch) for batch in sent] == [1, 3]
+    assert [len(batch) for batch in sent] == [1, 1, 1]
 
 
-def test_many_marks_that_a_tracker_cannot_judge_are_looked_into_by_scan(server):
-    """Without a list of buckets it does not know what else there is; but marks must not heap up for ever."""
+def test_a_tracker_without_a_list_of_buckets_knows_what_others_there_are(server):
+    """Else marks would heap up for ever, or be taken from those that others have to count."""
     tracker = server.tracker()
     for n in range(1, 70):
         tracker.track(id=1, date=day(n))
@@ -162,7 +162,7 @@ def test_many_marks_that_a_tracker_cannot_judge_are_looked_into_by_scan(server):
     tracker.track(id=1, date=TODAY)
     tracker.track(id=2, date=day(4))
     tracker.collapse()
-    assert marks(server) == {name(0), name(4), name(9)}  # few: not worth a scan
+    assert marks(server) == {name(0), name(9)}
 
 
 def test_open_marks_that_cannot_be_read_are_an_error_by_name(server):
@@ -174,3 +174,74 @@ def test_open_marks_that_cannot_be_read_are_an_error_by_name(server):
     with raises(CollapseError, r"active:\{open\}") as caught:
         tracker.collapse()
     assert [c.count for c in caught.value.collapsed] == [1]
+
+
+def test_a_collapse_leaves_the_marks_of_buckets_that_it_does_not_know(server):
+    """Two services with lists of their own: each counts its buckets, whoever comes first."""
+    one, other = server.tracker(buckets=["a", "b"]), server.tracker(buckets=["a", "b", "c"])
+    for n in (4, 3, 2, 1):
+        for bucket in "abc":
+            other.track(id=1, bucket=bucket, date=day(n))
+    for n in (3, 2, 1, 0):  # nightly
+        one.collapse(date=day(n))
+        assert [c.bucket for c in other.collapse(date=day(n))] == ["c"]
+    assert marks(server) == set()
+    other.track_many(range(9), bucket="c", date=day(30))  # and what comes late
+    assert one.collapse() == []
+    assert marks(server) == {name(30)}
+    assert [c.count for c in other.collapse()] == [9]
+
+
+def test_what_is_not_marked_is_found_beside_what_others_counted(server):
+    """activity-tracker's raw sets of one bucket, in nights in which another one was counted."""
+    one, other = server.tracker(buckets=["a"]), server.tracker(buckets=["b"])
+    for n in (3, 2, 1):
+        one.track(id=1, bucket="a", date=day(n))
+        one.collapse(date=day(n - 1))
+        server.client.sadd(one.backend.keys.bucket(name(n), "b").raw, "x")
+    assert {c.period.date for c in other.collapse()} == {day(n) for n in (1, 2, 3)}
+
+
+def test_a_misspelled_bucket_takes_no_marks(server):
+    tracker = server.tracker(buckets=["a"])
+    tracker.track(id=1, bucket="a", date=YESTERDAY)
+    assert tracker.collapse(buckets=["typo"]) == []
+    assert marks(server) == {YNAME}
+    assert [c.count for c in tracker.collapse()] == [1]
+
+
+def test_a_new_aggregate_is_counted_where_it_can_be_and_fails_nothing(server):
+    tracker = server.tracker(buckets=["a", "b"])
+    for n in (5, 4, 3, 2, 1):
+        tracker.track(id=n, bucket="a", date=day(n))
+        tracker.track(id=9, bucket="b", date=day(n))
+    tracker.collapse()
+    for n in (5, 4):
+        server.client.delete(*(tracker.backend.keys.bucket(name(n), bucket).hll for bucket in "ab"))
+    new = server.tracker(buckets=["a", "b"], aggregate_buckets={"t": ["a", "b"]})
+    assert {(c.period.date, c.bucket): c.count for c in new.collapse()} == {
+        (day(n), "t"): 2 for n in (1, 2, 3)
+    }
+    assert new.collapse() == []
+    with raises(CollapseError, "sketches of", "are gone"):  # but where it is asked for by name
+        new.collapse(aggregate_buckets={"u": ["a", "b"]}, date=day(3))
+
+
+def test_an_aggregate_among_the_buckets_is_counted_as_such(server):
+    tracker = server.tracker(buckets=["a", "b"], aggregate_buckets={"t": ["a", "b"]})
+    tracker.track(id=1, bucket="a", date=YESTERDAY)
+    tracker.track(id=2, bucket="b", date=YESTERDAY)
+    assert {c.bucket: c.count for c in tracker.collapse(buckets=["t"])} == {"t": 2}
+    assert {c.bucket: c.count for c in tracker.collapse(buckets=["a", "b", "t"])} == {"a": 1, "b": 1, "t": 2}
+
+
+def test_what_is_kept_for_an_aggregate_of_others_is_no_foreign_count(server):
+    """Ids that come late are not the count of another program."""
+    service = server.tracker(buckets=["a", "b"], aggregate_buckets={"t": ["a", "b"]})
+    service.track_many(range(5), bucket="a", date=YESTERDAY)
+    service.track(id=1, bucket="b", date=YESTERDAY)
+    server.tracker(buckets=["a"]).collapse()
+    service.track_many(range(10, 20), bucket="a", date=YESTERDAY)
+    assert {c.bucket: c.count for c in service.collapse()} == {"b": 1, "t": 15}
+    assert {c.bucket: c.count for c in service.collapse(recount=True)} == {"a": 15, "b": 1, "t": 15}
+    assert all(0 < server.client.ttl(key) < 90 * 86400 for key in server.client.keys("*:hll"))
