@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import groupby
+from time import time
 from typing import NamedTuple
 
 from ..backends.base import Command
@@ -39,7 +40,7 @@ UNEXPIRING = "unexpiring"
 
 _SKETCH = frozenset(("hll", "moved", "raw"))
 _KEYS_PER_BATCH = 1000
-_FAR_S = 10 * 366 * 86400  # as in the scripts
+_AWAITED = 4070908800  # as in the scripts
 _NAMES_SHOWN = 20
 _Buckets = tuple[str | None, ...]
 _Aggregates = tuple[tuple[str, _Buckets], ...]
@@ -233,7 +234,7 @@ def looked_into(context: Context, entries: Iterable[Entry]) -> Operation[list[En
         replies = (yield commands) if commands else []
         changed: dict[Entry, Entry] = {}
         for (entry, _), count, ttl in zip(stored, replies[::2], replies[1::2], strict=True):
-            has_end = isinstance(ttl, int) and ttl != -1 and ttl < _FAR_S
+            has_end = isinstance(ttl, int) and ttl != -1 and time() + ttl < _AWAITED
             is_kept = context.keep(entry.period.kind) is None
             unexpiring = not (has_end or is_kept) and "hll" in entry.parts
             if count in UNCOUNTED and "stderr" not in entry.parts:

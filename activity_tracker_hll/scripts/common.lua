@@ -10,8 +10,12 @@ local function each_chunk(command, key, values)
   end
 end
 
--- More seconds than this are no expiry that anyone wanted: they say that something waits for the sketch.
-local FAR_S = 10 * 366 * 86400
+-- The year 2099. A later expiry says that the sketch was counted, and that an aggregate waits for it.
+local AWAITED = 4070908800
+
+local function is_awaited(ttl)
+  return ttl > 0 and redis.call('TIME')[1] + ttl >= AWAITED
+end
 
 -- Sets the expiry of keys: a Unix time, or 'keep'. A key that has one keeps it unless renew is true.
 local function expire(keys, at, renew)
@@ -19,7 +23,7 @@ local function expire(keys, at, renew)
     local ttl = redis.call('TTL', key)
     if at == 'keep' then
       if renew then redis.call('PERSIST', key) end
-    elseif renew or ttl == -1 or ttl > FAR_S then
+    elseif renew or ttl == -1 or is_awaited(ttl) then
       redis.call('EXPIREAT', key, at) -- a time in the past deletes it
     end
   end

@@ -127,6 +127,11 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
         self.release_ended()
         return ended.keys()
 
+    def follow_calendar(self, now: float) -> None:
+        """If it has adopted another zone meanwhile, what waits in the queues belongs to its periods."""
+        if self._window is not None and self._window.revision != self._calendar.revision:
+            self.update_window(now)
+
     def names(self, periods: tuple[str, ...] | None) -> tuple[str, ...]:
         """Names of periods; None = the running ones."""
         assert self._window is not None  # noqa: S101 (for the type checker)

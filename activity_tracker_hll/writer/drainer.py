@@ -70,6 +70,7 @@ class Drainer:
         """Drain all queues, then look whether periods have ended; returns what was wrong with events."""
         self.open(now)
         errors: list[ActivityTrackerError] = []
+        self._buckets.follow_calendar(now)
         self._buckets.begin()
         drained_at = self._clock.ticks()
         while True:

@@ -293,7 +293,7 @@ def test_a_server_that_died_is_started_before_anyone_waits(tmp_path, waits):
         tracker.backend.client().connection_pool.disconnect()
         kill(tmp_path)
         assert count(tracker) == 2
-    assert len(waits) <= 1  # where the connection was reset, not refused, while the server went
+    assert len(waits) <= 2  # one a death: the connection may be reset, not refused, while the server goes
 
 
 def test_a_server_that_died_is_started_before_a_coroutine_waits(tmp_path, waits):

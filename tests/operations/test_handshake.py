@@ -3,11 +3,12 @@
 import asyncio
 import json
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 
-from activity_tracker_hll import ActivityTracker, BackendError, SettingsMismatchError
+from activity_tracker_hll import ActivityTracker, BackendError, CollapseError, SettingsMismatchError
 from activity_tracker_hll.aio import AsyncActivityTracker
 from activity_tracker_hll.operations import DataSettings
 from helpers.collapses import YNAME
@@ -82,15 +83,18 @@ def test_a_writer_for_asyncio_does_too(real_server):
 
     async def main():
         async with AsyncActivityTracker(["daily"], clock=lambda: NOON, **real_server.options) as tracker:
+            writer = tracker.buffered()  # not entered: it asks when it first pushes
+            writer.track(id=2)
+            assert (await writer.close()).pushed == 1
             async with tracker.buffered() as writer:
-                writer.track(id=2)
-            assert (await tracker.lookup(live=True))[-1] == (day(-1), {None: 2})
+                writer.track(id=3)
+            assert (await tracker.lookup(live=True))[-1] == (day(-1), {None: 3})
 
     asyncio.run(main())
 
 
 def test_a_writer_whose_server_comes_late_goes_on_in_its_periods(real_server):
-    """What came before belongs to the periods of local time, and is not lost."""
+    """What waits in the queues by then belongs to its periods too."""
     tracker = tracker_of(real_server)
     refused = []
 
@@ -109,7 +113,7 @@ def test_a_writer_whose_server_comes_late_goes_on_in_its_periods(real_server):
     writer.flush()
     assert writer.close().pending == 0
     counts = dict(tracker_of(real_server).lookup(start=TODAY, live=True))
-    assert counts == {TODAY: {None: 1}, day(-1): {None: 2}}
+    assert counts == {TODAY: {None: 0}, day(-1): {None: 3}}
 
 
 def test_what_cannot_be_adopted_is_refused(server):
@@ -336,3 +340,54 @@ def test_settings_for_asyncio(real_server):
             assert changed.keep_sketches["daily"] is None
 
     asyncio.run(main())
+
+
+def test_an_aggregate_bears_no_name_of_a_bucket_nor_of_an_aggregate(server):
+    service = tracker_of(server, buckets=["shop", "blog"], aggregate_buckets={"all": ["shop", "blog"]})
+    service.track(id=1, bucket="shop", date=YESTERDAY)
+    service.collapse()
+    for aggregates in ({"shop": ["blog"]}, {"x": ["all"]}, {"blog": ["x"]}):
+        with raises(SettingsMismatchError, "aggregate '(shop|x|blog)'"):
+            tracker_of(server).change_settings(aggregate_buckets=aggregates)
+    with raises(CollapseError, "'shop'", "ids are tracked in a bucket of this name"):
+        tracker_of(server).collapse(aggregate_buckets={"shop": ["blog"]}, max_periods=1)
+    other = tracker_of(server, aggregate_buckets={"shop": ["blog"]})
+    other.lookup()
+    assert other.settings.aggregate_buckets == {"all": ("shop", "blog")}
+    service.track(id=2, bucket="shop", date=YESTERDAY)  # and goes on
+    assert service.lookup(start=YESTERDAY, buckets=["shop"])[0][1] == {"shop": 1}
+
+
+def test_threads_that_adopt_at_once_adopt_the_same(server):
+    tracker_of(server, timezone="Asia/Tokyo").track(id=1)
+    for _ in range(20):
+        tracker = tracker_of(server)
+        with ThreadPoolExecutor(8) as pool:
+            assert {len(rows) for rows in pool.map(lambda _, t=tracker: t.lookup(), range(16))} == {365}
+        assert tracker.calendar.zone_name == "Asia/Tokyo"
+
+
+def test_what_was_changed_on_purpose_is_not_undone_by_who_changed_it(server):
+    tracker = tracker_of(
+        server, buckets=["a"], keep_sketches={"daily": timedelta(days=90)}, aggregate_buckets={"t": ["a"]}
+    )
+    tracker.track(id=1, bucket="a", date=YESTERDAY)
+    tracker.change_settings(keep_sketches={"daily": MONTH})
+    changed = tracker.change_settings(aggregate_buckets={"t": None})
+    assert changed.keep_sketches == {"daily": MONTH}
+    assert changed.aggregate_buckets == {}
+    assert [c.bucket for c in tracker.collapse()] == ["a"]
+    assert lives_of(server, "a")[0] < 33 * 86400
+    assert tracker.settings == changed
+
+
+def test_a_client_without_the_secret_deletes_no_count_beside_a_raw_set(real_server):
+    knowing = real_server.tracker(buckets=["a"], secret="pepper")
+    knowing.track_many(range(50), bucket="a", date=YESTERDAY)
+    knowing.collapse()
+    real_server.client.sadd(f"active:{YNAME}:raw:a", "late")
+    for act in (lambda t: t.collapse(), lambda t: t.collapse_due()):
+        with raises(CollapseError, "'a'", "secret"):
+            act(tracker_of(real_server, buckets=["a"]))
+    assert tracker_of(real_server).lookup(start=YESTERDAY, buckets=["a"], live=False)[0][1] == {"a": 50}
+    assert [c.count for c in knowing.collapse()] == [51]

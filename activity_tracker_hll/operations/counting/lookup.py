@@ -7,7 +7,7 @@ from datetime import date
 from itertools import chain
 
 from ...backends.base import Command
-from ...errors import BackendDataError
+from ...errors import BackendDataError, BackendError
 from ...estimates import Estimate
 from ...periods import Period
 from ..base import Context, Operation, batched, number, unwrap, unwrap_of
@@ -81,9 +81,11 @@ def _uncounted(
         for key, reply in zip(absent, (yield [("GET", key) for key in absent]), strict=True):
             unwrap_of(key, [reply])
     with_data = [period for period, exists in zip(uncounted, replies, strict=True) if exists]
-    return (
-        yield from count_live(context, [(period, name) for period in with_data for name in uncounted[period]])
-    )
+    targets = [(period, name) for period in with_data for name in uncounted[period]]
+    try:
+        return (yield from count_live(context, targets))
+    except BackendError as error:
+        raise type(error)(f"{error} (live=False reads stored counts alone)") from error
 
 
 def _stored(

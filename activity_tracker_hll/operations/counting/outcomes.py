@@ -49,7 +49,7 @@ Outcome = Estimate | BackendError | Again | Done | Nothing
 
 
 AWAITED = "4102444800"
-"""The expiry of sketches that an aggregate still needs, in 2100: one, as it shows that they were counted."""
+"""When sketches that an aggregate still needs expire, in 2100: that they do shows that they were counted."""
 
 
 def expiry_of(context: Context, period: Period) -> str:
