@@ -145,7 +145,7 @@ class Calendar:
         week_start: 0 = Monday ... 6 = Sunday; None = not given.
 
     Attributes:
-        zone_fingerprint: equal for zones that behave alike, see :mod:`.zones`.
+        zone_fingerprint: equal for zones that behave alike, see ``zones.py``.
         revision: changes where something is adopted that makes a difference.
 
     Raises:

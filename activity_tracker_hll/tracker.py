@@ -384,7 +384,7 @@ class ActivityTracker(BaseTracker[BaseBackend]):
         """What is stored with the data, which all clients of a namespace agree on, or heed.
 
         It is read from the server each time. Time zone, first day of the week and whether there is a secret
-        stand for ever; see :meth:`change_settings` for the others.
+        stand for ever; see :meth:`change_settings` for the others, which returns those of any shard.
 
         Raises:
             BackendError: the server or the way to it failed.
