@@ -129,7 +129,7 @@ NUMPY = [
     lambda: np.bool_(1),
     lambda: np.str_("x"),
     lambda: np.bytes_(b"\xff"),
-    lambda: np.datetime64("NaT"),
+    lambda: np.datetime64("NaT", "us"),
     lambda: np.datetime64("2026-01-01"),
     lambda: np.datetime64(2**62, "s"),
     lambda: np.timedelta64(1, "D"),
