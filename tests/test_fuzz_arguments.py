@@ -15,6 +15,7 @@ import typing
 
 import numpy as np
 import pytest
+import redis
 
 from activity_tracker_hll import ActivityTracker, ActivityTrackerError, Estimate, HyperLogLog
 from activity_tracker_hll.aio import AsyncActivityTracker
@@ -125,7 +126,10 @@ def fuzz(caplog):
 
 @pytest.fixture
 def options(started):
-    return {"unix_socket_path": str(started("valkey").socket), "clock": lambda: NOON, "timezone": "UTC"}
+    socket = str(started("valkey").socket)
+    with redis.Redis(unix_socket_path=socket) as client:
+        client.flushall()  # where something is due, `progress` is called, and its errors are its own
+    return {"unix_socket_path": socket, "clock": lambda: NOON, "timezone": "UTC"}
 
 
 def test_calls(fuzz, options):

@@ -150,7 +150,7 @@ def _column_batches(ids: NDArray[Any], buckets: Any, dates: Any) -> Iterator[Col
 def _slicer(values: Any, name: str, count: int) -> Callable[[slice], Any]:
     """A function that takes a slice of a column, or of one value that stands for all."""
     if isinstance(values, np.datetime64):
-        values = values.astype("datetime64[us]").item()
+        values = _as_python(values)
     if values is None or isinstance(values, (str, date)):
         return lambda _part: values
     if isinstance(values, np.ma.MaskedArray):
@@ -170,8 +170,14 @@ def _listed(column: Any, count: int) -> list[Any]:
     if column is None or isinstance(column, (str, date)):
         return [column] * count
     if isinstance(column, np.ndarray):
-        # What is finer than microseconds, tolist() would turn into plain numbers.
-        fine = column.dtype.kind == "M" and np.datetime_data(column.dtype)[0] in ("ns", "ps", "fs", "as")
-        listed: list[Any] = (column.astype("datetime64[us]") if fine else column).tolist()
+        listed: list[Any] = _as_python(column)
         return listed
     return list(column)
+
+
+def _as_python(values: NDArray[Any] | np.datetime64) -> Any:
+    """What there is in Python for numpy's values: plain numbers where it has no such time."""
+    # What is finer than microseconds would be plain numbers, too. Others cannot be converted before: what is
+    # out of range then becomes another time, or an OverflowError, as the version of numpy may be.
+    fine = values.dtype.kind == "M" and np.datetime_data(values.dtype)[0] in ("ns", "ps", "fs", "as")
+    return (values.astype("datetime64[us]") if fine else values).tolist()

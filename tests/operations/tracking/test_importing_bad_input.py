@@ -113,6 +113,7 @@ MASKED = np.ma.masked_array(np.arange(3), [True, False, False])
         (np.arange(3), memoryview(b"abc"), TODAY, "buckets"),
         (np.arange(3), "a", np.array("2026-01-01", "M8[D]"), "dates"),
         (np.arange(3), "a", np.datetime64("NaT", "D"), "date"),
+        (np.arange(3), "a", np.datetime64(2**62, "s"), "date"),  # older versions of numpy make it 1970
     ],
 )
 def test_odd_columns_are_refused(real_server, ids, buckets, dates, words):
