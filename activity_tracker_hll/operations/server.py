@@ -292,7 +292,7 @@ def _about_data(entries: Sequence[Entry], due: Sequence[Entry], unexpiring: Sequ
         first = f"{unexpiring[0].period.name} bucket {unexpiring[0].bucket or '(all)'}"
         yield (
             f"{many(len(unexpiring), 'collapsed sketch never expires', 'collapsed sketches never expire')},"
-            f" such as {first}: a recount (recount=True, --recount) gives them an end,"
+            f" such as {first}: collapse_due(), or collapse at the command line, gives them an end,"
             " or says whose count was not made from its sketch; keep_sketches=None (--keep-sketches forever)"
             " says that this is meant"
         )

@@ -88,6 +88,6 @@ def test_sketches_kept_for_ever_get_an_end_by_a_collapse_that_keeps_them_for_a_w
     assert "never expire" not in run("doctor").stdout  # as the data say
     assert "9,999 days" in run("settings", "--keep", "daily=9999").stdout
     assert "2 collapsed sketches never expire" in run("doctor").stdout
-    run("collapse", "--recount")
+    run("collapse")
     assert "never expire" not in run("doctor").stdout
     assert list(counts(run).values()) == [9, 9]
