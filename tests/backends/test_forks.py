@@ -14,7 +14,7 @@ pytestmark = pytest.mark.either_server
 # Forks with threads are what is tested here; newer Pythons warn of them.
 STRICT = ("-W", "error", "-W", "ignore:This process:DeprecationWarning", "-X", "faulthandler")
 START = """
-import asyncio, contextlib, os, signal, sys, threading, traceback
+import asyncio, contextlib, os, signal, sys, threading, traceback, warnings
 from activity_tracker_hll.backends.async_embedded import AsyncEmbeddedBackend
 from activity_tracker_hll.backends.async_redis import AsyncRedisBackend
 from activity_tracker_hll.backends.embedded import EmbeddedBackend
@@ -159,6 +159,8 @@ def test_children_of_threads_that_track_are_counted(real_server):
 def test_threads_that_fork_at_once(real_server):
     run(
         """
+        # Of a socket that another thread was just opening nothing is left in the child to close it by.
+        warnings.simplefilter("ignore", ResourceWarning)
         backend = RedisBackend(unix_socket_path=SOCKET)
         writers = backend.for_writer(1.0)
 
