@@ -10,6 +10,7 @@ from ..backends.base import Command
 from ..errors import ArgumentValueError, SettingsMismatchError
 from ..messages import printable, shown
 from ..periods import Calendar
+from ..scripts.calls import answer, call_lengthen
 from .base import Context, Operation, items, unwrap_of
 from .settings import LAYOUT, Access, Aggregates, DataSettings, Given, KeptFor, field_of, longest
 from .tracking.stamps import ServerClock
@@ -128,8 +129,11 @@ def _offer(context: Context, theirs: dict[str, str], access: Access) -> Operatio
         {kind: keep for kind, keep in lengths.items() if longest(keep, kept[kind]) != kept[kind]}
     ).fields()
     if longer:
-        unwrap_of(meta, (yield [("HSET", meta, field, value) for field, value in longer.items()]))
-    return theirs | longer
+        # Others may be given longer ones at the same time.
+        done, stored = unwrap_of(meta, (yield [call_lengthen(meta, longer), ("HGETALL", meta)]))
+        answer(done)
+        theirs = _fields(stored)
+    return theirs
 
 
 def _ours(context: Context) -> dict[str, str]:

@@ -13,7 +13,7 @@ as sources. Every script may be run again after a lost reply: it returns the sta
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +26,7 @@ __all__ = [
     "COLLAPSE",
     "EMPTY_TABLE",
     "EXPIRE",
+    "LENGTHEN",
     "SCRIPTS",
     "SOURCES",
     "STORE",
@@ -42,6 +43,7 @@ __all__ = [
     "call_aggregate",
     "call_collapse",
     "call_expire",
+    "call_lengthen",
     "call_store",
     "call_store_union",
     "call_unite",
@@ -154,8 +156,9 @@ STORE_UNION = Script(
     (b"STORED", b"CHANGED"),
 )
 EXPIRE = Script("expire", ("hll",), ("expiry",), (b"OK",))
+LENGTHEN = Script("lengthen", ("settings",), (), (b"OK",))
 
-SCRIPTS = (UNITE, WRITE, COLLAPSE, STORE, AGGREGATE, STORE_UNION, EXPIRE)
+SCRIPTS = (UNITE, WRITE, COLLAPSE, STORE, AGGREGATE, STORE_UNION, EXPIRE, LENGTHEN)
 SOURCES = {script.sha: script.source for script in SCRIPTS}
 """Sources by digest, for a server that does not know a script yet."""
 
@@ -342,3 +345,13 @@ def call_store_union(
 def call_expire(keys: BucketKeys, expiry: str) -> Call:
     """Set the expiry of a sketch that has none."""
     return EXPIRE.call((keys.hll,), expiry)
+
+
+def call_lengthen(settings: str, lengths: Mapping[str, str]) -> Call:
+    """Store for how long sketches are kept, where that is longer than what is stored.
+
+    Args:
+        settings: the key of the settings.
+        lengths: by field, seconds or "forever".
+    """
+    return LENGTHEN.call((settings,), *(part for pair in lengths.items() for part in pair))

@@ -367,6 +367,23 @@ def test_threads_that_adopt_at_once_adopt_the_same(server):
         assert tracker.calendar.zone_name == "Asia/Tokyo"
 
 
+def test_lengths_that_are_given_at_once(server, monkeypatch):
+    """The longest holds, also if it comes between another's look and its answer."""
+    tracker_of(server, keep_sketches={"daily": MONTH}).track(id=1)
+    tracker, longest = tracker_of(server, keep_sketches={"daily": timedelta(days=90)}), timedelta(days=400)
+    execute = tracker.backend.execute
+
+    def interrupted(commands, shard=0):
+        if commands[0][0] == "EVALSHA":
+            tracker_of(server, keep_sketches={"daily": longest}).track(id=2)
+        return execute(commands, shard)
+
+    monkeypatch.setattr(tracker.backend, "execute", interrupted)
+    tracker.track(id=3)
+    assert tracker_of(server).settings.keep_sketches == {"daily": longest}
+    assert tracker.settings.keep_sketches == {"daily": longest}
+
+
 def test_what_was_changed_on_purpose_is_not_undone_by_who_changed_it(server):
     tracker = tracker_of(
         server, buckets=["a"], keep_sketches={"daily": timedelta(days=90)}, aggregate_buckets={"t": ["a"]}

@@ -220,6 +220,9 @@ class World:
         assert rest == []
         return state
 
+    def lengthen(self):
+        return self.send(calls.LENGTHEN, calls.call_lengthen("settings", {"daily": "70"}))[0][0]
+
     def shake(self):
         """Bring about something that no script does."""
         keys, client, dice = self.keys, self.client, self.dice
@@ -272,6 +275,7 @@ class World:
                 lambda: self.aggregate([self.other], seen, expiry),
                 lambda: self.store_union(seen, sketch=dice.choice([b"", SPARSE]), expiry=expiry),
                 lambda: self.expire(expiry),
+                self.lengthen,
             ]
         )()
 
@@ -335,6 +339,7 @@ def test_every_declared_state_occurs(world):
     assert client.expiretime(keys.hll) == int(FAR)
     client.delete(*keys)
     assert world.collapse() == (b"NONE", [])
+    assert world.lengthen() == b"OK"
 
     client.pfadd(world.other.hll, 1, 2, 3)
     assert world.aggregate([world.other], b"5") == b"CHANGED"
