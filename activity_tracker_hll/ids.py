@@ -7,6 +7,7 @@ id. Strings are not normalized: two spellings are two ids.
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 from uuid import UUID
@@ -16,7 +17,7 @@ import numpy as np
 from .errors import ActivityTrackerError, ArgumentTypeError, ArgumentValueError
 from .messages import plain_text, shown, type_of
 
-__all__ = ["MAX_ID_BYTES", "Id", "IdEncoder", "check_batch", "encode"]
+__all__ = ["MAX_ID_BYTES", "Id", "IdEncoder", "check_batch", "encode", "is_masked"]
 
 Id = str | bytes | int | UUID | np.integer[Any]
 """What can be an id; numpy's strings are included. A bool is an int, but is refused all the same."""
@@ -155,7 +156,7 @@ def check_batch(values: object, argument: str) -> Iterable[Any]:
             f"{argument} must be a list, tuple, set, iterator or numpy array of ids,"
             f" got {type(values).__name__} {shown(values)}"
         )
-    if isinstance(values, np.ma.MaskedArray):
+    if is_masked(values):
         raise ArgumentTypeError(f"{argument} must not be a masked array; its compressed() has the ids")
     if isinstance(values, np.ndarray) and (values.ndim != 1 or values.dtype.kind not in "SUiuO"):
         raise ArgumentTypeError(
@@ -170,6 +171,17 @@ def check_batch(values: object, argument: str) -> Iterable[Any]:
         return iter(values)
     except Exception as error:
         raise ArgumentTypeError(f"{argument} cannot be iterated over, got {shown(values)}") from error
+
+
+def is_masked(values: object) -> bool:
+    """Whether something is a masked array of numpy.
+
+    Nobody has one who has not imported numpy.ma, which numpy itself puts off. The first batch does not pay for
+    that; and the thread that drains a writer's queues must not import: a process forked meanwhile would wait
+    for it whenever it imports the same.
+    """
+    module = sys.modules.get("numpy.ma")
+    return module is not None and isinstance(values, module.MaskedArray)
 
 
 def _derive_key(secret: object) -> bytes:

@@ -258,3 +258,34 @@ def test_a_child_that_tracks_nothing(real_server, tmp_path, parent):
         time.sleep(0.01)
     assert log.read_text() == f"0 0 {parent == 'ends'}\n"
     assert counts(real_server, "anon", "member") == {"anon": 0, "member": 1}
+
+
+@pytest.mark.parametrize("server", ["up", "down"])
+def test_threads_import_nothing(real_server, server):
+    """A child that is forked amid another thread's import waits for ever where it imports the same."""
+    run(
+        """
+        import logging, uuid
+        import numpy as np
+
+        logging.disable()  # of a server that is down
+        socket = SOCKET if sys.argv[2] == "up" else SOCKET + "-none"
+        tracker = ActivityTracker(["daily"], unix_socket_path=socket, timezone="UTC", retries=0)
+        writer = tracker.buffered(flush_interval=0.01)
+        before = set(sys.modules)
+        ids = [7, "seven", b"seven", uuid.UUID(int=7), np.int64(8)]
+        for n in range(3):
+            for id in ids:
+                writer.track(id=id)
+                writer.track(id=f"u{id}", bucket="member", old_id=f"s{id}", old_bucket="anon")
+            writer.track_many(ids=ids)
+            writer.track_many(ids=np.arange(20_000), bucket=f"{n}")
+            writer.track_many(ids=np.array(["a", "b"]))
+            writer.track_many(ids=np.array([b"a", b"b"]))
+            writer.flush(0.5)
+        assert bool(writer.statistics.last_error) == (sys.argv[2] == "down")
+        assert sorted(set(sys.modules) - before) == []
+        """,
+        real_server,
+        server,
+    )

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ArgumentTypeError, ArgumentValueError
-from ...ids import check_batch
+from ...ids import check_batch, is_masked
 from ...messages import shown
 
 __all__ = ["EVENTS_PER_BATCH", "Batch", "Columns", "Part", "Rows", "batches"]
@@ -153,7 +153,7 @@ def _slicer(values: Any, name: str, count: int) -> Callable[[slice], Any]:
         values = _as_python(values)
     if values is None or isinstance(values, (str, date)):
         return lambda _part: values
-    if isinstance(values, np.ma.MaskedArray):
+    if is_masked(values):
         raise ArgumentTypeError(f"events: {name} must not be a masked array")
     if not isinstance(values, (list, tuple)) and not (isinstance(values, np.ndarray) and values.ndim == 1):
         raise ArgumentTypeError(f"events: {name} must be an array, a list or one value, got {shown(values)}")
