@@ -176,9 +176,9 @@ def check_batch(values: object, argument: str) -> Iterable[Any]:
 def is_masked(values: object) -> bool:
     """Whether something is a masked array of numpy.
 
-    Nobody has one who has not imported numpy.ma, which numpy itself puts off. The first batch does not pay for
-    that; and the thread that drains a writer's queues must not import: a process forked meanwhile would wait
-    for it whenever it imports the same.
+    Nobody has one who has not imported numpy.ma, which numpy itself puts off. So the first batch does not pay
+    for that, and no thread of a writer imports: a process that is forked meanwhile would wait for ever where
+    it imports the same.
     """
     module = sys.modules.get("numpy.ma")
     return module is not None and isinstance(values, module.MaskedArray)
