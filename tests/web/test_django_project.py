@@ -18,11 +18,12 @@ from helpers.adapters import Noted
 
 @pytest.fixture(scope="module")
 def users():
-    """Primary keys by name, in a database in memory."""
+    """Primary keys by name, in a database that lives as long as the process."""
     from django.contrib.auth import get_user_model
 
     call_command("migrate", verbosity=0)
-    yield {name: get_user_model().objects.create(username=name).pk for name in ("ann", "bob")}
+    users = get_user_model().objects
+    yield {name: users.get_or_create(username=name)[0].pk for name in ("ann", "bob")}
     connections.close_all()
 
 

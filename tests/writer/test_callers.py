@@ -2,6 +2,8 @@
 
 import contextlib
 import http.client
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -126,6 +128,8 @@ def test_gevent_that_patched_everything(real_server):
 APPLICATION = (
     START
     + """
+import faulthandler
+faulthandler.register(signal.SIGRTMIN)
 writer = tracker.buffered(flush_interval=0.05)
 
 def application(environ, start_response):
@@ -145,20 +149,37 @@ def test_gunicorn_with_four_workers(real_server, tmp_path, preload):
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "service:application", "--workers", "4"]
     command += ["--bind", f"127.0.0.1:{port}", "--chdir", str(tmp_path), "--log-level", "warning"]
+    command += ["--no-control-socket"]
     process = subprocess.Popen(
         [*command, *(["--preload"] if preload else [])], stderr=subprocess.PIPE, text=True
     )
+    pids, tracked = set(), 0
     try:
         wait_for_port(port, process)
+        until = time.monotonic() + 60
         with ThreadPoolExecutor(8) as pool:
-            pids = set(pool.map(lambda n: get(port, f"/v{n}"), range(2000)))
+            # A worker that is told to end before it has begun never hears of it.
+            while tracked < 2000 or (len(pids) < 4 and time.monotonic() < until):
+                pids.update(pool.map(lambda n: int(get(port, f"/v{n}")), range(tracked, tracked + 500)))
+                tracked += 500
     finally:
-        process.terminate()
-        _, problems = process.communicate(timeout=60)
+        problems = problems_of(process, pids)
     assert (process.returncode, problems) == (0, "")
     assert len(pids) == 4
-    ids = [f"v{n}" for n in range(2000)] + (["of the master"] if preload else [])
+    ids = [f"v{n}" for n in range(tracked)] + (["of the master"] if preload else [])
     assert held(real_server.client) == registers(ids)
+
+
+def problems_of(process, pids):
+    """What a service says until it has ended; of workers that do not, where their threads stand."""
+    process.terminate()
+    try:
+        return process.communicate(timeout=20)[1]
+    except subprocess.TimeoutExpired:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGRTMIN)
+        return process.communicate(timeout=60)[1]
 
 
 def wait_for_port(port, process):
