@@ -10,6 +10,7 @@ import datetime as dt
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from types import EllipsisType
 from typing import TypeVar
 
@@ -40,6 +41,7 @@ from .operations import (
     examine,
     inventory,
     lookup,
+    outgrown,
     overdue,
     stored,
 )
@@ -256,7 +258,10 @@ class Planner:
             )
         kinds = self.kinds(periods)
         arguments.check_callable(progress, "progress")
-        return self._tracking.import_events(self.data_set(shard), kinds, events, progress, self.clock)
+        data = self.data_set(shard)
+        return self._tracking.import_events(
+            data, kinds, events, progress, self.clock, partial(outgrown, data.context)
+        )
 
     def collapse(
         self,

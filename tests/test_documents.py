@@ -7,7 +7,9 @@ import json
 import pydoc
 import re
 import shutil
+import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -75,7 +77,7 @@ def test_the_tour(desk, capsys):
     tracker.close()
 
 
-def test_web_services_and_metrics(desk, server):
+def test_web_services_and_metrics(desk, server, monkeypatch):
     starlette = pytest.importorskip("starlette.applications")
     flask, client = pytest.importorskip("flask"), pytest.importorskip("prometheus_client")
 
@@ -104,6 +106,8 @@ def test_web_services_and_metrics(desk, server):
     django.evaluate()
 
     names["get_asgi_application"] = lambda: app
+    monkeypatch.setitem(sys.modules, "project", ModuleType("project"))
+    monkeypatch.setitem(sys.modules, "project.activity", SimpleNamespace(writer=names["writer"]))
     lifespan.evaluate()
     [metrics] = section("Metrics", desk, writer=names["writer"])
     registered = []

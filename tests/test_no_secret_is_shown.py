@@ -62,7 +62,7 @@ URLS = [
 ]
 OPTIONS = [
     *({"url": url} for url in URLS),
-    *({"shards": [{}, {"url": url}]} for url in URLS),
+    *({"shards": [{"port": 1}, {"url": url}]} for url in URLS),
     *({"backend": url} for url in URLS[:4]),
     *({"host": url} for url in URLS[:4]),
     *({"periods": [url]} for url in URLS[:2]),

@@ -6,6 +6,7 @@ own check says is shown unless a password is in it, and its exception is not kep
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -13,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from ..arguments import attribute, entries, integer, seconds
 from ..errors import ActivityTrackerError, ArgumentTypeError, ArgumentValueError
 from ..messages import plain_text, printable, shown, type_of
+from ..words import did_you_mean
 from .trouble import client_text
 
 __all__ = ["ADDRESS", "address_of", "check_client", "check_options", "check_shards", "refusal"]
@@ -21,6 +23,26 @@ ADDRESS = ("url", "host", "port", "db", "unix_socket_path", "client")
 """Options of which a shard's own replace those of all."""
 
 _SCHEMES = ("redis", "rediss", "unix")
+_UNKNOWN = re.compile(r"unexpected keyword argument '(\w+)'")
+_NAMES = (
+    "buckets",
+    "aggregate_buckets",
+    "timezone",
+    "week_start",
+    "namespace",
+    "secret",
+    "moved_limit",
+    "keep_sketches",
+    "url",
+    "host",
+    "port",
+    "db",
+    "username",
+    "password",
+    "socket_timeout",
+    "retries",
+    "shards",
+)
 _LAST_PORT, _LAST_DB, _MOST_RETRIES = 65_535, 2**31 - 1, 1000
 _NO_HOST = frozenset("@/?#\\ ")
 _PLAIN_ERRORS = (TypeError, ValueError)
@@ -121,7 +143,12 @@ def refusal(error: Exception, options: Mapping[str, Any]) -> ActivityTrackerErro
     if not text or any(secret in text for secret in _secrets(options)):
         text = f"not accepted by the client ({type_of(error)})"
     kind = ArgumentTypeError if isinstance(error, TypeError) else ArgumentValueError
-    return kind(f"connection options: {printable(text)}")
+    unknown = _UNKNOWN.search(text)
+    hint = ""
+    if unknown:
+        name = unknown[1]
+        hint = " (it is one of backend='embedded')" if name == "path" else did_you_mean(name, _NAMES)
+    return kind(f"connection options: {printable(text)}{hint}")
 
 
 def _secrets(options: Mapping[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ from click.shell_completion import CompletionItem
 
 from ..keys import DEFAULT_NAMESPACE
 from ..periods import PERIODS
+from .display import UNNAMED
 from .settings import PROGRAM, Settings
 
 __all__ = [
@@ -65,26 +66,31 @@ class _Keep(click.ParamType[Any]):
             self.fail(f"{value!r} is neither a number of days nor 'forever'", param, ctx)
 
 
-class _Aggregate(click.ParamType[tuple[str, list[str]]]):
+class _Aggregate(click.ParamType[tuple[str, list[str | None]]]):
     """name=bucket,bucket."""
 
     name = "aggregate"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, list[str]]:
+    ) -> tuple[str, list[str | None]]:
         if isinstance(value, tuple):
             return value
         name, equals, sources = value.partition("=")
         buckets = [source.strip() for source in sources.split(",") if source.strip()]
         if not (name and equals and buckets):
             self.fail(f"{value!r} is not of the form total=site1,site2", param, ctx)
-        return name, buckets
+        return name, [_bucket(bucket) for bucket in buckets]
 
 
 DATE = _Date()
 KEEP = _Keep()
 AGGREGATE = _Aggregate()
+
+
+def _bucket(name: str) -> str | None:
+    """A bucket, by the name that people see."""
+    return None if name == UNNAMED else name
 
 
 def period_option(help: str, default: tuple[str, ...] = ()) -> Callable[[F], F]:
@@ -102,7 +108,7 @@ def period_option(help: str, default: tuple[str, ...] = ()) -> Callable[[F], F]:
 
 def bucket_option(help: str) -> Callable[[F], F]:
     """--bucket, which can be repeated."""
-    return click.option("--bucket", "buckets", multiple=True, metavar="NAME", help=help)
+    return click.option("--bucket", "buckets", type=_bucket, multiple=True, metavar="NAME", help=help)
 
 
 def aggregate_option(help: str) -> Callable[[F], F]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -72,16 +73,24 @@ class Settings:
         return not _PLACES.isdisjoint(self.given)
 
     @contextmanager
-    def tracker(self, *, writes: bool = False, **overrides: Any) -> Iterator[ActivityTracker]:
+    def tracker(
+        self, *, writes: bool = False, creates: bool = False, **overrides: Any
+    ) -> Iterator[ActivityTracker]:
         """A tracker, which is closed in the end.
 
         Args:
             writes: whether it may be the first to write there; it reads the settings of the data before. A
                 store of the command line's own, in which files are analysed, keeps its sketches for ever
                 unless somebody says otherwise.
+            creates: whether the directory that was typed may be a new one.
             overrides: arguments in place of the settings.
+
+        Raises:
+            click.ClickException: it is not there.
         """
         url = None if "data" in self.given else self.url  # what is typed overrides the environment
+        if self.data and not (creates or url) and "data" in self.given and _is_missing(self.data):
+            raise click.ClickException(f"there are no data in {self.data}: no such directory")
         options: dict[str, Any] = {
             "backend": "redis" if url else "embedded",
             "namespace": self.namespace,
@@ -114,6 +123,14 @@ class Settings:
         }
         options = ((f"--{name.replace('_', '-')}", shown[name]) for name in shown if name in self.given)
         return [PROGRAM, *words, *(word for option in options for word in option if word is not None)]
+
+
+def _is_missing(path: str) -> bool:
+    try:
+        directory = Path(path).expanduser()
+    except RuntimeError:  # of nobody; the backend says so
+        return False
+    return not (directory.exists() or directory.is_symlink())
 
 
 def _without_credentials(url: str) -> str:

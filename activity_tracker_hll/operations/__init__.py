@@ -6,7 +6,7 @@ is one round trip.
 """
 
 from .base import Context, Operation, run, run_awaiting
-from .counting import Collapsed, Row, RowWithGaps, Scope, collapse, lookup, overdue, stored
+from .counting import Collapsed, Row, RowWithGaps, Scope, collapse, lookup, outgrown, overdue, stored
 from .data_set import DataSet
 from .due import Wanted, collapse_due, uncounted_by_scan
 from .inventory import Entry, inventory
@@ -37,6 +37,7 @@ __all__ = [
     "examine",
     "inventory",
     "lookup",
+    "outgrown",
     "overdue",
     "run",
     "run_awaiting",

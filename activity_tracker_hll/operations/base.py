@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import islice
@@ -13,9 +13,9 @@ from ..backends.base import Command, Reply
 from ..errors import ArgumentValueError, BackendDataError, BackendError, SettingsMismatchError
 from ..ids import IdEncoder
 from ..keys import Keys
-from ..messages import shown
+from ..messages import printable, shown
 from ..periods import Calendar
-from ..words import did_you_mean
+from ..words import did_you_mean, many
 from .settings import Aggregates, DataSettings, Given, KeptFor, longest
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Context",
     "Operation",
     "PeriodBucket",
+    "about_outgrown",
     "batched",
     "items",
     "named",
@@ -80,7 +81,9 @@ class Context:
     agreed: DataSettings = field(default_factory=DataSettings)
     known: frozenset[str | None] | None = None
     _warned: set[str | None] = field(default_factory=set)
+    _tracked: set[str | None] = field(default_factory=set)
     _lost_unions: set[str] = field(default_factory=set)
+    _outgrown: set[str] = field(default_factory=set)
     _compared: set[str] = field(default_factory=set)
 
     def keep(self, kind: str) -> timedelta | None:
@@ -123,6 +126,31 @@ class Context:
         shown_name = "the unnamed bucket" if bucket is None else f"bucket {shown(bucket)}"
         _LOG.warning("%s is none of the tracker's buckets%s (%s)", shown_name, meant, what)
 
+    def lacks_news_of(self, buckets: Iterable[str | None]) -> list[str | None]:
+        """The buckets in which perhaps nothing was ever tracked, which nobody was told yet."""
+        if self.known is not None:
+            return []
+        return [
+            bucket for bucket in buckets if bucket not in {*self.aggregates, *self._warned, *self._tracked}
+        ]
+
+    def warn_of_untracked(self, buckets: Iterable[str | None], tracked: Collection[str | None]) -> None:
+        """Log, once for each, the buckets in which nothing was ever tracked; they may be misspelled.
+
+        Args:
+            tracked: those in which something was.
+        """
+        self._tracked.update(tracked)
+        for bucket in buckets if tracked else ():
+            if bucket not in tracked and len(self._warned) < _MOST_WARNINGS:
+                self._warned.add(bucket)
+                shown_name = "the unnamed bucket" if bucket is None else f"bucket {shown(bucket)}"
+                names = sorted(name for name in tracked if name is not None)
+                meant = (
+                    did_you_mean(bucket, names) or f" (there are: {', '.join(map(printable, names[:10]))})"
+                )
+                _LOG.warning("nothing was ever tracked in %s%s", shown_name, meant)
+
     def compare(self, given: Aggregates) -> None:
         """Log, once for each, the aggregates that the data know otherwise; what is stored stands."""
         for name, sources in given.items():
@@ -150,6 +178,13 @@ class Context:
                 period,
             )
 
+    def warn_of_outgrown(self, periods: Iterable[str]) -> None:
+        """Log, once for each period, that events came after it was counted."""
+        new = sorted(set(periods) - self._outgrown)[: _MOST_WARNINGS - len(self._outgrown)]
+        if new:
+            self._outgrown.update(new)
+            _LOG.warning("%s", about_outgrown(new))
+
     def conceal(self, members: Iterable[bytes]) -> list[bytes]:
         """Ids of another program as they are counted here.
 
@@ -159,6 +194,15 @@ class Context:
         if self.agreed.has_secret and not self.ids.has_secret:
             raise SettingsMismatchError("ids of activity-tracker can only be counted with the secret")
         return list(map(self.ids.conceal, members))
+
+
+def about_outgrown(periods: Sequence[str]) -> str:
+    """What is said of periods whose stored counts do not hold all of their events."""
+    what = many(len(periods), "period has", "periods have")
+    return (
+        f"{what} events that came after the count was stored, such as {periods[0]}:"
+        " collapse(recount=True), or collapse --recount at the command line, counts them"
+    )
 
 
 def run(operation: Operation[T], execute: Callable[[list[Command]], list[Reply]]) -> T:

@@ -16,7 +16,7 @@ from ..periods import PERIODS, Calendar, Period
 from ..words import did_you_mean
 from .base import UNCOUNTED, Context, Operation, batched
 from .counting import Collapsed, Scope, collapse
-from .counting.marks import FindUncounted, take_marks
+from .counting.marks import FindUncounted, take_marks, warned_of
 from .inventory import Entry, inventory
 
 __all__ = [
@@ -202,7 +202,9 @@ def uncounted_by_scan(context: Context) -> FindUncounted:
 
     def find(names: Collection[str]) -> Operation[set[str]]:
         found = yield from looked_into(context, (yield from inventory(context)))
-        return {entry.period.name for entry in found if is_due(entry.parts - {UNEXPIRING})} & set(names)
+        due = {entry.period.name for entry in found if is_due(entry.parts - {UNEXPIRING})} & set(names)
+        rest = filter(None, map(context.calendar.parse, sorted(set(names) - due)))
+        return due | (yield from warned_of(context, rest, buckets_of(found)))
 
     return find
 

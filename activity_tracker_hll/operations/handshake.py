@@ -18,6 +18,7 @@ from .tracking.stamps import ServerClock
 __all__ = ["agree", "change"]
 
 _LOG = logging.getLogger("activity_tracker_hll")
+_LEAVE_OUT = " (without the argument theirs is used)"
 _OLDER_LAYOUTS = ("0", "1")
 _SHOWN = 40
 
@@ -208,13 +209,13 @@ def _fields(reply: object) -> dict[str, str]:
 
 def _differences(calendar: Calendar, ours: dict[str, str], theirs: dict[str, str]) -> list[str]:
     differing = [
-        f"{field} {printable(theirs[field], _SHOWN)} there, {ours[field]} here"
+        f"{field} {printable(theirs[field], _SHOWN)} there, {ours[field]} here{_LEAVE_OUT}"
         for field in ("week_start",)
         if theirs.get(field, ours[field]) != ours[field]
     ]
     if theirs.get("timezone_rules", ours["timezone_rules"]) != ours["timezone_rules"]:
         there = printable(theirs.get("timezone", "unknown"), _SHOWN)
-        differing.append(f"timezone {there!r} there, {calendar.zone_name!r} here")
+        differing.append(f"timezone {there!r} there, {calendar.zone_name!r} here{_LEAVE_OUT}")
     if "secret" in ours and theirs.get("secret", ours["secret"]) != ours["secret"]:
         # Fingerprints tell another secret from none, and do not give the secret away.
         there, here = printable(theirs["secret"], _SHOWN) or "none", ours["secret"] or "none"

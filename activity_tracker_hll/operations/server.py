@@ -10,10 +10,12 @@ from typing import Any
 
 from ..errors import BackendError, SettingsMismatchError
 from ..messages import printable
-from ..periods import LONGEST
+from ..periods import LONGEST, Calendar
 from ..words import did_you_mean, many
-from .base import Context, Operation, items
-from .due import UNEXPIRING, is_due, is_over, kinds_of, looked_into
+from .base import Context, Operation, about_outgrown, items
+from .counting import outgrown
+from .counting.overdue import marked_in
+from .due import UNEXPIRING, buckets_of, is_due, is_over, kinds_of, looked_into
 from .inventory import Entry, inventory
 
 __all__ = ["Examination", "Forecast", "Server", "examine"]
@@ -234,17 +236,35 @@ def examine(
     over = [entry for entry in entries if is_over(entry, context.calendar, now())]
     known = dict(zip(over, (yield from looked_into(context, over)), strict=True))
     due = [entry for entry in over if is_due(known[entry].parts - {UNEXPIRING})]
+    ahead = [entry for entry in entries if _is_ahead(entry, context.calendar, now())]
     unexpiring = [entry for entry in over if UNEXPIRING in known[entry].parts]
     forecasts = yield from _forecasts(context, entries)
+    [reply] = yield [("SMEMBERS", context.keys.open)]
+    counted = {entry.period.name: entry.period for entry in over}
+    marked = [counted[name] for name in marked_in(reply) if name in counted]
+    grown = yield from outgrown(context, marked, buckets_of(over))
     warnings += [
         *_about_memory(server, forecasts),
         *_about_data(entries, due, unexpiring),
+        *([about_outgrown(sorted(grown))] if grown else []),
+        *_about_future(ahead),
         *_about_buckets(context, entries, due),
         *context.agreed.problems,
     ]
     return Examination(
         server, tuple(entries), tuple(due), tuple(forecasts), agrees=True, warnings=tuple(warnings)
     )
+
+
+def _is_ahead(entry: Entry, calendar: Calendar, now: datetime) -> bool:
+    return entry.period.start > calendar.containing(entry.period.kind, now).start
+
+
+def _about_future(ahead: Sequence[Entry]) -> Iterator[str]:
+    names = sorted({entry.period.name for entry in ahead})
+    if names:
+        lie = many(len(names), "period lies", "periods lie")
+        yield f"{lie} in the future, such as {names[0]}: a date or a clock is wrong"
 
 
 def _about_buckets(context: Context, entries: Sequence[Entry], due: Sequence[Entry]) -> Iterator[str]:
@@ -292,7 +312,6 @@ def _about_data(entries: Sequence[Entry], due: Sequence[Entry], unexpiring: Sequ
         first = f"{unexpiring[0].period.name} bucket {unexpiring[0].bucket or '(all)'}"
         yield (
             f"{many(len(unexpiring), 'collapsed sketch never expires', 'collapsed sketches never expire')},"
-            f" such as {first}: collapse_due(), or collapse at the command line, gives them an end,"
-            " or says whose count was not made from its sketch; keep_sketches=None (--keep-sketches forever)"
-            " says that this is meant"
+            f" such as {first}: collapse_due(), at the command line collapse, gives them an end, or says why"
+            " not; that this is meant says keep_sketches=None (--keep-sketches forever)"
         )

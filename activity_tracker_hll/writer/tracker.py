@@ -23,6 +23,7 @@ from ..keys import check_bucket
 from ..periods import PeriodKind
 from ..planner import Planner
 from ..shorthands import of_kind
+from ..words import many
 from . import lifecycle
 from .buckets import Limits
 from .buffer import Buffer
@@ -123,8 +124,12 @@ class BaseWriter:
         lifecycle.unregister(self)
         if statistics.pending:
             _LOG.error(
-                "%d events were not pushed in time and are lost: %s",
-                statistics.pending,
+                "%s: %s",
+                many(
+                    statistics.pending,
+                    "event was not pushed in time and is lost",
+                    "events were not pushed in time and are lost",
+                ),
                 statistics.last_error,
             )
         return statistics

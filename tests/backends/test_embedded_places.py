@@ -139,7 +139,7 @@ def test_what_cannot_be_used_is_named(tmp_path, options, error, words, monkeypat
 )
 def test_the_command_line_says_so_in_a_line(tmp_path, path, words):
     made(tmp_path)
-    shown = command_line(path.replace("{}", str(tmp_path)), "lookup")
+    shown = command_line(path.replace("{}", str(tmp_path)), "track", "ann")
     assert shown.returncode == 1
     assert shown.stderr.startswith("Error: ")
     assert shown.stderr.count("\n") == 1

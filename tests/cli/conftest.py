@@ -10,6 +10,7 @@ def run(tmp_path):
     """Runs a command on the test's own directory."""
     from helpers.command_line import runner  # here, as it needs packages that may be missing
 
+    (tmp_path / "data").mkdir(exist_ok=True)
     return runner(tmp_path / "data")
 
 

@@ -87,6 +87,7 @@ def test_where_the_data_are(tracker, tmp_path):
     found = invoke(["--timezone", "UTC", "lookup", "--live", "--csv"], env={"ACTIVITY_TRACKER_URL": url})
     assert "daily,2020-01-01,,1," in found.stdout
     # What is typed goes before the environment.
+    (tmp_path / "other").mkdir()
     other = ["--data", str(tmp_path / "other"), "lookup", "--live", "--csv"]
     found = invoke(other, env={"ACTIVITY_TRACKER_URL": url})
     assert found.stdout == "period,date,bucket,count,stderr,low,high\n"

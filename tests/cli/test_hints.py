@@ -6,7 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 
@@ -209,6 +209,7 @@ def test_a_misspelled_bucket_is_no_empty_table(held):
         shown = run(*arguments, *data, status=1)
         assert "no such bucket 'shpo', did you mean 'shop'? (there are: shop)" in shown.stderr
         assert shown.stdout == ""
+    Path("empty").mkdir()
     assert "(there are none yet)" in run("lookup", "--bucket", "x", "--data", "empty", status=1).stderr
     for number in range(30):
         held.track(id="x", bucket=f"site-{number:02}", date=datetime(2020, 1, 1))
@@ -373,3 +374,58 @@ def test_other_shells_are_told_how(shell):
     env = {"_ACTIVITY_TRACKER_HLL_COMPLETE": f"{shell}_source"}
     shown = CliRunner().invoke(cli, [], prog_name=PROGRAM, env=env)
     assert "_activity_tracker_hll_completion" in shown.stdout
+
+
+def test_what_runs_is_hinted_at():
+    run("track", "ann", "--data", "today")
+    for form in ((), ("--json",), ("--bucket", "(all)")):
+        shown = run("lookup", *form, "--data", "today")
+        assert suggested(shown.stderr) == [[PROGRAM, "lookup", "--live", "--data", "today"]]
+    assert "│" in run("lookup", "--live", "--data", "today").stdout
+    Path("today.csv").write_text(f"id,time\nann,{datetime.now(UTC).isoformat()}\n")
+    words = [["collapse"], ["lookup", "--live"]]
+    shown = run("import", "today.csv", "--data", "today")
+    assert suggested(shown.stderr) == [[PROGRAM, *each, "--data", "today"] for each in words]
+
+
+def test_what_is_said_of_uncounted_periods_is_about_those_that_are_shown(held):
+    held.track(id="x", bucket="blog", date=datetime(2020, 2, 1))
+    held.collapse(buckets=["shop"], date=datetime(2020, 3, 1))
+    data = ("--data", "held", "--timezone", "UTC")
+    assert suggested(run("lookup", "--bucket", "shop", *data).stderr) == []
+    assert suggested(run("lookup", "--end", "2020-02-01", *data).stderr) == []
+    assert "1 period that is over is not collapsed" in run("lookup", *data).stderr
+
+
+def test_a_file_for_a_period_that_was_counted():
+    Path("first.log").write_text(LINE.format(1, 1))
+    Path("second.log").write_text("".join(LINE.format(n, n) for n in range(2, 50)))
+    run("import", "first.log", "--data", "d")
+    run("collapse", "--data", "d")
+    shown = run("import", "second.log", "--data", "d")
+    assert "2 periods were counted before, such as daily-20150517" in shown.stderr
+    recount, lookup = suggested(shown.stderr)
+    assert recount == [PROGRAM, "collapse", "--recount", "--data", "d"]
+    assert run("doctor", "--strict", "--data", "d", status=1).stdout.count("collapse --recount") == 1
+    run(*recount[1:])
+    assert ",49," in run(*lookup[1:], "--csv").stdout
+    run("doctor", "--strict", "--data", "d")
+
+
+def test_the_unnamed_bucket_is_chosen_by_the_name_that_is_shown(held):
+    held.track(id="x", date=datetime(2020, 1, 1))
+    data = ("--data", "held", "--timezone", "UTC")
+    shown = run("lookup", "--bucket", "(all)", "--no-fill", "--csv", *data).stdout.splitlines()
+    assert [line.split(",")[:4] for line in shown[1:]] == [["daily", "2020-01-01", "", "1"]]
+    run("collapse", "--bucket", "(all)", "--aggregate", "both=(all),shop", *data)
+    assert "both" in run("lookup", *data).stdout
+
+
+def test_a_date_in_the_future_is_told_of():
+    run("track", "ann", "--date", "2101-01-01", "--data", "d")
+    assert "2 periods lie in the future, such as daily-21010101" in run("doctor", "--data", "d").stdout
+
+
+def test_what_is_kept_shorter_ends_with_a_collapse(held):
+    shown = run("settings", "--keep", "daily=90", "--data", "held", "--timezone", "UTC")
+    assert suggested(shown.stderr) == [[PROGRAM, "collapse", "--data", "held", "--timezone", "UTC"]]

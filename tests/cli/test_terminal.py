@@ -123,16 +123,24 @@ def test_help(see, command):
 
 
 @pytest.mark.parametrize("command", COMMANDS[1:-1])
-def test_an_empty_server(see, command):
+def test_an_empty_server(see, home, command):
     files = ["/dev/null"] if command == "import" else []
+    (home / f"empty-{command}").mkdir(exist_ok=True)
     shown = see(command, *files, "--data", f"empty-{command}", "--timezone", "UTC").text
     assert {
         "import": "0 events, 0 bad lines",
         "collapse": "Nothing to collapse",
         "lookup": "No daily counts.",
-        "settings": "Nothing is stored: there are no data here.",
+        "settings": "No settings are stored here.",
         "doctor": "No data in this namespace.",
     }[command] in " ".join(shown.split())
+
+
+@pytest.mark.parametrize("command", ["collapse", "lookup", "settings", "doctor"])
+def test_a_directory_that_is_not_there(see, home, command):
+    shown = see(command, "--data", "misspelled", status=1).text
+    assert "there are no data in misspelled: no such directory" in " ".join(shown.split())
+    assert not (home / "misspelled").exists()
 
 
 def test_a_server_that_is_not_there(see):
@@ -160,7 +168,7 @@ def test_import(see, home):
     shown = see("import", "visits.csv", "--bucket-field", "site", *data)
     assert "... and 2 more bad lines" in shown.lines
     assert any(line.startswith("500 events, 7 bad lines, ") for line in shown.lines)
-    for name in ("collapse", "lookup"):
+    for name in ("collapse", "lookup --live"):
         command = f"  activity-tracker-hll {name} --data imported-{see.columns} --timezone UTC"
         assert command in re.sub(r" \\\n +", " ", shown.text).splitlines()
     see("collapse", *data, labels=["daily", "monthly", "shop", "日本語のバケツ", LONG])

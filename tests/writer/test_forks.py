@@ -271,7 +271,7 @@ def test_threads_import_nothing(real_server, server):
         logging.disable()  # of a server that is down
         socket = SOCKET if sys.argv[2] == "up" else SOCKET + "-none"
         tracker = ActivityTracker(["daily"], unix_socket_path=socket, timezone="UTC", retries=0)
-        writer = tracker.buffered(flush_interval=0.01)
+        writer = tracker.buffered(flush_interval=0.01, close_timeout=0.1)
         before = set(sys.modules)
         ids = [7, "seven", b"seven", uuid.UUID(int=7), np.int64(8)]
         for n in range(3):

@@ -14,6 +14,7 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
@@ -142,7 +143,9 @@ class Run:
             proxy.heal()
         for process, plan in plans.items():
             for event, result, wanted in zip(plan.events, process.answer(), plan.results, strict=True):
-                assert result == wanted, event
+                # What was counted before is not modelled.
+                known = replace(result, outgrown=()) if isinstance(result, Imported) else result
+                assert known == wanted, event
         if not self.forgets:  # what is late must not be, and a count of nobody is no count
             self.everybody("replay", self.rng.random())
         time.sleep(APART_S / 2)

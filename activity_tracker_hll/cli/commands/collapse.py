@@ -40,7 +40,7 @@ Failure = tuple[str, str | None, Exception]
     type=click.IntRange(min=1),
     help="Only so many periods of each kind, the newest. Default: all that are not collapsed.",
 )
-@bucket_option("Only this bucket; can be repeated. Default: all that there are.")
+@bucket_option("Only this bucket, (all) for the unnamed one; can be repeated. Default: all that there are.")
 @aggregate_option(
     "Also count the union of these buckets under this name; can be repeated. It is stored with the data, so"
     " every later collapse counts it too."
@@ -54,8 +54,8 @@ def collapse(
     periods: tuple[PeriodKind, ...],
     date: dt.date | None,
     max_periods: int | None,
-    buckets: tuple[str, ...],
-    aggregates: tuple[tuple[str, list[str]], ...],
+    buckets: tuple[str | None, ...],
+    aggregates: tuple[tuple[str, list[str | None]], ...],
     recount: bool,
     quiet: bool,
 ) -> None:
@@ -94,7 +94,7 @@ def _show(done: Sequence[Collapsed], has_failures: bool) -> None:
     display = console()
     if not done:
         if not has_failures:
-            display.print("Nothing to collapse: every period that is over is counted.")
+            display.print("Nothing to collapse: every period that is over was counted.")
         return
     stored = defaultdict(list)
     for collapsed in done:

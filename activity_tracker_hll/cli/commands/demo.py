@@ -93,7 +93,7 @@ def _tracker(settings: Settings) -> Iterator[ActivityTracker]:
         ) as tracker:
             yield tracker
         return
-    with settings.tracker(**changes) as tracker:
+    with settings.tracker(creates=True, **changes) as tracker:
         try:
             yield tracker
         finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import click
@@ -77,7 +77,7 @@ def import_(
     rejected = Rejected()
     started = time.monotonic()
     with (
-        settings.tracker(writes=True) as tracker,
+        settings.tracker(writes=True, creates=True) as tracker,
         progress_bar(
             TextColumn("{task.fields[events]:,} events"),
             done=DownloadColumn(table_column=Column(no_wrap=True)),
@@ -98,7 +98,7 @@ def import_(
     display = console(stderr=True)
     _report(display, done, counts, rejected, time.monotonic() - started)
     if done.late < counts:
-        _suggest(display, settings, is_kept)
+        _suggest(display, settings, is_kept, done.outgrown)
     if done.late == counts and (done.late or rejected.count):
         raise click.exceptions.Exit(1)
 
@@ -168,8 +168,13 @@ def _report(display: Console, done: Imported, counts: int, rejected: Rejected, s
         )
 
 
-def _suggest(display: Console, settings: Settings, is_kept: bool) -> None:
+def _suggest(display: Console, settings: Settings, is_kept: bool, outgrown: Sequence[str]) -> None:
     """What to do next; a collapse ends sketches, unless they are kept for ever."""
+    if outgrown:
+        display.print(
+            f"{many(len(outgrown), 'period was', 'periods were')} counted before, such as {outgrown[0]}:"
+            " only a recount counts what came now."
+        )
     if is_kept:
         display.print("Next:")
     else:
@@ -177,5 +182,5 @@ def _suggest(display: Console, settings: Settings, is_kept: bool) -> None:
             "Next, once all is imported (sketches of periods longer ago than they are kept end when they are"
             " collapsed):"
         )
-    for name in ("collapse", "lookup"):
-        show_command(display, settings.command(name))
+    for words in (["collapse", *(["--recount"] if outgrown else [])], ["lookup", "--live"]):
+        show_command(display, settings.command(*words))

@@ -41,7 +41,7 @@ _FIELDS = ("period", "date", "bucket", "count", "stderr", "low", "high")
 @click.option("--period", "kind", type=PERIOD, default="daily", show_default=True)
 @click.option("--start", type=DATE, help="Periods that begin then or later. Default: all there are.")
 @click.option("--end", type=DATE, help="The period that contains it is left out. Default: all there are.")
-@bucket_option("Only this bucket; can be repeated. Default: all that there are.")
+@bucket_option("Only this bucket, (all) for the unnamed one; can be repeated. Default: all that there are.")
 @click.option(
     "--live/--no-live",
     default=None,
@@ -61,9 +61,9 @@ def lookup(  # click passes each option as an argument of its own
     kind: PeriodKind,
     start: dt.date | None,
     end: dt.date | None,
-    buckets: tuple[str, ...],
+    buckets: tuple[str | None, ...],
     live: bool | None,
-    aggregates: tuple[tuple[str, list[str]], ...],
+    aggregates: tuple[tuple[str, list[str | None]], ...],
     fill: bool | None,
     as_json: bool,
     as_csv: bool,
@@ -94,14 +94,14 @@ def lookup(  # click passes each option as an argument of its own
         wanted = list(dict.fromkeys(buckets or [*there, *united]))
         looked_at = {*wanted, *chain.from_iterable(unions.get(str(name), ()) for name in wanted)}
         running = tracker.calendar.containing(kind, tracker.calendar.local(settings.clock()))
-        over = [entry for entry in entries if live or entry.period.start < running.start]
         shown = [
             entry
-            for entry in over
-            if entry.bucket in looked_at and (live is not False or "count" in entry.parts)
+            for entry in entries
+            if entry.bucket in looked_at and (live or entry.period.start < running.start)
         ]
-        if wanted and (shown or (first and last)):
-            rows = _rows(tracker, kind, shown, (first, last), wanted, live)
+        stored = [entry for entry in shown if live is not False or "count" in entry.parts]
+        if wanted and (stored or (first and last)):
+            rows = _rows(tracker, kind, stored, (first, last), wanted, live)
     is_filled = as_json or as_csv if fill is None else fill
     listed = [row for row in rows if is_filled or _has_counts(row)]
     if as_json:
@@ -112,7 +112,9 @@ def lookup(  # click passes each option as an argument of its own
         _show(console(), kind, wanted, listed)
     else:
         console().print(f"No {kind} counts.")
-    _hint(settings, [entry for entry in over if entry.period.start < running.start], live)
+    waiting = [entry for entry in shown if entry.period.start < running.start and is_due(entry.parts)]
+    runs = [entry for entry in entries if entry.bucket in looked_at and entry.period == running]
+    _hint(settings, _within(waiting, first, last), live, has_more=not live and not listed and bool(runs))
 
 
 def _rows(
@@ -166,12 +168,24 @@ def _show(display: Console, kind: str, buckets: Sequence[str | None], rows: Sequ
     show_courses(display, {named(bucket): [counts[bucket] for _, counts in rows] for bucket in buckets})
 
 
-def _hint(settings: Settings, entries: Sequence[Entry], live: bool | None) -> None:
-    """Tell the user what is over and not collapsed, and so was counted just now, or left out."""
-    waiting = {entry.period for entry in entries if is_due(entry.parts)}
+def _within(entries: Sequence[Entry], first: dt.datetime | None, last: dt.datetime | None) -> list[Entry]:
+    """The entries of the periods that were looked up."""
+    return [
+        entry
+        for entry in entries
+        if (first is None or entry.period.start >= first) and (last is None or entry.period.start < last)
+    ]
+
+
+def _hint(settings: Settings, waiting: Sequence[Entry], live: bool | None, *, has_more: bool) -> None:
+    """Tell the user what is not collapsed, and so was counted just now or left out; and what still runs."""
+    errors = console(stderr=True)
     if waiting:
-        errors = console(stderr=True)
         done = "left out" if live is False else "counted just now"
-        periods = many(len(waiting), "period that is over is", "periods that are over are")
+        count = len({entry.period for entry in waiting})
+        periods = many(count, "period that is over is", "periods that are over are")
         errors.print(f"{periods} not collapsed yet, and {done}. To store the counts:")
         show_command(errors, settings.command("collapse"))
+    if has_more:
+        errors.print("The period that runs has data. It is shown by:")
+        show_command(errors, settings.command("lookup", "--live"))

@@ -11,7 +11,7 @@ from ...keys import check_bucket
 from ...operations import DataSettings
 from ...periods import PERIODS
 from ...words import many
-from ..display import console, named
+from ..display import console, named, show_command
 from ..options import KEEP, Command, aggregate_option, examples
 from ..settings import Settings
 from ..tables import show_facts
@@ -60,7 +60,7 @@ def settings(
     options: Settings,
     *,
     lengths: tuple[tuple[str, timedelta | None], ...],
-    aggregates: tuple[tuple[str, list[str]], ...],
+    aggregates: tuple[tuple[str, list[str | None]], ...],
     removed: tuple[str, ...],
 ) -> None:
     """Show what is stored with the data, or change it.
@@ -71,7 +71,8 @@ def settings(
     """
     for name in removed:
         check_bucket(name)
-    with options.tracker() as tracker:
+    keeps = bool(lengths) or "keep_sketches" in options.given
+    with options.tracker(creates=keeps or bool(aggregates)) as tracker:
         found = tracker.settings
         for name in removed:
             if name not in found.aggregate_buckets:
@@ -86,6 +87,10 @@ def settings(
         if changes:
             found = tracker.change_settings(**changes)
     _show(found)
+    if keeps:
+        display = console(stderr=True)
+        display.print("Sketches that were to be kept longer are given an earlier end by:")
+        show_command(display, options.command("collapse"))
 
 
 def _names(found: DataSettings) -> str:
@@ -95,7 +100,7 @@ def _names(found: DataSettings) -> str:
 def _show(found: DataSettings) -> None:
     display = console()
     if found.timezone is None and not found.keep_sketches and not found.aggregate_buckets:
-        display.print("Nothing is stored: there are no data here.")
+        display.print("No settings are stored here.")
         return
     facts = {
         "time zone": found.timezone or "not known yet",

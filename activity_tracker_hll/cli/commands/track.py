@@ -44,5 +44,5 @@ def track(
         raise click.UsageError("give an ID, or --old-id to remove one")
     if old_bucket is not None and old_id is None:
         raise click.UsageError("--old-bucket needs --old-id")
-    with settings.tracker(writes=True) as tracker:
+    with settings.tracker(writes=True, creates=True) as tracker:
         tracker.track(periods, id=id, bucket=bucket, old_id=old_id, old_bucket=old_bucket, date=date)

@@ -10,7 +10,8 @@ from ...backends.base import Command
 from ...errors import BackendDataError, BackendError
 from ...estimates import Estimate
 from ...periods import Period
-from ..base import Context, Operation, batched, number, unwrap, unwrap_of
+from ..base import Context, Operation, batched, items, number, unwrap, unwrap_of
+from ..settings import DataSettings
 from .live import LiveTarget, ask_for_data, count_live
 
 __all__ = ["Row", "RowWithGaps", "lookup"]
@@ -52,7 +53,20 @@ def lookup(
                 if not count:
                     counts[bucket] = found.get((period, bucket), absent if count is None else count)
             rows.append((period.date, counts))
+    if rows:
+        empty = [bucket for bucket in buckets if all(counts[bucket] is absent for _, counts in rows)]
+        yield from _warn_of_untracked(context, empty)
     return rows
+
+
+def _warn_of_untracked(context: Context, empty: Sequence[str | None]) -> Operation[None]:
+    """Log which of the buckets without any count nobody ever tracked in."""
+    unknown = context.lacks_news_of(empty)
+    if unknown:
+        [fields] = yield [("HKEYS", context.keys.meta)]
+        if not isinstance(fields, BackendError):
+            names = (field.decode("utf-8", "replace") for field in items(fields))
+            context.warn_of_untracked(unknown, DataSettings.buckets_of(names))
 
 
 def _uncounted(

@@ -6,14 +6,16 @@ looked at again: what was written in between, by a process whose mark was there 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
+from ...periods import Period
 from ..base import Context, Operation, batched, items, unwrap_of
 from ..settings import DataSettings
+from .outgrown import outgrown
 from .overdue import states
 from .scope import Scope
 
-__all__ = ["FindUncounted", "take_marks", "uncounted_of_known"]
+__all__ = ["FindUncounted", "take_marks", "uncounted_of_known", "warned_of"]
 
 _TARGETS_PER_BATCH = 500
 
@@ -22,7 +24,7 @@ FindUncounted = Callable[[Collection[str]], Operation[set[str]]]
 
 
 def take_marks(context: Context, names: Iterable[str], find_uncounted: FindUncounted) -> Operation[None]:
-    """Remove the marks of the periods that hold no uncounted data.
+    """Remove the marks of the periods that hold no uncounted data, counted buckets included.
 
     Raises:
         BackendError: the key of the marks holds something else.
@@ -50,9 +52,20 @@ def uncounted_of_known(context: Context, scope: Scope) -> FindUncounted:
         known = Scope(tuple(dict.fromkeys((*buckets, *scope.buckets))))
         periods = {period: name for name in names if (period := context.calendar.parse(name))}
         found = yield from states(context, periods, known)
-        return {name for period, name in periods.items() if found[period].is_due}
+        due = {name for period, name in periods.items() if found[period].is_due}
+        rest = [period for period, name in periods.items() if name not in due]
+        return due | (yield from warned_of(context, rest, known.buckets))
 
     return find
+
+
+def warned_of(
+    context: Context, periods: Iterable[Period], buckets: Sequence[str | None]
+) -> Operation[set[str]]:
+    """The names of the periods that have events since they were counted; that is logged."""
+    found = yield from outgrown(context, periods, buckets)
+    context.warn_of_outgrown(found)
+    return found
 
 
 def registered(context: Context) -> Operation[list[str | None]]:

@@ -14,14 +14,14 @@ from datetime import datetime
 from itertools import chain
 from typing import NamedTuple
 
-from ...backends.base import Command
+from ...backends.base import Command, Reply
 from ...errors import BackendError
 from ...periods import LONGEST, Period
 from ..base import UNCOUNTED, Context, Operation, batched, items, unwrap, unwrap_of
 from ..inventory import inventory
 from .scope import Scope
 
-__all__ = ["Overdue", "State", "overdue", "states"]
+__all__ = ["Overdue", "State", "marked_in", "overdue", "states"]
 
 _FIRST_STEP, _LONGEST_STEP = 1, 64
 _BUCKETS_PER_COMMAND = 4000
@@ -68,9 +68,7 @@ def overdue(
     running = {kind: context.calendar.containing(kind, date) for kind in kinds}
     key = context.keys.open
     [reply] = yield [("SMEMBERS", key)]
-    names = (
-        [] if isinstance(reply, BackendError) else [name.decode("utf-8", "replace") for name in items(reply)]
-    )
+    names = marked_in(reply)
     marked = _over(filter(None, map(context.calendar.parse, names)), running)
     if recount:
         entries = yield from inventory(context)
@@ -89,6 +87,13 @@ def overdue(
     ordered = sorted(due, key=lambda period: period.start, reverse=True)
     of_kinds = [period for kind in running for period in ordered if period.kind == kind]
     return Overdue(of_kinds, [period.name for period in marked if period not in due])
+
+
+def marked_in(reply: Reply) -> list[str]:
+    """The names of the periods that are marked; none if that cannot be read."""
+    return (
+        [] if isinstance(reply, BackendError) else [name.decode("utf-8", "replace") for name in items(reply)]
+    )
 
 
 def _over(periods: Iterable[Period], running: Mapping[str, Period]) -> set[Period]:

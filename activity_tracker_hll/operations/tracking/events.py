@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -16,7 +16,7 @@ from ...backends.base import Command, Reply
 from ...errors import BackendError, LateEventError
 from ...ids import IdEncoder, check_batch
 from ...keys import BucketKeys
-from ...periods import PERIODS, Calendar
+from ...periods import PERIODS, Calendar, Period
 from ...scripts.calls import TableState, answer, call_write
 from ..base import MARGIN_S, Operation, PeriodBucket, named, unwrap_of
 from ..data_set import DataSet
@@ -85,10 +85,13 @@ class Imported:
         events: the number of events read and sent.
         late: how many were refused because their period was collapsed and its sketches are gone; an event
             counts once for each such period.
+        outgrown: names of the periods that were counted before, so that only a recount counts all of their
+            events: ``collapse(recount=True)``.
     """
 
     events: int
     late: int
+    outgrown: tuple[str, ...] = ()
 
 
 class _Running(NamedTuple):
@@ -181,6 +184,7 @@ class Tracking:
         events: Any,
         progress: Callable[[int], object] | None,
         clock: Callable[[], float],
+        find_outgrown: Callable[[Iterable[Period], Sequence[str | None]], Operation[set[str]]],
     ) -> Operation[Imported]:
         """Import events of any bucket and time, united in sketches before they are sent.
 
@@ -217,7 +221,12 @@ class Tracking:
             late += sum((yield from gathered.push()).values())
             if progress is not None and importing.done:
                 progress(importing.done)
-            return Imported(importing.done, late)
+            past = filter(None, map(self._calendar.parse, sorted(gathered.past)))
+            buckets = sorted(
+                {bucket for of in gathered.past.values() for bucket in of}, key=lambda b: b or ""
+            )
+            outgrown = yield from find_outgrown(past, buckets)
+            return Imported(importing.done, late, tuple(sorted(outgrown)))
 
         return operation()
 

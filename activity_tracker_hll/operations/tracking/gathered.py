@@ -48,6 +48,7 @@ class Gathered:
 
     Attributes:
         events: how many, each counted once for each of its periods.
+        past: the buckets of each period that was over when events of it were sent.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Gathered:
         self._buckets: dict[PeriodBucket, _Bucket] = {}
         self._tables: dict[PeriodBucket, SideTable] = {}
         self._with_moves: set[PeriodBucket] = set()
+        self.past: dict[str, set[str | None]] = {}
         self.events = 0
 
     @property
@@ -110,7 +112,11 @@ class Gathered:
             )
             for target, gathered in buckets.items()
         }
-        sent = yield from unite(self._context, loads, self._open_periods, self._running())
+        running = self._running()
+        for name, bucket in loads:
+            if name not in running:
+                self.past.setdefault(name, set()).add(bucket)
+        sent = yield from unite(self._context, loads, self._open_periods, running)
         late: dict[str, int] = {}
         errors: list[BackendError] = []
         for target, outcome in sent.outcomes.items():

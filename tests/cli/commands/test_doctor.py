@@ -35,8 +35,8 @@ def test_doctor_warns_of_a_dangerous_server(run, tracker):
     for warning in (
         "maxmemory-policy allkeys-lru evicts any sketch when the memory is full",
         "no persistence",
-        "1 collapsed sketch never expires, such as daily-20200101 bucket (all): collapse_due(), or",
-        "made from its sketch; keep_sketches=None (--keep-sketches forever) says that this is meant",
+        "1 collapsed sketch never expires, such as daily-20200101 bucket (all): collapse_due(), at the",
+        "gives them an end, or says why not; that this is meant says keep_sketches=None (--keep",
         "1 raw set of activity-tracker beside a count",
     ):
         assert warning in shown

@@ -221,9 +221,12 @@ def test_a_damaged_standard_error_is_named(server, stored):
     assert len(str(caught.value)) < 300
 
 
-@pytest.mark.parametrize(("buckets", "trips"), [(["a"], 1), (["a", "b"], 2)])
+@pytest.mark.parametrize(("buckets", "trips"), [(["a"], [1, 1]), (["a", "b"], [3, 2])])
 def test_round_trips_of_a_lookup(server, monkeypatch, buckets, trips):
-    """One, and another to see whether what is absent is a key of another type."""
+    """One, and another to see whether what is absent is a key of another type.
+
+    Where a bucket has nothing at all it is asked once whether anybody ever tracked in it.
+    """
     tracker = server.tracker()
     tracker.track(id=1)
     start = day(365)
@@ -234,6 +237,24 @@ def test_round_trips_of_a_lookup(server, monkeypatch, buckets, trips):
         "execute",
         lambda commands, shard=0: sent.append(commands) or execute(commands, shard),
     )
-    counts = tracker.lookup(start=start, buckets=buckets)[-1][1]
-    assert counts == {bucket: 5 if bucket == "a" else 0 for bucket in buckets}
-    assert len(sent) == trips
+    for expected in trips:
+        sent.clear()
+        counts = tracker.lookup(start=start, buckets=buckets)[-1][1]
+        assert counts == {bucket: 5 if bucket == "a" else 0 for bucket in buckets}
+        assert len(sent) == expected
+
+
+def test_a_bucket_in_which_nothing_was_ever_tracked_is_told_of_once(server, caplog):
+    tracker = server.tracker()
+    tracker.lookup()  # nothing at all is there
+    assert caplog.records == []
+    tracker.track(id=1, bucket="member")
+    tracker.track(id=1, bucket="guest")
+    for _ in range(2):
+        for buckets in (None, ["memebr"], ["member"], ["guest", "other"]):
+            tracker.lookup(buckets=buckets)
+    assert [record.getMessage() for record in caplog.records] == [
+        "nothing was ever tracked in the unnamed bucket (there are: guest, member)",
+        "nothing was ever tracked in bucket 'memebr', did you mean 'member'?",
+        "nothing was ever tracked in bucket 'other' (there are: guest, member)",
+    ]

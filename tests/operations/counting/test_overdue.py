@@ -162,6 +162,8 @@ def test_a_tracker_without_a_list_of_buckets_knows_what_others_there_are(server)
     tracker.track(id=1, date=TODAY)
     tracker.track(id=2, date=day(4))
     tracker.collapse()
+    assert marks(server) == {name(0), name(4), name(9)}  # only a recount counts what came after a count
+    tracker.collapse(recount=True)
     assert marks(server) == {name(0), name(9)}
 
 
