@@ -176,12 +176,11 @@ def check_batch(values: object, argument: str) -> Iterable[Any]:
 def is_masked(values: object) -> bool:
     """Whether something is a masked array of numpy.
 
-    Nobody has one who has not imported numpy.ma, which numpy itself puts off. So the first batch does not pay
-    for that, and no thread of a writer imports: a process that is forked meanwhile would wait for ever where
-    it imports the same.
+    Nobody has one who has not imported numpy.ma, which numpy itself puts off: the first batch should not pay
+    for that. Another thread may be importing it just now.
     """
-    module = sys.modules.get("numpy.ma")
-    return module is not None and isinstance(values, module.MaskedArray)
+    kind = getattr(sys.modules.get("numpy.ma"), "MaskedArray", None)
+    return kind is not None and isinstance(values, kind)
 
 
 def _derive_key(secret: object) -> bytes:

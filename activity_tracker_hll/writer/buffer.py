@@ -21,7 +21,7 @@ from functools import partial
 from random import Random
 from typing import NamedTuple, ParamSpec, TypeVar
 
-from ..errors import ActivityTrackerError, BackendError
+from ..errors import BackendError
 from ..operations import DataSet
 from ..operations.base import PeriodBucket
 from ..operations.tracking.unite import Load, Outcome
@@ -120,7 +120,7 @@ class Buffer:
         """
         self._drainer.open(now)
 
-    def drain(self, now: float) -> list[ActivityTrackerError]:
+    def drain(self, now: float) -> list[Exception]:
         """Drain the queues; returns what was wrong with events."""
         if self.takes_sketches is None:
             return []

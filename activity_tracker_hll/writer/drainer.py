@@ -19,7 +19,6 @@ from operator import not_
 import numpy as np
 
 from .. import bulk
-from ..errors import ActivityTrackerError
 from ..ids import IdEncoder
 from ..operations.tracking.side_table import Seen, Stamps
 from ..operations.tracking.stamps import ServerClock
@@ -66,10 +65,10 @@ class Drainer:
             self._drained_at = self._clock.ticks()
             self._buckets.open_window(now)
 
-    def drain(self, now: float) -> list[ActivityTrackerError]:
+    def drain(self, now: float) -> list[Exception]:
         """Drain all queues, then look whether periods have ended; returns what was wrong with events."""
         self.open(now)
-        errors: list[ActivityTrackerError] = []
+        errors: list[Exception] = []
         self._buckets.follow_calendar(now)
         self._buckets.begin()
         drained_at = self._clock.ticks()
@@ -91,7 +90,7 @@ class Drainer:
         return errors
 
     def absorb(
-        self, taken: Sequence[tuple[str | None, Queue]], errors: list[ActivityTrackerError]
+        self, taken: Sequence[tuple[str | None, Queue]], errors: list[Exception]
     ) -> list[tuple[str | None, Queue]]:
         """Absorb events that were in queues; returns those that have to wait for one that still is in one.
 
@@ -136,7 +135,7 @@ class Drainer:
         together = taken[0][1] if len(taken) == 1 else [id for _, ids in taken for id in ids]
         try:
             hashes = bulk.all_hashes(self._ids, together)
-        except ActivityTrackerError:
+        except Exception:  # noqa: BLE001 (whatever it is, one by one all others are valid)
             return False
         start = 0
         for bucket, ids in taken:
@@ -144,9 +143,7 @@ class Drainer:
             start += len(ids)
         return True
 
-    def _absorb_explicit(
-        self, bucket: str | None, events: Queue, errors: list[ActivityTrackerError]
-    ) -> Queue:
+    def _absorb_explicit(self, bucket: str | None, events: Queue, errors: list[Exception]) -> Queue:
         """Absorb events some of which are explicit; returns those that have to wait.
 
         What follows an explicit event in the queue came after it.
@@ -179,7 +176,7 @@ class Drainer:
         return waiting
 
     def _absorb_ids(
-        self, bucket: str | None, ids: Queue, since: int | Stamps, errors: list[ActivityTrackerError]
+        self, bucket: str | None, ids: Queue, since: int | Stamps, errors: list[Exception]
     ) -> None:
         """Absorb plain ids, without those that are not valid."""
         if not ids:
@@ -189,13 +186,13 @@ class Drainer:
                 self._add(bucket, None, Seen(bulk.all_hashes(self._ids, ids), since))
                 return
             encoded = self._ids.many(ids)
-        except ActivityTrackerError:
+        except Exception:  # noqa: BLE001
             encoded, valid = [], []
             for index, id in enumerate(ids):
                 try:
                     encoded.append(self._ids.one(id))
                     valid.append(index)
-                except ActivityTrackerError as error:
+                except Exception as error:  # noqa: BLE001
                     errors.append(error)
                     self._drop(self._kinds)
             since = np.broadcast_to(np.asarray(since), len(ids))[valid]

@@ -17,6 +17,7 @@ import os
 import threading
 import weakref
 from functools import cache
+from importlib import import_module
 from multiprocessing import util
 from typing import Any, Protocol
 
@@ -62,6 +63,9 @@ _parent = 0
 
 def register(writer: _Writer) -> None:
     """Look after a writer until it is closed."""
+    # numpy puts off this import to where it first needs it, which may be in a thread. A process that is
+    # forked amid that finds the module without its contents, and waits for ever where it imports it itself.
+    import_module("numpy.ma")
     _writers.add(writer)
     _close_at_exit()
 

@@ -57,6 +57,25 @@ def test_a_period_that_ends_keeps_what_came_before(server):
     assert writer.statistics.pushed == 1200
 
 
+def test_what_fails_for_many_at_once_is_done_one_by_one(server, monkeypatch):
+    """Whatever the reason: events that were taken out of a queue are in nobody else's hands."""
+
+    def fail(*_):
+        raise AttributeError("partially initialized module")
+
+    writer = Still(server)
+    monkeypatch.setattr("activity_tracker_hll.bulk.all_hashes", fail)
+    for n in range(300):
+        writer.track(id=n, bucket=BUCKETS[n % len(BUCKETS)])
+    writer.drain()
+    monkeypatch.undo()
+    assert writer.push() is None
+    found = writer.statistics
+    assert (found.tracked, found.pushed, found.dropped) == (300 * len(KINDS), 300 * len(KINDS), 0)
+    counted = sum(server.client.pfcount(writer.keys(bucket).hll) for bucket in BUCKETS)
+    assert abs(counted - 300) < 12
+
+
 def test_an_idle_writer_keeps_nothing_of_periods_that_have_ended(server):
     writer = Still(server)
     for bucket in BUCKETS:

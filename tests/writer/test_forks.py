@@ -262,7 +262,10 @@ def test_a_child_that_tracks_nothing(real_server, tmp_path, parent):
 
 @pytest.mark.parametrize("server", ["up", "down"])
 def test_threads_import_nothing(real_server, server):
-    """A child that is forked amid another thread's import waits for ever where it imports the same."""
+    """A child that is forked amid another thread's import waits for ever where it imports the same.
+
+    What it finds of it is not whole, either.
+    """
     run(
         """
         import logging, uuid
@@ -282,6 +285,9 @@ def test_threads_import_nothing(real_server, server):
             writer.track_many(ids=np.arange(20_000), bucket=f"{n}")
             writer.track_many(ids=np.array(["a", "b"]))
             writer.track_many(ids=np.array([b"a", b"b"]))
+            writer.flush(0.5)
+            for id in ids:
+                writer.track(id=f"s{id}", bucket="anon")  # it comes back
             writer.flush(0.5)
         assert bool(writer.statistics.last_error) == (sys.argv[2] == "down")
         assert sorted(set(sys.modules) - before) == []

@@ -260,7 +260,7 @@ class _Sending:
                 if stamp is not None and not load.has_left(id):
                     outcome.returned[id] = stamp
 
-        scores = [Range(key, f"-{when}", f"-{when}") for when in np.unique(left).tolist()]
+        scores = [Range(key, f"-{when}", f"-{when}") for when in sorted(set(left.tolist()))]
         yield from read_members(scores, take)
         return not missing
 
