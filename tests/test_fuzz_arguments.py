@@ -282,7 +282,8 @@ def test_trackers(fuzz, cls, options):
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # sockets of redis-py before 8
-@pytest.mark.parametrize("cls", [RedisBackend, pytest.param(AsyncRedisBackend, marks=pytest.mark.extended)])
+@pytest.mark.extended
+@pytest.mark.parametrize("cls", [RedisBackend, AsyncRedisBackend])
 def test_backends(fuzz, cls):
     """A port on which nobody listens: what only shows when it connects shows, too."""
     own = [each for each in options_of(RedisBackend.__mro__[1]) if each.kind is not each.VAR_KEYWORD]
@@ -297,7 +298,8 @@ def test_backends(fuzz, cls):
     with asyncio.Runner() as runner:
 
         def used(option, value, *, shards):
-            where = {} if option in {"url", "client", "unix_socket_path"} else {"port": 1}
+            is_place = option in {"url", "client", "unix_socket_path"} and value is not None
+            where = {} if is_place else {"port": 1}
             given = {**({} if option == "client" else secret), **where, option: value}
             backend = cls(shards=[{"port": 1}, given], namespace="x") if shards else cls(**given)
             assert CANARY not in repr(backend)

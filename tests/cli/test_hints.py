@@ -167,6 +167,7 @@ def test_a_long_command_is_continued_and_still_one(columns):
     assert max(map(len, out.getvalue().splitlines())) <= columns
 
 
+@pytest.mark.extended
 def test_examples_in_the_help_work(folder, monkeypatch):
     log = "".join(LINE.format(n, n) for n in range(20))
     (folder / "access.log").write_text(log)

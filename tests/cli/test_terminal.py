@@ -58,7 +58,7 @@ def full(home):
         yield tracker
 
 
-@pytest.fixture(params=[60, 80, 120])
+@pytest.fixture(params=[60, 80, pytest.param(120, marks=pytest.mark.extended)])
 def see(request, terminal, home):
     """Runs a command; what is on the screen can be read."""
 

@@ -44,7 +44,9 @@ def pyright():
     }
 
 
-CHECKERS = pytest.mark.parametrize("check", [mypy, pyright], ids=lambda check: check.__name__)
+CHECKERS = pytest.mark.parametrize(
+    "check", [mypy, pytest.param(pyright, marks=pytest.mark.extended)], ids=lambda check: check.__name__
+)
 
 
 @CHECKERS

@@ -173,18 +173,23 @@ def keys_evicted(scene, load):
 
 FAULTS = (
     killed_and_started_empty,
-    stopped,
     replies_lost,
-    replies_cut,
-    connections_cut,
-    refused,
-    black_hole,
     out_of_memory,
-    read_only,
-    loading,
-    busy,
-    scripts_forgotten,
     keys_evicted,
+    *(
+        pytest.param(fault, marks=pytest.mark.extended)
+        for fault in (
+            stopped,
+            replies_cut,
+            connections_cut,
+            refused,
+            black_hole,
+            read_only,
+            loading,
+            busy,
+            scripts_forgotten,
+        )
+    ),
 )
 
 
@@ -202,9 +207,9 @@ def test_a_server_that_is_down_at_first(make_scene, record_property):
     [
         ((">other", "<secret"), ("<other", ">secret"), "password"),
         (("-@write",), ("+@all",), "permission|can't run"),
-        (("-evalsha",), ("+@all",), "permission"),
-        (("resetkeys",), ("~*",), "permission"),
-        (("off",), ("on",), "password|disabled"),
+        pytest.param(("-evalsha",), ("+@all",), "permission", marks=pytest.mark.extended),
+        pytest.param(("resetkeys",), ("~*",), "permission", marks=pytest.mark.extended),
+        pytest.param(("off",), ("on",), "password|disabled", marks=pytest.mark.extended),
     ],
     ids=["wrong password", "no writing", "no scripts", "no keys", "disabled"],
 )

@@ -33,8 +33,8 @@ from helpers.servers import missing, program
 from helpers.truth import Truth
 
 SEEDS = [
-    *range(2),
-    *(pytest.param(seed, marks=pytest.mark.extended) for seed in (2, 3)),
+    0,
+    *(pytest.param(seed, marks=pytest.mark.extended) for seed in (1, 2, 3)),
     *(pytest.param(seed, marks=pytest.mark.long) for seed in range(4, 30)),
 ]
 EVENTS = 120
