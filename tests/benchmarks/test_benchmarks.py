@@ -136,7 +136,8 @@ def test_engine_notices_other_registers(tmp_path):
     assert "registers differ" in done.stderr
 
 
-@pytest.mark.parametrize("order", ["time", pytest.param("chance", marks=pytest.mark.extended)])
+@pytest.mark.extended
+@pytest.mark.parametrize("order", ["time", "chance"])
 def test_importing(order, tmp_path):
     printed, results = quick("importing.py", tmp_path, "--order", order)
     assert "Where the time goes" in printed

@@ -232,6 +232,7 @@ def test_django_under_gunicorn(real_server, serve, database):
     load(real_server, service, USERS, workers=2, status=0)
 
 
+@pytest.mark.extended
 def test_django_under_uvicorn(real_server, serve, database):
     service = serve(*UVICORN, "shop.asgi:application", **database)
     load(real_server, service, USERS, workers=1, status=-signal.SIGTERM, path="/async")
