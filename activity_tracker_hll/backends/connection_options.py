@@ -24,24 +24,9 @@ ADDRESS = ("url", "host", "port", "db", "unix_socket_path", "client")
 
 _SCHEMES = ("redis", "rediss", "unix")
 _UNKNOWN = re.compile(r"unexpected keyword argument '(\w+)'")
-_NAMES = (
-    "buckets",
-    "aggregate_buckets",
-    "timezone",
-    "week_start",
-    "namespace",
-    "secret",
-    "moved_limit",
-    "keep_sketches",
-    "url",
-    "host",
-    "port",
-    "db",
-    "username",
-    "password",
-    "socket_timeout",
-    "retries",
-    "shards",
+_OTHERS = (
+    *("buckets", "aggregate_buckets", "timezone", "week_start"),  # of trackers
+    *("namespace", "secret", "moved_limit", "keep_sketches", "shards"),
 )
 _LAST_PORT, _LAST_DB, _MOST_RETRIES = 65_535, 2**31 - 1, 1000
 _NO_HOST = frozenset("@/?#\\ ")
@@ -147,7 +132,11 @@ def refusal(error: Exception, options: Mapping[str, Any]) -> ActivityTrackerErro
     hint = ""
     if unknown:
         name = unknown[1]
-        hint = " (it is one of backend='embedded')" if name == "path" else did_you_mean(name, _NAMES)
+        hint = (
+            " (it is one of backend='embedded')"
+            if name == "path"
+            else did_you_mean(name, [*_OTHERS, *_CHECKS])
+        )
     return kind(f"connection options: {printable(text)}{hint}")
 
 

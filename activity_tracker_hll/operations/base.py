@@ -123,16 +123,14 @@ class Context:
             return
         self._warned.add(bucket)
         meant = did_you_mean(bucket, self.known)
-        shown_name = "the unnamed bucket" if bucket is None else f"bucket {shown(bucket)}"
-        _LOG.warning("%s is none of the tracker's buckets%s (%s)", shown_name, meant, what)
+        _LOG.warning("%s is none of the tracker's buckets%s (%s)", _called(bucket), meant, what)
 
     def lacks_news_of(self, buckets: Iterable[str | None]) -> list[str | None]:
         """The buckets in which perhaps nothing was ever tracked, which nobody was told yet."""
         if self.known is not None:
             return []
-        return [
-            bucket for bucket in buckets if bucket not in {*self.aggregates, *self._warned, *self._tracked}
-        ]
+        heard_of = {*self.aggregates, *self._warned, *self._tracked}
+        return [bucket for bucket in buckets if bucket not in heard_of]
 
     def warn_of_untracked(self, buckets: Iterable[str | None], tracked: Collection[str | None]) -> None:
         """Log, once for each, the buckets in which nothing was ever tracked; they may be misspelled.
@@ -144,12 +142,11 @@ class Context:
         for bucket in buckets if tracked else ():
             if bucket not in tracked and len(self._warned) < _MOST_WARNINGS:
                 self._warned.add(bucket)
-                shown_name = "the unnamed bucket" if bucket is None else f"bucket {shown(bucket)}"
                 names = sorted(name for name in tracked if name is not None)
                 meant = (
                     did_you_mean(bucket, names) or f" (there are: {', '.join(map(printable, names[:10]))})"
                 )
-                _LOG.warning("nothing was ever tracked in %s%s", shown_name, meant)
+                _LOG.warning("nothing was ever tracked in %s%s", _called(bucket), meant)
 
     def compare(self, given: Aggregates) -> None:
         """Log, once for each, the aggregates that the data know otherwise; what is stored stands."""
@@ -194,6 +191,10 @@ class Context:
         if self.agreed.has_secret and not self.ids.has_secret:
             raise SettingsMismatchError("ids of activity-tracker can only be counted with the secret")
         return list(map(self.ids.conceal, members))
+
+
+def _called(bucket: str | None) -> str:
+    return "the unnamed bucket" if bucket is None else f"bucket {shown(bucket)}"
 
 
 def about_outgrown(periods: Sequence[str]) -> str:

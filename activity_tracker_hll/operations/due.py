@@ -27,7 +27,6 @@ __all__ = [
     "check_known",
     "collapse_due",
     "is_due",
-    "is_over",
     "kinds_of",
     "looked_into",
     "lost_unions",
@@ -170,7 +169,7 @@ def collapse_due(
             progress(number, len(batches))
 
     try:
-        over = dict.fromkeys(entry.period.name for entry in entries if is_over(entry, context.calendar, now))
+        over = dict.fromkeys(entry.period.name for entry in entries if _is_over(entry, context.calendar, now))
         yield from take_marks(context, over, uncounted_by_scan(context))
     except BackendError as error:
         failures.append((context.keys.open, None, error))
@@ -209,7 +208,7 @@ def uncounted_by_scan(context: Context) -> FindUncounted:
     return find
 
 
-def is_over(entry: Entry, calendar: Calendar, now: datetime) -> bool:
+def _is_over(entry: Entry, calendar: Calendar, now: datetime) -> bool:
     """Whether the entry's period has ended."""
     return entry.period.start < calendar.containing(entry.period.kind, now).start
 

@@ -10,12 +10,12 @@ from typing import Any
 
 from ..errors import BackendError, SettingsMismatchError
 from ..messages import printable
-from ..periods import LONGEST, Calendar
+from ..periods import LONGEST
 from ..words import did_you_mean, many
 from .base import Context, Operation, about_outgrown, items
 from .counting import outgrown
 from .counting.overdue import marked_in
-from .due import UNEXPIRING, buckets_of, is_due, is_over, kinds_of, looked_into
+from .due import UNEXPIRING, buckets_of, is_due, kinds_of, looked_into
 from .inventory import Entry, inventory
 
 __all__ = ["Examination", "Forecast", "Server", "examine"]
@@ -233,10 +233,11 @@ def examine(
     except SettingsMismatchError as error:
         return Examination(server, (), (), (), agrees=False, warnings=(*warnings, str(error)))
     entries = yield from inventory(context)
-    over = [entry for entry in entries if is_over(entry, context.calendar, now())]
+    running = {kind: context.calendar.containing(kind, now()).start for kind in kinds_of(entries)}
+    over = [entry for entry in entries if entry.period.start < running[entry.period.kind]]
+    ahead = [entry for entry in entries if entry.period.start > running[entry.period.kind]]
     known = dict(zip(over, (yield from looked_into(context, over)), strict=True))
     due = [entry for entry in over if is_due(known[entry].parts - {UNEXPIRING})]
-    ahead = [entry for entry in entries if _is_ahead(entry, context.calendar, now())]
     unexpiring = [entry for entry in over if UNEXPIRING in known[entry].parts]
     forecasts = yield from _forecasts(context, entries)
     [reply] = yield [("SMEMBERS", context.keys.open)]
@@ -254,10 +255,6 @@ def examine(
     return Examination(
         server, tuple(entries), tuple(due), tuple(forecasts), agrees=True, warnings=tuple(warnings)
     )
-
-
-def _is_ahead(entry: Entry, calendar: Calendar, now: datetime) -> bool:
-    return entry.period.start > calendar.containing(entry.period.kind, now).start
 
 
 def _about_future(ahead: Sequence[Entry]) -> Iterator[str]:

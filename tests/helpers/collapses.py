@@ -23,6 +23,11 @@ def scenario(server: Server, secret=None):
     return tracker
 
 
+def marks(server: Server):
+    """Names of the periods that are marked as holding uncounted data."""
+    return {name.decode() for name in server.client.smembers("active:{open}")}
+
+
 def state(server: Server):
     """Counts, errors, expiries and marks."""
     found = {"marks": server.client.smembers("active:{open}")}

@@ -10,9 +10,9 @@ from ...backends.base import Command
 from ...errors import BackendDataError, BackendError
 from ...estimates import Estimate
 from ...periods import Period
-from ..base import Context, Operation, batched, items, number, unwrap, unwrap_of
-from ..settings import DataSettings
+from ..base import Context, Operation, batched, number, unwrap, unwrap_of
 from .live import LiveTarget, ask_for_data, count_live
+from .marks import registered
 
 __all__ = ["Row", "RowWithGaps", "lookup"]
 
@@ -63,10 +63,11 @@ def _warn_of_untracked(context: Context, empty: Sequence[str | None]) -> Operati
     """Log which of the buckets without any count nobody ever tracked in."""
     unknown = context.lacks_news_of(empty)
     if unknown:
-        [fields] = yield [("HKEYS", context.keys.meta)]
-        if not isinstance(fields, BackendError):
-            names = (field.decode("utf-8", "replace") for field in items(fields))
-            context.warn_of_untracked(unknown, DataSettings.buckets_of(names))
+        try:
+            tracked = yield from registered(context)
+        except BackendError:  # no reason not to show counts
+            return
+        context.warn_of_untracked(unknown, tracked)
 
 
 def _uncounted(

@@ -15,7 +15,7 @@ from .outgrown import outgrown
 from .overdue import states
 from .scope import Scope
 
-__all__ = ["FindUncounted", "take_marks", "uncounted_of_known", "warned_of"]
+__all__ = ["FindUncounted", "registered", "take_marks", "uncounted_of_known", "warned_of"]
 
 _TARGETS_PER_BATCH = 500
 
@@ -24,7 +24,7 @@ FindUncounted = Callable[[Collection[str]], Operation[set[str]]]
 
 
 def take_marks(context: Context, names: Iterable[str], find_uncounted: FindUncounted) -> Operation[None]:
-    """Remove the marks of the periods that hold no uncounted data, counted buckets included.
+    """Remove the marks of the periods that hold no uncounted data, nor events since a count.
 
     Raises:
         BackendError: the key of the marks holds something else.

@@ -221,11 +221,8 @@ class Tracking:
             late += sum((yield from gathered.push()).values())
             if progress is not None and importing.done:
                 progress(importing.done)
-            past = filter(None, map(self._calendar.parse, sorted(gathered.past)))
-            buckets = sorted(
-                {bucket for of in gathered.past.values() for bucket in of}, key=lambda b: b or ""
-            )
-            outgrown = yield from find_outgrown(past, buckets)
+            past = filter(None, map(self._calendar.parse, {name for name, _ in gathered.past}))
+            outgrown = yield from find_outgrown(past, list({bucket for _, bucket in gathered.past}))
             return Imported(importing.done, late, tuple(sorted(outgrown)))
 
         return operation()

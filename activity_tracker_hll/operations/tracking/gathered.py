@@ -48,7 +48,7 @@ class Gathered:
 
     Attributes:
         events: how many, each counted once for each of its periods.
-        past: the buckets of each period that was over when events of it were sent.
+        past: what was sent of periods that were over.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Gathered:
         self._buckets: dict[PeriodBucket, _Bucket] = {}
         self._tables: dict[PeriodBucket, SideTable] = {}
         self._with_moves: set[PeriodBucket] = set()
-        self.past: dict[str, set[str | None]] = {}
+        self.past: set[PeriodBucket] = set()
         self.events = 0
 
     @property
@@ -113,9 +113,7 @@ class Gathered:
             for target, gathered in buckets.items()
         }
         running = self._running()
-        for name, bucket in loads:
-            if name not in running:
-                self.past.setdefault(name, set()).add(bucket)
+        self.past |= {target for target in loads if target[0] not in running}
         sent = yield from unite(self._context, loads, self._open_periods, running)
         late: dict[str, int] = {}
         errors: list[BackendError] = []

@@ -7,14 +7,9 @@ import pytest
 from activity_tracker_hll import (
     CollapseError,
 )
-from helpers.collapses import YNAME, rows
+from helpers.collapses import YNAME, marks, rows
 from helpers.errors import raises
 from helpers.moments import TODAY, YESTERDAY, day
-
-
-def marks(server):
-    """Names of the periods that are marked as holding uncounted data."""
-    return {name.decode() for name in server.client.smembers("active:{open}")}
 
 
 @pytest.fixture(params=[1, 2], ids=["once", "every command twice"])

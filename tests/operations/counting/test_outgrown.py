@@ -4,14 +4,11 @@ from datetime import timedelta
 
 import pytest
 
+from helpers.collapses import marks
 from helpers.moments import TODAY, YESTERDAY, day
 
 BUCKETS = ["anon", "member"]
 CAME_AFTER = "events that came after the count was stored"
-
-
-def marks(server):
-    return {name.decode() for name in server.client.smembers("active:{open}")}
 
 
 def name(date):

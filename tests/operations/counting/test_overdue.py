@@ -4,13 +4,9 @@ import pytest
 
 from activity_tracker_hll import BackendDataError, CollapseError
 from activity_tracker_hll.periods import PERIODS
-from helpers.collapses import YNAME, rows
+from helpers.collapses import YNAME, marks, rows
 from helpers.errors import raises
 from helpers.moments import TODAY, YESTERDAY, day
-
-
-def marks(server):
-    return {name.decode() for name in server.client.smembers("active:{open}")}
 
 
 def name(before):

@@ -10,6 +10,7 @@ from activity_tracker_hll import (
     BackendDataError,
 )
 from activity_tracker_hll.planner import Planner
+from helpers.collapses import marks
 from helpers.errors import raises
 from helpers.moments import NOON, TODAY, YESTERDAY
 from helpers.writes import WRITES
@@ -21,11 +22,6 @@ def ticks(monkeypatch):
     now = [1000.0]
     monkeypatch.setattr(Planner, "ticks", staticmethod(lambda: round(now[0] * 1_000_000)))
     return now
-
-
-def marks(server):
-    """Names of the periods that are marked as holding uncounted data."""
-    return {name.decode() for name in server.client.smembers("active:{open}")}
 
 
 def names_of(when, *kinds):
