@@ -168,7 +168,7 @@ def test_an_asynchronous_tracker_says_why_it_cannot_be_pickled():
 
 @TRACKERS
 def test_a_writer_is_not_pickled(kind):
-    writer = kind(["daily"]).buffered()
+    writer = kind(["daily"], port=1).buffered()
     with pytest.raises(TypeError, match=r"BufferedTracker cannot be pickled.* pickle its tracker") as caught:
         pickle.dumps(writer)
     assert isinstance(caught.value, ActivityTrackerError)
