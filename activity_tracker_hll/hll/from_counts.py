@@ -58,9 +58,10 @@ def terms(sources: Sequence[tuple[Key, Key]]) -> dict[frozenset[Key], int]:
         sources: keys (H_i, V_i) of each source with moves, in any order; a repeated one counts once.
 
     Returns:
-        For each union its keys and the factor, not 0, by which to multiply its count. D, the union of the
-        sources without moves and of all ids that came back, is part of every union; the empty set
-        stands for D alone. For s sources with keys of their own there are 3^s.
+        For each union its keys and the factor by which to multiply its count. D, the union of the sources
+        without moves and of all ids that came back, is part of every union; the empty set stands for D
+        alone. For s sources with keys of their own there are 3^s. A factor of 0 has only the union of
+        everything, which :func:`union` needs as a bound, and only where sources share keys.
 
     Let v_i say whether an id is in V_i, h_i whether it is in H_i or V_i. Outside D it is alive in source i
     with (1 - v_i) - (1 - h_i), and alive nowhere with the product of 1 - (1 - v_i) + (1 - h_i) over all i.
@@ -86,7 +87,8 @@ def terms(sources: Sequence[tuple[Key, Key]]) -> dict[frozenset[Key], int]:
         )
     ):
         factors[frozenset().union(*(keys for keys, _ in taken))] += prod(sign for _, sign in taken)
-    return {keys: factor for keys, factor in factors.items() if factor}
+    everything = frozenset(key for pair in distinct for key in pair)
+    return {keys: factor for keys, factor in factors.items() if factor or keys == everything}
 
 
 def union(weighted: Iterable[tuple[int, int]]) -> tuple[int, float]:

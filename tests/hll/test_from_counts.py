@@ -73,6 +73,21 @@ def test_the_terms_of_a_union_are_exact(data):
     check_terms(data.draw(ids), sets, data.draw(st.lists(st.tuples(keys, keys), max_size=6)))
 
 
+@pytest.mark.parametrize(
+    "sources",
+    [
+        [("a", "j"), ("f", "a"), ("j", "f")],
+        [("a", "j"), ("a", "k"), ("b", "j")],
+    ],
+)
+def test_the_union_of_everything_bounds_even_where_its_factor_is_zero(sources):
+    """Where the H of one source is the V of another, the factors of that union may cancel."""
+    everything = frozenset("".join(map("".join, sources)))
+    assert terms(sources)[everything] == 0
+    sets = {key: {index} for index, key in enumerate(sorted(everything))}
+    check_terms(set(), sets, sources)
+
+
 def test_the_terms_of_a_union_are_exact_for_all_that_ids_can_do():
     """Absent, alive or dead in each of three sources, plain or not: one id of each, and two."""
     for repeated in (1, 2):
@@ -89,7 +104,8 @@ def test_the_terms_of_a_union_are_exact_for_all_that_ids_can_do():
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from("abcdef")), max_size=6), st.data())
 def test_the_terms_of_a_union_are_those_of_the_recursion(sources, data):
     factors = {keys: factor for keys, factor in recursion(sources).items() if factor}
-    assert terms(sources) == factors | {frozenset(): 1}
+    everything = frozenset(key for pair in sources for key in pair)
+    assert terms(sources) == {everything: 0} | factors | {frozenset(): 1}
     assert terms(data.draw(st.permutations([*sources, *sources]))) == terms(sources)
 
 
