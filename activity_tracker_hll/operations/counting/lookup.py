@@ -47,12 +47,13 @@ def lookup(
     rows: list[RowWithGaps] = []
     for batch in batched(periods, max(1, _COUNTS_PER_BATCH // max(1, len(buckets)))):
         counts_of = dict(zip(batch, (yield from _stored(context, batch, buckets)), strict=True))
-        found = yield from _uncounted(context, counts_of, live)
-        for period, counts in counts_of.items():
+        incomplete = {period: counts for period, counts in counts_of.items() if not all(counts.values())}
+        found = yield from _uncounted(context, incomplete, live)
+        for period, counts in incomplete.items():
             for bucket, count in counts.items():
                 if not count:
                     counts[bucket] = found.get((period, bucket), absent if count is None else count)
-            rows.append((period.date, counts))
+        rows += [(period.date, counts) for period, counts in counts_of.items()]
     if rows:
         empty = [bucket for bucket in buckets if all(counts[bucket] is absent for _, counts in rows)]
         yield from _warn_of_untracked(context, empty)
