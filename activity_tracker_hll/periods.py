@@ -168,11 +168,28 @@ class Calendar:
 
     def adopt_zone(self, zone: tzinfo | None) -> None:
         """Take over a zone that was not given; from now on it is as if it had been."""
-        fingerprint = zones.fingerprint(zone)
-        if fingerprint != self.zone_fingerprint:
-            self.zone, self.zone_fingerprint = zone, fingerprint
-            self.revision += 1
+        self._use(zone, zones.fingerprint(zone))
         self.gives_zone = True
+
+    def fix_local_time(self) -> None:
+        """Let local time be the zone that it is now: a process may change it, as Django does at its start.
+
+        If that zone has no name, it goes on to be what the process has.
+        """
+        try:
+            local = zones.load(zones.name_of(None))
+        except ArgumentValueError:
+            local = None
+        fingerprint = zones.fingerprint(local)
+        if self.zone is None:  # asked last, as another thread may have adopted one
+            self._use(local, fingerprint)
+
+    def _use(self, zone: tzinfo | None, fingerprint: str) -> None:
+        # Local time may have been another one when periods were found.
+        has_changed = self.zone is None or fingerprint != self.zone_fingerprint
+        self.zone, self.zone_fingerprint = zone, fingerprint
+        if has_changed:
+            self.revision += 1
 
     def adopt_week_start(self, week_start: int) -> None:
         """Take over a first day of the week that was not given."""

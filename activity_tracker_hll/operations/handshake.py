@@ -112,6 +112,8 @@ def _offer(context: Context, theirs: dict[str, str], access: Access) -> Operatio
         What is stored then.
     """
     meta = context.keys.meta
+    if "timezone_rules" not in theirs:
+        context.calendar.fix_local_time()
     # The zone's name is for people and for those that adopt it: "UTC" and "Etc/UTC" agree.
     given = Given(
         context.given.keep_sketches,
@@ -172,14 +174,14 @@ def _adopt(calendar: Calendar, theirs: Mapping[str, str]) -> None:
         calendar.adopt_week_start(int(week_start))
     if calendar.gives_zone or rules is None:
         return
-    zone = calendar.zone
-    if rules != calendar.zone_fingerprint:
-        try:
-            zone = zones.load(theirs.get("timezone"))
-        except ArgumentValueError:
+    try:
+        named = zones.load(theirs.get("timezone"))
+    except ArgumentValueError:
+        named = None
+    for zone in (named, calendar.zone):
+        if zones.fingerprint(zone) == rules:
+            calendar.adopt_zone(zone)
             return
-    if zones.fingerprint(zone) == rules:
-        calendar.adopt_zone(zone)
 
 
 def _tell(context: Context) -> None:

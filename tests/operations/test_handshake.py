@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta, timezone
 
@@ -51,6 +52,37 @@ def test_what_is_not_given_is_adopted(server, zone):
     for tracker in (given, other, tracker_of(server)):
         assert tracker.lookup("daily", live=True)[-1] == (now.date(), {None: 4})
         assert tracker.lookup("weekly", live=True)[-1][1] == {None: 4}
+
+
+@pytest.fixture
+def move_to(monkeypatch):
+    """Changes the local time of this process, until the test ends."""
+
+    def move_to(zone):
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+
+    yield move_to
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize("is_known", [False, True], ids=["new data", "data of another"])
+def test_local_time_that_changes_once_a_tracker_is_made(server, move_to, is_known):
+    """As Django changes it, which makes the trackers of its settings before it sets its own zone."""
+    if is_known:
+        tracker_of(server, timezone="UTC").track(id=1)
+    move_to("UTC")
+    tracker = tracker_of(server)
+    move_to("Pacific/Kiritimati")  # tomorrow at two
+    tracker.track(id=2)
+    expected, today = ("UTC", TODAY) if is_known else ("Pacific/Kiritimati", day(-1))
+    assert tracker.settings.timezone == expected
+    move_to("Pacific/Pago_Pago")  # today at one
+    tracker.track(id=3)
+    assert tracker.calendar.zone_name == expected
+    for each in (tracker, tracker_of(server)):
+        assert each.lookup(live=True)[-1] == (today, {None: 2 + is_known})
 
 
 def test_a_first_call_with_a_date_finds_the_period_of_the_data(server):
