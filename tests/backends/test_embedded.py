@@ -15,7 +15,7 @@ import pytest
 
 from activity_tracker_hll import EmbeddedServerError, MissingExtraError
 from activity_tracker_hll.backends.embedded import EmbeddedServer
-from helpers.embedded import count, embedded, servers, user
+from helpers.embedded import count, embedded, servers, user, wait_until_written
 from helpers.errors import raises
 from helpers.servers import eventually
 
@@ -111,6 +111,7 @@ def test_kill_9_of_the_owner_leaves_a_directory_that_opens_again(tmp_path):
 def test_kill_9_of_owner_and_server_loses_nothing_older_than_a_second(tmp_path):
     with user(tmp_path, 200, "owner") as owner:
         assert owner.stdout.readline() == "ready\n"
+        wait_until_written(tmp_path)
         [server] = servers(tmp_path)
         owner.send_signal(signal.SIGKILL)
         os.kill(server, signal.SIGKILL)
@@ -121,6 +122,7 @@ def test_kill_9_of_owner_and_server_loses_nothing_older_than_a_second(tmp_path):
 def test_kill_9_of_the_server_is_mended_by_the_next_call(tmp_path):
     with embedded(tmp_path) as tracker:
         tracker.track_many(range(50))
+        wait_until_written(tmp_path)
         os.kill(tracker.backend.server.process_id(), signal.SIGKILL)
         tracker.track(id="after")
         assert count(tracker) == 51

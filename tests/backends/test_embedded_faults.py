@@ -17,7 +17,7 @@ import redis
 
 from activity_tracker_hll import BackendError, BackendResponseError, EmbeddedServerError
 from activity_tracker_hll.aio import AsyncActivityTracker
-from helpers.embedded import USER, command_line, count, embedded, servers, user
+from helpers.embedded import USER, command_line, count, embedded, servers, user, wait_until_written
 from helpers.errors import raises
 from helpers.servers import eventually
 
@@ -212,6 +212,7 @@ def test_a_server_that_dies_on_a_full_disk_is_read_from_again(small_disk):
     path = small_disk / "data"
     with embedded(path) as tracker:
         tracker.track_many(range(10))
+        wait_until_written(path)
         [server] = servers(path)
         fill(small_disk)
         refusal(tracker)
@@ -287,9 +288,11 @@ def kill(path):
 def test_a_server_that_died_is_started_before_anyone_waits(tmp_path, waits):
     with embedded(tmp_path) as tracker:
         tracker.track(id=1)
+        wait_until_written(tmp_path)
         kill(tmp_path)
         tracker.track(id=2)
         assert count(tracker) == 2
+        wait_until_written(tmp_path)
         tracker.backend.client().connection_pool.disconnect()
         kill(tmp_path)
         assert count(tracker) == 2
@@ -300,6 +303,7 @@ def test_a_server_that_died_is_started_before_a_coroutine_waits(tmp_path, waits)
     async def main():
         tracker = AsyncActivityTracker(["daily"], backend="embedded", path=tmp_path, timezone="UTC")
         await tracker.track(id=1)
+        await asyncio.to_thread(wait_until_written, tmp_path)
         kill(tmp_path)
         await tracker.track(id=2)
         await tracker.close()

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 from activity_tracker_hll import ActivityTracker
+from helpers.servers import eventually
 
 USER = textwrap.dedent(
     """
@@ -34,6 +35,18 @@ def embedded(path: Any = None, **options: Any) -> ActivityTracker:
 
 def count(tracker: ActivityTracker) -> Any:
     return tracker.lookup(live=True)[-1][1][None]
+
+
+def wait_until_written(path: Path) -> None:
+    """Wait until the server on a directory, which others hold open, has put all in its file.
+
+    While it waits for a disk, up to two seconds are only in its memory, and die with it.
+    """
+    wanted = {b"aof_buffer_length:0", b"aof_pending_bio_fsync:0"}
+    with embedded(path) as tracker:
+        eventually(
+            lambda: wanted <= set(tracker.backend.execute([("INFO", "persistence")])[0].split()),
+        )
 
 
 def servers(path: Path) -> list[int]:
