@@ -166,9 +166,9 @@ class Calendar:
 
     # Several threads may adopt at once: the same, and each sets last what says that it is done.
 
-    def adopt_zone(self, zone: tzinfo | None) -> None:
+    def adopt_zone(self, zone: tzinfo | None, fingerprint: str) -> None:
         """Take over a zone that was not given; from now on it is as if it had been."""
-        self._use(zone, zones.fingerprint(zone))
+        self._use(zone, fingerprint)
         self.gives_zone = True
 
     def fix_local_time(self) -> None:

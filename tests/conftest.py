@@ -8,6 +8,7 @@ fails in CI.
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 
 import fakeredis
@@ -100,3 +101,16 @@ def server(request: pytest.FixtureRequest, started: Callable[[str], EmbeddedServ
 @pytest.fixture(params=["valkey", "redis"])
 def real_server(request: pytest.FixtureRequest, started: Callable[[str], EmbeddedServer]) -> Iterator[Server]:
     yield from _connect(request.param, started)
+
+
+@pytest.fixture
+def move_to(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Changes the local time of this process, until the test ends."""
+
+    def move_to(zone: str) -> None:
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+
+    yield move_to
+    monkeypatch.undo()
+    time.tzset()

@@ -101,19 +101,12 @@ def test_zones_that_behave_alike_have_one_fingerprint():
     assert Calendar("Europe/Berlin").zone_fingerprint == Calendar("Europe/Rome").zone_fingerprint
 
 
-def test_local_time_follows_the_machine(monkeypatch):
-    import time
-
-    monkeypatch.setenv("TZ", "Asia/Tokyo")
-    time.tzset()
-    try:
-        assert Calendar().zone_fingerprint == Calendar("Asia/Tokyo").zone_fingerprint
-        assert Calendar().local(0) == datetime(1970, 1, 1, 9)
-        assert Calendar().timestamp(datetime(1970, 1, 1, 9)) == 0
-        assert Calendar().moment(datetime(2026, 1, 1, tzinfo=UTC), "date") == datetime(2026, 1, 1, 9)
-    finally:
-        monkeypatch.undo()
-        time.tzset()
+def test_local_time_follows_the_machine(move_to):
+    move_to("Asia/Tokyo")
+    assert Calendar().zone_fingerprint == Calendar("Asia/Tokyo").zone_fingerprint
+    assert Calendar().local(0) == datetime(1970, 1, 1, 9)
+    assert Calendar().timestamp(datetime(1970, 1, 1, 9)) == 0
+    assert Calendar().moment(datetime(2026, 1, 1, tzinfo=UTC), "date") == datetime(2026, 1, 1, 9)
 
 
 def test_before_and_between():

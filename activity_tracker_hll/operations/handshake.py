@@ -180,7 +180,7 @@ def _adopt(calendar: Calendar, theirs: Mapping[str, str]) -> None:
         named = None
     for zone in (named, calendar.zone):
         if zones.fingerprint(zone) == rules:
-            calendar.adopt_zone(zone)
+            calendar.adopt_zone(zone, rules)
             return
 
 

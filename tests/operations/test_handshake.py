@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta, timezone
 
@@ -52,19 +51,6 @@ def test_what_is_not_given_is_adopted(server, zone):
     for tracker in (given, other, tracker_of(server)):
         assert tracker.lookup("daily", live=True)[-1] == (now.date(), {None: 4})
         assert tracker.lookup("weekly", live=True)[-1][1] == {None: 4}
-
-
-@pytest.fixture
-def move_to(monkeypatch):
-    """Changes the local time of this process, until the test ends."""
-
-    def move_to(zone):
-        monkeypatch.setenv("TZ", zone)
-        time.tzset()
-
-    yield move_to
-    monkeypatch.undo()
-    time.tzset()
 
 
 @pytest.mark.parametrize("is_known", [False, True], ids=["new data", "data of another"])
@@ -156,16 +142,10 @@ def test_what_cannot_be_adopted_is_refused(server):
             tracker_of(server).track(id=1)
 
 
-def test_local_time_is_stored_by_a_name_that_others_know(server, monkeypatch):
-    import time
-
-    monkeypatch.setenv("TZ", "Asia/Tokyo")
-    time.tzset()
-    try:
-        tracker_of(server).track(id=1)
-    finally:
-        monkeypatch.undo()
-        time.tzset()
+def test_local_time_is_stored_by_a_name_that_others_know(server, move_to):
+    move_to("Asia/Tokyo")
+    tracker_of(server).track(id=1)
+    move_to("UTC")
     assert server.client.hget(META, "timezone") == b"Asia/Tokyo"
     tracker = tracker_of(server)
     tracker.track(id=2)
