@@ -8,7 +8,7 @@ every id ever moved out of it; the remainder is H without V. Estimates for sever
 from __future__ import annotations
 
 from math import floor, inf, sqrt
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,8 @@ __all__ = [
     "resolution",
     "standard_error",
 ]
+
+Number = TypeVar("Number", float, NDArray[np.float64])
 
 LARGEST: Final = 2**63 - 1
 """The largest count there is: Redis counts in signed 64-bit numbers."""
@@ -184,7 +186,7 @@ def fit(tracked: Registers, moved: Registers) -> Fit:
     return Fit(REGISTERS * rate, above, information, observed)
 
 
-def resolution(above: float) -> float:
+def resolution(above: Number) -> Number:
     """The variance, in ids squared, that remains when no id shows in the registers.
 
     A new id raises a register with probability p = above / m, above being the sum of 2^-H_i: 1 / p - 1 ids
@@ -192,7 +194,7 @@ def resolution(above: float) -> float:
     have passed (probability exp(-3) = 5 %); 1.96 standard errors reach that far with 2.3 times that variance.
     Next to a hundred ids seen, it adds 1 % to the error.
     """
-    passing = REGISTERS / above
+    passing: Number = REGISTERS / above
     return 2.3 * passing * (passing - 1)
 
 

@@ -30,13 +30,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import reduce
-from math import expm1, log, sqrt
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .estimators import ABOVE, CHANCE, LARGEST, cardinality, fit, remainder, resolution, standard_error
-from .registers import MAX_RANK, REGISTERS, Registers, empty
+from .estimators import ABOVE, LARGEST, cardinality, fit, remainder, resolution, standard_error
+from .patterns import ask, shown_in
+from .registers import Registers, empty
 
 __all__ = ["alive_in_any", "union_of_remainders"]
 
@@ -44,10 +45,11 @@ Floats = NDArray[np.float64]
 Source = tuple[Registers, Registers]
 
 _MOST_SOURCES = 6  # with moves: 364 remainders
-_TERMS = 8  # of the series in _combining
 
 
-def union_of_remainders(plain: Registers | None, sources: Sequence[Source]) -> tuple[int, float]:
+def union_of_remainders(
+    plain: Registers | None, sources: Sequence[Source], beyond: Registers | None = None
+) -> tuple[int, float]:
     """The number of ids alive in at least one source, and its standard error.
 
     Args:
@@ -55,6 +57,7 @@ def union_of_remainders(plain: Registers | None, sources: Sequence[Source]) -> t
             were moved out of a source and came back; None if there are none.
         sources: (H_i, V_i) of each source with moves. Ids of V_i that are missing in H_i are taken to be
             in it too.
+        beyond: registers of ids that are left out; None = of none.
 
     Returns:
         Number and standard error in ids, equal to the last bit in any order of the sources and however often
@@ -66,10 +69,15 @@ def union_of_remainders(plain: Registers | None, sources: Sequence[Source]) -> t
     """
     plain = empty() if plain is None else plain
     plain = reduce(np.maximum, [tracked for tracked, moved in sources if not moved.any()], plain)
-    count = cardinality(plain)
+    if beyond is not None and beyond.any():
+        count, error = remainder(np.maximum(plain, beyond), beyond) if plain.any() else (0, 0.0)
+        plain = np.maximum(plain, beyond)
+    else:
+        count = cardinality(plain)
+        error = standard_error(count)
     moving = _canonical(plain, [source for source in sources if source[1].any()])
     if not moving:
-        return count, standard_error(count)
+        return count, error
     if len(moving) == 1 and not plain.any():
         return remainder(*moving[0])
     together = reduce(np.maximum, [tracked for tracked, _ in moving])
@@ -86,7 +94,7 @@ def union_of_remainders(plain: Registers | None, sources: Sequence[Source]) -> t
         # Remainders were taken as Poisson variables, but the number of ids is fixed.
         variance = max(0.0, _sum_of_squares(influence) - alive)
     total = min(count + max(0.0, alive), most + 2 * standard_error(most))
-    return min(LARGEST, round(total)), sqrt(variance + resolution(above) + standard_error(count) ** 2)
+    return min(LARGEST, round(total)), sqrt(variance + resolution(above) + error**2)
 
 
 def _canonical(plain: Registers, sources: Sequence[Source]) -> list[Source]:
@@ -128,72 +136,20 @@ def alive_in_any(sources: Sequence[Source]) -> tuple[float, Floats]:
 
 
 def _combining(sources: Sequence[Source]) -> tuple[float, float]:
-    """U and its variance, for any number of sources.
+    """U and its variance, for any number of sources, see :mod:`.patterns`.
 
-    Take the highest rank t of any H_i in a register. If a single id has it, the id's state in each source can
-    be read off: absent (H_i < t), alive (H_i = t > V_i) or dead (V_i = t). Wanted is the share of all ids
-    in the sources that are alive anywhere: the probability g_1 that a register with a single id of its
-    top rank shows an id alive. But the number of such ids in a register is a Poisson variable of mean
-    y = 2^-t x, known not to be 0. Let g_n be the probability that n *registers* of rank t, overlaid, show an
-    id alive. Under overlaying (a convolution) the Poisson law is an exponential, so the series of the
-    logarithm recovers the single id:
-
-        share = 1 / y sum over n of (-1)^(n-1) / n (e^y - 1)^n g_n
-
-    for each rank with y <= ln 2; g_n is averaged over all runs of n registers. After some terms g_n is
-    taken to be constant, as the sum for constant g is y g. The variance is that of the runs' sums (Hajek's
-    projection), without the Poisson part.
+    An id that shows in a register is absent in a source (H_i < t), alive (H_i = t > V_i) or dead (V_i = t).
     """
     top = reduce(np.maximum, [tracked for tracked, _ in sources])
-    total = cardinality(top)
-    order = np.argsort(top, kind="stable")
-    ends = np.cumsum(np.bincount(top, minlength=MAX_RANK + 1))
-    present = np.packbits([(tracked == top)[order] for tracked, _ in sources], axis=0)
-    dead = np.packbits([(moved == top)[order] for _, moved in sources], axis=0)
-    counts, weights, shares, variances = [1], [0.0], [0.0], [0.0]
-    for rank in range(1, MAX_RANK + 1):
-        mean = CHANCE[rank] * total / REGISTERS
-        group = slice(ends[rank - 1], ends[rank])
-        count = int(ends[rank] - ends[rank - 1])
-        if count == 0 or mean > log(2):
-            continue
-        share, variance = _share(present[:, group], dead[:, group], mean)
-        counts.append(count)
-        weights.append(count * (mean / expm1(mean)) ** 2)  # about the inverse of the variance
-        shares.append(share)
-        variances.append(variance)
-    if not sum(weights):  # registers that no ids produce: nothing is known
-        return total / 2, total**2.0
-    weight = np.array(weights) / sum(weights)
-    share = float(weight @ shares)
-    # Within and between ranks. Where each of few ids shows, nothing is left without the Poisson part.
-    variance = float(weight**2 @ (variances + (np.array(shares) - share) ** 2 / counts))
-    variance -= max(0.0, share * (1 - share)) / max(1, total)
-    return total * share, (share * standard_error(total)) ** 2 + total**2 * max(0.0, variance)
-
-
-def _share(present: Registers, dead: Registers, mean: float) -> tuple[float, float]:
-    """The share of ids that are alive, from registers of one rank, and its variance.
-
-    Args:
-        present: bits of the sources in which an id of that rank is present, shape (bytes, registers).
-        dead: bits of those in which one is dead.
-        mean: the mean number of ids of that rank in a register.
-    """
-    count = present.shape[1]
-    terms = min(_TERMS, count)
-    power = np.arange(1, terms)
-    factors = (-1.0) ** (power - 1) * expm1(mean) ** power / (power * mean)
-    factors = np.append(factors, 1 - factors.sum())
-    influence = np.zeros(count)
-    share, shown, hidden = 0.0, present, dead
-    for run, factor in enumerate(factors):
-        if run:
-            shown, hidden = shown | np.roll(present, run, axis=1), hidden | np.roll(dead, run, axis=1)
-        alive = (shown & ~hidden).any(axis=0)
-        average = alive.mean()
-        share += factor * average
-        # Register i is in the runs that end at i, i + 1, ..., i + run.
-        sums = np.cumsum(np.concatenate([alive - average, (alive - average)[:run]]))
-        influence += factor * (sums[run:] - np.concatenate([[0], sums[: count - 1]]))
-    return share, _sum_of_squares(influence) / count**2
+    present = shown_in(top, [tracked for tracked, _ in sources])
+    dead = shown_in(top, [moved for _, moved in sources])
+    half = len(present)
+    found = ask(
+        top,
+        np.concatenate([present, dead]),
+        lambda shown: np.any(shown[:half] & ~shown[half:], axis=0)[None],
+    )
+    share = float(found.means[0])
+    alive, variance = found.number(0)
+    poisson = share * (1 - share) / max(1, found.total) * found.total**2
+    return alive, max((share * found.stderr) ** 2, variance - max(0.0, poisson))
