@@ -1,5 +1,16 @@
 """Daily, weekly, monthly... active users, counted with HyperLogLog in Redis or Valkey."""
 
+from .analytics.results import (
+    Cell,
+    Counts,
+    Lifecycle,
+    LifecycleRow,
+    Retention,
+    RetentionRow,
+    Rows,
+    Series,
+    SeriesRow,
+)
 from .errors import (
     ActivityTrackerError,
     ArgumentTypeError,
@@ -16,15 +27,19 @@ from .errors import (
     LateEventError,
     MalformedSketchError,
     MissingExtraError,
+    MissingSketchesError,
     SettingsMismatchError,
     UnknownEncodingError,
     WriterClosedError,
 )
-from .estimates import Estimate
+from .estimates import Estimate, Share
 from .ids import Id
 from .operations import Collapsed, DataSettings, Entry, Examination, Imported, Row, RowWithGaps
+from .overlaps import Overlap
 from .periods import PeriodKind
-from .sketch import HyperLogLog
+from .result import Gap
+from .selection import Selection
+from .sketch import HyperLogLog, Sketch
 from .tracker import ActivityTracker
 from .writer import BufferedTracker, Statistics
 
@@ -42,24 +57,39 @@ __all__ = [
     "BackendResponseError",
     "BackendTimeoutError",
     "BufferedTracker",
+    "Cell",
     "CollapseError",
     "Collapsed",
+    "Counts",
     "DataSettings",
     "DroppedEventsError",
     "EmbeddedServerError",
     "Entry",
     "Estimate",
     "Examination",
+    "Gap",
     "HyperLogLog",
     "Id",
     "Imported",
     "LateEventError",
+    "Lifecycle",
+    "LifecycleRow",
     "MalformedSketchError",
     "MissingExtraError",
+    "MissingSketchesError",
+    "Overlap",
     "PeriodKind",
+    "Retention",
+    "RetentionRow",
     "Row",
     "RowWithGaps",
+    "Rows",
+    "Selection",
+    "Series",
+    "SeriesRow",
     "SettingsMismatchError",
+    "Share",
+    "Sketch",
     "Statistics",
     "UnknownEncodingError",
     "WriterClosedError",

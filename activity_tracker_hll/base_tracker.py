@@ -18,6 +18,7 @@ from .backends.loading import load
 from .backends.options import DataOptions, EmbeddedOptions, RedisOptions
 from .periods import Calendar, PeriodKind
 from .planner import Planner
+from .reading import Reading
 from .writer import BaseWriter
 
 __all__ = ["BaseTracker"]
@@ -122,6 +123,7 @@ class BaseTracker(Generic[B]):
         arguments.check_clock(clock, "clock")
         self._backend: B = load(backend, backend_options, self._BACKENDS, self._BACKEND)
         self._planner = Planner(self._backend, calendar, kinds, known, aggregates, clock)
+        self._reading = Reading(self._planner)
         self._writers: WeakSet[BaseWriter] = WeakSet()
         self._options: _TrackerOptions = {
             "buckets": known,

@@ -24,6 +24,7 @@ __all__ = [
     "LateEventError",
     "MalformedSketchError",
     "MissingExtraError",
+    "MissingSketchesError",
     "SettingsMismatchError",
     "UnknownEncodingError",
     "WriterClosedError",
@@ -69,6 +70,21 @@ class DroppedEventsError(ActivityTrackerError):
 
 class WriterClosedError(ActivityTrackerError):
     """A method of a closed writer was called."""
+
+
+class MissingSketchesError(ActivityTrackerError, LookupError):
+    """Sketches that are needed are not there: they have expired, or nothing was ever tracked.
+
+    Attributes:
+        gaps: what is missing, see :class:`.result.Gap`.
+    """
+
+    def __init__(self, message: str, gaps: Sequence[Any] = ()) -> None:
+        self.gaps = tuple(gaps)
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[type[MissingSketchesError], tuple[Any, ...]]:
+        return type(self), (self.args[0], self.gaps)
 
 
 class MalformedSketchError(ActivityTrackerError, ValueError):

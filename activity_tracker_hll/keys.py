@@ -15,7 +15,16 @@ from typing import NamedTuple
 from .errors import ActivityTrackerError, ArgumentTypeError, ArgumentValueError
 from .messages import plain_text, shown
 
-__all__ = ["DEFAULT_NAMESPACE", "BucketKeys", "Found", "Keys", "check_bucket", "check_name", "is_bucket"]
+__all__ = [
+    "DEFAULT_NAMESPACE",
+    "BucketKeys",
+    "Column",
+    "Found",
+    "Keys",
+    "check_bucket",
+    "check_name",
+    "is_bucket",
+]
 
 DEFAULT_NAMESPACE = "active"
 MAX_NAME_BYTES = 200
@@ -42,6 +51,16 @@ class BucketKeys(NamedTuple):
     left"""
     raw: str
     """set: ids tracked by activity-tracker; in a slot of its own"""
+
+
+class Column(NamedTuple):
+    """The keys of one bucket in many periods, in the order of these; see :class:`BucketKeys`."""
+
+    counted: list[str]
+    stderr: list[str]
+    hll: list[str]
+    moved: list[str]
+    raw: list[str]
 
 
 class Found(NamedTuple):
@@ -90,6 +109,19 @@ class Keys:
     def sketches(self, period: str, buckets: Iterable[str | None]) -> list[str]:
         """The keys of the sketches of many buckets."""
         return [f"{{{count}}}:hll" for count in self.counts(period, buckets)]
+
+    def column(self, periods: Iterable[str], bucket: str | None) -> Column:
+        """The keys of a bucket in many periods."""
+        suffix = "" if bucket is None else f":{bucket}"
+        names = [f"{self.namespace}:{period}" for period in periods]
+        counted = [f"{name}{suffix}" for name in names]
+        return Column(
+            counted,
+            self.stderrs(counted),
+            [f"{{{count}}}:hll" for count in counted],
+            [f"{{{count}}}:moved" for count in counted],
+            [f"{name}:raw{suffix}" for name in names],
+        )
 
     def all_of(self, period: str, buckets: Iterable[str | None]) -> Iterator[str]:
         """The keys that say whether there is anything of many buckets."""

@@ -41,6 +41,8 @@ LONGEST = {  # the longest a period of each kind can be
     "quarterly": timedelta(days=92),
     "yearly": timedelta(days=366),
 }
+_SKIPPED = ("hourly", "daily")
+"""Kinds of which clocks may skip one: an hour, or the day that a country gave up to change its date."""
 _MONTHS = {"monthly": 1, "quarterly": 3, "yearly": 12}
 _NAME = re.compile(
     r"(?:hourly-(?P<hourly>\d{10})|daily-(?P<daily>\d{8})|weekly-(?P<weekly>\d{8})"
@@ -289,14 +291,20 @@ class Calendar:
         except Exception as error:
             raise ArgumentValueError(f"{argument} is no moment: {shown(value)}") from error
 
+    def is_skipped(self, period: Period) -> bool:
+        """Whether clocks go past a period, as past an hour in spring: it never begins, so it is none."""
+        if period.kind not in _SKIPPED or self.zone is UTC:
+            return False
+        return self.containing(period.kind, self.local(self.timestamp(period.start))) != period
+
     def before(self, kind: str, moment: datetime, count: int) -> Iterator[Period]:
         """Up to `count` periods before the one that contains a naive wall-clock time, newest first."""
-        period = self.containing(kind, moment)
-        for _ in range(count):
-            if period.start.year <= _FIRST_YEAR:
-                return
+        period, left = self.containing(kind, moment), range(count)
+        while left and period.start.year > _FIRST_YEAR:
             period = period.previous()
-            yield period
+            if not self.is_skipped(period):
+                left = left[1:]
+                yield period
 
     def between(self, kind: str, start: datetime, end: datetime) -> Iterator[Period]:
         """The periods that begin at or after start and before the one that contains end, oldest first."""
@@ -305,7 +313,8 @@ class Calendar:
             period = period.next()
         last = self.containing(kind, end)
         while period.start < last.start:
-            yield period
+            if not self.is_skipped(period):
+                yield period
             period = period.next()
 
     def parse(self, name: str) -> Period | None:

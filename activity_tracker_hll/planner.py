@@ -15,6 +15,7 @@ from types import EllipsisType
 from typing import TypeVar
 
 from . import arguments
+from .analytics.results import Rows
 from .backends.base import DEFAULT_KEEP, BackendSettings, Keep, check_keep, check_length, fitting
 from .errors import ArgumentTypeError, ArgumentValueError
 from .keys import check_bucket
@@ -362,7 +363,7 @@ class Planner:
         *,
         live: bool | None,
         missing: int | None,
-    ) -> Operation[list[RowWithGaps]]:
+    ) -> Operation[Rows[RowWithGaps]]:
         """See :meth:`.ActivityTracker.lookup`."""
         kind, data = self._kind(period), self.data_set(shard)
         is_live = None if live is None else arguments.flag(live, "live")
@@ -388,13 +389,14 @@ class Planner:
         buckets: tuple[str | None, ...],
         live: bool | None,
         missing: int | None,
-    ) -> Operation[list[RowWithGaps]]:
+    ) -> Operation[Rows[RowWithGaps]]:
         for bucket in buckets:
             if bucket not in context.aggregates:
                 context.note(bucket, "is it misspelled?")
         first, last = self._range(kind, start, end, running=live is True)
         rows = list(self.calendar.between(kind, first, last))
-        return (yield from lookup(context, rows, buckets, missing, live is not False))
+        running = self.calendar.containing(kind, self._now()).date
+        return (yield from lookup(context, rows, buckets, missing, live is not False, running))
 
     def inventory(self, shard: int) -> Operation[list[Entry]]:
         """See :meth:`.ActivityTracker.inventory`."""

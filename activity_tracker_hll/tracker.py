@@ -1,6 +1,7 @@
 """ActivityTracker: the public calls. Each checks its arguments, plans, executes and hands on the result.
 
-What it shares with the one for asyncio, in :mod:`.aio`, is in :mod:`.base_tracker`.
+Those that only read are in :mod:`.reader`. What it shares with the one for asyncio, in :mod:`.aio`, is in
+:mod:`.base_tracker`.
 """
 
 from __future__ import annotations
@@ -8,36 +9,29 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterable, Mapping
 from types import EllipsisType, MappingProxyType, TracebackType
-from typing import Any, ClassVar, Self, TypeVar, overload
+from typing import Any, ClassVar, Self
 
 from numpy.typing import NDArray
 
 from .arguments import AggregateBuckets, Buckets
 from .backends.base import BaseBackend, Keep
-from .base_tracker import BaseTracker
 from .ids import Id
 from .operations import (
     Access,
     Collapsed,
     DataSettings,
-    Entry,
     Examination,
     Imported,
-    Operation,
-    Row,
-    RowWithGaps,
-    run,
 )
 from .periods import PeriodKind
+from .reader import Reader
 from .shorthands import of_kind
 from .writer import BufferedTracker
 
 __all__ = ["ActivityTracker"]
 
-T = TypeVar("T")
 
-
-class ActivityTracker(BaseTracker[BaseBackend]):
+class ActivityTracker(Reader):
     """Counts the distinct ids that were active in each period, a bucket at a time.
 
     Args:
@@ -313,70 +307,6 @@ class ActivityTracker(BaseTracker[BaseBackend]):
         )
         return self._run(operation, shard, Access.COUNT)
 
-    # Lookup
-
-    @overload
-    def lookup(
-        self,
-        period: PeriodKind | None = None,
-        *,
-        start: dt.date | None = None,
-        end: dt.date | None = None,
-        buckets: Buckets | None = None,
-        live: bool | None = None,
-        missing: int = 0,
-        shard: int = 0,
-    ) -> list[Row]: ...
-
-    @overload
-    def lookup(
-        self,
-        period: PeriodKind | None = None,
-        *,
-        start: dt.date | None = None,
-        end: dt.date | None = None,
-        buckets: Buckets | None = None,
-        live: bool | None = None,
-        missing: None,
-        shard: int = 0,
-    ) -> list[RowWithGaps]: ...
-
-    def lookup(
-        self,
-        period: PeriodKind | None = None,
-        *,
-        start: dt.date | None = None,
-        end: dt.date | None = None,
-        buckets: Buckets | None = None,
-        live: bool | None = None,
-        missing: int | None = 0,
-        shard: int = 0,
-    ) -> list[Row] | list[RowWithGaps]:
-        """Counts of the periods that begin in [start, end), oldest first.
-
-        Args:
-            period: kind of period; None = the tracker's, if it has only one.
-            start: None = 365 days before end.
-            end: the period that contains it is left out. None = now; with live=True the running
-                period is the last row.
-            buckets: None = the tracker's; aggregates are looked up by their name. One that is none of the
-                tracker's is looked up too, and logged once.
-            live: None = what was not collapsed is counted now, and nothing is stored: so `missing` never
-                stands for data. True = with the running period; False = stored counts alone.
-            missing: what stands where there is nothing: a count, or None.
-            shard: the data set, by its place in the backend's `shards` option.
-
-        Returns:
-            A row for each period, ``(date, {bucket: count})``: the date is its first day, for hours a
-            datetime; a count is an :class:`~.estimates.Estimate`.
-
-        Raises:
-            ArgumentTypeError, ArgumentValueError: among them a start after the end.
-            BackendError: the server failed, or what it holds makes no sense.
-        """
-        operation = self._planner.lookup(period, start, end, buckets, shard, live=live, missing=missing)
-        return self._run(operation, shard)
-
     # Settings, and what there is
 
     @property
@@ -418,20 +348,6 @@ class ActivityTracker(BaseTracker[BaseBackend]):
         """
         return self._run(self._planner.change_settings(keep_sketches, aggregate_buckets, shard), shard, None)
 
-    def inventory(self, *, shard: int = 0) -> list[Entry]:
-        """List what the server holds of each bucket and period, found by SCAN: slow on a large server.
-
-        Args:
-            shard: the data set, by its place in the backend's `shards` option.
-
-        Returns:
-            An entry for each bucket and period, by kind of period, start and bucket.
-
-        Raises:
-            BackendError: the server or the way to it failed.
-        """
-        return self._run(self._planner.inventory(shard), shard)
-
     def examine(self, *, shard: int = 0) -> Examination:
         """Look at the server and the data there: eviction, persistence, memory, what is not collapsed.
 
@@ -460,13 +376,3 @@ class ActivityTracker(BaseTracker[BaseBackend]):
     collapse_monthly = of_kind("monthly")(collapse)
     collapse_quarterly = of_kind("quarterly")(collapse)
     collapse_yearly = of_kind("yearly")(collapse)
-    lookup_hourly = of_kind("hourly")(lookup)
-    lookup_daily = of_kind("daily")(lookup)
-    lookup_weekly = of_kind("weekly")(lookup)
-    lookup_monthly = of_kind("monthly")(lookup)
-    lookup_quarterly = of_kind("quarterly")(lookup)
-    lookup_yearly = of_kind("yearly")(lookup)
-
-    def _run(self, operation: Operation[T], shard: int, access: Access | None = Access.READ) -> T:
-        agreeing = operation if access is None else self._planner.agreeing(operation, shard, access)
-        return run(agreeing, lambda batch: self._backend.execute(batch, shard))

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 from difflib import get_close_matches
 
 from .messages import shown
 
-__all__ = ["did_you_mean", "many"]
+__all__ = ["did_you_mean", "duration", "many"]
 
 
 def many(number: int, noun: str, plural: str | None = None) -> str:
     """A number of things: '1 line', '2,000 lines', '1 period that is over'."""
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def duration(length: timedelta) -> str:
+    """A length of time: '90 days', '36 hours'."""
+    hours, odd = divmod(length, timedelta(hours=1))
+    if odd:
+        return str(length)
+    return many(hours // 24, "day") if hours % 24 == 0 else many(hours, "hour")
 
 
 def did_you_mean(name: str | None, names: Iterable[str | None]) -> str:

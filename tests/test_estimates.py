@@ -1,7 +1,8 @@
 import copy
 import json
 import pickle
-from math import ceil, floor, log1p
+from dataclasses import dataclass
+from math import ceil, floor, inf, isnan, log1p, nan
 from statistics import NormalDist
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from activity_tracker_hll import Estimate
+from activity_tracker_hll import Estimate, Share
 from activity_tracker_hll.errors import ArgumentTypeError, ArgumentValueError
 from activity_tracker_hll.hll.estimators import cardinality, standard_error
 from activity_tracker_hll.hll.registers import REGISTERS
@@ -122,3 +123,92 @@ def test_relative_error_of_nothing():
 
 def test_an_estimate_without_a_value_is_of_nobody():
     assert Estimate() == Estimate(0) == 0
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Limits that are the same for every confidence."""
+
+    low: float
+    high: float
+
+    def limits(self, confidence):
+        assert 0 < confidence < 1
+        return self.low, self.high
+
+
+def test_limits_need_not_be_symmetric():
+    assert Estimate(100, 9, Fixed(70.2, 103.2)).interval() == (70, 104)
+    assert Estimate(100, 9, Fixed(-3, 1e30)).interval() == (0, 2**63 - 1)
+    assert Estimate(100, 0, Fixed(70, 103)).interval() == (70, 103)
+    assert Share(0.5, 0.1, Fixed(0.2, 0.6)).interval() == (0.2, 0.6)
+    assert Share(0.5, 0.1, Fixed(-1, 3)).interval() == (0, 1)
+
+
+def test_limits_hold_the_value():
+    """A value that the likelihood had a little beside them."""
+    assert Estimate(100, 9, Fixed(101, 103)).interval() == (100, 103)
+    assert Share(0.5, 0.1, Fixed(0.51, 0.6)).interval() == (0.5, 0.6)
+
+
+def test_nothing_is_known_of_what_is_suspect():
+    assert Estimate(100, inf, Fixed(99, 101)).interval() == (0, 2**63 - 1)
+    assert Share(0.5, inf, Fixed(0.4, 0.6)).interval() == (0, 1)
+    assert Share(0.5, inf).suspect
+
+
+def test_a_share_is_a_float():
+    share = Share(0.25, 0.01)
+    assert share == 0.25
+    assert f"{share:.0%} {share!r}" == "25% 0.25"
+    assert json.dumps([share]) == "[0.25]"
+    assert type(share * 2) is float
+    assert (share.stderr, share.relative_error, share.suspect) == (0.01, 0.04, False)
+
+
+@given(st.floats(0, 1) | st.just(nan), st.floats(0, 10))
+def test_copies_of_a_share_keep_the_error(value, stderr):
+    share = Share(value, stderr, Fixed(0.1, 0.2))
+    for other in (pickle.loads(pickle.dumps(share)), copy.copy(share), copy.deepcopy(share)):
+        assert repr(other) == repr(share)
+        assert (other.stderr, other.interval()) == (share.stderr, share.interval())
+
+
+@given(st.floats(0, 1), st.floats(0, 2), st.floats(0, 1, exclude_min=True, exclude_max=True))
+def test_an_interval_of_a_share_holds_it_and_stays_between_0_and_1(value, stderr, confidence):
+    low, high = Share(value, stderr).interval(confidence)
+    assert 0 <= low <= value <= high <= 1
+    if stderr < 0.01 and 0.1 < value < 0.9 and confidence < 0.999:
+        width = 2 * stderr * NormalDist().inv_cdf((1 + confidence) / 2)
+        assert high - low == pytest.approx(width)
+
+
+def test_the_share_of_nobody():
+    for share in (Share(), Share(nan, 0.3)):
+        assert isnan(share)
+        assert share.interval() == (0, 1)
+        assert not share.suspect
+
+
+@pytest.mark.parametrize("share", [Share(0), Share(0.5)])
+def test_the_relative_error_of_an_exact_share_is_0(share):
+    assert share.relative_error == 0
+    assert Share(0, 0.1).relative_error == inf
+
+
+@pytest.mark.parametrize("confidence", [0, 1, -1, 1.5, nan, inf])
+def test_a_share_refuses_a_confidence_out_of_range(confidence):
+    with pytest.raises(ArgumentValueError, match="confidence must lie between 0 and 1"):
+        Share(0.5, 0.1).interval(confidence)
+
+
+@pytest.mark.parametrize("arguments", [(-0.1,), (1.1,), (inf,), (0.5, -1), (0.5, nan)])
+def test_impossible_shares(arguments):
+    with pytest.raises(ArgumentValueError):
+        Share(*arguments)
+
+
+@pytest.mark.parametrize("arguments", [("x",), (None,), (0.5, "x"), (0.5, None), ([],)])
+def test_what_is_no_share(arguments):
+    with pytest.raises(ArgumentTypeError, match="value and stderr must be numbers"):
+        Share(*arguments)

@@ -12,12 +12,13 @@ import logging
 import time
 import traceback
 import typing
+from datetime import timedelta
 
 import numpy as np
 import pytest
 import redis
 
-from activity_tracker_hll import ActivityTracker, ActivityTrackerError, Estimate, HyperLogLog
+from activity_tracker_hll import ActivityTracker, ActivityTrackerError, Estimate, HyperLogLog, Selection
 from activity_tracker_hll.aio import AsyncActivityTracker
 from activity_tracker_hll.backends.async_redis import AsyncRedisBackend
 from activity_tracker_hll.backends.options import RedisOptions
@@ -33,7 +34,12 @@ ENOUGH_S = 5.0
 ITERATED = ("ids", "events")
 """Arguments of which iterators may raise what they like: it comes out as it is, as their calls say."""
 NOT_FOR_CALLERS = ("close_within", "flush_within", "limit", "after_fork", "locks")
+QUESTIONS = ("unique", "rolling", "stickiness", "overlap", "retention", "lifecycle", "sketch")
+TOMORROW = TODAY + timedelta(days=1)
+SELECTION = Selection(None, TODAY, TOMORROW, "daily")
 GOOD = {"ids": ["a"], "id": "a", "moved": HyperLogLog(), "data": b"", "identify": print, "app": print}
+GOOD |= {"start": TODAY, "end": TOMORROW, "window": 2, "period": "daily", "date": TODAY}
+GOOD |= {"a": SELECTION, "b": SELECTION, "other": HyperLogLog()}
 """What is given for required arguments, and for `id`, while others are tried."""
 FORMS = {"value": lambda value: value, "list": lambda value: [value], "dict": lambda value: {"t": value}}
 CONNECTION = [*typing.get_type_hints(RedisOptions), "encoding", "decode_responses", "retry", "retry_on_error"]
@@ -144,8 +150,20 @@ def test_calls(fuzz, options):
             return closing
 
         for name, parameters, forms in calls_of(ActivityTracker):
-            fuzz.each(name, closing(getattr(tracker, name)), parameters, forms)
+            if name not in QUESTIONS:
+                fuzz.each(name, closing(getattr(tracker, name)), parameters, forms)
     fuzz.check(5000)
+
+
+@pytest.mark.extended
+def test_questions(fuzz, options):
+    """What sketches are asked; tests/reading/test_arguments.py has a part of it."""
+    with ActivityTracker(["daily"], **options) as tracker:
+        tracker.track(id="a")
+        for name, parameters, forms in calls_of(ActivityTracker):
+            if name in QUESTIONS:
+                fuzz.each(name, getattr(tracker, name), parameters, forms)
+    fuzz.check(2000)
 
 
 @pytest.mark.extended
@@ -164,7 +182,8 @@ def test_calls_awaited(fuzz, options):
             return lambda *args, **kwargs: runner.run(awaited(*args, **kwargs))
 
         for name, parameters, forms in calls_of(AsyncActivityTracker):
-            fuzz.each(name, waiting(getattr(tracker, name)), parameters, forms)
+            if name not in QUESTIONS:  # planned by what plans the others
+                fuzz.each(name, waiting(getattr(tracker, name)), parameters, forms)
         runner.run(tracker.close())
     fuzz.check(5000)
 
@@ -345,3 +364,19 @@ def test_a_new_parameter_is_tried(fuzz):
     [found] = [found for name, *found in calls_of(New) if name == "count"]
     fuzz.each("count", New(["daily"]).count, *found)
     assert "AttributeError" in str(fuzz.foreign)
+
+
+@pytest.mark.extended
+def test_selections(fuzz, options):
+    """What an overlap is asked of."""
+    with ActivityTracker(["daily"], **options) as tracker:
+        tracker.track_many(["a", "b"])
+        good = {"buckets": None, "start": TODAY, "end": TOMORROW, "period": "daily"}
+        for name in good:
+            for number, make in enumerate(NASTY):
+                for form, is_first in (("value", True), ("list", False), ("dict", True)):
+                    selection = Selection(**good | {name: FORMS[form](make())})
+                    where = f"overlap(Selection({name}={form} of {number}))"
+                    both = (selection, SELECTION) if is_first else (SELECTION, selection)
+                    fuzz.call(where, tracker.overlap, both)
+    fuzz.check(1000)

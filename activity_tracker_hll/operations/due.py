@@ -89,7 +89,8 @@ def _no_such_bucket(bucket: str | None, known: Sequence[str | None]) -> str:
     listed = [*(["the unnamed one"] if None in known else []), *names[:_NAMES_SHOWN]]
     more = f" and {len(names) - _NAMES_SHOWN:,} more" if len(names) > _NAMES_SHOWN else ""
     there_are = f"there are: {', '.join(map(printable, listed))}{more}" if listed else "there are none yet"
-    return f"no such bucket {shown(bucket)}{meant} ({there_are})"
+    called = "no such bucket " + shown(bucket) if bucket is not None else "nothing in the unnamed bucket"
+    return f"{called}{meant} ({there_are})"
 
 
 def is_due(parts: Collection[str], *, recount: bool = False) -> bool:

@@ -74,6 +74,7 @@ class DataSettings:
         aggregate_buckets: names of aggregates, and the buckets each unites.
         buckets: those in which anything was ever tracked.
         problems: entries that make no sense, a sentence each.
+        fingerprint: of the secret; empty if there is none.
     """
 
     timezone: str | None = None
@@ -83,6 +84,7 @@ class DataSettings:
     aggregate_buckets: Aggregates = field(default_factory=dict)
     buckets: frozenset[str | None] = frozenset()
     problems: tuple[str, ...] = ()
+    fingerprint: str = ""
 
     @staticmethod
     def buckets_of(fields: Iterable[str]) -> list[str | None]:
@@ -116,6 +118,7 @@ class DataSettings:
             MappingProxyType(aggregates),
             frozenset(cls.buckets_of(stored)),
             tuple(problems),
+            stored.get("secret", ""),
         )
 
 

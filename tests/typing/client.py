@@ -3,27 +3,42 @@
 # pyright: strict
 
 import datetime as dt
-from collections.abc import Iterator
-from typing import assert_type
+from collections.abc import Iterator, Mapping
+from typing import Any, assert_type
 from uuid import UUID
 
 import numpy as np
+import pandas as pd
 import redis
 
 from activity_tracker_hll import (
     ActivityTracker,
     BufferedTracker,
+    Cell,
     Collapsed,
+    Counts,
     DataSettings,
     Entry,
     Estimate,
     Examination,
+    Gap,
     HyperLogLog,
     Id,
     Imported,
+    Lifecycle,
+    LifecycleRow,
+    Overlap,
     PeriodKind,
+    Retention,
+    RetentionRow,
     Row,
+    Rows,
     RowWithGaps,
+    Selection,
+    Series,
+    SeriesRow,
+    Share,
+    Sketch,
     Statistics,
 )
 from activity_tracker_hll.aio import AsyncActivityTracker, AsyncBufferedTracker
@@ -99,9 +114,51 @@ def lookups(tracker: ActivityTracker, absent: int | None) -> None:
         assert_type(when, dt.date)
         assert_type(counts["a"] + 1, int)
         assert_type(counts[None], Estimate)
-    assert_type(tracker.lookup(buckets=["a"], missing=3, shard=1), list[Row])
-    assert_type(tracker.lookup(missing=None), list[RowWithGaps])
-    assert_type(tracker.lookup(missing=absent), list[Row] | list[RowWithGaps])
+    assert_type(tracker.lookup(buckets=["a"], missing=3, shard=1), Rows[Row])
+    assert_type(tracker.lookup(missing=None), Rows[RowWithGaps])
+    assert_type(tracker.lookup(missing=absent), Rows[Row] | Rows[RowWithGaps])
+
+
+def analytics(tracker: ActivityTracker) -> None:
+    """Every result of what sketches tell."""
+    counts = tracker.unique(DAY, dt.date(2026, 2, 1), buckets=["a"], aggregate_buckets={"t": ["a", "b"]})
+    assert_type(counts, Counts)
+    assert_type(counts["a"], Estimate | None)
+    assert_type(counts.gaps, tuple[Gap, ...])
+    assert_type(counts.gaps[0].bucket, str | None)
+    rolling = tracker.rolling(7, start=DAY, missing="none", shard=1)
+    assert_type(rolling, Series[Estimate])
+    for when, estimates, complete in rolling:
+        assert_type(when, dt.date)
+        assert_type(estimates, Mapping[str | None, Estimate | None])
+        assert_type(complete, bool)
+    assert_type(rolling[0], SeriesRow[Estimate])
+    assert_type(rolling[1:], tuple[SeriesRow[Estimate], ...])
+    sticky = tracker.stickiness(28, period="daily", end=DAY)
+    assert_type(sticky[0].estimates, Mapping[str | None, Share | None])
+    january = Selection("a", DAY, dt.date(2026, 2, 1))
+    assert_type(tracker.overlap(january, Selection(["a", None], DAY, DAY, "daily")), Overlap)
+    retention = tracker.retention("weekly", start=DAY, end=DAY, bucket="a", cohorts="new", when="on or after")
+    assert_type(retention, Retention)
+    assert_type(retention[0], RetentionRow)
+    assert_type(retention[0].cells, tuple[Cell | None, ...])
+    assert_type(retention.means, tuple[Share | None, ...])
+    cell = retention[0].cells[0]
+    if cell is not None:
+        assert_type(cell.ids, Estimate)
+        assert_type(cell.share.interval(0.9), tuple[float, float])
+    lifecycle = tracker.lifecycle(start=DAY, end=DAY, bucket=None, look_back=3)
+    assert_type(lifecycle, Lifecycle)
+    assert_type(lifecycle[-1], LifecycleRow)
+    assert_type(lifecycle[0].churned, Estimate | None)
+    sketch = tracker.sketch("monthly", DAY, "a")
+    assert_type(sketch, Sketch)
+    assert_type(sketch.tracked, HyperLogLog)
+    assert_type(sketch.remainder(), Estimate)
+    for result in (counts, rolling, sticky, retention, lifecycle, tracker.lookup("daily")):
+        assert_type(result.to_dicts()[0]["complete"], Any)
+        assert_type(result.to_frame(), pd.DataFrame)
+        print(result)
 
 
 def shorthands(tracker: ActivityTracker) -> None:
@@ -118,12 +175,12 @@ def shorthands(tracker: ActivityTracker) -> None:
     assert_type(tracker.collapse_monthly(buckets=["a"]), list[Collapsed])
     assert_type(tracker.collapse_quarterly(aggregate_buckets={"t": ["a"]}), list[Collapsed])
     assert_type(tracker.collapse_yearly(recount=True, shard=1), list[Collapsed])
-    assert_type(tracker.lookup_hourly(live=True), list[Row])
-    assert_type(tracker.lookup_daily(start=DAY, end=DAY), list[Row])
-    assert_type(tracker.lookup_weekly(buckets=["a"]), list[Row])
-    assert_type(tracker.lookup_monthly(missing=0), list[Row])
-    assert_type(tracker.lookup_quarterly(missing=None), list[RowWithGaps])
-    assert_type(tracker.lookup_yearly(shard=1), list[Row])
+    assert_type(tracker.lookup_hourly(live=True), Rows[Row])
+    assert_type(tracker.lookup_daily(start=DAY, end=DAY), Rows[Row])
+    assert_type(tracker.lookup_weekly(buckets=["a"]), Rows[Row])
+    assert_type(tracker.lookup_monthly(missing=0), Rows[Row])
+    assert_type(tracker.lookup_quarterly(missing=None), Rows[RowWithGaps])
+    assert_type(tracker.lookup_yearly(shard=1), Rows[Row])
 
 
 def writer(tracker: ActivityTracker) -> None:
@@ -159,8 +216,8 @@ async def awaited(tracker: AsyncActivityTracker) -> None:
     assert_type(await tracker.import_events([(1, None, DAY)], ["daily"], progress=print), Imported)
     assert_type(await tracker.collapse(["daily"], max_periods=3), list[Collapsed])
     assert_type(await tracker.collapse_due(date=DAY, progress=print), list[Collapsed])
-    assert_type(await tracker.lookup("daily", buckets=["a"], live=True), list[Row])
-    assert_type(await tracker.lookup(missing=None), list[RowWithGaps])
+    assert_type(await tracker.lookup("daily", buckets=["a"], live=True), Rows[Row])
+    assert_type(await tracker.lookup(missing=None), Rows[RowWithGaps])
     assert_type(await tracker.inventory(), list[Entry])
     assert_type(await tracker.examine(), Examination)
     assert_type(await tracker.settings, DataSettings)
@@ -177,12 +234,12 @@ async def awaited(tracker: AsyncActivityTracker) -> None:
     assert_type(await tracker.collapse_monthly(max_periods=2), list[Collapsed])
     assert_type(await tracker.collapse_quarterly(), list[Collapsed])
     assert_type(await tracker.collapse_yearly(), list[Collapsed])
-    assert_type(await tracker.lookup_hourly(), list[Row])
-    assert_type(await tracker.lookup_daily(live=True), list[Row])
-    assert_type(await tracker.lookup_weekly(), list[Row])
-    assert_type(await tracker.lookup_monthly(missing=None), list[RowWithGaps])
-    assert_type(await tracker.lookup_quarterly(), list[Row])
-    assert_type(await tracker.lookup_yearly(), list[Row])
+    assert_type(await tracker.lookup_hourly(), Rows[Row])
+    assert_type(await tracker.lookup_daily(live=True), Rows[Row])
+    assert_type(await tracker.lookup_weekly(), Rows[Row])
+    assert_type(await tracker.lookup_monthly(missing=None), Rows[RowWithGaps])
+    assert_type(await tracker.lookup_quarterly(), Rows[Row])
+    assert_type(await tracker.lookup_yearly(), Rows[Row])
     async with tracker as same, tracker.buffered(flush_interval=0.5) as writer:
         assert_type(same, AsyncActivityTracker)
         assert_type(writer, AsyncBufferedTracker)
@@ -199,6 +256,17 @@ async def awaited(tracker: AsyncActivityTracker) -> None:
         assert_type(writer.statistics, Statistics)
         assert_type(await writer.close(timeout=3), Statistics)
     await tracker.close()
+
+
+async def awaited_analytics(tracker: AsyncActivityTracker) -> None:
+    """The same, awaited."""
+    assert_type(await tracker.unique(DAY, DAY), Counts)
+    assert_type(await tracker.rolling(7), Series[Estimate])
+    assert_type(await tracker.stickiness(), Series[Share])
+    assert_type(await tracker.overlap(Selection("a", DAY, DAY), Selection("b", DAY, DAY)), Overlap)
+    assert_type(await tracker.retention(start=DAY, end=DAY), Retention)
+    assert_type(await tracker.lifecycle(start=DAY, end=DAY), Lifecycle)
+    assert_type(await tracker.sketch("daily", DAY), Sketch)
 
 
 def estimates(count: Estimate) -> None:
@@ -221,4 +289,10 @@ def sketches() -> None:
     assert_type(sketch | HyperLogLog(), HyperLogLog)
     assert_type(sketch.count(), Estimate)
     assert_type(sketch.difference(HyperLogLog()), Estimate)
-    assert_type(HyperLogLog.from_bytes(sketch.to_bytes()), HyperLogLog)
+    overlap = sketch.overlap(HyperLogLog())
+    assert_type(overlap, Overlap)
+    assert_type(overlap.only_a, Estimate)
+    assert_type(overlap.share_of_b, Share)
+    assert_type(sketch.jaccard(HyperLogLog()).interval(0.8), tuple[float, float])
+    assert_type(HyperLogLog.from_bytes(sketch.to_bytes(), secret="s"), HyperLogLog)
+    HyperLogLog(secret=b"s").add(1)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from itertools import chain
 
+from ...analytics.results import Rows
 from ...backends.base import Command
 from ...errors import BackendDataError, BackendError
 from ...estimates import Estimate
@@ -33,10 +34,12 @@ def lookup(
     buckets: Sequence[str | None],
     missing: int | None,
     live: bool,
-) -> Operation[list[RowWithGaps]]:
+    running: date | None = None,
+) -> Operation[Rows[RowWithGaps]]:
     """A row for each period, in the order given. Writes nothing.
 
     Args:
+        running: the date of the period that runs.
         missing: what stands where there is nothing; None = None.
         live: whether what was not collapsed is counted.
 
@@ -44,7 +47,7 @@ def lookup(
         BackendResponseError: a stored count or a sketch that makes no sense, by name.
     """
     absent = None if missing is None else Estimate(missing)
-    rows: list[RowWithGaps] = []
+    rows: Rows[RowWithGaps] = Rows(running=running)
     for batch in batched(periods, max(1, _COUNTS_PER_BATCH // max(1, len(buckets)))):
         counts_of = dict(zip(batch, (yield from _stored(context, batch, buckets)), strict=True))
         incomplete = {period: counts for period, counts in counts_of.items() if not all(counts.values())}

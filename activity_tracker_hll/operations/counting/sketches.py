@@ -142,7 +142,7 @@ def union_of(
         if unwrap([replies[3 * index + 2]])[0]:
             back.append(Range(keys.moves, *ACTIVE))
     # An id that came back counts as if it had never moved.
-    yield from read_members(back, lambda ids, _scores: fold(plain, bulk.hashes_of_bytes(ids)))
+    yield from read_members(back, lambda _number, ids, _scores: fold(plain, bulk.hashes_of_bytes(ids)))
     if not moving:
         count = cardinality(plain)
         sound = sound and (not inspect or is_random(plain))
@@ -166,7 +166,7 @@ def union_by_server(sources: Sequence[BucketKeys], temporary: str) -> Operation[
     plain = [keys.hll for keys in sources if keys not in moving]
     backs: list[bytes] = []
     yield from read_members(
-        [Range(keys.moves, *ACTIVE) for keys in moving], lambda ids, _scores: backs.extend(ids)
+        [Range(keys.moves, *ACTIVE) for keys in moving], lambda _number, ids, _scores: backs.extend(ids)
     )
     if backs:
         unwrap((yield [("PFADD", temporary, *backs), ("EXPIRE", temporary, 60)]))

@@ -51,14 +51,14 @@ ACTIVE = ("(0", "+inf")
 
 
 def read_members(
-    ranges: Sequence[Range], take: Callable[[list[bytes], list[int]], object]
+    ranges: Sequence[Range], take: Callable[[int, list[bytes], list[int]], object]
 ) -> Operation[None]:
     """Read members in order of their scores, page by page.
 
     By scores and not by ranks: a member that changes meanwhile moves no other to where it is not seen.
 
     Args:
-        take: called with ids, and their scores.
+        take: called with the index of a range, ids of it, and their scores.
 
     Raises:
         BackendError: a range cannot be read.
@@ -75,7 +75,7 @@ def read_members(
             for (number, (low, offset)), reply in zip(list(open_at.items()), replies, strict=True):
                 del open_at[number]
                 ids, scores = _pairs(reply)
-                take(ids, scores)
+                take(number, ids, scores)
                 if len(ids) == _PAGE:
                     last = str(scores[-1])
                     open_at[number] = last, scores.count(scores[-1]) + (offset if last == low else 0)
@@ -168,7 +168,7 @@ class SideTable:
     def _read(self, wanted: Range) -> Operation[None]:
         hashes, left = [self._hashes], [self._left]
 
-        def take(ids: list[bytes], scores: list[int]) -> None:
+        def take(_number: int, ids: list[bytes], scores: list[int]) -> None:
             hashes.append(bulk.hashes_of_bytes(ids))
             left.append(-np.array(scores, np.int64))
 

@@ -254,7 +254,7 @@ class _Sending:
         hashes, left, since = load.table.returned(load.seen)
         missing = dict(zip(hashes.tolist(), since.tolist(), strict=True))
 
-        def take(ids: list[bytes], _scores: object) -> None:
+        def take(_number: int, ids: list[bytes], _scores: object) -> None:
             for id, hash in zip(ids, bulk.hashes_of_bytes(ids).tolist(), strict=True):
                 stamp = missing.pop(hash, None)
                 if stamp is not None and not load.has_left(id):

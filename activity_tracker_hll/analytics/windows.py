@@ -1,0 +1,116 @@
+"""Trailing windows: unique ids, and stickiness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import reduce
+from math import inf, sqrt
+
+import numpy as np
+
+from ..estimates import Estimate, Share
+from ..hll.estimators import cardinality, fit
+from ..hll.layers import History, Planes, has_moves
+from ..hll.patterns import Bits, ask
+from ..hll.registers import Registers, empty
+from .spans import Span
+from .spans import united as united_of
+
+__all__ = ["stickiness", "unique"]
+
+
+def unique(span: Span, windows: Sequence[range]) -> list[Estimate | None]:
+    """Ids that are alive at the end of each window; None where a sketch is gone."""
+    if has_moves(span.history) or len({len(window) for window in windows}) > 1:
+        return [span.unique(window) if span.is_known(window) else None for window in windows]
+    result: list[Estimate | None] = []
+    for window, union in zip(windows, _trailing_unions(span, windows), strict=True):
+        if span.is_known(window):
+            result.append(Estimate(cardinality(union), None if span.is_sound(window) else inf))
+        else:
+            result.append(None)
+    return result
+
+
+def _trailing_unions(span: Span, windows: Sequence[range]) -> Iterator[Registers]:
+    """The union of each of some windows of one length: by unions of 2, 4, 8... periods, each made of two."""
+    united = np.stack([united_of([period]) for period in span.history])
+    length, size = len(windows[0]) if windows else 1, 1
+    while size < length:
+        more = min(size, length - size)
+        united = np.maximum(united[:-more], united[more:])
+        size += more
+    return (united[window.start] for window in windows)
+
+
+def stickiness(span: Span, windows: Sequence[range]) -> list[Share | None]:
+    """The mean share of a window's ids that were active in each of its periods: DAU/MAU.
+
+    Only ids that are alive at the end of the window count. None where a sketch is gone.
+    """
+    if has_moves(span.history):
+        return [_by_patterns(span, window) if span.is_known(window) else None for window in windows]
+    return _by_likelihood(span, windows)
+
+
+def _by_likelihood(span: Span, windows: Sequence[range]) -> list[Share | None]:
+    """Of ids that never move: the mean of the sizes, over that of the union.
+
+    What each register adds to the logarithm of either is known (:meth:`.Fit.influence`); the sum of squares
+    of the difference is the variance, as errors of sizes that have ids in common mostly cancel. The sizes are
+    taken as Poisson variables. Where that makes it larger than for independent sizes, it is that.
+    """
+    none = empty()
+    sizes = [united_of([period]) for period in span.history]
+    fitted = [fit(registers, none) for registers in sizes]
+    influences = [each.influence() for each in fitted]
+    result: list[Share | None] = []
+    for window in windows:
+        if not span.is_known(window):
+            result.append(None)
+            continue
+        union = fit(reduce(np.maximum, (sizes[index] for index in window), none), none)
+        active = sum(fitted[index].ids for index in window)
+        if not union.ids or not active:
+            result.append(Share())
+            continue
+        share = active / len(window) / union.ids
+        of_active = reduce(np.add, (influences[index] for index in window)) / active
+        together = float(np.square(of_active - union.influence() / union.ids).sum())
+        apart = _relative(union.ids, union.information)
+        apart += sum(
+            (fitted[index].ids / active) ** 2 * _relative(fitted[index].ids, fitted[index].information)
+            for index in window
+        )
+        error = share * sqrt(min(together, apart))
+        result.append(Share(min(1.0, share), error if span.is_sound(window) else inf))
+    return result
+
+
+def _relative(ids: float, information: float) -> float:
+    """The variance of a size in parts of its square; see :func:`.estimators.remainder`."""
+    if not (ids and information):
+        return 0.0
+    registers = len(empty())
+    return max(0.0, registers**2 / information - ids) / ids**2
+
+
+def _by_patterns(span: Span, window: range) -> Share:
+    """Where ids move: the mean over those that are alive at the end, by :mod:`..hll.patterns`."""
+    days: list[History] = [[span.history[index]] for index in window]
+    planes = Planes([[day for [day] in days], *days])
+    size = len(days)
+
+    def questions(shown: Bits) -> np.ndarray:
+        alive = planes.alive(shown, 0)
+        active = reduce(np.add, (planes.alive(shown, 1 + day) for day in range(size)), np.zeros(len(alive)))
+        return np.stack([active * alive / size, alive])
+
+    found = ask(planes.top, planes.shown, questions)
+    mean, alive = (float(value) for value in found.means)
+    if not alive > 0:
+        return Share()
+    share = mean / alive
+    gradient = np.array([1, -share]) / alive
+    variance = float(np.einsum("i,ij,j->", gradient, found.covariance, gradient))
+    return Share(min(1.0, max(0.0, share)), sqrt(max(0.0, variance)) if span.is_sound(window) else inf)

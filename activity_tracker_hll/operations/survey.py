@@ -1,0 +1,338 @@
+"""What there is of some buckets over a range of periods: which sketches, and which are gone.
+
+Where a period has no sketch, two things are told apart: nothing was tracked; or it was counted, and the
+sketch has expired since. An aggregate is read by its sources. Where no source had moves in the range, its
+stored union stands for them: if it is equal to theirs, as it is less to read, and if one of them is gone. A
+union cannot tell who left, nor what came after it was made.
+
+Only what exists is asked here, of many buckets at once; :mod:`.series` reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from itertools import islice, takewhile
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backends.base import Command
+from ..keys import Column
+from ..periods import Period
+from .base import UNCOUNTED, Context, Operation, batched, unwrap
+
+__all__ = ["Found", "Name", "has_begun", "have_begun", "kept", "sketch_keys", "survey"]
+
+Bools = NDArray[np.bool_]
+"""Of each period, shape (n,)."""
+
+_KEYS_PER_COMMAND = 4000
+_KEYS_PER_BATCH = 40_000
+_FIRST_KEYS_BACK = 1000
+_MOST_KEYS_BACK = 60_000
+_YEARS_BACK = 50
+_SUSPECT = b"inf"
+"""A stored standard error: random ids would not have made the sketch it is of."""
+
+
+class Name(NamedTuple):
+    """A bucket or an aggregate, as a caller asks for it.
+
+    Attributes:
+        name: the caller's.
+        buckets: itself, or the sources of the aggregate.
+        union: whether it is an aggregate, so that a union of its sources may be stored.
+    """
+
+    name: str | None
+    buckets: tuple[str | None, ...]
+    union: bool
+
+
+@dataclass(slots=True)
+class Found:
+    """What there is of a name in n periods.
+
+    Attributes:
+        name: of what.
+        periods: oldest first.
+        columns: the buckets that are read; the last one may be the aggregate itself, for its union.
+        present: for each of these, in which periods its sketch is to be read.
+        is_gone: in which periods something was counted that has no sketch any more.
+        has_data: in which there is something.
+        gone: (period, bucket) of what has no sketch any more.
+        has_moves: whether anybody left a bucket.
+        raw: (period, bucket) of what has a raw set of activity-tracker.
+        suspects: indexes of periods with a sketch that random ids would not have made.
+        unproven: (index of period, bucket) of sketches that nobody looked at, where ids may be chosen.
+        unions: indexes of periods that have a stored union beside all sources.
+        absent: buckets of which there is nothing in any of the periods.
+        was_never_tracked: whether nothing was ever tracked in one of them.
+    """
+
+    name: Name
+    periods: Sequence[Period]
+    columns: tuple[str | None, ...]
+    present: list[Bools]
+    is_gone: Bools
+    has_data: Bools
+    gone: list[tuple[Period, str | None]]
+    has_moves: bool
+    raw: set[tuple[Period, str | None]] = field(default_factory=set)
+    suspects: set[int] = field(default_factory=set)
+    unproven: list[tuple[int, str | None]] = field(default_factory=list)
+    unions: list[int] = field(default_factory=list)
+    absent: list[str | None] = field(default_factory=list)
+    was_never_tracked: bool = False
+
+    def never(self, buckets: Iterable[str | None]) -> None:
+        """Note that nothing was ever tracked in some of its buckets."""
+        self.is_gone = np.ones(len(self.periods), bool)
+        self.gone = [(self.periods[0], bucket) for bucket in buckets]
+        self.was_never_tracked = True
+
+    def use_union(self, index: int, *, is_proven: bool) -> None:
+        """Let the stored union stand for the sources of a period."""
+        for column in self.present[:-1]:
+            column[index] = False
+        self.present[-1][index] = True
+        self.unproven = [entry for entry in self.unproven if entry[0] != index]
+        if not is_proven:
+            self.unproven.append((index, self.name.name))
+
+
+class _There(NamedTuple):
+    """What there is of a bucket.
+
+    Attributes:
+        here: whether there is a sketch, or a raw set.
+        raw: whether there is a raw set.
+        has_moves: whether anybody left in any period.
+        counted: whether a count is stored; where there is a sketch, only if ids may be chosen.
+        suspect: whether it says that random ids would not have made the sketch.
+    """
+
+    here: Bools
+    raw: Bools
+    has_moves: bool
+    counted: Bools
+    suspect: Bools
+
+
+def survey(context: Context, periods: Sequence[Period], names: Sequence[Name]) -> Operation[list[Found]]:
+    """What there is of each name: one to four round trips for 40,000 keys.
+
+    Raises:
+        BackendError: the server failed.
+    """
+    found: list[Found] = []
+    per_name = max(1, 5 * len(periods))
+    for batch in batched(names, max(1, _KEYS_PER_BATCH // per_name)):
+        found += yield from _survey(context, periods, batch)
+    return found
+
+
+def _survey(context: Context, periods: Sequence[Period], names: Sequence[Name]) -> Operation[list[Found]]:
+    buckets = list(dict.fromkeys(bucket for name in names for bucket in _asked(name)))
+    labels = [period.name for period in periods]
+    columns = {bucket: context.keys.column(labels, bucket) for bucket in buckets}
+    there = yield from _look(list(columns.values()), ids_chosen=context.are_ids_chosen)
+    by_bucket = dict(zip(buckets, there, strict=True))
+    found = [_found(name, periods, by_bucket, ids_chosen=context.are_ids_chosen) for name in names]
+    for each in found:
+        if each.unions:
+            yield from _use_unions(each, columns, by_bucket[each.name.name])
+    return found
+
+
+def _asked(name: Name) -> Iterator[str | None]:
+    yield from name.buckets
+    if name.union:
+        yield name.name
+
+
+def _look(columns: Sequence[Column], *, ids_chosen: bool) -> Operation[list[_There]]:
+    """What there is of each bucket. In most of them all sketches are there or none: a number tells."""
+    groups = [keys for column in columns for keys in (column.hll, column.moved, column.raw)]
+    errors = [column.stderr for column in columns] if ids_chosen else []
+    counts = [column.counted for column in columns] if ids_chosen else []
+    exist = [("EXISTS", *part) for keys in (*groups, *errors) for part in batched(keys, _KEYS_PER_COMMAND)]
+    values = [("MGET", *part) for keys in counts for part in batched(keys, _KEYS_PER_COMMAND)]
+    replies = unwrap((yield [*exist, *values])) if exist else []
+    known = yield from _existing([*groups, *errors], iter(replies[: len(exist)]))
+    stored = iter([value for part in replies[len(exist) :] for value in part])
+    there: list[_There] = []
+    unclear: list[tuple[int, NDArray[np.intp]]] = []
+    for index, column in enumerate(columns):
+        hll, moved, raw = known[3 * index : 3 * index + 3]
+        nobody = np.zeros(len(hll), bool)
+        counted = _are_counted(list(islice(stored, len(hll)))) if ids_chosen else nobody
+        there.append(_There(hll | raw, raw, bool(moved.any()), counted, nobody))
+        if not ids_chosen and not there[-1].here.all():
+            unclear.append((index, np.flatnonzero(~there[-1].here)))
+        if ids_chosen and known[len(groups) + index].any():
+            [errors_] = unwrap((yield [("MGET", *column.stderr)]))
+            there[-1] = there[-1]._replace(suspect=np.array([each == _SUSPECT for each in errors_], bool))
+    for index, count in unclear:
+        keys = [columns[index].counted[each] for each in count]
+        values_ = unwrap((yield [("MGET", *part) for part in batched(keys, _KEYS_PER_COMMAND)]))
+        there[index].counted[count] = _are_counted([value for part in values_ for value in part])
+    return there
+
+
+def _are_counted(values: Sequence[Any]) -> Bools:
+    if values.count(None) == len(values):
+        return np.zeros(len(values), bool)
+    return np.array([value not in UNCOUNTED for value in values], bool)
+
+
+def _existing(groups: Sequence[Sequence[str]], counts: Iterator[int]) -> Operation[list[Bools]]:
+    """Which keys exist, from the numbers of them; where these do not tell, each is asked."""
+    found: list[Bools] = []
+    unclear: list[int] = []
+    for index, group in enumerate(groups):
+        parts = -(-len(group) // _KEYS_PER_COMMAND)
+        count = sum(islice(counts, parts))
+        found.append(np.full(len(group), count == len(group)))
+        if 0 < count < len(group):
+            unclear.append(index)
+    keys = [(index, place) for index in unclear for place in range(len(groups[index]))]
+    for batch in batched(keys, _KEYS_PER_BATCH):
+        replies = unwrap((yield [("EXISTS", groups[index][place]) for index, place in batch]))
+        for (index, place), reply in zip(batch, replies, strict=True):
+            found[index][place] = bool(reply)
+    return found
+
+
+def _found(
+    name: Name, periods: Sequence[Period], there: Mapping[str | None, _There], *, ids_chosen: bool
+) -> Found:
+    sources = [there[bucket] for bucket in name.buckets]
+    has_moves = any(source.has_moves for source in sources)
+    nowhere = np.zeros(len(periods), bool)
+    gone = [~source.here & source.counted for source in sources]
+    is_gone = reduce(np.logical_or, gone, nowhere)
+    columns, present = name.buckets, [source.here.copy() for source in sources]
+    unions: list[int] = []
+    if name.union and not has_moves:
+        united = there[name.name]
+        if not any(source.raw.any() for source in sources):
+            several = sum(present, np.zeros(len(periods), int)) > 1
+            unions = np.flatnonzero(united.here & ~is_gone & several).tolist()
+        columns, present = (*columns, name.name), [*present, united.here & is_gone]
+        is_gone = is_gone & ~united.here
+    found = Found(
+        name, periods, columns, present, is_gone, reduce(np.logical_or, present, nowhere), [], has_moves
+    )
+    found.unions = unions
+    found.gone = [
+        (periods[index], bucket)
+        for index in np.flatnonzero(is_gone).tolist()
+        for bucket, lost in zip(name.buckets, gone, strict=True)
+        if lost[index]
+    ]
+    for bucket, read in zip(columns, present, strict=True):
+        of = there[bucket]
+        found.suspects.update(np.flatnonzero(read & of.counted & of.suspect).tolist())
+        if of.raw.any():
+            found.raw.update((periods[index], bucket) for index in np.flatnonzero(read & of.raw).tolist())
+        if ids_chosen and not (of.counted | ~read).all():
+            found.unproven += [(index, bucket) for index in np.flatnonzero(read & ~of.counted).tolist()]
+    found.absent = [
+        bucket
+        for bucket, source, lost in zip(name.buckets, sources, gone, strict=True)
+        if not (source.here.any() or lost.any())
+    ]
+    return found
+
+
+def _use_unions(found: Found, columns: Mapping[str | None, Column], union: _There) -> Operation[None]:
+    """Let stored unions stand for their sources where they are equal."""
+    sources = [columns[bucket].hll for bucket in found.name.buckets]
+    for batch in batched(found.unions, max(1, _KEYS_PER_BATCH // (2 * len(sources)))):
+        commands: list[Command] = []
+        for index in batch:
+            own = columns[found.name.name].hll[index]
+            keys = [hll[index] for hll, there in zip(sources, found.present, strict=False) if there[index]]
+            commands += [("PFCOUNT", own), ("PFCOUNT", *keys), ("PFCOUNT", own, *keys)]
+        counts = batched(unwrap((yield commands)), 3)
+        for index, (of_union, of_sources, together) in zip(batch, counts, strict=True):
+            if of_union == of_sources == together:
+                if union.suspect[index]:
+                    found.suspects.add(index)
+                found.use_union(index, is_proven=bool(union.counted[index]) or not found.unproven)
+
+
+def sketch_keys(context: Context, found: Found) -> list[list[str]]:
+    """The keys of the sketches of each period that are to be read."""
+    labels = [period.name for period in found.periods]
+    keys: list[list[str]] = [[] for _ in labels]
+    for bucket, there in zip(found.columns, found.present, strict=True):
+        if there.any():
+            hll = context.keys.column(labels, bucket).hll
+            for index in np.flatnonzero(there).tolist():
+                keys[index].append(hll[index])
+    return keys
+
+
+def have_begun(context: Context, names: Sequence[Name], period: Period) -> Operation[bool]:
+    """Whether there is something of each name in a period."""
+    commands: list[Command] = [
+        ("EXISTS", *context.keys.counts(period.name, buckets), *context.keys.sketches(period.name, buckets))
+        for buckets in (list(_asked(name)) for name in names)
+    ]
+    return all(unwrap((yield commands)))
+
+
+def has_begun(context: Context, names: Sequence[Name], before: Period) -> Operation[bool]:
+    """Whether there is anything of the names in a period before one: counts stay when sketches go.
+
+    Up to fifty years are looked back, fewer of many buckets or of hours.
+    """
+    buckets = list(dict.fromkeys(bucket for name in names for bucket in _asked(name)))
+    keys = (
+        key
+        for period in islice(_earlier(context, before), _MOST_KEYS_BACK // (2 * len(buckets)))
+        for key in (*context.keys.counts(period.name, buckets), *context.keys.sketches(period.name, buckets))
+    )
+    size = _FIRST_KEYS_BACK
+    while batch := list(islice(keys, size)):
+        commands: list[Command] = [("EXISTS", *part) for part in batched(batch, _KEYS_PER_COMMAND)]
+        if any(unwrap((yield commands))):
+            return True
+        size = min(4 * size, _KEYS_PER_BATCH)
+    return False
+
+
+def _earlier(context: Context, period: Period) -> Iterator[Period]:
+    """The periods before one, newest first, of fifty years: no server has been asked for that long."""
+    first = period.start.replace(year=max(1, period.start.year - _YEARS_BACK), day=1)
+    before = context.calendar.before(period.kind, period.start, _MOST_KEYS_BACK)
+    return takewhile(lambda earlier: earlier.start >= first, before)
+
+
+def kept(context: Context, names: Sequence[Name], before: Period, least: int) -> Operation[list[Period]]:
+    """The periods before one, oldest first, back to the first data ever tracked or the newest sketch gone.
+
+    Args:
+        least: so many are looked at at once, and then four times as many each time.
+    """
+    found: list[tuple[Period, bool]] = []
+    earlier = _earlier(context, before)
+    while part := list(islice(earlier, least)):
+        surveyed = yield from survey(context, part, names)
+        is_gone = reduce(np.logical_or, (each.is_gone for each in surveyed))
+        has_data = reduce(np.logical_or, (each.has_data for each in surveyed))
+        known = int(np.argmax(is_gone)) if is_gone.any() else len(part)
+        found += zip(part[:known], has_data[:known].tolist(), strict=True)
+        if known < len(part):
+            break
+        if not has_data.any() and not (yield from has_begun(context, names, part[-1])):
+            break
+        least *= 4
+    while found and not found[-1][1]:
+        found.pop()
+    return [period for period, _ in reversed(found)]
