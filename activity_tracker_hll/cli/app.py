@@ -16,9 +16,15 @@ from .commands.collapse import collapse
 from .commands.demo import demo
 from .commands.doctor import doctor
 from .commands.import_ import import_
+from .commands.lifecycle import lifecycle
 from .commands.lookup import lookup
+from .commands.overlap import overlap
+from .commands.retention import retention
+from .commands.rolling import rolling
 from .commands.settings import settings
+from .commands.stickiness import stickiness
 from .commands.track import track
+from .commands.unique import unique
 from .display import LogHandler, console
 from .options import global_options
 
@@ -67,4 +73,6 @@ def cli() -> None:
 
 
 for _command in (track, import_, collapse, lookup, settings, doctor, demo):
+    cli.add_command(_command)
+for _command in (unique, rolling, stickiness, overlap, retention, lifecycle):
     cli.add_command(_command)

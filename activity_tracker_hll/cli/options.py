@@ -25,6 +25,7 @@ __all__ = [
     "bucket_option",
     "examples",
     "global_options",
+    "one_bucket",
     "period_option",
 ]
 
@@ -80,7 +81,7 @@ class _Aggregate(click.ParamType[tuple[str, list[str | None]]]):
         buckets = [source.strip() for source in sources.split(",") if source.strip()]
         if not (name and equals and buckets):
             self.fail(f"{value!r} is not of the form total=site1,site2", param, ctx)
-        return name, [_bucket(bucket) for bucket in buckets]
+        return name, [one_bucket(bucket) for bucket in buckets]
 
 
 DATE = _Date()
@@ -88,7 +89,7 @@ KEEP = _Keep()
 AGGREGATE = _Aggregate()
 
 
-def _bucket(name: str) -> str | None:
+def one_bucket(name: str) -> str | None:
     """A bucket, by the name that people see."""
     return None if name == UNNAMED else name
 
@@ -108,7 +109,7 @@ def period_option(help: str, default: tuple[str, ...] = ()) -> Callable[[F], F]:
 
 def bucket_option(help: str) -> Callable[[F], F]:
     """--bucket, which can be repeated."""
-    return click.option("--bucket", "buckets", type=_bucket, multiple=True, metavar="NAME", help=help)
+    return click.option("--bucket", "buckets", type=one_bucket, multiple=True, metavar="NAME", help=help)
 
 
 def aggregate_option(help: str) -> Callable[[F], F]:

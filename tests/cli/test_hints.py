@@ -343,7 +343,7 @@ def completed(*words, shell="bash"):
 
 
 def test_commands_options_and_files_are_completed():
-    assert completed("l") == ["plain,lookup"]
+    assert completed("l") == ["plain,lifecycle", "plain,lookup"]
     assert completed("lookup", "--b") == ["plain,--bucket"]
     assert completed("lookup", "--da") == ["plain,--data"]
     assert completed("lookup", "--period", "w") == ["plain,weekly"]

@@ -16,6 +16,15 @@ from activity_tracker_hll import ActivityTracker
 from helpers.terminal import Terminal
 
 COMMANDS = ("track", "import", "collapse", "lookup", "settings", "doctor", "demo")
+RANGE = ("--start", "2026-01-01", "--last", "2026-01-31")
+READING = {
+    "unique": RANGE,
+    "rolling": (),
+    "stickiness": (),
+    "overlap": RANGE,
+    "retention": RANGE,
+    "lifecycle": RANGE,
+}
 LONG = "a-bucket-whose-name-takes-up-nearly-all-of-a-narrow-screen"
 ENDLESS = "endless-" * 20
 BUCKETS = (
@@ -136,16 +145,16 @@ def test_an_empty_server(see, home, command):
     }[command] in " ".join(shown.split())
 
 
-@pytest.mark.parametrize("command", ["collapse", "lookup", "settings", "doctor"])
+@pytest.mark.parametrize("command", ["collapse", "lookup", "settings", "doctor", *READING])
 def test_a_directory_that_is_not_there(see, home, command):
-    shown = see(command, "--data", "misspelled", status=1).text
+    shown = see(command, *READING.get(command, ()), "--data", "misspelled", status=1).text
     assert "there are no data in misspelled: no such directory" in " ".join(shown.split())
     assert not (home / "misspelled").exists()
 
 
 def test_a_server_that_is_not_there(see):
-    for command in COMMANDS:
-        words = {"track": ["x"], "import": ["/dev/null"]}.get(command, [])
+    for command in (*COMMANDS, "rolling", "overlap"):
+        words = {"track": ["x"], "import": ["/dev/null"], **READING}.get(command, [])
         assert "Error: " in see(command, *words, "--url", "redis://127.0.0.1:1", status=1).text
 
 

@@ -10,7 +10,7 @@ import click
 from ...keys import check_bucket
 from ...operations import DataSettings
 from ...periods import PERIODS
-from ...words import many
+from ...words import duration
 from ..display import console, named, show_command
 from ..options import KEEP, Command, aggregate_option, examples
 from ..settings import Settings
@@ -123,4 +123,4 @@ _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Su
 def _length(keep: timedelta | None) -> str:
     if keep is None:
         return "for ever"
-    return many(keep.days, "day") if keep else "until their period is over and collapsed"
+    return duration(keep) if keep else "until their period is over and collapsed"
