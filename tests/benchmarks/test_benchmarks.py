@@ -181,7 +181,59 @@ def test_buffered_notices_other_registers(tmp_path):
     assert "registers differ" in done.stderr
 
 
-SCRIPTS = ("throughput.py", "engine.py", "importing.py", "buffered.py", "counting.py")
+PARTS = ("accuracy", "by hand", "chdb", "retention", "scale")
+
+
+@pytest.mark.parametrize(
+    "part", [*PARTS[:3], *(pytest.param(part, marks=pytest.mark.extended) for part in PARTS[3:])]
+)
+def test_analytics(part, tmp_path):
+    if part == "chdb":
+        pytest.importorskip("chdb")
+    printed, results = quick("analytics.py", tmp_path, "--only", part)
+    kinds = {"accuracy": "overlaps", "by hand": "comparisons", "chdb": "comparisons", "scale": "scale"}
+    kind = kinds.get(part, "retention")
+    assert all(bool(results[each]) == (each == kind) for each in {*kinds.values(), "retention"})
+    rows = results[kind]
+    if part == "accuracy":
+        assert "Ids in both sets" in printed
+        assert [(row["ids"], row["jaccard"], row["trials"]) for row in rows] == [(1000, 0, 3), (1000, 0.5, 3)]
+        assert all(0 <= row["coverage"] <= 1 for row in rows)
+    elif kind == "comparisons":
+        assert {row["other"] for row in rows} == {"chdb" if part == "chdb" else "PFCOUNT by hand"}
+        whats = [row["what"].split(",")[0] for row in rows]
+        windows = ["rolling(1)", "rolling(3)", "DAU", "MAU", "MAU", "MAU", "union of 2 buckets"]
+        assert whats == (["rolling(3)"] if part == "chdb" else windows)
+        assert all(row["ratio"]["median"] > 0 for row in rows)
+    else:
+        assert all(row["seconds"] > 0 and row["trips"] > 0 and row["besides"] > 0 for row in rows)
+        # The server counts what nobody left.
+        assert [row["sketches"] for row in rows if row["what"].startswith("rolling(3), 62")] in ([], [0, 0])
+        assert all(row["what"] in printed for row in rows)
+
+
+def test_analytics_without_other_libraries(tmp_path):
+    for part, said in (("accuracy", "inclusion-exclusion"), ("chdb", "chdb is missing")):
+        done = run(
+            "-c", without("analytics.py", "datasketches", "chdb", "chdb.session", arguments=["--only", part])
+        )
+        assert done.returncode == 0, done.stderr
+        assert said in done.stdout
+        assert "theta" not in done.stdout
+
+
+def test_analytics_notices_other_counts():
+    change = (
+        "import activity_tracker_hll.operations.spans as s; count = s.count_windows\n"
+        "def one_more(*asked):\n    return [[n + 1 for n in part] for part in (yield from count(*asked))]\n"
+        "s.count_windows = one_more\n"
+    )
+    done = run("-c", change + without("analytics.py", arguments=["--only", "by hand"]))
+    assert done.returncode == 1
+    assert "the library and PFCOUNT differ" in done.stderr
+
+
+SCRIPTS = ("throughput.py", "engine.py", "importing.py", "buffered.py", "counting.py", "analytics.py")
 
 
 @pytest.mark.parametrize(
