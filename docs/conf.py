@@ -42,7 +42,7 @@ napoleon_use_ivar = True
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(collections|datetime|dt|numpy|os|prometheus_client|types|uuid|wsgiref)\..*"),
-    ("py:.*", "ImproperlyConfigured|WSGIApplication|WSGIEnvironment|multiprocessing"),
+    ("py:.*", "DataFrame|ImproperlyConfigured|WSGIApplication|WSGIEnvironment|multiprocessing"),
     ("py:.*", r"activity_tracker_hll\..*\.([A-Z]|_\w+)"),
 ]
 

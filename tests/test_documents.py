@@ -8,6 +8,7 @@ import pydoc
 import re
 import shutil
 import sys
+import textwrap
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -59,10 +60,21 @@ def section(title, desk, **given):
     return found
 
 
+def tables(page):
+    """Tables that a page shows, each in a literal block of its own."""
+    blocks = re.findall(r"^::\n\n((?: {4}.+\n)+)", page.read_text("utf-8"), re.MULTILINE)
+    return [textwrap.dedent(block).strip() for block in blocks if "───" in block]
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if RUNS.search(page.read_text("utf-8"))], ids=str)
-def test_a_page(page, desk):
+def test_a_page(page, desk, tmp_path, capsys):
+    for file in page.parent.glob("*.csv"):  # beside the page, for download
+        shutil.copy(file, tmp_path)
     for example in snippets(page, desk):
         example.evaluate()
+    printed = "\n".join(map(str.rstrip, capsys.readouterr().out.splitlines()))
+    for table in tables(page):
+        assert table in printed, "print it again"
 
 
 def test_the_tour(desk, capsys):
