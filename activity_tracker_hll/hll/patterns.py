@@ -81,9 +81,13 @@ class Patterns(NamedTuple):
         if whole is not None:
             gradient[whole] -= share / of
         variance = float(np.einsum("i,ij,j->", gradient, self.covariance, gradient))
-        inside = share * (1 - share)
         size = self.size * of
-        return Proportion(share, min(size, inside / variance) if inside > 0 and variance > 0 else size)
+        if not variance > 0:
+            return Proportion(share, size)
+        # A share within its error of 0 or 1 may as well be one error from there.
+        error = min(0.5, sqrt(variance))
+        likely = min(1 - error, max(error, share))
+        return Proportion(share, min(size, likely * (1 - likely) / variance))
 
 
 class Proportion(NamedTuple):
@@ -98,13 +102,19 @@ class Proportion(NamedTuple):
     size: float
 
     def limits(self, confidence: float) -> tuple[float, float]:
-        """Wilson's score interval (1927): it holds near 0 and 1."""
+        """Wilson's score interval (1927): it holds near 0 and 1.
+
+        Where so few ids tell of something that there may be as well none, the limit is 0: what they show may
+        come from two ids that share a register; likewise at 1.
+        """
         if not self.size > 0 or isnan(self.share):
             return 0.0, 1.0
         z2 = NormalDist().inv_cdf((1 - confidence) / 2) ** 2 / self.size
         middle = (self.share + z2 / 2) / (1 + z2)
         half = sqrt(self.share * (1 - self.share) * z2 + z2**2 / 4) / (1 + z2)
-        return max(0.0, middle - half), min(1.0, middle + half)
+        low = middle - half if self.share > z2 else 0.0
+        high = middle + half if 1 - self.share > z2 else 1.0
+        return max(0.0, low), min(1.0, high)
 
 
 @dataclass(frozen=True, slots=True)
