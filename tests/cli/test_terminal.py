@@ -153,7 +153,7 @@ def test_a_directory_that_is_not_there(see, home, command):
 
 
 def test_a_server_that_is_not_there(see):
-    for command in (*COMMANDS, "rolling", "overlap"):
+    for command in (*COMMANDS, "rolling"):
         words = {"track": ["x"], "import": ["/dev/null"], **READING}.get(command, [])
         assert "Error: " in see(command, *words, "--url", "redis://127.0.0.1:1", status=1).text
 
