@@ -26,7 +26,7 @@ def frame(records: Sequence[Mapping[str, Any]], index: Sequence[str]) -> pd.Data
         records: the rows.
         index: which of their keys the index has.
     """
-    made = pd.DataFrame.from_records([{**record, **_named(record)} for record in records])
+    made = pd.DataFrame.from_records(list(records))
     for name in made.columns:
         if name in _DATES:
             made[name] = pd.to_datetime(made[name])
@@ -35,10 +35,3 @@ def frame(records: Sequence[Mapping[str, Any]], index: Sequence[str]) -> pd.Data
         elif pd.api.types.is_numeric_dtype(made[name]) and not pd.api.types.is_bool_dtype(made[name]):
             made[name] = made[name].convert_dtypes()  # None among integers does not make them floats
     return made.set_index(list(index)) if len(made) else made
-
-
-def _named(record: Mapping[str, Any]) -> dict[str, str]:
-    """The bucket as people read it: a category cannot be None."""
-    if "bucket" not in record:
-        return {}
-    return {"bucket": "(all)" if record["bucket"] is None else record["bucket"]}

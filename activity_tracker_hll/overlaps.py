@@ -15,15 +15,12 @@ import numpy as np
 from .estimates import Estimate, Share
 from .hll.estimators import LARGEST, cardinality
 from .hll.joint import fit, observe
-from .hll.joint_limits import PairLimits, What, Whole, limits_of, shares
+from .hll.joint_limits import DISPLAYED, PairLimits, What, Whole, limits_of, shares
 from .hll.randomness import is_random
 from .hll.registers import Registers
 from .result import Record, Result, Table, displayed, interval, record
 
 __all__ = ["Overlap", "overlap"]
-
-_DISPLAYED = 3.92
-"""Standard errors from one limit of 95 % to the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +90,7 @@ def overlap(a: Registers, b: Registers, sound: tuple[bool, bool] | None = None) 
 
     def limits(what: What) -> tuple[float, PairLimits]:
         low, high = (float(side[0]) for side in found[what])
-        return (high - low) / _DISPLAYED if both_sound else inf, PairLimits(observed, (what,), (low, high))
+        return (high - low) / DISPLAYED if both_sound else inf, PairLimits(observed, (what,), (low, high))
 
     def plain(registers: Registers, *, sound: bool) -> Estimate:
         return Estimate(cardinality(registers), None if sound else inf)

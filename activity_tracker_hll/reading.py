@@ -176,12 +176,9 @@ class Reading:
         def operation() -> Operation[Retention]:
             names = asked.names()
             periods = self._periods(kind, start, self._end(kind, end))
-            if cohorts == "active":
-                past: list[Period] = []
-            elif look_back is None:
-                past = yield from kept(asked.context, names, periods[0], _FIRST_LOOK)
-            else:
-                past = self._before(periods[0], look_back, "look_back")
+            past: list[Period] = []
+            if cohorts == "new":
+                past = yield from self._past(asked, names, periods[0], look_back)
             view = yield from self._view(asked, names, past + periods)
             span = yield from view.span(view.found[0])
             used = None if cohorts == "active" else look_back or ALL
@@ -206,10 +203,7 @@ class Reading:
         def operation() -> Operation[Lifecycle]:
             names = asked.names()
             periods = self._periods(kind, start, self._end(kind, end))
-            if look_back is None:
-                past = yield from kept(asked.context, names, periods[0], _FIRST_LOOK)
-            else:
-                past = self._before(periods[0], look_back, "look_back")
+            past = yield from self._past(asked, names, periods[0], look_back)
             since = None if look_back else (past or periods)[0].date
             past = past or self._before(periods[0], 1)
             view = yield from self._view(asked, names, past + periods)
@@ -331,6 +325,14 @@ class Reading:
                 " belong to the range, nor do periods that have not begun"
             )
         return found
+
+    def _past(
+        self, asked: Asked, names: Sequence[Name], period: Period, look_back: int | None
+    ) -> Operation[list[Period]]:
+        """The periods before one that are looked back at; None = all that is kept."""
+        if look_back is None:
+            return (yield from kept(asked.context, names, period, _FIRST_LOOK))
+        return self._before(period, look_back, "look_back")
 
     def _before(self, period: Period, count: int, argument: str = "") -> list[Period]:
         """So many periods before one, oldest first."""

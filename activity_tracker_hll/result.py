@@ -76,7 +76,11 @@ class Result(ABC):
         """
         from .frames import frame  # noqa: PLC0415 (an extra)
 
-        return frame(self.to_dicts(), self._INDEX)
+        records = self.to_dicts()
+        for each in records:
+            if "bucket" in each:  # a category cannot be None
+                each["bucket"] = named(each["bucket"])
+        return frame(records, self._INDEX)
 
     _INDEX: tuple[str, ...] = ()
 

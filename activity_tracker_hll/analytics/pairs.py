@@ -22,7 +22,7 @@ from ..hll.joint import Floats, Joint, Observed, Pair, fit, influence, joined, o
 from ..hll.joint_limits import Limits, PairLimits, What, limits_of, of_sum, value_of
 from ..hll.layers import Layer, everything
 from ..hll.registers import REGISTERS, Registers
-from .spans import DISPLAYED, estimated, part_of
+from .spans import estimated, limited_share, part_of
 
 __all__ = ["Pairs", "Part", "Sum", "Term", "alive_in", "dead_in", "share_beside"]
 
@@ -204,9 +204,7 @@ class Pairs:
     def share(self, term: Term, *, sound: bool) -> Share:
         """The share of a part's ids that are in the other part of a pair, too."""
         limits = self._limits_of([Term(term.pair, "share_of_a")], 1.0)
-        low, high = limits.usual
-        value = float(self._values["share_of_a"][term.pair])
-        return Share(value, (high - low) / DISPLAYED if sound else inf, limits)
+        return limited_share(float(self._values["share_of_a"][term.pair]), limits, suspect=not sound)
 
 
 def share_beside(part: Sum, rest: Sum) -> Share:

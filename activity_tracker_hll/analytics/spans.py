@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ..estimates import Estimate, Limits, Share
 from ..hll.estimators import LARGEST
-from ..hll.joint_limits import USUAL
+from ..hll.joint_limits import DISPLAYED, USUAL
 from ..hll.layers import History, Layer, alive, everything, has_moves
 from ..hll.patterns import Patterns, ProportionLimits
 from ..hll.registers import Registers, empty
@@ -16,9 +16,9 @@ from ..periods import Period
 
 __all__ = [
     "ALL",
-    "DISPLAYED",
     "Span",
     "estimated",
+    "limited_share",
     "mean_of",
     "of_patterns",
     "part_of",
@@ -30,9 +30,6 @@ __all__ = [
 
 ALL = 1_000_000
 """Periods to look back at: all that were read."""
-
-DISPLAYED = 3.92
-"""Standard errors from one limit of 95 % to the other."""
 
 
 class Span(NamedTuple):
@@ -138,7 +135,7 @@ def part_of(part: Estimate, rest: Estimate, correlation: float) -> Share:
     whole = part + rest
     if not whole:
         return Share(nan, inf if suspect else 0.0)
-    return _share(part / whole, _PartOf(part, rest, correlation), suspect=suspect)
+    return limited_share(part / whole, _PartOf(part, rest, correlation), suspect=suspect)
 
 
 class _MeanOf(NamedTuple):
@@ -166,10 +163,11 @@ def mean_of(shares: Sequence[Share], sizes: Sequence[Estimate]) -> Share:
         return Share(nan, inf if suspect else 0.0)
     chosen = [(share, size / whole) for share, size in zip(shares, sizes, strict=True) if size]
     limits = _MeanOf(*map(tuple, zip(*chosen, strict=True)))
-    return _share(sum(share * weight for share, weight in chosen), limits, suspect=suspect)
+    return limited_share(sum(share * weight for share, weight in chosen), limits, suspect=suspect)
 
 
-def _share(value: float, limits: Limits, *, suspect: bool) -> Share:
+def limited_share(value: float, limits: Limits, *, suspect: bool) -> Share:
+    """A share with limits of its own."""
     low, high = limits.limits(USUAL)
     return Share(
         value if isnan(value) else min(1.0, value), inf if suspect else (high - low) / DISPLAYED, limits
@@ -192,4 +190,4 @@ def of_patterns(found: Patterns, question: int, *, sound: bool) -> Estimate:
 def share_of_patterns(found: Patterns, question: int, whole: int, *, sound: bool) -> Share:
     """The share of ids of which something is true that something else is true of, too."""
     limits = found.of(question, whole)
-    return _share(limits.share, limits, suspect=not sound)
+    return limited_share(limits.share, limits, suspect=not sound)

@@ -13,8 +13,7 @@ from ..hll.estimators import cardinality, fit
 from ..hll.layers import History, Planes, has_moves
 from ..hll.patterns import Bits, ask
 from ..hll.registers import Registers, empty
-from .spans import Span
-from .spans import united as united_of
+from .spans import Span, united
 
 __all__ = ["stickiness", "unique"]
 
@@ -34,13 +33,13 @@ def unique(span: Span, windows: Sequence[range]) -> list[Estimate | None]:
 
 def _trailing_unions(span: Span, windows: Sequence[range]) -> Iterator[Registers]:
     """The union of each of some windows of one length: by unions of 2, 4, 8... periods, each made of two."""
-    united = np.stack([united_of([period]) for period in span.history])
+    unions = np.stack([united([period]) for period in span.history])
     length, size = len(windows[0]) if windows else 1, 1
     while size < length:
         more = min(size, length - size)
-        united = np.maximum(united[:-more], united[more:])
+        unions = np.maximum(unions[:-more], unions[more:])
         size += more
-    return (united[window.start] for window in windows)
+    return (unions[window.start] for window in windows)
 
 
 def stickiness(span: Span, windows: Sequence[range]) -> list[Share | None]:
@@ -61,7 +60,7 @@ def _by_likelihood(span: Span, windows: Sequence[range]) -> list[Share | None]:
     taken as Poisson variables. Where that makes it larger than for independent sizes, it is that.
     """
     none = empty()
-    sizes = [united_of([period]) for period in span.history]
+    sizes = [united([period]) for period in span.history]
     fitted = [fit(registers, none) for registers in sizes]
     influences = [each.influence() for each in fitted]
     result: list[Share | None] = []

@@ -78,10 +78,8 @@ def single_bucket(help: str, name: str = "--bucket") -> Callable[[F], F]:
     return click.option(name, type=one_bucket, default=..., metavar="NAME", help=help)
 
 
-def until(last: dt.date | None) -> dt.date | None:
+def until(last: dt.date) -> dt.date:
     """The end of a range, which does not belong to it, from the last day, or hour, that does."""
-    if last is None:
-        return None
     try:
         return last + (dt.timedelta(hours=1) if isinstance(last, dt.datetime) else dt.timedelta(days=1))
     except OverflowError as error:

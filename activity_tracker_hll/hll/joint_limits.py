@@ -25,6 +25,7 @@ from .joint import FLOOR, Floats, Indexes, Joint, Observed, climb, fit, inverse,
 from .registers import REGISTERS
 
 __all__ = [
+    "DISPLAYED",
     "USUAL",
     "Limits",
     "PairLimits",
@@ -55,6 +56,9 @@ _NOBODY = 4 * FLOOR
 
 USUAL: Final = 0.95
 """The confidence that limits have unless another is asked for."""
+
+DISPLAYED: Final = 3.92
+"""Standard errors from one of these limits to the other."""
 
 _FEW_SHOWN = 32  # registers
 _MOST_SHOWN = 0.9  # of the ids

@@ -40,7 +40,7 @@ Windows = Sequence[range]
 def inspect(context: Context, found: Found) -> Operation[None]:
     """Look which sketches random ids would not have made, where someone may have chosen the ids.
 
-    What is counted was looked at by who counted it; only the others are read.
+    What is counted was looked at by who counted it; only the others are read, once.
     """
     for batch in batched(found.unproven, _SKETCHES_PER_BATCH):
         keys = [context.keys.bucket(found.periods[index].name, bucket) for index, bucket in batch]
@@ -53,6 +53,7 @@ def inspect(context: Context, found: Found) -> Operation[None]:
                 raise named(error, (found.periods[index].name, bucket)) from error
             if not all(each is None or is_random(each) for each in registers):
                 found.suspects.add(index)
+    found.unproven.clear()
 
 
 def count_windows(context: Context, asked: Sequence[tuple[Found, Windows]]) -> Operation[list[list[int]]]:

@@ -29,7 +29,7 @@ from .counting.marks import registered
 from .series import count_windows, inspect, is_slow_to_count, read_layers
 from .survey import Found, Name, has_begun, survey
 
-__all__ = ["View", "look", "series", "view"]
+__all__ = ["View", "series", "view"]
 
 _MOST_SENTENCES = 5
 
@@ -156,7 +156,7 @@ def series(
     return Series(what, view.running.kind, window, rows, view.gaps())
 
 
-def look(
+def _look(
     context: Context, names: Sequence[Name], periods: Sequence[Period]
 ) -> Operation[tuple[list[Found], int]]:
     """What there is, and the index of the period in which the data begin: 0 if they begin before."""
@@ -175,7 +175,7 @@ def view(
 
     Of a bucket that is known, 0 is the truth, unless there is nothing at all.
     """
-    found, begin = yield from look(context, names, periods)
+    found, begin = yield from _look(context, names, periods)
     ever = running.next()
     if begin == len(periods) and not (yield from has_begun(context, names, ever)):
         for each in found:

@@ -4,29 +4,23 @@ A period is a text of events in their order: "+1" is that the id 1 was active, "
 buckets it is a tuple of such texts.
 """
 
-from datetime import datetime
-
 import pytest
 
 from activity_tracker_hll.analytics.cohorts import retention
 from activity_tracker_hll.analytics.lifecycle import lifecycle
 from activity_tracker_hll.analytics.overlap import overlap_of
-from activity_tracker_hll.analytics.spans import ALL, Span
+from activity_tracker_hll.analytics.spans import ALL
 from activity_tracker_hll.analytics.windows import stickiness
-from activity_tracker_hll.periods import Calendar
 from helpers.sets import World
+from helpers.spans import span
 
 
-def span(*periods):
+def counted(*periods):
     rows = [(period,) if isinstance(period, str) else period for period in periods]
     events = [
         [[(int(word[1:]), word[0] == "+") for word in text.split()] for text in buckets] for buckets in rows
     ]
-    history = World(len(rows[0]), events).history()
-    count = len(history)
-    days = list(Calendar("UTC").between("daily", datetime(2026, 1, 1), datetime(2026, 1, 1 + count)))
-    yes = [True] * count
-    return Span(days, history, yes, yes, yes, 0)
+    return span(World(len(rows[0]), events).history())
 
 
 @pytest.mark.parametrize(
@@ -44,7 +38,7 @@ def span(*periods):
     ],
 )
 def test_unique(periods, count):
-    assert span(*periods).unique(range(len(periods))) == count
+    assert counted(*periods).unique(range(len(periods))) == count
 
 
 @pytest.mark.parametrize(
@@ -70,7 +64,7 @@ def test_unique(periods, count):
     ],
 )
 def test_lifecycle(periods, look_back, expected):
-    *_, row = lifecycle(span(*periods), 1, look_back)
+    *_, row = lifecycle(counted(*periods), 1, look_back)
     names = ("active", "new", "retained", "resurrected", "churned", "moved")
     assert {name: getattr(row, name) for name in names if getattr(row, name)} == expected
 
@@ -88,7 +82,7 @@ def test_lifecycle(periods, look_back, expected):
     ],
 )
 def test_retention(periods, look_back, when, expected):
-    rows, _ = retention(span(*periods), 0, look_back, when)
+    rows, _ = retention(counted(*periods), 0, look_back, when)
     assert [[cell.ids for cell in row.cells] for row in rows] == expected
     assert [row.size for row in rows] == [cells[0] for cells in expected]
 
@@ -103,7 +97,7 @@ def test_retention(periods, look_back, when, expected):
     ],
 )
 def test_overlap(a, b, expected):
-    found = overlap_of(span(*a), span(*b))
+    found = overlap_of(counted(*a), counted(*b))
     assert (found.both, found.only_a, found.only_b, found.either) == expected
 
 
@@ -116,6 +110,6 @@ def test_overlap(a, b, expected):
     ],
 )
 def test_stickiness(periods, share):
-    whole = span(*periods)
+    whole = counted(*periods)
     [found] = stickiness(whole, [range(len(periods))])
     assert found == pytest.approx(share, abs=0.001)

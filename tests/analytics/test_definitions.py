@@ -1,6 +1,5 @@
 """What each number is of, against sets: with so few ids that sketches are all but exact."""
 
-from datetime import datetime
 from math import isnan
 
 import pytest
@@ -10,10 +9,9 @@ from hypothesis import strategies as st
 from activity_tracker_hll.analytics.cohorts import retention
 from activity_tracker_hll.analytics.lifecycle import lifecycle
 from activity_tracker_hll.analytics.overlap import overlap_of
-from activity_tracker_hll.analytics.spans import Span
 from activity_tracker_hll.analytics.windows import stickiness, unique
-from activity_tracker_hll.periods import Calendar
 from helpers.sets import IDS, World
+from helpers.spans import span
 
 
 @st.composite
@@ -26,13 +24,6 @@ def worlds(draw, fewest_periods=1):
     return World(count, [[draw(events) for _ in range(count)] for _ in periods])
 
 
-def span(world: World) -> Span:
-    count = len(world.periods)
-    days = list(Calendar("UTC").between("daily", datetime(2026, 1, 1), datetime(2026, 1, 1 + count)))
-    yes = [True] * count
-    return Span(days, world.history(), yes, yes, yes, 0)
-
-
 def near(estimate, truth) -> bool:
     """Within an id, and within the interval, in which there are whole ids."""
     low, high = estimate.interval()
@@ -42,14 +33,14 @@ def near(estimate, truth) -> bool:
 @given(worlds(), st.integers(1, 5))
 def test_unique(world, window):
     windows = [range(end - window, end) for end in range(window, len(world.periods) + 1)]
-    for found, periods in zip(unique(span(world), windows), windows, strict=True):
+    for found, periods in zip(unique(span(world.history()), windows), windows, strict=True):
         assert near(found, world.alive(*periods))
 
 
 @given(worlds(), st.integers(1, 5))
 def test_stickiness(world, window):
     windows = [range(end - window, end) for end in range(window, len(world.periods) + 1)]
-    for found, periods in zip(stickiness(span(world), windows), windows, strict=True):
+    for found, periods in zip(stickiness(span(world.history()), windows), windows, strict=True):
         users = world.alive(*periods)
         if not users:
             assert isnan(found) or found == 0
@@ -62,7 +53,7 @@ def test_stickiness(world, window):
 @settings(max_examples=60)
 def test_retention(world, look_back, when, data):
     first = data.draw(st.integers(0, len(world.periods) - 1))
-    found, means = retention(span(world), first, look_back, when)
+    found, means = retention(span(world.history()), first, look_back, when)
     assert len(found) == len(means) == len(world.periods) - first
     for index, cohort in enumerate(found, first):
         past = range(max(0, index - look_back), index) if look_back else range(0)
@@ -86,7 +77,7 @@ def test_retention(world, look_back, when, data):
 @settings(max_examples=60)
 def test_lifecycle(world, look_back, data):
     first = data.draw(st.integers(1, len(world.periods) - 1))
-    for index, found in enumerate(lifecycle(span(world), first, look_back), first):
+    for index, found in enumerate(lifecycle(span(world.history()), first, look_back), first):
         now, before = world.alive(index), world.alive(index - 1)
         known = world.seen(*range(max(0, index - look_back), index))
         left = world.seen(index) - now
@@ -101,7 +92,7 @@ def test_lifecycle(world, look_back, data):
 @given(worlds(), worlds())
 @settings(max_examples=60)
 def test_overlap(world, other):
-    found = overlap_of(span(world), span(other))
+    found = overlap_of(span(world.history()), span(other.history()))
     a, b = world.alive(*range(len(world.periods))), other.alive(*range(len(other.periods)))
     truths = {"a": a, "b": b, "both": a & b, "either": a | b, "only_a": a - b, "only_b": b - a}
     for name, truth in truths.items():

@@ -1,7 +1,6 @@
 """Errors and intervals where ids move: what is said of many ids, against the truth about each of them."""
 
 from collections import defaultdict
-from datetime import datetime
 from itertools import product
 from math import sqrt
 
@@ -11,23 +10,16 @@ import pytest
 from activity_tracker_hll.analytics.cohorts import retention
 from activity_tracker_hll.analytics.lifecycle import lifecycle
 from activity_tracker_hll.analytics.overlap import overlap_of
-from activity_tracker_hll.analytics.spans import ALL, Span
+from activity_tracker_hll.analytics.spans import ALL
 from activity_tracker_hll.analytics.windows import stickiness
-from activity_tracker_hll.periods import Calendar
 from helpers.crowds import Crowd
+from helpers.spans import span
 
 LEAST, MOST = 0.92, 0.99
 EXCESS = 1.15
 """As many times its predicted error a number may be off, by root mean square."""
 AT_THE_END = 3
 """Periods and cohorts of which something is asked."""
-
-
-def span(history):
-    count = len(history)
-    days = list(Calendar("UTC").between("daily", datetime(2026, 1, 1), datetime(2026, 1, 1 + count)))
-    yes = [True] * count
-    return Span(days, history, yes, yes, yes, 0)
 
 
 def numbers(crowd, days):

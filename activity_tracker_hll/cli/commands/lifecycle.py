@@ -53,7 +53,7 @@ def lifecycle(  # click passes each option as an argument of its own
         result = tracker.lifecycle(
             kind,
             start=start,
-            end=until(last) or last,
+            end=until(last),
             bucket=the_bucket(tracker, kind, bucket),
             look_back=look_back,
             missing=missing,

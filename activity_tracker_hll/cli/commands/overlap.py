@@ -62,7 +62,7 @@ def overlap(  # click passes each option as an argument of its own
         first = the_bucket(tracker, kind, bucket)
         second = first if with_bucket is ... else the_bucket(tracker, kind, with_bucket)
         found = tracker.overlap(
-            Selection(first, start, until(last) or last, kind),
-            Selection(second, with_start or start, until(with_last or last) or last, kind),
+            Selection(first, start, until(last), kind),
+            Selection(second, with_start or start, until(with_last or last), kind),
         )
     show(found, as_json=as_json, as_csv=as_csv)

@@ -69,7 +69,7 @@ def retention(  # click passes each option as an argument of its own
         result = tracker.retention(
             kind,
             start=start,
-            end=until(last) or last,
+            end=until(last),
             bucket=the_bucket(tracker, kind, bucket),
             cohorts=cohorts,
             when=when,

@@ -52,7 +52,7 @@ def unique(  # click passes each option as an argument of its own
     with reading(settings) as tracker:
         result = tracker.unique(
             start,
-            until(last) or last,
+            until(last),
             buckets=known_buckets(tracker, kind, buckets, dict(aggregates)),
             aggregate_buckets=dict(aggregates) or None,
             period=kind,
