@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from functools import lru_cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -61,9 +62,16 @@ def fingerprint(zone: tzinfo | None) -> str:
     It is equal for zones that behave alike, whatever they are called ("UTC" and "Etc/UTC", a name and local
     time). Only past years count, so that an update of tzdata on one host changes nothing.
     """
+    return _fingerprint(zone) if type(zone) in (ZoneInfo, timezone) else _digest(zone)
+
+
+def _digest(zone: tzinfo | None) -> str:
     first = datetime(2015, 1, 1, tzinfo=UTC)
     offsets = ((first + timedelta(weeks=week)).astimezone(zone).utcoffset() for week in range(522))
     return hashlib.blake2b(repr(list(offsets)).encode(), digest_size=8).hexdigest()
+
+
+_fingerprint = lru_cache(maxsize=64)(_digest)  # not of local time, which a process may change
 
 
 def _name_of_local_time() -> str:

@@ -133,6 +133,7 @@ def test_web_services_and_metrics(desk, server, monkeypatch):
     assert {f"activity_tracker_hll_{name}" for name in described} == shown
 
 
+@pytest.mark.extended
 def test_the_command_line(desk, tmp_path):
     line = '192.0.2.{} - - [17/May/2015:10:05:{:02} +0000] "GET / HTTP/1.1" 200 9 "-" "-"\n'
     log = "".join(line.format(visitor, visitor) for visitor in range(1, 51))

@@ -273,7 +273,9 @@ def test_calendars(fuzz):
     fuzz.check(1000)
 
 
-@pytest.mark.parametrize("cls", [ActivityTracker, AsyncActivityTracker])
+@pytest.mark.parametrize(
+    "cls", [ActivityTracker, pytest.param(AsyncActivityTracker, marks=pytest.mark.extended)]
+)
 def test_trackers(fuzz, cls, options):
     where = {"unix_socket_path": options["unix_socket_path"], "namespace": cls.__name__}
 

@@ -57,7 +57,9 @@ IGNORED = "import signal; [signal.signal(n, signal.SIG_IGN) for n in (1, 2, 15, 
 
 
 @USERS
-@pytest.mark.parametrize("before", [BLOCKED, IGNORED], ids=["blocked", "ignored"])
+@pytest.mark.parametrize(
+    "before", [BLOCKED, pytest.param(IGNORED, marks=pytest.mark.extended)], ids=["blocked", "ignored"]
+)
 def test_signals_that_a_caller_does_not_want_reach_its_server(tmp_path, source, before):
     """A child inherits what its parent blocks and ignores."""
     with user(tmp_path, 1, "first", before=before, source=source) as process:

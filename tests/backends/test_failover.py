@@ -261,7 +261,6 @@ def test_an_embedded_server_that_cannot_save_is_there(real_server):
     server.close()
 
 
-@pytest.mark.either_server
 def test_counts_are_read_on_a_replica(pair):
     """Live ones too, of moves, aggregates and raw sets: nothing is written for them."""
     options = {

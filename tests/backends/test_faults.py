@@ -93,7 +93,7 @@ def status(collapser):
     return int(collapser.stdout.readline())
 
 
-@pytest.mark.either_server
+@pytest.mark.extended
 def test_kill_9_of_a_collapse_after_each_command(real_server, collapsers, tmp_path):
     """The server sees the first n commands, the process is killed, the next collapse completes it."""
     tracker = scenario(real_server)
@@ -136,7 +136,6 @@ def test_kill_9_of_a_collapse_after_each_command(real_server, collapsers, tmp_pa
             assert state(real_server) == expected, f"killed after {allowed} commands, before {names[allowed]}"
 
 
-@pytest.mark.either_server
 def test_two_collapsing_processes_at_once(real_server, collapsers):
     scenario(real_server)
     before = snapshot(real_server)
@@ -233,7 +232,7 @@ def test_wrong_password_and_missing_permission(real_server):
         client.acl_deluser("reader")
 
 
-@pytest.mark.either_server
+@pytest.mark.extended
 def test_a_read_only_replica(real_server, tmp_path):
     """A replica refuses writes and can be read from."""
     replica = EmbeddedServer(executable=program(real_server.name))

@@ -67,7 +67,7 @@ def full(home):
         yield tracker
 
 
-@pytest.fixture(params=[60, 80, pytest.param(120, marks=pytest.mark.extended)])
+@pytest.fixture(params=[60, *(pytest.param(columns, marks=pytest.mark.extended) for columns in (80, 120))])
 def see(request, terminal, home):
     """Runs a command; what is on the screen can be read."""
 
@@ -245,6 +245,7 @@ def test_demo(see):
     see("demo", "--days", "1", "--users", "1")
 
 
+@pytest.mark.extended
 def test_bars_fit_while_they_move(terminal, home):
     """All that a progress bar drew, one below the other."""
     stamp = datetime(2026, 1, 1, tzinfo=UTC).strftime("%d/%b/%Y:%H:%M:%S %z")

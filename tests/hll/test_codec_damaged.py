@@ -73,7 +73,7 @@ def test_a_forged_cache_changes_nothing(cache):
         same(decode(header(encoding[4], cache) + encoding[16:]), decode(encoding))
 
 
-@pytest.mark.parametrize("place", [0, 1, 2, 3, 4, 8191, M - 4, M - 3, M - 2, M - 1])
+@pytest.mark.parametrize("place", [0, 1, 2, 3, 8191, M - 1])
 def test_ranks_that_no_hash_has(place):
     for rank in range(52):
         same(decode(slow_dense(few({place: rank}))), few({place: rank}))
@@ -138,7 +138,9 @@ def test_what_sparse_cannot_say():
         encode_sparse(few({5: 33}))
 
 
-@pytest.mark.parametrize("part", range(10))
+@pytest.mark.parametrize(
+    "part", [0, *(pytest.param(part, marks=pytest.mark.extended) for part in range(1, 10))]
+)
 def test_ten_thousand_corruptions(part):
     dice, whole = random.Random(part), 0
     for number in range(10_000):

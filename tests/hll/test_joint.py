@@ -85,7 +85,9 @@ def check_cell(name, trials):
                 assert share < most + 3.5 * sqrt(most * (1 - most) / trials), (what, confidence)
 
 
-@pytest.mark.parametrize("name", FEW)
+@pytest.mark.parametrize(
+    "name", [*FEW[:3], *(pytest.param(name, marks=pytest.mark.extended) for name in FEW[3:])]
+)
 def test_errors_and_intervals(name):
     check_cell(name, 150)
 

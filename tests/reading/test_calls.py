@@ -11,8 +11,6 @@ from helpers.errors import raises
 from helpers.moments import NOON, TODAY, YESTERDAY, day
 from helpers.sets import World
 
-pytestmark = pytest.mark.either_server
-
 BUCKETS = ("a", "b", "c")
 DAYS = 9  # up to today
 
@@ -144,8 +142,17 @@ def test_overlap(told, a, b):
     assert found.jaccard == pytest.approx(len(in_a & in_b) / len(in_a | in_b), abs=0.08)
 
 
-@pytest.mark.parametrize("when", ["on", "on or after"])
-@pytest.mark.parametrize(("cohorts", "look_back"), [("active", None), ("new", 2), ("new", None)])
+@pytest.mark.parametrize(
+    ("when", "cohorts", "look_back"),
+    [
+        ("on", "active", None),
+        pytest.param("on or after", "active", None, marks=pytest.mark.extended),
+        pytest.param("on", "new", 2, marks=pytest.mark.extended),
+        ("on or after", "new", 2),
+        ("on", "new", None),
+        pytest.param("on or after", "new", None, marks=pytest.mark.extended),
+    ],
+)
 def test_retention(told, when, cohorts, look_back):
     tracker, world = told
     for bucket, indexes in INDEXES.items():

@@ -191,13 +191,17 @@ GUNICORN = ("gunicorn", "--bind", "127.0.0.1:{port}", "--log-level", "warning", 
 UVICORN = ("uvicorn", "--host", "127.0.0.1", "--port", "{port}", "--log-level", "warning")
 
 
-@pytest.mark.parametrize("kind", ["threads", "async"])
+@pytest.mark.parametrize("kind", [pytest.param("threads", marks=pytest.mark.extended), "async"])
 def test_starlette_under_uvicorn(real_server, serve, kind):
     service = serve(*UVICORN, "starlette_app:app", APP_WRITER=kind)
     load(real_server, service, USERS, workers=1, status=-signal.SIGTERM)
 
 
-@pytest.mark.parametrize("options", [(), ("--preload",)], ids=["each worker", "preloaded"])
+@pytest.mark.parametrize(
+    "options",
+    [pytest.param((), marks=pytest.mark.extended), ("--preload",)],
+    ids=["each worker", "preloaded"],
+)
 def test_flask_under_gunicorn(real_server, serve, options):
     service = serve(*GUNICORN, "--workers", "4", *options, "flask_app:app")
     load(real_server, service, USERS, workers=4, status=0)
@@ -227,6 +231,7 @@ def database(tmp_path_factory):
     return {"APP_DATABASE": str(path), "DJANGO_SETTINGS_MODULE": "shop.settings"}
 
 
+@pytest.mark.extended
 def test_django_under_gunicorn(real_server, serve, database):
     service = serve(*GUNICORN, "--workers", "2", "--threads", "4", "shop.wsgi", **database)
     load(real_server, service, USERS, workers=2, status=0)

@@ -15,8 +15,6 @@ import pytest
 from helpers.servers import free_port
 from helpers.services import START, counts, held, registers, run
 
-pytestmark = pytest.mark.either_server
-
 
 def test_signal_handlers_track(real_server):
     """A thousand times a second, in the middle of other calls of the same writer and of its start."""
@@ -140,7 +138,9 @@ def application(environ, start_response):
 )
 
 
-@pytest.mark.parametrize("preload", [False, True], ids=["workers load it", "preloaded"])
+@pytest.mark.parametrize(
+    "preload", [pytest.param(False, marks=pytest.mark.extended), True], ids=["workers load it", "preloaded"]
+)
 def test_gunicorn_with_four_workers(real_server, tmp_path, preload):
     (tmp_path / "service.py").write_text(
         APPLICATION.replace("sys.argv[1]", repr(real_server.options["unix_socket_path"]))

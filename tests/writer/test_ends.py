@@ -9,8 +9,6 @@ from helpers.faults import Node
 from helpers.servers import program
 from helpers.services import finished, held, registers, run, service
 
-pytestmark = pytest.mark.either_server
-
 
 def test_the_end_of_the_interpreter_pushes_what_is_left(real_server):
     run(

@@ -19,8 +19,6 @@ from helpers.faults import Node, TcpProxy
 from helpers.scenes import LIMIT, PERIODS, Scene, keys_of, suffer
 from helpers.servers import free_port, program
 
-pytestmark = pytest.mark.either_server
-
 
 @pytest.fixture(params=["valkey", "redis"])
 def make_scene(request, tmp_path, started):
@@ -174,11 +172,11 @@ def keys_evicted(scene, load):
 FAULTS = (
     killed_and_started_empty,
     replies_lost,
-    out_of_memory,
-    keys_evicted,
     *(
         pytest.param(fault, marks=pytest.mark.extended)
         for fault in (
+            out_of_memory,
+            keys_evicted,
             stopped,
             replies_cut,
             connections_cut,
@@ -205,7 +203,7 @@ def test_a_server_that_is_down_at_first(make_scene, record_property):
 @pytest.mark.parametrize(
     ("change", "undo", "words"),
     [
-        ((">other", "<secret"), ("<other", ">secret"), "password"),
+        pytest.param((">other", "<secret"), ("<other", ">secret"), "password", marks=pytest.mark.extended),
         (("-@write",), ("+@all",), "permission|can't run"),
         pytest.param(("-evalsha",), ("+@all",), "permission", marks=pytest.mark.extended),
         pytest.param(("resetkeys",), ("~*",), "permission", marks=pytest.mark.extended),
@@ -235,6 +233,7 @@ def kill(client):
         client.execute_command("CLIENT", "KILL", "USER", "service")
 
 
+@pytest.mark.extended
 def test_a_server_that_gives_no_information(make_scene, record_property):
     """Without INFO, what vanished is noticed a bucket at a time."""
     scene = make_scene()
@@ -258,6 +257,7 @@ def break_sketches(client, keys):
         transaction.execute()
 
 
+@pytest.mark.extended
 def test_a_bucket_of_the_wrong_type_holds_up_no_other(make_scene, record_property):
     def fault(scene, load):
         with scene.tracker() as tracker:
@@ -283,6 +283,7 @@ def test_a_bucket_that_was_of_the_wrong_type(make_scene, record_property):
     suffer(make_scene(), fault, record_property)
 
 
+@pytest.mark.extended
 def test_failover_to_a_replica_that_lags(make_scene, tmp_path, record_property):
     """What the replica did not get before its master died is sent to it as the new master."""
     scene = make_scene()

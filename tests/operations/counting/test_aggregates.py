@@ -102,9 +102,9 @@ def test_an_aggregate_whose_source_is_gone_is_refused_not_undercounted(server):
     assert f"{{active:{YNAME}:b}}:hll" in server.names()
 
 
-def test_aggregates_of_more_sources_than_the_server_unites_at_once(server):
+def test_aggregates_of_more_sources_than_the_server_unites_at_once(real_server):
     names = [f"b{n}" for n in range(300)]
-    tracker = server.tracker(buckets=names, aggregate_buckets={"total": names})
+    tracker = real_server.tracker(buckets=names, aggregate_buckets={"total": names})
     tracker.import_events([(n, names[n % 300], YESTERDAY) for n in range(600)])
     tracker.track(id=0, bucket="b1", old_id=0, old_bucket="b0", date=YESTERDAY)
     tracker.collapse()

@@ -101,8 +101,8 @@ def test_a_reader_needs_no_right_to_write(real_server):
     assert tracker.lookup(start=YESTERDAY, buckets=names, live=False)[-1][1] == found[day(1)]
 
 
-def test_whether_there_are_data_is_asked_once_a_period(server, monkeypatch):
-    tracker = server.tracker(buckets=[f"b{n}" for n in range(50)])
+def test_whether_there_are_data_is_asked_once_a_period(real_server, monkeypatch):
+    tracker = real_server.tracker(buckets=[f"b{n}" for n in range(50)])
     tracker.track(id=1, bucket="b7", date=day(3))
     execute, sent = tracker.backend.execute, []
     monkeypatch.setattr(

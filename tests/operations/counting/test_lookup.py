@@ -113,15 +113,15 @@ def test_live_is_stored_where_collapsed_and_counted_where_not(server):
     assert not [name for name in server.names() if ":tmp:" in name]
 
 
-def test_many_buckets_over_a_year(server):
-    tracker = server.tracker()
+def test_many_buckets_over_a_year(real_server):
+    tracker = real_server.tracker()
     buckets = [f"b{n}" for n in range(50)]
     values = {
         f"active:daily-{day(n):%Y%m%d}:{bucket}": n * 100 + index
         for n in range(1, 366)
         for index, bucket in enumerate(buckets)
     }
-    server.client.mset(values)
+    real_server.client.mset(values)
     rows = tracker.lookup(buckets=buckets)
     assert len(rows) == 365
     for n, (when, counts) in zip(range(365, 0, -1), rows, strict=True):

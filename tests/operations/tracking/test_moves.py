@@ -406,8 +406,9 @@ def remainder_coverage(server, total, remaining, bases, trials):
     return covered / (bases * trials)
 
 
-@pytest.mark.either_server
-@pytest.mark.parametrize("remaining", [20, 100, 1000])
+@pytest.mark.parametrize(
+    "remaining", [20, *(pytest.param(remaining, marks=pytest.mark.extended) for remaining in (100, 1000))]
+)
 def test_intervals_hold_the_little_that_remains(real_server, remaining):
     """Four standard deviations below 94 % for 150 trials; the DESIGN asks for 94-96 %."""
     assert remainder_coverage(real_server, 100_000, remaining, 10, 15) > 0.94 - 4 * sqrt(0.94 * 0.06 / 150)
@@ -421,7 +422,7 @@ def test_intervals_after_moves_cover_as_they_say(real_server, remaining):
     assert 0.93 < coverage <= 1
 
 
-@pytest.mark.either_server
+@pytest.mark.extended
 def test_a_million_moves_into_a_bounded_table(real_server):
     tracker = real_server.tracker()
     ids = range(1_100_000)
