@@ -17,7 +17,12 @@ WORLDS = 100_000 // PARTS // len(IDS)
 
 
 @pytest.mark.parametrize(
-    "part", [pytest.param(part, marks=[pytest.mark.extended] * (part > 0)) for part in range(PARTS)]
+    "part",
+    [
+        0,
+        *(pytest.param(part, marks=pytest.mark.extended) for part in range(1, 8)),
+        *(pytest.param(part, marks=pytest.mark.long) for part in range(8, PARTS)),
+    ],
 )
 def test_100_000_random_histories_end_right(part):
     for seed in range(part * WORLDS, (part + 1) * WORLDS):

@@ -342,7 +342,7 @@ def move_out(tracker, bucket, ids, size=1000):
 
 
 # DESIGN section 3, column "PFCOUNT difference", and for 10 % the same theory that gives the others.
-SIMULATED = {0.1: None, 0.5: 1.35, 0.9: 3.6}
+SIMULATED = {0.1: None, 0.5: 1.12, 0.9: 2.8}
 
 
 def remainder_errors(server, total, share, seeds):
