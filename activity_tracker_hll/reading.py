@@ -24,9 +24,10 @@ from .estimates import Estimate, Share
 from .keys import check_bucket
 from .messages import plain_text, shown
 from .operations import Operation
+from .operations.base import together
 from .operations.series import count_windows
-from .operations.spans import View, series, view
-from .operations.survey import Name, have_begun, kept, survey
+from .operations.spans import View, look, mark_untracked, series
+from .operations.survey import Name, have_begun, kept
 from .overlaps import Overlap
 from .periods import LONGEST, PERIODS, Period, PeriodKind, check_kind
 from .planner import Planner
@@ -60,12 +61,12 @@ class Reading:
         def operation() -> Operation[Counts]:
             names = asked.names()
             first, last = self._bounds(start, end)
-            chosen = yield from self._cover(asked, names, first, last, kind)
-            view = yield from self._view(asked, names, chosen)
-            window = range(len(chosen))
+            view = yield from self._cover(asked, names, first, last, kind, count=True)
+            window = range(len(view.periods))
             found = yield from view.unique([window])
             counts = {name: numbers[0] for name, numbers in found.items()}
-            return Counts(start, end, chosen[0].kind, ByBucket(counts), view.is_complete(window), view.gaps())
+            kind_ = view.running.kind
+            return Counts(start, end, kind_, ByBucket(counts), view.is_complete(window), view.gaps())
 
         return operation()
 
@@ -76,7 +77,7 @@ class Reading:
         look = self._windows(asked, window, period, start, end)
 
         def operation() -> Operation[Series[Estimate]]:
-            view, covered = yield from look()
+            view, covered = yield from look(count=True)
             return series("unique", window, view, covered, (yield from view.unique(covered)))
 
         return operation()
@@ -103,13 +104,13 @@ class Reading:
         period: PeriodKind,
         start: dt.date | None,
         end: dt.date | None,
-    ) -> Callable[[], Operation[tuple[View, list[range]]]]:
+    ) -> Callable[..., Operation[tuple[View, list[range]]]]:
         """What there is, and the windows."""
         kind = check_kind(period)
         window = arguments.integer(window, "window", minimum=1, maximum=_MOST_PERIODS)
         self._check_range(start, end, optional=True)
 
-        def look() -> Operation[tuple[View, list[range]]]:
+        def look(*, count: bool = False) -> Operation[tuple[View, list[range]]]:
             names, last = asked.names(), self._end(kind, end)
             if start is None:
                 periods = yield from kept(asked.context, names, last, max(_FIRST_LOOK, 2 * window))
@@ -118,8 +119,8 @@ class Reading:
                 periods = self._periods(kind, start, last)
             if start is not None or len(periods) < window:
                 periods = self._before(periods[0], window - 1, "window") + periods
-            view = yield from self._view(asked, names, periods)
-            return view, [range(stop - window, stop) for stop in range(window, len(periods) + 1)]
+            windows = [range(stop - window, stop) for stop in range(window, len(periods) + 1)]
+            return (yield from self._view(asked, names, periods, windows if count else ())), windows
 
         return look
 
@@ -145,10 +146,9 @@ class Reading:
             for selection, asked, kind in checked:
                 [name] = asked.names()
                 first, last = self._bounds(selection.start, selection.end)
-                chosen = yield from self._cover(asked, [name], first, last, kind)
-                view = yield from self._view(asked, [name], chosen)
+                view = yield from self._cover(asked, [name], first, last, kind)
                 spans.append((yield from view.span(view.found[0])))
-                complete = complete and view.is_complete(range(len(chosen)))
+                complete = complete and view.is_complete(range(len(view.periods)))
             return overlap_of(*spans, complete=complete)
 
         return operation()
@@ -342,9 +342,16 @@ class Reading:
         return found[::-1]
 
     def _cover(
-        self, asked: Asked, names: Sequence[Name], first: datetime, last: datetime, kind: PeriodKind | None
-    ) -> Operation[list[Period]]:
-        """The periods that cover a range exactly: of one kind, the coarsest of which sketches are kept.
+        self,
+        asked: Asked,
+        names: Sequence[Name],
+        first: datetime,
+        last: datetime,
+        kind: PeriodKind | None,
+        *,
+        count: bool = False,
+    ) -> Operation[View]:
+        """What there is of periods that cover a range exactly: of the coarsest kind that is kept.
 
         Not all ids need have been tracked in every kind of period, as one that was added later: it is the
         kind that knows of most ids. If a kind is known to have begun before, for each name, that is it.
@@ -369,31 +376,49 @@ class Reading:
                 if first <= now
                 else f"start must not lie in the future, got {first}"
             )
-        if len(covers) == 1:
-            return covers[0]
         context = asked.context
-        known: list[tuple[int, int]] = []
+        if len(covers) == 1:
+            whole = [range(len(covers[0]))] if count else []
+            return (yield from self._view(asked, names, covers[0], whole))
+        views: list[tuple[int, int, View]] = []
         for periods in covers:
-            found = yield from survey(context, periods, names)
-            if any(each.gone for each in found):
-                known.append((1, 0))
-            elif not any(each.has_data.any() for each in found):
-                known.append((0, 0))
-            elif (yield from have_begun(context, names, periods[0].previous())):
-                return periods
+            whole = [range(len(periods))]
+            view, begun = yield from together(
+                look(context, names, periods, self._running(periods), whole if count else ()),
+                have_begun(context, names, periods[0].previous()),
+            )
+            if any(each.gone for each in view.found):
+                views.append((1, 0, view))
+            elif not any(each.has_data.any() for each in view.found):
+                views.append((0, 0, view))
+            elif begun:
+                return (yield from self._demanded(asked, view))
             else:
-                whole = [range(len(periods))]
-                counts = yield from count_windows(context, [(each, whole) for each in found])
-                known.append((2, sum(chain.from_iterable(counts))))
-        return covers[known.index(max(known))]
+                counts = yield from count_windows(context, [(each, whole) for each in view.found])
+                views.append((2, sum(chain.from_iterable(counts)), view))
+        *_, best = max(views, key=lambda known: known[:2])
+        return (yield from self._demanded(asked, best))
 
-    def _view(self, asked: Asked, names: Sequence[Name], periods: Sequence[Period]) -> Operation[View]:
+    def _view(
+        self, asked: Asked, names: Sequence[Name], periods: Sequence[Period], windows: Sequence[range] = ()
+    ) -> Operation[View]:
         """What there is; what is missing is an error, if it is to be one."""
-        running = self._calendar.containing(periods[0].kind, self._now())
-        found = yield from view(asked.context, names, periods, running)
+        running = self._running(periods)
+        return (
+            yield from self._demanded(
+                asked, (yield from look(asked.context, names, periods, running, windows))
+            )
+        )
+
+    @staticmethod
+    def _demanded(asked: Asked, view: View) -> Operation[View]:
+        yield from mark_untracked(view)
         if asked.missing == "raise":
-            found.demand(can_be_none=asked.can_be_none)
-        return found
+            view.demand(can_be_none=asked.can_be_none)
+        return view
+
+    def _running(self, periods: Sequence[Period]) -> Period:
+        return self._calendar.containing(periods[0].kind, self._now())
 
 
 def _day(moment: datetime) -> dt.date:

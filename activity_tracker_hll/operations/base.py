@@ -32,6 +32,7 @@ __all__ = [
     "number",
     "run",
     "run_awaiting",
+    "together",
     "unwrap",
     "unwrap_of",
 ]
@@ -70,6 +71,7 @@ class Context:
         given: what this client was given.
         agreed: what is stored with the data; the handshake replaces it.
         known: the buckets and aggregates there are to be; None = any.
+        guesses: whether the server is asked for unions before it is known that they tell what is wanted.
     """
 
     keys: Keys
@@ -80,6 +82,7 @@ class Context:
     given: Given = field(default_factory=Given)
     agreed: DataSettings = field(default_factory=DataSettings)
     known: frozenset[str | None] | None = None
+    guesses: bool = True
     _warned: set[str | None] = field(default_factory=set)
     _tracked: set[str | None] = field(default_factory=set)
     _lost_unions: set[str] = field(default_factory=set)
@@ -232,6 +235,31 @@ async def run_awaiting(
         return result
     finally:
         operation.close()
+
+
+def together(*operations: Operation[Any]) -> Operation[list[Any]]:
+    """Run operations at once that need not know of each other: what each sends next goes as one batch."""
+    results: list[Any] = [None] * len(operations)
+    wanted: dict[int, list[Command]] = {}
+
+    def advance(index: int, replies: list[Reply] | None) -> None:
+        try:
+            wanted[index] = next(operations[index]) if replies is None else operations[index].send(replies)
+        except StopIteration as stop:
+            wanted.pop(index, None)
+            results[index] = stop.value
+
+    try:
+        for index in range(len(operations)):
+            advance(index, None)
+        while wanted:
+            replies = iter((yield [command for commands in wanted.values() for command in commands]))
+            for index, commands in list(wanted.items()):
+                advance(index, list(islice(replies, len(commands))))
+        return results
+    finally:
+        for operation in operations:
+            operation.close()
 
 
 def batched(values: Iterable[T], size: int) -> Iterator[list[T]]:

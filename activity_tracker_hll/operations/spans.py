@@ -18,18 +18,19 @@ import numpy as np
 from ..analytics.results import Series, SeriesRow
 from ..analytics.spans import Span
 from ..analytics.windows import unique
+from ..backends.base import Reply
 from ..errors import MissingSketchesError
 from ..estimates import Estimate
 from ..messages import shown
 from ..periods import Period
 from ..result import ByBucket, Gap, N
 from ..words import duration, many
-from .base import Context, Operation
+from .base import Context, Operation, together
 from .counting.marks import registered
-from .series import count_windows, inspect, is_slow_to_count, read_layers
+from .series import count_windows, guess, guessed, inspect, is_slow_to_count, read_layers
 from .survey import Found, Name, has_begun, survey
 
-__all__ = ["View", "series", "view"]
+__all__ = ["View", "look", "mark_untracked", "series"]
 
 _MOST_SENTENCES = 5
 
@@ -44,6 +45,7 @@ class View:
         found: of each name.
         begin: index of the period in which the data begin; 0 if they begin before.
         running: the period that runs.
+        guesses: by name, what the server counted before that was known; see :func:`.series.guess`.
     """
 
     context: Context
@@ -51,6 +53,7 @@ class View:
     found: Sequence[Found]
     begin: int
     running: Period
+    guesses: Mapping[str | None, Sequence[Reply]]
 
     def is_over(self, index: int) -> bool:
         """Whether a period has ended."""
@@ -70,16 +73,24 @@ class View:
 
     def unique(self, windows: Sequence[range]) -> Operation[dict[str | None, Sequence[Estimate | None]]]:
         """Ids of each window, by name: counted by the server, unless somebody moved or there is a raw set."""
-        plain = [each for each in self.found if not (each.has_moves or each.raw)]
-        for each in plain:
+        numbers: dict[str | None, Sequence[Estimate | None]] = {}
+        plain: list[Found] = []
+        for each in self.found:
+            if each.has_moves or each.raw:
+                continue
             yield from inspect(self.context, each)
+            counts = guessed(each, self.guesses[each.name.name]) if self.guesses else None
+            if counts is None:
+                plain.append(each)
+            else:
+                numbers[each.name.name] = _plain(each, windows, [True] * len(windows), counts)
+        self.context.guesses = len(plain) + len(numbers) == len(self.found)
         known = [_are_known(each, windows) for each in plain]
         asked = [(each, list(compress(windows, are))) for each, are in zip(plain, known, strict=True)]
-        numbers: dict[str | None, Sequence[Estimate | None]] = {}
-        if not (yield from is_slow_to_count(self.context, asked)):
+        if plain and not (yield from is_slow_to_count(self.context, asked)):
             counted = yield from count_windows(self.context, asked)
-            for each, is_known, counts in zip(plain, known, counted, strict=True):
-                numbers[each.name.name] = _plain(each, windows, is_known, counts)
+            for each, are_known, counts in zip(plain, known, counted, strict=True):
+                numbers[each.name.name] = _plain(each, windows, are_known, counts)
         result: dict[str | None, Sequence[Estimate | None]] = {}
         for each in self.found:
             name = each.name.name
@@ -156,31 +167,41 @@ def series(
     return Series(what, view.running.kind, window, rows, view.gaps())
 
 
-def _look(
-    context: Context, names: Sequence[Name], periods: Sequence[Period]
-) -> Operation[tuple[list[Found], int]]:
-    """What there is, and the index of the period in which the data begin: 0 if they begin before."""
-    found = yield from survey(context, periods, names)
+def look(
+    context: Context,
+    names: Sequence[Name],
+    periods: Sequence[Period],
+    running: Period,
+    windows: Sequence[range] = (),
+) -> Operation[View]:
+    """What there is, and where the data begin.
+
+    Args:
+        windows: what :meth:`View.unique` will be asked for.
+    """
+    found, guesses = yield from together(
+        survey(context, periods, names), guess(context, names, periods, windows)
+    )
     begins = (np.flatnonzero(each.has_data | each.is_gone) for each in found)
     begin = min((int(each[0]) for each in begins if each.size), default=len(periods))
     if begin and (yield from has_begun(context, names, periods[0])):
         begin = 0
-    return found, begin
+    return View(context, periods, found, begin, running, guesses)
 
 
-def view(
-    context: Context, names: Sequence[Name], periods: Sequence[Period], running: Period
-) -> Operation[View]:
-    """What there is; names in which nothing was ever tracked are marked, as they may be misspelled.
+def mark_untracked(view: View) -> Operation[None]:
+    """Mark names in which nothing was ever tracked, as they may be misspelled.
 
     Of a bucket that is known, 0 is the truth, unless there is nothing at all.
     """
-    found, begin = yield from _look(context, names, periods)
-    ever = running.next()
-    if begin == len(periods) and not (yield from has_begun(context, names, ever)):
+    context, found = view.context, view.found
+    ever = view.running.next()
+    if view.begin == len(view.periods) and not (
+        yield from has_begun(context, [each.name for each in found], ever)
+    ):
         for each in found:
             each.never(each.name.buckets)
-        return View(context, periods, found, begin, running)
+        return
     listed = {bucket for sources in context.aggregates.values() for bucket in sources}
     known = {*(context.known or ()), *context.aggregates, *listed}
     unknown = {bucket for each in found for bucket in each.absent} - known
@@ -193,7 +214,6 @@ def view(
         never = [bucket for bucket in each.absent if bucket in unknown]
         if never:
             each.never(never)
-    return View(context, periods, found, begin, running)
 
 
 def _about(context: Context, found: Found) -> Iterator[str]:

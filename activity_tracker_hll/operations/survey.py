@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
-from itertools import islice, takewhile
+from itertools import chain, islice, takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ..backends.base import Command
 from ..keys import Column
 from ..periods import Period
-from .base import UNCOUNTED, Context, Operation, batched, unwrap
+from .base import UNCOUNTED, Context, Operation, batched, together, unwrap
 
 __all__ = ["Found", "Name", "has_begun", "have_begun", "kept", "sketch_keys", "survey"]
 
@@ -155,31 +155,38 @@ def _asked(name: Name) -> Iterator[str | None]:
 
 
 def _look(columns: Sequence[Column], *, ids_chosen: bool) -> Operation[list[_There]]:
-    """What there is of each bucket. In most of them all sketches are there or none: a number tells."""
-    groups = [keys for column in columns for keys in (column.hll, column.moved, column.raw)]
-    errors = [column.stderr for column in columns] if ids_chosen else []
+    """What there is of each bucket. In most of them all sketches are there or none: a number tells.
+
+    What is rare, moves, raw sets and odd errors, is asked for together, and only if there is any by kind.
+    """
+    sketches = [column.hll for column in columns]
+    rare = [[column.moved, column.raw, column.stderr if ids_chosen else []] for column in columns]
     counts = [column.counted for column in columns] if ids_chosen else []
-    exist = [("EXISTS", *part) for keys in (*groups, *errors) for part in batched(keys, _KEYS_PER_COMMAND)]
-    values = [("MGET", *part) for keys in counts for part in batched(keys, _KEYS_PER_COMMAND)]
-    replies = unwrap((yield [*exist, *values])) if exist else []
-    known = yield from _existing([*groups, *errors], iter(replies[: len(exist)]))
-    stored = iter([value for part in replies[len(exist) :] for value in part])
+    numbers, values = yield from together(
+        _numbers([*sketches, *(list(chain.from_iterable(kinds)) for kinds in rare)]), _values(counts)
+    )
+    some = [index for index, number in enumerate(numbers[len(columns) :]) if number]
+    here, kinds = yield from together(
+        _existing(sketches, numbers[: len(columns)]),
+        _existing([group for index in some for group in rare[index]], None),
+    )
+    none = [np.zeros(len(column.hll), bool) for column in columns]
+    known = {index: kinds[3 * at : 3 * at + 3] for at, index in enumerate(some)}
     there: list[_There] = []
     unclear: list[tuple[int, NDArray[np.intp]]] = []
-    for index, column in enumerate(columns):
-        hll, moved, raw = known[3 * index : 3 * index + 3]
-        nobody = np.zeros(len(hll), bool)
-        counted = _are_counted(list(islice(stored, len(hll)))) if ids_chosen else nobody
+    for index, (column, hll, nobody) in enumerate(zip(columns, here, none, strict=True)):
+        moved, raw, odd = known.get(index, (nobody, nobody, nobody))
+        counted = _are_counted(values[index]) if ids_chosen else nobody.copy()
         there.append(_There(hll | raw, raw, bool(moved.any()), counted, nobody))
         if not ids_chosen and not there[-1].here.all():
             unclear.append((index, np.flatnonzero(~there[-1].here)))
-        if ids_chosen and known[len(groups) + index].any():
-            [errors_] = unwrap((yield [("MGET", *column.stderr)]))
-            there[-1] = there[-1]._replace(suspect=np.array([each == _SUSPECT for each in errors_], bool))
+        if odd.any():
+            [errors] = yield from _values([column.stderr])
+            there[-1] = there[-1]._replace(suspect=np.array([each == _SUSPECT for each in errors], bool))
     for index, count in unclear:
         keys = [columns[index].counted[each] for each in count]
-        values_ = unwrap((yield [("MGET", *part) for part in batched(keys, _KEYS_PER_COMMAND)]))
-        there[index].counted[count] = _are_counted([value for part in values_ for value in part])
+        [stored] = yield from _values([keys])
+        there[index].counted[count] = _are_counted(stored)
     return there
 
 
@@ -189,16 +196,32 @@ def _are_counted(values: Sequence[Any]) -> Bools:
     return np.array([value not in UNCOUNTED for value in values], bool)
 
 
-def _existing(groups: Sequence[Sequence[str]], counts: Iterator[int]) -> Operation[list[Bools]]:
+def _numbers(groups: Sequence[Sequence[str]]) -> Operation[list[int]]:
+    """How many keys of each group exist."""
+    commands: list[Command] = [
+        ("EXISTS", *part) for keys in groups for part in batched(keys, _KEYS_PER_COMMAND)
+    ]
+    replies = iter(unwrap((yield commands)) if commands else ())
+    return [sum(islice(replies, -(-len(keys) // _KEYS_PER_COMMAND))) for keys in groups]
+
+
+def _values(groups: Sequence[Sequence[str]]) -> Operation[list[list[Any]]]:
+    """What the keys of each group hold."""
+    commands: list[Command] = [
+        ("MGET", *part) for keys in groups for part in batched(keys, _KEYS_PER_COMMAND)
+    ]
+    replies = chain.from_iterable(unwrap((yield commands)) if commands else ())
+    return [list(islice(replies, len(keys))) for keys in groups]
+
+
+def _existing(groups: Sequence[Sequence[str]], numbers: Sequence[int] | None) -> Operation[list[Bools]]:
     """Which keys exist, from the numbers of them; where these do not tell, each is asked."""
-    found: list[Bools] = []
-    unclear: list[int] = []
-    for index, group in enumerate(groups):
-        parts = -(-len(group) // _KEYS_PER_COMMAND)
-        count = sum(islice(counts, parts))
-        found.append(np.full(len(group), count == len(group)))
-        if 0 < count < len(group):
-            unclear.append(index)
+    if numbers is None:
+        numbers = yield from _numbers(groups)
+    found = [
+        np.full(len(keys), bool(keys) and n == len(keys)) for keys, n in zip(groups, numbers, strict=True)
+    ]
+    unclear = [index for index, keys in enumerate(groups) if 0 < numbers[index] < len(keys)]
     keys = [(index, place) for index in unclear for place in range(len(groups[index]))]
     for batch in batched(keys, _KEYS_PER_BATCH):
         replies = unwrap((yield [("EXISTS", groups[index][place]) for index, place in batch]))
@@ -259,8 +282,8 @@ def _use_unions(found: Found, columns: Mapping[str | None, Column], union: _Ther
             keys = [hll[index] for hll, there in zip(sources, found.present, strict=False) if there[index]]
             commands += [("PFCOUNT", own), ("PFCOUNT", *keys), ("PFCOUNT", own, *keys)]
         counts = batched(unwrap((yield commands)), 3)
-        for index, (of_union, of_sources, together) in zip(batch, counts, strict=True):
-            if of_union == of_sources == together:
+        for index, (of_union, of_sources, of_all) in zip(batch, counts, strict=True):
+            if of_union == of_sources == of_all:
                 if union.suspect[index]:
                     found.suspects.add(index)
                 found.use_union(index, is_proven=bool(union.counted[index]) or not found.unproven)
