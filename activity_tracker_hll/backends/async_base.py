@@ -81,5 +81,9 @@ class OnLoop(BaseBackend):
         """See :meth:`.base.BackendSettings.check_shard`."""
         self._backend.check_shard(shard)
 
+    def is_cluster(self, shard: int) -> bool:
+        """See :meth:`.base.BackendSettings.is_cluster`."""
+        return self._backend.is_cluster(shard)
+
     def close(self) -> None:
         """Do nothing: the client is closed with the backend it belongs to."""

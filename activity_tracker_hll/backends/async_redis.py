@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import weakref
 from collections.abc import Sequence
 from typing import Any
 
 import redis.asyncio
 from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from ..errors import BackendConnectionError
 from .async_base import AsyncBaseBackend
+from .async_cluster import AsyncCluster, discard, exchange
 from .base import BaseBackend, Command, Reply
 from .batch import Batch
-from .redis import RedisBackend, RedisSettings
-from .trouble import check_reply, raise_if_denied
+from .redis import FOR_EVER, IS_TRYING, RedisBackend, RedisSettings, sentinels_of
+from .trouble import raise_if_denied
 
 __all__ = ["AsyncRedisBackend", "Retrying"]
 
@@ -39,6 +42,32 @@ class Retrying(Retry):
         return await super().call_with_retry(do, failed, *arguments, **options)
 
 
+class Patient(Retrying):
+    """As in the other backend."""
+
+    def __init__(self, backoff: Any, patience: float, errors: tuple[type[Any], ...]) -> None:
+        super().__init__(backoff, FOR_EVER, errors)
+        self._patience = patience
+        self._once = Retrying(NoBackoff(), 0, errors)
+
+    async def call_with_retry(self, do: Any, fail: Any, *arguments: Any, **options: Any) -> Any:
+        """See :class:`Retrying`."""
+        if IS_TRYING.get():
+            return await self._once.call_with_retry(do, fail, *arguments, **options)
+        deadline = time.monotonic() + self._patience
+
+        async def failed(error: Exception, *count: int) -> None:
+            await fail(error, *count)
+            if time.monotonic() > deadline:
+                raise error
+
+        token = IS_TRYING.set(True)
+        try:
+            return await super().call_with_retry(do, failed, *arguments, **options)
+        finally:
+            IS_TRYING.reset(token)
+
+
 class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
     """Keeps sketches on a Redis or Valkey server; the options are those of :class:`~.redis.RedisBackend`.
 
@@ -48,6 +77,8 @@ class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
 
     _CLIENT = redis.asyncio.Redis
     _RETRY = Retrying
+    _PATIENT = Patient
+    _CLUSTER = AsyncCluster
     _ASYNCHRONOUS = True
 
     def __init__(self, **options: Any) -> None:
@@ -60,6 +91,8 @@ class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
         """See :meth:`.base.BaseBackend.execute`."""
         self._follow()
         pool, arguments, address = self._pool(shard)
+        if isinstance(pool, AsyncCluster):
+            return await self._by_cluster(pool, commands)
         turn = self._turns.get(shard) or self._turns.setdefault(
             shard, asyncio.Semaphore(min(pool.max_connections, _MOST_CONNECTIONS))
         )
@@ -73,7 +106,7 @@ class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
                 except BaseException:
                     # Replies may still be on their way, and the next user of the connection would read them.
                     # Nor may the connection stay lent for ever because the caller was cancelled twice.
-                    await asyncio.shield(_discard(pool, connection))
+                    await asyncio.shield(discard(pool, connection))
                     raise
                 await pool.release(connection)
         except RuntimeError as error:
@@ -82,12 +115,22 @@ class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
             raise self.translated(error, address) from error
         return batch.results(self.translated, address)
 
+    async def _by_cluster(self, cluster: AsyncCluster, commands: Sequence[Command]) -> list[Reply]:
+        try:
+            replies = await cluster.execute(commands)
+        except RuntimeError as error:
+            raise BackendConnectionError(f"{_OTHER_LOOP} ({cluster.address})") from error
+        except Exception as error:  # of the client, the system...
+            raise self.translated(error, cluster.address) from error
+        return self._of_cluster(replies)
+
     async def close(self) -> None:
         """Close the connections of every client made here; a client handed in stays open."""
         self._follow()
         for shard, client in list(self._clients.items()):
-            if self.is_own(shard):
-                await client.aclose()
+            if isinstance(client, AsyncCluster) or self.is_own(shard):
+                for own in (client, *sentinels_of(client)):
+                    await own.aclose()
         if self._twin is not None:
             self._twin.close()
 
@@ -118,8 +161,11 @@ class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
             raise BackendConnectionError(_OTHER_LOOP)
         if self._loop is not None:
             for shard, client in self._clients.items():
-                if self.is_own(shard):
-                    client.connection_pool.reset()
+                if isinstance(client, AsyncCluster):
+                    client.reset()
+                elif self.is_own(shard):
+                    for own in (client, *sentinels_of(client)):
+                        own.connection_pool.reset()
         self._loop = weakref.ref(loop)
         self._turns = {}
 
@@ -143,23 +189,5 @@ async def _exchange_once(connection: Any, batch: Batch) -> None:
     """As in the other backend, whose comments give the reasons."""
     if batch.begin():
         await connection.connect()
-    try:
-        await connection.check_health()
-    except Exception as error:  # noqa: BLE001 (raised again, unless it is a reply)
-        check_reply(error)
-    replies = batch.replies
-    for packed, until in batch.chunks():
-        await connection.send_packed_command([packed], check_health=False)
-        while len(replies) < until:
-            try:
-                replies.append(await connection.read_response(disable_decoding=True))
-            except Exception as error:  # noqa: BLE001 (raised again, unless it is a reply)
-                batch.failed(error)
+    await exchange(connection, batch)
     batch.end()
-
-
-async def _discard(pool: Any, connection: Any) -> None:
-    try:
-        await connection.disconnect()
-    finally:
-        await pool.release(connection)

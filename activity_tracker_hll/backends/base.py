@@ -20,6 +20,8 @@ from ..periods import LONGEST, PERIODS, PeriodKind, check_kind
 
 __all__ = [
     "DEFAULT_KEEP",
+    "OF_NODE",
+    "SLOTS",
     "BackendSettings",
     "BaseBackend",
     "Command",
@@ -53,6 +55,13 @@ DEFAULT_KEEP: Mapping[PeriodKind, timedelta] = {
 """Long enough to compare a period with one a week, two months, half a year, a year or two years before."""
 
 MOST_MOVED = 100_000
+
+SLOTS = 16384
+"""Of a cluster: each key belongs to one, each slot to a node."""
+
+OF_NODE = "# Node "
+"""Begins a line of a cluster's reply to INFO, which is that of all masters, one below the other; the address
+follows."""
 
 
 class BackendSettings:
@@ -119,6 +128,11 @@ class BackendSettings:
             ArgumentValueError: it is neither zero nor at least as long as such a period.
         """
         check_length(kind, self.keep_given.get(kind))
+
+    def is_cluster(self, shard: int) -> bool:
+        """Whether the keys of a data set are spread over servers, so that no command can use several."""
+        del shard
+        return False
 
     def check_shard(self, shard: int) -> None:
         """Check that there is such a data set, without asking a server.
@@ -228,6 +242,10 @@ class Shared(BaseBackend):
     def check_shard(self, shard: int) -> None:
         """See :meth:`BackendSettings.check_shard`."""
         self._backend.check_shard(shard)
+
+    def is_cluster(self, shard: int) -> bool:
+        """See :meth:`BackendSettings.is_cluster`."""
+        return self._backend.is_cluster(shard)
 
     def close(self) -> None:
         """Do nothing: whoever made the other backend closes it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from ..arguments import attribute, entries, integer, seconds
@@ -17,7 +17,16 @@ from ..messages import plain_text, printable, shown, type_of
 from ..words import did_you_mean
 from .trouble import client_text
 
-__all__ = ["ADDRESS", "address_of", "check_client", "check_options", "check_shards", "refusal"]
+__all__ = [
+    "ADDRESS",
+    "Servers",
+    "address_of",
+    "check_client",
+    "check_options",
+    "check_shards",
+    "refusal",
+    "servers_of",
+]
 
 ADDRESS = ("url", "host", "port", "db", "unix_socket_path", "client")
 """Options of which a shard's own replace those of all."""
@@ -79,11 +88,11 @@ def check_options(given: Mapping[str, Any], *, asynchronous: bool) -> dict[str, 
 
 def check_client(client: Any, argument: str = "client", *, asynchronous: bool) -> None:
     """Refuse what is not a client, or one of the other kind; it is not shown, as clients print passwords."""
-    pool = attribute(client, "connection_pool")
+    pool = attribute(client, "nodes_manager") or attribute(client, "connection_pool")
     if pool is None or isinstance(client, type) or hasattr(client, "__aenter__") != asynchronous:
         raise ArgumentTypeError(
             f"{argument} must be {'an asyncio' if asynchronous else 'a synchronous'} client of redis-py or"
-            f" valkey-py, standalone or Sentinel's, got {type_of(client)}"
+            f" valkey-py, standalone, Sentinel's or a cluster's, got {type_of(client)}"
         )
     encoding = attribute(pool, "connection_kwargs") and pool.connection_kwargs.get("encoding")
     if encoding is not None:
@@ -95,6 +104,9 @@ def _check_url(url: object, argument: str) -> str:
     text = _check_text(url, argument)
     if not text.isprintable():
         raise ArgumentValueError(_URL_FORM.format(argument))
+    if text.partition("://")[0] in _OF_SEVERAL:
+        servers_of(text, argument)
+        return text
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -116,6 +128,69 @@ def _check_url(url: object, argument: str) -> str:
     return text
 
 
+class Servers(NamedTuple):
+    """What a URL of several servers says.
+
+    Attributes:
+        kind: ``cluster`` or ``sentinel``.
+        addresses: hosts and ports.
+        service: the name of the master that Sentinel knows.
+        options: the options of connections: user, password, database, TLS.
+    """
+
+    kind: str
+    addresses: list[tuple[str, int]]
+    service: str
+    options: dict[str, Any]
+
+
+def servers_of(url: str, argument: str = "url") -> Servers | None:
+    """What a URL of a cluster, or of a master that Sentinel knows, says; None of any other.
+
+    Raises:
+        ArgumentValueError: it is none that could be meant; it is not shown, as it may hold a password.
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme not in _OF_SEVERAL:
+        return None
+    kind = scheme.partition("+")[2]
+    wrong = ArgumentValueError(_FORMS[kind].format(argument))
+    userinfo, at, where = rest.rpartition("@")
+    hosts, _, path = where.partition("/")
+    service, _, db = path.rstrip("/").partition("/")
+    options: dict[str, Any] = {"ssl": True} if scheme.startswith("rediss") else {}
+    if not hosts or "#" in where or "?" in where or bool(service) != (kind == "sentinel"):
+        raise wrong
+    if db and not db.isdecimal():
+        raise ArgumentValueError(f"{argument}: the database must be a number, as in /service/0")
+    if db:
+        options["db"] = int(db)
+    if at:
+        username, colon, password = userinfo.partition(":")
+        if username:
+            options["username"] = unquote(username)
+        if colon:
+            options["password"] = unquote(password)
+    addresses: list[tuple[str, int]] = []
+    for address in hosts.split(","):
+        found = _ADDRESS.fullmatch(address)
+        if found is None:
+            raise wrong
+        host, port = unquote(found[1] or found[2]), int(found[3] or _PORTS[kind])
+        _check_host(host, f"{argument}: the host")
+        addresses.append((host, integer(port, f"{argument}: the port", minimum=1, maximum=_LAST_PORT)))
+    return Servers(kind, addresses, unquote(service), options)
+
+
+_OF_SEVERAL = ("redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel")
+_ADDRESS = re.compile(r"(?:\[([^\[\]]+)\]|([^:\[\]]+))(?::(\d{1,9}))?", re.ASCII)
+_PORTS = {"cluster": 6379, "sentinel": 26379}
+_FORMS = {
+    "cluster": "{} must look like redis+cluster://user:password@host:6379,host:6379, with numbers for the"
+    " ports",
+    "sentinel": "{} must look like redis+sentinel://user:password@host:26379,host:26379/service/0, with"
+    " numbers for the ports and the name of the master that Sentinel knows",
+}
 _URL_FORM = (
     "{} must look like redis://user:password@host:6379/0, with a number for the port; characters such as"
     " # / ? @ : in a password must be percent-encoded (urllib.parse.quote(password, safe=''))"

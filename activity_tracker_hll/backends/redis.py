@@ -8,26 +8,52 @@ command than the server needs to run it.
 from __future__ import annotations
 
 import ctypes
-import inspect
 import os
+import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import redis
+import redis.asyncio.sentinel
+import redis.sentinel
 from redis.backoff import FullJitterBackoff, NoBackoff
 from redis.retry import Retry
 
 from ..arguments import check_callable, integer
-from ..errors import ActivityTrackerError, ArgumentTypeError, ArgumentValueError, BackendError
+from ..errors import (
+    ActivityTrackerError,
+    ArgumentTypeError,
+    ArgumentValueError,
+    BackendConnectionError,
+    BackendError,
+    BackendTimeoutError,
+)
 from ..messages import printable, shown
 from .base import DEFAULT_KEEP, BackendSettings, BaseBackend, Command, Keep, Reply
 from .batch import Batch
-from .connection_options import ADDRESS, address_of, check_client, check_options, check_shards, refusal
-from .trouble import check_reply, raise_if_denied, translated
+from .cluster import Cluster, ClusterSettings, cluster_settings, pool_arguments, steps
+from .connection_options import (
+    ADDRESS,
+    Servers,
+    address_of,
+    check_client,
+    check_options,
+    check_shards,
+    refusal,
+    servers_of,
+)
+from .routing import Failed
+from .trouble import raise_if_denied, translated
 
-__all__ = ["RedisBackend", "RedisSettings", "Retrying"]
+__all__ = ["FOR_EVER", "IS_TRYING", "RedisBackend", "RedisSettings", "Retrying", "sentinels_of"]
 
+FOR_EVER = -1
+IS_TRYING: ContextVar[bool] = ContextVar("IS_TRYING", default=False)
+"""Whether a :class:`Patient` tries something, in this thread or task."""
+_FAILOVER_S = 5.0
+"""Time for Sentinel to notice that a master is gone and to make another one, unless a caller waits longer."""
 _backends: weakref.WeakSet[RedisSettings] = weakref.WeakSet()
 
 
@@ -36,7 +62,11 @@ class RedisSettings(BackendSettings):
 
     _CLIENT: Callable[..., Any]
     _RETRY: Callable[..., Any]
+    _PATIENT: Callable[..., Any]
+    _CLUSTER: Callable[[ClusterSettings], Any]
     _ASYNCHRONOUS: bool
+    _writer_patience: float | None = None
+    """What a writer waits for a reply; None = this is no writer's backend."""
 
     def __init__(
         self,
@@ -64,7 +94,7 @@ class RedisSettings(BackendSettings):
         _backends.add(self)
 
     def __repr__(self) -> str:
-        addresses = ", ".join(address_of(self.client(shard)) for shard in range(len(self._shards)))
+        addresses = ", ".join(self._pool(shard)[2] for shard in range(len(self._shards)))
         return f"<{type(self).__name__} {addresses} namespace={shown(self.keys.namespace)}>"
 
     def client(self, shard: int = 0) -> Any:
@@ -80,7 +110,11 @@ class RedisSettings(BackendSettings):
             # Threads that come at the same time each make one, and the first is kept; no other has connected.
             asynchronous = self._ASYNCHRONOUS
             options = check_options(self._options(index), asynchronous=asynchronous)
-            made = _connect(options, self._make, self._RETRY, asynchronous=asynchronous)
+            cluster = cluster_settings(options, self._make, self._RETRY, self._writer_patience)
+            if cluster is not None:
+                made = self._CLUSTER(cluster)
+            else:
+                made = _connect(options, self._make, self._RETRY, self._PATIENT, asynchronous=asynchronous)
             self._clients.setdefault(index, made)
         return self._clients[index]
 
@@ -91,6 +125,10 @@ class RedisSettings(BackendSettings):
     def is_own(self, shard: int) -> bool:
         """Whether the shard's client was made here."""
         return self._options(shard).get("client") is None
+
+    def is_cluster(self, shard: int) -> bool:
+        """See :meth:`.base.BackendSettings.is_cluster`."""
+        return hasattr(self.client(shard), "settings")
 
     def translated(self, error: Exception, address: str) -> BackendError:
         """The BackendError for a client's exception, which becomes its cause."""
@@ -104,8 +142,12 @@ class RedisSettings(BackendSettings):
         """
         inherited, self._clients, self._pools = self._clients, {}, {}
         for shard, client in inherited.items():
-            if self.is_own(shard):
-                _never_finalize(client)
+            if hasattr(client, "settings"):
+                for of_node in client.settings.taken():
+                    _never_finalize(of_node)
+            elif self.is_own(shard):
+                for own in (client, *sentinels_of(client)):
+                    _never_finalize(own)
 
     def _options(self, shard: int) -> dict[str, Any]:
         override = self._shards[shard]
@@ -122,12 +164,25 @@ class RedisSettings(BackendSettings):
         if found is not None:
             return found
         client = self.client(shard)
-        pool = client.connection_pool
-        # redis-py before 5.3 and valkey-py require the name of a command, newer versions warn about it.
-        first = next(iter(inspect.signature(pool.get_connection).parameters.values()), None)
-        wanted = first is not None and first.name == "command_name" and first.default is first.empty
-        self._pools[shard] = pool, ("PFADD",) if wanted else (), address_of(client)
+        if self.is_cluster(shard):
+            self._pools[shard] = client, (), client.address
+        else:
+            pool = client.connection_pool
+            self._pools[shard] = pool, pool_arguments(pool), address_of(client)
         return self._pools[shard]
+
+    def _of_cluster(self, replies: list[Any]) -> list[Reply]:
+        """Replies of a cluster, with errors as a backend returns them.
+
+        Raises:
+            BackendError: there is nothing but errors, as no node that was asked answered.
+        """
+        for index, reply in enumerate(replies):
+            if isinstance(reply, Failed):
+                replies[index] = self.translated(reply.error, f"{reply.node.host}:{reply.node.port}")
+        if all(isinstance(reply, BackendConnectionError | BackendTimeoutError) for reply in replies):
+            raise replies[0]
+        return replies
 
 
 class Retrying(Retry):
@@ -145,16 +200,49 @@ class Retrying(Retry):
         return super().call_with_retry(do, failed, *arguments, **options)
 
 
+class Patient(Retrying):
+    """Retries for so many seconds: how often a failover has to be asked for, nobody knows.
+
+    A retry within another one, as clients have them, is none: it would go on with the address of the old
+    master, while the outer one asks for the new.
+    """
+
+    def __init__(self, backoff: Any, patience: float, errors: tuple[type[Any], ...]) -> None:
+        super().__init__(backoff, FOR_EVER, errors)
+        self._patience = patience
+        self._once = Retrying(NoBackoff(), 0, errors)
+
+    def call_with_retry(self, do: Any, fail: Any, *arguments: Any, **options: Any) -> Any:
+        """See :class:`Retrying`."""
+        if IS_TRYING.get():
+            return self._once.call_with_retry(do, fail, *arguments, **options)
+        deadline = time.monotonic() + self._patience
+
+        def failed(error: Exception, *count: int) -> None:
+            fail(error, *count)
+            if time.monotonic() > deadline:
+                raise error
+
+        token = IS_TRYING.set(True)
+        try:
+            return super().call_with_retry(do, failed, *arguments, **options)
+        finally:
+            IS_TRYING.reset(token)
+
+
 class RedisBackend(RedisSettings, BaseBackend):
     """Keeps sketches on a Redis or Valkey server.
 
     Args:
-        url: a ``redis://``, ``rediss://`` or ``unix://`` address, instead of host, port and db.
+        url: a ``redis://``, ``rediss://`` or ``unix://`` address, instead of host, port and db; of a
+            cluster ``redis+cluster://[user:password@]host:port,host:port``, of a master that Sentinel knows
+            ``redis+sentinel://[user:password@]host:port,host:port/service[/db]``, both also with ``rediss+``.
         host: the server's host; default localhost.
         port: its port; default 6379.
         db: its database; default 0.
         client: a redis-py or valkey-py client (standalone or Sentinel's), used as it is, with its own time
-            limits and retries; instead of any address.
+            limits and retries; or a RedisCluster, of which only addresses and settings are used; instead of
+            any address.
         socket_timeout: seconds to wait for a connection and for each reply; None = no limit.
         retries: how often a batch is sent again after a broken connection, a timeout or a failover.
         shards: overrides of the options above for each data set, such as ``[{}, {"db": 1}]``; the `shard`
@@ -170,6 +258,8 @@ class RedisBackend(RedisSettings, BaseBackend):
 
     _CLIENT = redis.Redis
     _RETRY = Retrying
+    _PATIENT = Patient
+    _CLUSTER = Cluster
     _ASYNCHRONOUS = False
 
     def __init__(self, **options: Any) -> None:
@@ -179,6 +269,12 @@ class RedisBackend(RedisSettings, BaseBackend):
     def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
         """See :meth:`.base.BaseBackend.execute`."""
         pool, arguments, address = self._pool(shard)
+        if isinstance(pool, Cluster):
+            try:
+                replies = pool.execute(commands)
+            except Exception as error:  # of the client, the system...
+                raise self.translated(error, address) from error
+            return self._of_cluster(replies)
         batch = Batch(commands)
         try:
             connection = pool.get_connection(*arguments)
@@ -194,25 +290,29 @@ class RedisBackend(RedisSettings, BaseBackend):
     def close(self) -> None:
         """Close the connections of every client made here; a client handed in stays open."""
         for shard, client in list(self._clients.items()):
-            if self.is_own(shard):
-                client.close()
+            if isinstance(client, Cluster) or self.is_own(shard):
+                for own in (client, *sentinels_of(client)):
+                    own.close()
         for backend in list(self._writer_backends):
             backend.close()
 
     def for_writer(self, patience: float) -> BaseBackend:
         """See :meth:`.base.BaseBackend.for_writer`; clients that were handed in are used as they are."""
-        if not all(map(self.is_own, range(len(self._shards)))):
+        if not all(self.is_own(shard) or self.is_cluster(shard) for shard in range(len(self._shards))):
             return super().for_writer(patience)
         once = Retrying(NoBackoff(), 1, (redis.ConnectionError, OSError))
         options: dict[str, Any] = {"socket_timeout": patience, "retry": once}
         options |= {"retry_on_error": [redis.ConnectionError], **self._defaults, **self._settings}
-        return _WriterBackend(self._writer_backends, shards=self._shards, redis_client=self._make, **options)
+        return _WriterBackend(
+            self._writer_backends, patience, shards=self._shards, redis_client=self._make, **options
+        )
 
 
 class _WriterBackend(RedisBackend):
     """The backend of one writer. Once closed, it leaves no connection open, even if a call is in progress."""
 
-    def __init__(self, registry: set[BaseBackend], **options: Any) -> None:
+    def __init__(self, registry: set[BaseBackend], patience: float, **options: Any) -> None:
+        self._writer_patience = patience
         super().__init__(**options)
         self._registry = registry
         self._closed = False
@@ -253,19 +353,8 @@ def _exchange_once(connection: Any, batch: Batch) -> None:
     """Send all commands and read all replies; a command that failed has an exception for a reply."""
     if batch.begin():
         connection.connect()  # the only moment at which Sentinel's connections ask for the present master
-    try:
-        connection.check_health()
-    except Exception as error:  # noqa: BLE001 (raised again, unless it is a reply)
-        # A server whose disk is full refuses even PING, but can still be read from.
-        check_reply(error)
-    replies = batch.replies
-    for packed, until in batch.chunks():
-        connection.send_packed_command([packed], check_health=False)
-        while len(replies) < until:
-            try:
-                replies.append(connection.read_response(disable_decoding=True))
-            except Exception as error:  # noqa: BLE001 (raised again, unless it is a reply)
-                batch.failed(error)
+    for _ in steps(connection, batch):
+        pass
     batch.end()
 
 
@@ -286,8 +375,29 @@ def _never_finalize(client: Any) -> None:
 os.register_at_fork(after_in_child=_leave_to_parent)
 
 
+def sentinels_of(client: Any) -> Sequence[Any]:
+    """The clients by which another one asks Sentinel for the master; nobody else closes them."""
+    manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
+    return getattr(manager, "sentinels", ())
+
+
+def _of_sentinel(servers: Servers, options: Mapping[str, Any], *, asynchronous: bool) -> Any:
+    """A client of the master that Sentinel knows, also after a failover."""
+    cls = redis.asyncio.sentinel.Sentinel if asynchronous else redis.sentinel.Sentinel
+    of_sentinels = {name: options[name] for name in options if name.startswith(("socket_", "ssl"))}
+    if "ssl" in servers.options:
+        of_sentinels["ssl"] = True
+    sentinel = cls(servers.addresses, sentinel_kwargs=of_sentinels)
+    return sentinel.master_for(servers.service, **servers.options, **options)
+
+
 def _connect(
-    options: dict[str, Any], make: Any, make_retry: Callable[..., Any], *, asynchronous: bool
+    options: dict[str, Any],
+    make: Any,
+    make_retry: Callable[..., Any],
+    make_patient: Callable[..., Any],
+    *,
+    asynchronous: bool,
 ) -> Any:
     client = options.pop("client", None)
     if client is not None:
@@ -303,11 +413,19 @@ def _connect(
     options.setdefault("socket_connect_timeout", options["socket_timeout"])
     # OSError: a refused connection, which redis-py 5 would not try again.
     again = (redis.ConnectionError, redis.TimeoutError, OSError)
-    retry = make_retry(FullJitterBackoff(cap=1.0, base=0.05), options.pop("retries", 3), again)
+    servers = None if url is None else servers_of(url)
+    if servers is None or "retries" in options:
+        retry = make_retry(FullJitterBackoff(cap=1.0, base=0.05), options.pop("retries", 3), again)
+    else:
+        patience = max(options["socket_timeout"] or 0.0, _FAILOVER_S)
+        retry = make_patient(FullJitterBackoff(cap=0.5, base=0.05), patience, again)
     options.setdefault("retry", retry)
     options.setdefault("retry_on_error", [redis.ConnectionError, redis.TimeoutError])
     try:
-        client = make(**options) if url is None else make.from_url(url, **options)
+        if servers is not None:
+            client = _of_sentinel(servers, options, asynchronous=asynchronous)
+        else:
+            client = make(**options) if url is None else make.from_url(url, **options)
         check_client(client, "redis_client: what it makes", asynchronous=asynchronous)
         # Most options are not checked before a connection is made; making one does not connect it.
         client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)

@@ -71,6 +71,7 @@ class Context:
         given: what this client was given.
         agreed: what is stored with the data; the handshake replaces it.
         known: the buckets and aggregates there are to be; None = any.
+        is_cluster: whether no command can use the keys of several buckets.
         guesses: whether the server is asked for unions before it is known that they tell what is wanted.
     """
 
@@ -83,6 +84,7 @@ class Context:
     agreed: DataSettings = field(default_factory=DataSettings)
     known: frozenset[str | None] | None = None
     guesses: bool = True
+    is_cluster: bool = False
     _warned: set[str | None] = field(default_factory=set)
     _tracked: set[str | None] = field(default_factory=set)
     _lost_unions: set[str] = field(default_factory=set)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from ..backends.base import OF_NODE, SLOTS
 from ..errors import BackendError, SettingsMismatchError
 from ..messages import printable
 from ..periods import LONGEST
@@ -18,7 +19,7 @@ from .counting.overdue import marked_in
 from .due import UNEXPIRING, buckets_of, is_due, kinds_of, looked_into
 from .inventory import Entry, inventory
 
-__all__ = ["Examination", "Forecast", "Server", "examine"]
+__all__ = ["Examination", "Forecast", "Server", "ServerNode", "examine"]
 
 WORST_SKETCH = 14_500
 """Bytes of memory that a dense sketch takes: 12,304 in jemalloc's size class of 14 KiB, and the key."""
@@ -31,16 +32,33 @@ _UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
+class ServerNode:
+    """A master of a cluster.
+
+    Attributes:
+        address: host and port.
+        used: bytes of memory in use; None where it does not tell.
+        limit: maxmemory in bytes; 0 = no limit.
+    """
+
+    address: str
+    used: int | None
+    limit: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Server:
-    """What a server reports about itself; "unknown" or None where it does not tell.
+    """What a server reports about itself, or a cluster; "unknown" or None where it does not tell.
 
     Attributes:
         product: name and version.
         role: master, slave...
         policy: maxmemory-policy.
-        limit: maxmemory in bytes; 0 = no limit.
-        used: bytes of memory in use.
+        limit: maxmemory in bytes, of all nodes; 0 = no limit.
+        used: bytes of memory in use, of all nodes.
         persistence: how the data are kept on disk, in words.
+        nodes: the masters of a cluster; empty for a single server.
+        unserved: the number of slots of a cluster that no node serves.
     """
 
     product: str
@@ -49,6 +67,8 @@ class Server:
     limit: int | None
     used: int | None
     persistence: str
+    nodes: tuple[ServerNode, ...] = ()
+    unserved: int = 0
 
     def warnings(self) -> Iterator[str]:
         """The settings that endanger counts, a sentence each."""
@@ -60,37 +80,73 @@ class Server:
             yield "no persistence: a restart loses every count and sketch (appendonly yes, or save)"
         if self.role in ("slave", "replica"):
             yield "this is a replica: it refuses writes"
+        if self.unserved:
+            yield f"no node serves {self.unserved:,} of the cluster's slots: their data cannot be used"
 
 
-def _examine_server() -> Operation[Server]:
+def _examine_server(context: Context) -> Operation[Server]:
     """Ask the server with INFO, and with CONFIG where that is allowed."""
     reply, *configs = yield [
         ("INFO",),
         *(("CONFIG", "GET", name) for name in ("maxmemory-policy", "maxmemory", "appendonly", "save")),
     ]
-    info = _info(reply)
+    told = _info(reply)
+    address, info = next(iter(told.items()), ("", {}))
     config: dict[str, str] = {}
     for found in configs:
         if not isinstance(found, BackendError):
             name_value = [printable(part.decode("utf-8", "replace")) for part in items(found)]
             config.update(zip(name_value[::2], name_value[1::2], strict=True))
-    limit = config.get("maxmemory", info.get("maxmemory", ""))
-    used = info.get("used_memory", "")
+    nodes = [_node(address, told[address]) for address in told]
+    if not context.is_cluster:
+        [node] = nodes or [_node(address, info)]
+        nodes = [replace(node, limit=_number(config.get("maxmemory", info.get("maxmemory", ""))))]
+    limits, used = [node.limit for node in nodes], [node.used for node in nodes]
     return Server(
         product=_product(info),
         role=info.get("role", _UNKNOWN),
         policy=config.get("maxmemory-policy", info.get("maxmemory_policy", _UNKNOWN)),
-        limit=int(limit) if limit.isdecimal() else None,
-        used=int(used) if used.isdecimal() else None,
+        limit=0 if 0 in limits else _total(limits),
+        used=_total(used),
         persistence=_persistence(config, info),
+        nodes=tuple(nodes) if context.is_cluster else (),
+        unserved=(yield from _unserved()) if context.is_cluster else 0,
     )
 
 
-def _info(reply: Any) -> dict[str, str]:
+def _node(address: str, info: Mapping[str, str]) -> ServerNode:
+    return ServerNode(address, _number(info.get("used_memory", "")), _number(info.get("maxmemory", "")))
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdecimal() else None
+
+
+def _total(numbers: Sequence[int | None]) -> int | None:
+    known = [number for number in numbers if number is not None]
+    return sum(known) if known and len(known) == len(numbers) else None
+
+
+def _unserved() -> Operation[int]:
+    """The number of slots that no node serves; 0 where that cannot be asked."""
+    [reply] = yield [("CLUSTER", "INFO")]
+    info = next(iter(_info(reply).values()), {})
+    return SLOTS - (_number(info.get("cluster_slots_ok", "")) or SLOTS)
+
+
+def _info(reply: Any) -> dict[str, dict[str, str]]:
+    """What each server told, by its address; that of a single one is empty."""
+    told: dict[str, dict[str, str]] = {}
     if not isinstance(reply, bytes):
-        return {}
-    pairs = (printable(line).partition(":") for line in reply.decode("utf-8", "replace").splitlines())
-    return {name: value for name, colon, value in pairs if colon}
+        return told
+    address = ""
+    for line in map(printable, reply.decode("utf-8", "replace").splitlines()):
+        if line.startswith(OF_NODE):
+            address = line.removeprefix(OF_NODE)
+        name, colon, value = line.partition(":")
+        if colon and not line.startswith("#"):
+            told.setdefault(address, {})[name] = value
+    return told
 
 
 def _product(info: Mapping[str, str]) -> str:
@@ -226,7 +282,7 @@ def examine(
     Raises:
         BackendError: the server does not answer.
     """
-    server = yield from _examine_server()
+    server = yield from _examine_server(context)
     warnings = list(server.warnings())
     try:
         yield from agreement

@@ -143,7 +143,7 @@ def _survey(context: Context, periods: Sequence[Period], names: Sequence[Name]) 
     by_bucket = dict(zip(buckets, there, strict=True))
     found = [_found(name, periods, by_bucket, ids_chosen=context.are_ids_chosen) for name in names]
     for each in found:
-        if each.unions:
+        if each.unions and not context.is_cluster:
             yield from _use_unions(each, columns, by_bucket[each.name.name])
     return found
 

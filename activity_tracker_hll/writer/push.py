@@ -11,22 +11,27 @@ from .buffer import Buffer
 
 __all__ = ["ServerIdentity", "push"]
 
-_RUN_ID = re.compile(rb"run_id:(\w+)")
+_IDENTITY = re.compile(rb"(?:run_id|master_replid):(\w+)")
+"""What a server that was restarted has anew, and one that was a replica for a while and is a master again."""
 
 
 class ServerIdentity:
-    """Identity of the server that the last push went to. The pusher's."""
+    """Identity of the servers that the last push went to: one, or the masters of a cluster. The pusher's."""
 
     def __init__(self) -> None:
-        self._run_id: bytes | None = None
+        self._last: set[bytes] = set()
 
-    def has_changed(self, reply: object) -> bool:
-        """Whether a reply to INFO comes from another server than the last one, or one that was restarted."""
-        found = _RUN_ID.search(reply) if isinstance(reply, bytes) else None
-        if found is None:  # not permitted, say: what vanished is noticed one bucket at a time
+    def has_changed(self, *replies: object) -> bool:
+        """Whether replies to INFO come from other servers than the last ones, or some that were restarted.
+
+        It is compared with the last reply, not with all that there ever were: a server that is back may have
+        missed what went to the one in between.
+        """
+        found = {id for reply in replies if isinstance(reply, bytes) for id in _IDENTITY.findall(reply)}
+        if not found:  # not permitted, say: what vanished is noticed one bucket at a time
             return False
-        before, self._run_id = self._run_id, found[1]
-        return before not in (None, found[1])
+        before, self._last = self._last, found
+        return bool(before) and not found <= before
 
 
 def push(
@@ -45,8 +50,8 @@ def push(
     if not buffer.has_unsent():
         return []
     sent = data.clock.ticks()
-    info, time = yield [("INFO", "server"), ("TIME",)]
-    if server.has_changed(info):
+    of_server, of_replication, time = yield [("INFO", "server"), ("INFO", "replication"), ("TIME",)]
+    if server.has_changed(of_server, of_replication):
         # It may lack what the last one acknowledged, and have another clock.
         data.forget()
         buffer.resend()

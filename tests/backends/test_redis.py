@@ -271,11 +271,11 @@ def test_sentinel_finds_the_master(tmp_path):
         master.close()
 
 
-def test_a_cluster_client_is_refused_clearly():
+def test_what_is_no_client_is_refused_clearly():
     class RedisCluster:
         pass
 
-    with raises(TypeError, "standalone or Sentinel's"):
+    with raises(TypeError, "standalone, Sentinel's or a cluster's"):
         ActivityTracker(["daily"], client=RedisCluster())
 
 

@@ -216,11 +216,16 @@ class Node:
     def start(self, *config: str, wait: bool = True) -> None:
         """Start the process; waits until it answers."""
         self.process = subprocess.Popen([*self._command, *config], stdout=subprocess.DEVNULL)
-        while wait:
+        if wait:
+            self.wait()
+
+    def wait(self) -> None:
+        """Wait until it answers."""
+        while True:
             try:
                 self.client.ping()
             except redis.ConnectionError:
-                if self.process.poll() is not None:
+                if self.process is None or self.process.poll() is not None:
                     raise
                 time.sleep(0.01)
             else:

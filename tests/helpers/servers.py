@@ -30,7 +30,7 @@ class Server:
 
     def tracker(self, periods: Any = ("daily",), **options: Any) -> ActivityTracker:
         """A tracker in UTC whose clock stands at noon today."""
-        settings = {"timezone": "UTC", "clock": lambda: NOON, **self.options, **options}
+        settings: dict[str, Any] = {"timezone": "UTC", "clock": lambda: NOON, **self.options, **options}
         tracker = ActivityTracker(periods, **settings)
         self.trackers.append(tracker)
         return tracker

@@ -238,7 +238,7 @@ def test_errors_of_a_push_close_it(real_server):
     pushing = push(writer.buffer, planner.data_set(0), ServerIdentity(), planner.running())
     next(pushing)
     assert writer.statistics.pending == 2
-    pushing.send([b"run_id:1", [b"1800000000", b"0"]])
+    pushing.send([b"run_id:1", b"master_replid:2", [b"1800000000", b"0"]])
     pushing.close()
     assert writer.statistics.pending == 2
     with contextlib.suppress(StopIteration):

@@ -47,16 +47,28 @@ def doctor(settings: Settings, *, strict: bool) -> None:
 
 
 def _show_server(display: Console, server: Server) -> None:
-    limit = "unknown" if server.limit is None else decimal(server.limit) if server.limit else "none"
     facts = {
         "server": server.product,
         "role": server.role,
-        "memory in use": "unknown" if server.used is None else decimal(server.used),
-        "memory limit (maxmemory)": limit,
+        "memory in use": _size(server.used),
+        "memory limit (maxmemory)": _limit(server.limit),
         "eviction (maxmemory-policy)": server.policy,
         "persistence": server.persistence,
     }
+    if server.nodes:
+        facts["server"] = f"cluster of {many(len(server.nodes), 'master')}, {server.product}"
     show_facts(display, "Server", facts)
+    rows = [(node.address, _size(node.used), _limit(node.limit)) for node in server.nodes]
+    if rows:
+        show_table(display, "Masters", ("address",), ("memory\nin use", "limit"), rows)
+
+
+def _limit(limit: int | None) -> str:
+    return "none" if limit == 0 else _size(limit)
+
+
+def _size(size: int | None) -> str:
+    return "unknown" if size is None else decimal(size)
 
 
 def _show_entries(display: Console, entries: Sequence[Entry], due: Collection[Entry]) -> None:

@@ -144,12 +144,13 @@ class _Counting:
         keys = self._keys(target)
         sources = [self._context.keys.bucket(target.period.name, source) for source in present]
         inspect = self._context.are_ids_chosen
-        if not moves and not inspect and len(sources) <= MOST_UNITED:
+        by_server = not self._context.is_cluster
+        if by_server and not moves and not inspect and len(sources) <= MOST_UNITED:
             return (yield from self._by_server(target, seen, sources))
         for _ in range(_LOOKS):
             before = yield from _state(sources)
             union = yield from union_of(sources, inspect=inspect)
-            if union is None and not moves:
+            if union is None and by_server and not moves:
                 return (yield from self._by_server(target, seen, sources))
             if union is None:
                 union = Union((yield from union_by_server(sources, self._temporary(target))), b"")

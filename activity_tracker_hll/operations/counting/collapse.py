@@ -171,15 +171,14 @@ class _Counting:
         self._context = context
         self._recount = recount
         self._inspect = context.are_ids_chosen
+        self._per_call = 1 if context.is_cluster else _BUCKETS_PER_CALL
         self._outcomes: dict[Target, Outcome] = {}
 
     def attempt(self, targets: Sequence[Target]) -> Operation[dict[Target, Outcome]]:
         """Try to collapse each target, and return the outcomes."""
         yield from self._absorb_raw_sets(targets)
         readings: dict[Target, Readings] = {}
-        calls = list(
-            batched((target for target in targets if target not in self._outcomes), _BUCKETS_PER_CALL)
-        )
+        calls = list(batched((target for target in targets if target not in self._outcomes), self._per_call))
         replies = (yield [self._call(call) for call in calls]) if calls else []
         for call, call_reply in zip(calls, replies, strict=True):
             for target, reply in zip(call, answers(call_reply, len(call)), strict=True):
@@ -231,7 +230,7 @@ class _Counting:
                 self._outcomes[target] = count
             else:
                 counts[target] = count
-        calls = list(batched(counts.items(), _BUCKETS_PER_CALL))
+        calls = list(batched(counts.items(), self._per_call))
         commands = [
             call_store(
                 [

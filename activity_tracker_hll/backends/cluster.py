@@ -1,0 +1,328 @@
+"""A Redis or Valkey Cluster, as one server to those who send: addresses, what is down, the exchange.
+
+Of a cluster client that is handed in, only addresses and the settings of connections are used: its pipelines
+refuse commands that are sent here, and one dead node fails them all. What goes where is decided in
+:mod:`.routing`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+
+from ..errors import ArgumentTypeError
+from .base import Command
+from .batch import Batch
+from .connection_options import servers_of
+from .routing import Node, Routing, Topology, Wait, route
+from .trouble import check_reply, raise_if_denied
+
+__all__ = ["Cluster", "ClusterSettings", "cluster_settings", "is_cluster", "pool_arguments", "steps"]
+
+_FIRST_MARK_S, _LONGEST_MARK_S = 1.0, 8.0
+_PATIENCE_S = 5.0
+_OF_CONNECTIONS = (
+    *("username", "password", "credential_provider", "client_name", "protocol", "max_connections"),
+    *("socket_timeout", "socket_connect_timeout", "socket_keepalive", "socket_keepalive_options"),
+    *("health_check_interval", "ssl", "ssl_keyfile", "ssl_certfile", "ssl_cert_reqs", "ssl_ca_certs"),
+    *("ssl_ca_path", "ssl_ca_data", "ssl_check_hostname", "ssl_password", "ssl_min_version", "ssl_ciphers"),
+)
+"""Settings that are taken over from a cluster client."""
+
+
+def is_cluster(client: Any) -> bool:
+    """Whether a client is one of a cluster, of whatever library."""
+    return hasattr(client, "nodes_manager")
+
+
+def pool_arguments(pool: Any) -> tuple[str, ...]:
+    """What get_connection of a pool wants: redis-py before 5.3 and valkey-py the name of a command.
+
+    Newer versions warn about it.
+    """
+    first = next(iter(inspect.signature(pool.get_connection).parameters.values()), None)
+    wanted = first is not None and first.name == "command_name" and first.default is first.empty
+    return ("PFADD",) if wanted else ()
+
+
+def cluster_settings(
+    options: Mapping[str, Any],
+    make: Callable[..., Any],
+    make_retry: Callable[..., Any],
+    writer_patience: float | None,
+) -> ClusterSettings | None:
+    """What is known of the cluster that options lead to; None if they lead to a single server.
+
+    Args:
+        options: of a shard, checked.
+        make: makes a client from connection options.
+        make_retry: makes what tells a client how often to try again.
+        writer_patience: what a writer, which tries again by itself, waits for a reply; None = this is none's.
+    """
+    patience = None if writer_patience is None else 0.0
+    client = options.get("client")
+    if client is not None:
+        if not is_cluster(client):
+            return None
+        return ClusterSettings.of(
+            client, patience, **({} if writer_patience is None else {"socket_timeout": writer_patience})
+        )
+    servers = servers_of(options["url"]) if options.get("url") is not None else None
+    if servers is None or servers.kind != "cluster":
+        return None
+    wanted = {**servers.options, **options, "retry": make_retry(NoBackoff(), 0, ())}
+    for name in ("url", "retries", "retry_on_error"):
+        wanted.pop(name, None)
+    return ClusterSettings([Node(*address) for address in servers.addresses], make, wanted, patience)
+
+
+class ClusterSettings:
+    """What is known of a cluster, and how its nodes are connected to.
+
+    Args:
+        nodes: the addresses given.
+        make: makes the client of a node from connection options.
+        options: those, without an address.
+        patience: seconds for which what the cluster cannot do for the moment is tried again; None = as long
+            as it is waited for a reply.
+    """
+
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        make: Callable[..., Any],
+        options: Mapping[str, Any],
+        patience: float | None = None,
+    ) -> None:
+        self.topology = Topology(nodes=list(nodes))
+        self._make, self._options = make, dict(options)
+        timeout = self._options.setdefault("socket_timeout", _PATIENCE_S)
+        self._options.setdefault("socket_connect_timeout", timeout)
+        self.patience = (timeout or _PATIENCE_S) if patience is None else patience
+        self._given = list(nodes)
+        self._clients: dict[Node, Any] = {}
+        self._marks: dict[Node, tuple[float, float]] = {}
+
+    @classmethod
+    def of(cls, client: Any, patience: float | None = None, **replaced: Any) -> ClusterSettings:
+        """What a cluster client knows.
+
+        Raises:
+            ArgumentTypeError: it knows no address.
+        """
+        manager = client.nodes_manager
+        known = getattr(client, "connection_kwargs", None) or manager.connection_kwargs
+        nodes = [Node(str(node.host), int(node.port)) for node in manager.startup_nodes.values()]
+        if not nodes:
+            raise ArgumentTypeError("client: the cluster client knows no address")
+        options = {name: known[name] for name in _OF_CONNECTIONS if known.get(name) is not None}
+        library = type(client).__module__.split(".")
+        asynchronous = "asyncio" in library
+        module = import_module(f"{library[0]}.asyncio" if asynchronous else library[0])
+        if "SSL" in getattr(known.get("connection_class"), "__name__", ""):
+            options["ssl"] = True
+        retry = import_module(f"{library[0]}{'.asyncio' if asynchronous else ''}.retry").Retry
+        options["retry"] = retry(import_module(f"{library[0]}.backoff").NoBackoff(), 0)
+        return cls(nodes, getattr(module, "Valkey", None) or module.Redis, {**options, **replaced}, patience)
+
+    @property
+    def address(self) -> str:
+        """The addresses given, for messages."""
+        return ",".join(f"{host}:{port}" for host, port in self._given)
+
+    def client(self, node: Node) -> Any:
+        """The client of a node; threads that come at the same time each make one, and the first is kept."""
+        found = self._clients.get(node)
+        if found is None:
+            found = self._clients.setdefault(
+                node, self._make(host=node.host, port=node.port, **self._options)
+            )
+        return found
+
+    def clients(self) -> list[Any]:
+        """All clients that were made."""
+        return list(self._clients.values())
+
+    def taken(self) -> list[Any]:
+        """All clients, which are not used here any more: to be closed, or left to a parent process."""
+        clients, self._clients = self._clients, {}
+        return list(clients.values())
+
+    # Nodes that are down
+
+    def is_down(self, node: Node) -> bool:
+        """Whether a node gave no answer a moment ago, so that nobody should wait for it now."""
+        mark = self._marks.get(node)
+        return mark is not None and time.monotonic() < mark[0]
+
+    @staticmethod
+    def absent(node: Node) -> Exception:
+        """The answer of a node that nobody waits for."""
+        return redis.ConnectionError(f"{node.host}:{node.port} gave no answer a moment ago")
+
+    def mark(self, node: Node) -> None:
+        """A node gave no answer in time."""
+        _, length = self._marks.get(node, (0.0, _FIRST_MARK_S / 2))
+        length = min(2 * length, _LONGEST_MARK_S)
+        self._marks[node] = time.monotonic() + length, length
+
+    def unmark(self, node: Node) -> None:
+        """A node answered."""
+        self._marks.pop(node, None)
+
+    def candidates(self) -> list[Node]:
+        """Whom to ask for the topology, best first."""
+        nodes = list(dict.fromkeys([*self.topology.nodes, *self._given]))
+        return sorted(nodes, key=self.is_down)
+
+
+class Cluster:
+    """Exchanges batches with a cluster, for synchronous callers; threads may share it."""
+
+    def __init__(self, settings: ClusterSettings) -> None:
+        self.settings = settings
+        self._learning = threading.Lock()
+
+    @property
+    def address(self) -> str:
+        """For messages."""
+        return self.settings.address
+
+    def execute(self, commands: Sequence[Command]) -> list[Any]:
+        """The replies to commands; a :class:`.routing.Failed` or a BackendError where one failed.
+
+        Raises:
+            Exception: of the client: no node can be reached, or access is denied.
+        """
+        routing = route(
+            commands, self.settings.topology, patience=self.settings.patience, clock=time.monotonic
+        )
+        return _driven(routing, self._exchange, self._wait)
+
+    def _wait(self, step: Wait) -> None:
+        time.sleep(step.seconds)
+        self.learn()
+
+    def learn(self) -> None:
+        """Ask for the topology; a node that answers is enough.
+
+        Raises:
+            Exception: of the client: none does, and nothing is known yet.
+        """
+        with self._learning:
+            problem: Exception | None = None
+            for node in self.settings.candidates():
+                answer = self._exchange({node: [("CLUSTER", "SLOTS")]})[node]
+                reply = answer if isinstance(answer, Exception) else answer[0]
+                if not isinstance(reply, Exception):
+                    self.settings.topology.learn(reply, node)
+                    return
+                raise_if_denied(reply)
+                problem = reply
+            if problem is not None and not self.settings.topology.masters:
+                raise problem
+
+    def _exchange(self, sent: Mapping[Node, Sequence[Command]]) -> dict[Node, Any]:
+        """Send to all nodes first, and then read: the replies of each, or why it failed.
+
+        Raises:
+            Exception: of the client: access is denied.
+        """
+        answers: dict[Node, Any] = {}
+        lanes: dict[Node, Generator[None, None, list[Any]]] = {}
+        for node, commands in sent.items():
+            if self.settings.is_down(node) and len(sent) > 1:
+                answers[node] = self.settings.absent(node)
+            else:
+                lanes[node] = _lane(self.settings.client(node), commands)
+        try:
+            while lanes:
+                for node, lane in list(lanes.items()):
+                    try:
+                        next(lane)
+                    except StopIteration as stop:
+                        answers[node] = stop.value
+                        self.settings.unmark(node)
+                    except Exception as error:  # noqa: BLE001 (of the client, the system: one node's)
+                        raise_if_denied(error)
+                        answers[node] = error
+                        if "Timeout" in type(error).__name__:
+                            self.settings.mark(node)
+                    else:
+                        continue
+                    del lanes[node]
+        finally:
+            for lane in lanes.values():
+                lane.close()
+        return answers
+
+    def close(self) -> None:
+        """Close all connections."""
+        for client in self.settings.taken():
+            client.close()
+
+
+def _driven(
+    routing: Routing,
+    exchange: Callable[[Mapping[Node, Sequence[Command]]], dict[Node, Any]],
+    wait: Callable[[Wait], None],
+) -> list[Any]:
+    try:
+        step = next(routing)
+        while True:
+            if isinstance(step, Wait):
+                wait(step)
+                step = next(routing)
+            else:
+                step = routing.send(exchange(step))
+    except StopIteration as stop:
+        replies: list[Any] = stop.value
+        return replies
+    finally:
+        routing.close()
+
+
+def _lane(client: Any, commands: Sequence[Command]) -> Generator[None, None, list[Any]]:
+    """Exchange a batch with one node, in steps between which others are sent theirs."""
+    pool = client.connection_pool
+    connection = pool.get_connection(*pool_arguments(pool))
+    done = False
+    try:
+        batch = Batch(commands)
+        for part in batch.rounds():
+            part.begin()
+            yield from steps(connection, part)
+        done = True
+        return batch.replies
+    finally:
+        if not done:  # replies may still be on their way
+            connection.disconnect()
+        pool.release(connection)
+
+
+def steps(connection: Any, batch: Batch) -> Generator[None, None, None]:
+    """Send all commands and read all replies; between sending and reading, others may send theirs.
+
+    A command that failed has an exception for a reply.
+    """
+    try:
+        connection.check_health()
+    except Exception as error:  # noqa: BLE001 (raised again, unless it is a reply)
+        # A server whose disk is full refuses even PING, but can still be read from.
+        check_reply(error)
+    replies = batch.replies
+    for packed, until in batch.chunks():
+        connection.send_packed_command([packed], check_health=False)
+        yield
+        while len(replies) < until:
+            try:
+                replies.append(connection.read_response(disable_decoding=True))
+            except Exception as error:  # noqa: BLE001 (raised again, unless it is a reply)
+                batch.failed(error)

@@ -1,0 +1,206 @@
+"""A writer's events while a cluster loses, hangs, moves and replaces nodes: in the end it holds them all."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+
+import pytest
+
+from activity_tracker_hll import ActivityTracker
+from activity_tracker_hll.hll import codec
+from activity_tracker_hll.hll.registers import empty
+from helpers.clusters import Cluster
+from helpers.moments import NOON
+from helpers.servers import missing, program
+
+pytestmark = pytest.mark.extended
+FLUSH = 0.25
+LIMIT = 0.4
+SIZES = {"few": (30, 2000), "many": (300, 20_000)}
+"""Buckets, and events a second."""
+
+
+class Service:
+    """Tracks in many buckets, from a thread of its own, and keeps what it tracked."""
+
+    def __init__(self, writer, buckets, rate):
+        self.writer, self.buckets, self.rate = writer, buckets, rate
+        self.events, self.raised, self.longest = [], [], 0.0
+        self._stop, self._random = threading.Event(), random.Random(3)
+        self._thread = threading.Thread(target=self._work)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exception):
+        self._stop.set()
+        self._thread.join()
+
+    def _work(self):
+        began = time.monotonic()
+        while not self._stop.wait(0.005):
+            for _ in range(int((time.monotonic() - began) * self.rate) - len(self.events)):
+                bucket, user = self._random.choice(self.buckets), self._random.randrange(100_000)
+                event = {"id": user, "bucket": bucket}
+                if self._random.random() < 0.05:
+                    event |= {"old_id": f"s{user}", "old_bucket": self._random.choice(self.buckets)}
+                self.events.append(event)
+                start = time.perf_counter()
+                try:
+                    self.writer.track(**event)
+                except Exception as error:
+                    self.raised.append(error)
+                self.longest = max(self.longest, time.perf_counter() - start)
+
+
+@pytest.fixture(params=["valkey", "redis"])
+def cluster(request, tmp_path):
+    executable = program(request.param)
+    if executable is None:
+        missing(request.param)
+    cluster = Cluster(executable, tmp_path / "cluster")
+    cluster.start()
+    yield cluster
+    cluster.close()
+
+
+def pause(seconds):
+    time.sleep(seconds)  # the load goes on
+
+
+def master_killed(cluster):
+    pause(0.5)
+    cluster.masters[0].kill()
+    cluster.wait_for_master(cluster.replicas[0])
+    pause(1)
+
+
+def hung_and_woken(cluster):
+    pause(0.5)
+    cluster.masters[1].pause()
+    cluster.wait_for_master(cluster.replicas[1])
+    pause(1)
+    cluster.masters[1].resume()
+    pause(1.5)
+
+
+def hung_briefly(cluster):
+    cluster.masters[1].pause()
+    pause(0.6)
+    cluster.masters[1].resume()
+    pause(1)
+
+
+def stale_replica_promoted(cluster):
+    """What it did not get any more is not there when it is master."""
+    replica = cluster.replicas[2]
+    replica.pause()
+    pause(0.7)
+    cluster.masters[2].pause()  # which cannot send it what it missed
+    replica.resume()
+    cluster.wait_for_master(replica, force=True)
+    pause(1)
+    cluster.masters[2].resume()
+    pause(1)
+
+
+def taken_over_and_back(cluster):
+    for node in (cluster.replicas[0], cluster.masters[0]):
+        pause(0.5)
+        node.client.execute_command("CLUSTER", "FAILOVER", "TAKEOVER")
+        cluster.wait_for_master(node)
+    pause(1)
+
+
+def slots_move(cluster):
+    cluster.move_slots(cluster.masters[0], cluster.masters[1], range(40), open_for=2)
+    pause(0.5)
+
+
+def replaced_by_an_empty_node(cluster):
+    pause(0.5)
+    cluster.replicas[0].kill()
+    cluster.masters[0].client.flushall()
+    cluster.masters[0].kill()
+    cluster.masters[0].start()
+    cluster.wait_until(lambda node: b"cluster_state:ok" in cluster.info(node), cluster.masters)
+    pause(1)
+
+
+FAULTS = (
+    master_killed,
+    hung_and_woken,
+    hung_briefly,
+    stale_replica_promoted,
+    taken_over_and_back,
+    slots_move,
+    replaced_by_an_empty_node,
+)
+
+
+@pytest.mark.parametrize("size", ["few", pytest.param("many", marks=pytest.mark.long)])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_nothing_is_missing_afterwards(cluster, started, fault, size, record_property):
+    count, rate = SIZES[size]
+    buckets = [f"b{index}" for index in range(count)]
+    errors = []
+    options = {"timezone": "UTC", "clock": lambda: NOON}
+    with ActivityTracker(["daily"], url=cluster.url, socket_timeout=LIMIT, **options) as tracker:
+        with tracker.buffered(flush_interval=FLUSH, refresh_interval=3600, on_error=errors.append) as writer:
+            with Service(writer, buckets, rate) as service:
+                pause(0.5)
+                fault(cluster)
+                pause(0.5)
+            ended = time.monotonic()
+            statistics = writer.flush(60)
+            assert service.raised == []
+            assert (statistics.pending, statistics.dropped, statistics.late) == (0, 0, 0), errors
+        wanted = oracle(started, service.events, buckets)
+        differ = None
+        until = time.monotonic() + 30
+        while differ != [] and time.monotonic() < until:
+            held = state(cluster.client(), tracker, buckets)
+            differ = [bucket for bucket in buckets if held[bucket] != wanted[bucket]]
+        assert differ == [], (len(differ), errors)
+    record_property("events", len(service.events))
+    record_property("longest call of track, ms", f"{service.longest * 1000:.1f}")
+    record_property("equal after the load ended, s", f"{time.monotonic() - ended:.1f}")
+
+
+def oracle(started, events, buckets):
+    """What one server in good health has of the same events."""
+    with ActivityTracker(
+        ["daily"],
+        unix_socket_path=str(started("valkey").socket),
+        namespace="oracle",
+        timezone="UTC",
+        clock=lambda: NOON,
+    ) as plain:
+        client = plain.backend.client()
+        client.flushall()
+        for event in events:
+            if "old_id" in event:
+                plain.track(**event)
+        active = {}
+        for event in events:
+            active.setdefault(event["bucket"], set()).add(event["id"])
+        for bucket, ids in active.items():
+            plain.track_many(ids, bucket=bucket)
+        return state(client, plain, buckets)
+
+
+def state(client, tracker, buckets):
+    """Registers of all ids and of those that left, and the table's members, of each bucket."""
+    held = {}
+    for bucket in buckets:
+        [period] = {tracker.calendar.containing("daily", tracker.calendar.local(NOON)).name}
+        keys = tracker.backend.keys.bucket(period, bucket)
+        registers = [client.get(key) for key in (keys.hll, keys.moved)]
+        held[bucket] = (
+            *((empty() if sketch is None else codec.decode(sketch)).tobytes() for sketch in registers),
+            frozenset(client.zrange(keys.moves, 0, -1)),
+        )
+    return held

@@ -1,0 +1,247 @@
+"""Routing without a cluster: which node is asked, what is asked again, and what a caller gets in the end."""
+
+import pytest
+import redis
+
+from activity_tracker_hll import bulk
+from activity_tracker_hll.backends.base import OF_NODE, SLOTS
+from activity_tracker_hll.backends.routing import Failed, Node, Topology, Wait, route, split
+from activity_tracker_hll.errors import BackendResponseError
+from activity_tracker_hll.hll import codec
+from activity_tracker_hll.hll.estimators import cardinality
+from activity_tracker_hll.hll.registers import empty, fold
+from activity_tracker_hll.keys import Keys
+from activity_tracker_hll.scripts import calls
+
+A, B, C = (Node("10.0.0.1", port) for port in (1, 2, 3))
+KEYS = Keys()
+BUCKETS = [KEYS.bucket("daily-20260101", name) for name in "abcdefgh"]
+
+
+class Play:
+    """A cluster that is made up: a function answers for each node, and time passes as it is waited."""
+
+    def __init__(self, answer, nodes=(A, B, C), patience=0.0):
+        self.topology = Topology(nodes=list(nodes))
+        for slot in range(SLOTS):
+            self.topology.owners[slot] = nodes[slot * len(nodes) // SLOTS]
+        self.now, self.patience, self.answer = 0.0, patience, answer
+        self.sent, self.waits = [], []
+
+    def run(self, *commands):
+        routing = route(commands, self.topology, patience=self.patience, clock=lambda: self.now)
+        try:
+            step = next(routing)
+            while True:
+                if isinstance(step, Wait):
+                    self.waits.append(step.seconds)
+                    self.now += step.seconds
+                    step = next(routing)
+                else:
+                    self.sent.append({node: list(sent) for node, sent in step.items()})
+                    step = routing.send({node: self.answer(node, list(sent)) for node, sent in step.items()})
+        except StopIteration as stop:
+            return stop.value
+
+
+def echo(node, commands):
+    return [(node.port, *command) for command in commands]
+
+
+def owner_of(key, nodes=3):
+    [(slot, _)] = split(("GET", key)).parts
+    return slot * nodes // SLOTS + 1
+
+
+def test_each_command_goes_to_the_node_of_its_key_in_one_batch():
+    play = Play(echo)
+    keys = [keys.hll for keys in BUCKETS]
+    assert play.run(*(("GET", key) for key in keys)) == [(owner_of(key), "GET", key) for key in keys]
+    assert len(play.sent) == 1
+    assert len(play.sent[0]) == 3
+
+
+def test_keys_of_a_bucket_are_in_one_slot():
+    for bucket in BUCKETS:
+        assert len({slot for key in bucket[:5] for slot, _ in split(("GET", key)).parts}) == 1
+
+
+def test_what_has_keys_in_several_slots_is_sent_in_parts_and_joined():
+    held = {keys.counted: b"%d" % number for number, keys in enumerate(BUCKETS) if number % 2}
+
+    def answer(_node, commands):
+        return [
+            [held.get(key) for key in keys] if name == "MGET" else sum(key in held for key in keys)
+            for name, *keys in commands
+        ]
+
+    names = [keys.counted for keys in BUCKETS]
+    assert Play(answer).run(("MGET", *names), ("EXISTS", *names), ("DEL", *names)) == [
+        [held.get(name) for name in names],
+        len(held),
+        len(held),
+    ]
+
+
+def test_unions_of_several_slots_are_the_servers_to_the_digit():
+    sketches, union = {}, empty()
+    for number, keys in enumerate(BUCKETS[:-1]):
+        registers = empty()
+        fold(registers, bulk.hashes_of_bytes([f"{number} {n}".encode() for n in range(100 * number)]))
+        fold(union, bulk.hashes_of_bytes([f"{number} {n}".encode() for n in range(100 * number)]))
+        sketches[keys.hll] = codec.encode(registers)
+    answer = lambda _node, commands: [sketches.get(key) for _, key in commands]  # noqa: E731
+    assert Play(answer).run(("PFCOUNT", *(keys.hll for keys in BUCKETS))) == [cardinality(union)]
+
+
+def test_scripts_for_several_buckets_are_called_for_each():
+    call = calls.call_collapse(
+        [(keys, str(n)) for n, keys in enumerate(BUCKETS)], recount=True, inspect=False
+    )
+
+    def answer(_node, commands):
+        return [[[b"DONE", *command[3:]]] for command in commands]
+
+    [reply] = Play(answer).run(call)
+    assert reply == [[b"DONE", *keys[:5], 1, 0, str(n)] for n, keys in enumerate(BUCKETS)]
+
+
+def test_a_script_whose_keys_do_not_belong_together_is_refused_and_others_are_not():
+    call = calls.call_aggregate(BUCKETS[0], "{x}t", BUCKETS[1:3], b"", "keep")
+    refused, reply = Play(echo).run(call, ("GET", "k"))
+    assert isinstance(refused, BackendResponseError)
+    assert reply[1:] == ("GET", "k")
+
+
+def test_all_masters_tell_of_themselves_below_their_addresses():
+    answer = lambda node, _commands: [b"run_id:%d\r\n" % node.port]  # noqa: E731
+    [told] = Play(answer).run(("INFO", "server"))
+    assert told.decode() == "".join(f"{OF_NODE}10.0.0.1:{n}\r\nrun_id:{n}\r\n" for n in (1, 2, 3))
+
+
+def test_of_masters_that_do_not_answer_the_others_tell():
+    def answer(node, _commands):
+        return redis.TimeoutError("no") if node == B else [b"run_id:%d\r\n" % node.port]
+
+    [told] = Play(answer).run(("INFO", "server"))
+    assert b"run_id:1" in told
+    assert b"run_id:2" not in told
+
+
+def test_scan_goes_through_all_masters():
+    pages = {A: [(7, [b"a"]), (0, [b"b"])], B: [(0, [])], C: [(9, [b"c"]), (0, [b"d"])]}
+    asked = []
+
+    def answer(node, commands):
+        asked.append((node, commands[0][1]))
+        return [list(pages[node].pop(0))]
+
+    play, cursor, found = Play(answer), 0, []
+    while True:
+        [[cursor, keys]] = play.run(("SCAN", cursor, "COUNT", 10))
+        found += keys
+        if not cursor:
+            break
+    assert found == [b"a", b"b", b"c", b"d"]
+    assert asked == [(A, 0), (A, 7), (B, 0), (C, 0), (C, 9)]
+
+
+MOVED = (
+    lambda slot, node: redis.ResponseError(f"MOVED {slot} {node.host}:{node.port}"),
+    lambda slot, node: type("MovedError", (redis.ResponseError,), {})(f"{slot} {node.host}:{node.port}"),
+)
+
+
+@pytest.mark.parametrize("moved", MOVED)
+def test_a_slot_that_moved_is_asked_elsewhere_without_patience_and_remembered(moved):
+    [(slot, _)] = split(("GET", "k")).parts
+    here = slot * 3 // SLOTS
+    elsewhere = (A, B, C)[(here + 1) % 3]
+
+    def answer(node, commands):
+        return [command if node == elsewhere else moved(slot, elsewhere) for command in commands]
+
+    play = Play(answer)
+    assert play.run(("GET", "k")) == [("GET", "k")]
+    assert play.waits == [0]  # in which the topology is learned
+    play.run(("GET", "k"))
+    assert play.sent[-1] == {elsewhere: [("GET", "k")]}
+
+
+def test_a_slot_that_is_moving_is_asked_for_with_the_source_of_its_script():
+    call = calls.call_expire(BUCKETS[0], "keep")
+    [(slot, _)] = split(call).parts
+    target = (A, B, C)[(slot * 3 // SLOTS + 1) % 3]
+
+    def answer(node, commands):
+        if node != target:
+            return [redis.ResponseError(f"ASK {slot} {target.host}:{target.port}")]
+        assert commands[0] == ("ASKING",)
+        assert commands[1][:2] == ("EVAL", calls.EXPIRE.source)
+        return [b"OK", b"done"]
+
+    play = Play(answer)
+    assert play.run(call) == [b"done"]
+    assert play.topology.owners[slot] != target
+
+
+@pytest.mark.parametrize("code", ["TRYAGAIN", "CLUSTERDOWN", "LOADING", "READONLY", "MASTERDOWN"])
+def test_what_passes_is_tried_again_for_as_long_as_one_is_patient(code):
+    times = []
+
+    def answer(_node, commands):
+        times.append(play.now)
+        return [redis.ResponseError(f"{code} wait") if play.now < 2 else b"done" for _ in commands]
+
+    play = Play(answer, patience=5)
+    assert play.run(("GET", "k")) == [b"done"]
+    assert len(times) < 20
+
+    play = Play(answer, patience=1)
+    [failed] = play.run(("GET", "k"))
+    assert isinstance(failed, Failed)
+    assert code in str(failed.error)
+    assert play.now <= 1
+
+
+def test_only_what_failed_is_sent_again():
+    lost = []
+
+    def answer(node, commands):
+        if node == B and not lost:
+            lost.append(commands)
+            return redis.ConnectionError("reset")
+        return echo(node, commands)
+
+    play = Play(answer)
+    replies = play.run(*(("GET", keys.hll) for keys in BUCKETS))
+    assert [reply[2] for reply in replies] == [keys.hll for keys in BUCKETS]
+    assert play.sent[1:] == [{B: lost[0]}]
+
+
+def test_a_node_that_is_down_is_an_error_in_the_places_of_its_own_commands():
+    answer = lambda node, sent: redis.TimeoutError("no") if node == B else echo(node, sent)  # noqa: E731
+    replies = Play(answer).run(*(("GET", keys.hll) for keys in BUCKETS))
+    for keys, reply in zip(BUCKETS, replies, strict=True):
+        assert isinstance(reply, Failed) == (owner_of(keys.hll) == B.port)
+
+
+def test_other_errors_are_replies():
+    answer = lambda _node, sent: [redis.ResponseError("WRONGTYPE no") for _ in sent]  # noqa: E731
+    play = Play(answer, patience=5)
+    [failed] = play.run(("GET", "k"))
+    assert "WRONGTYPE" in str(failed.error)
+    assert len(play.sent) == 1
+
+
+def test_the_topology_of_a_node_that_does_not_know_its_own_name():
+    topology = Topology(nodes=[A])
+    topology.learn(
+        [[0, 8191, [b"", 1, b"id"], [b"10.0.0.9", 5, b"id"]], [8192, 16383, [b"10.0.0.1", 2, b"i"]]], A
+    )
+    assert topology.owners[0] == A
+    assert topology.owners[-1] == B
+    assert topology.masters == [A, B]
+    assert Node("10.0.0.9", 5) in topology.nodes
+    topology.learn([], A)  # of a node that forgot all
+    assert topology.owners[0] == A
