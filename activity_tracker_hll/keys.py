@@ -32,6 +32,7 @@ MAX_NAME_BYTES = 200
 # people see.
 _FORBIDDEN = re.compile(r"[{}\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _REMEMBERED = 1024  # the same few buckets and periods with every event
+_REMEMBERED_COLUMNS = 64  # the same few questions again, each of them looked at more than once
 _TAGGED_PARTS = ("stderr", "hll", "moved", "moves")
 
 
@@ -54,7 +55,10 @@ class BucketKeys(NamedTuple):
 
 
 class Column(NamedTuple):
-    """The keys of one bucket in many periods, in the order of these; see :class:`BucketKeys`."""
+    """The keys of one bucket in many periods, in the order of these; see :class:`BucketKeys`.
+
+    It is remembered, so nobody may change the lists.
+    """
 
     counted: list[str]
     stderr: list[str]
@@ -87,6 +91,8 @@ class Keys:
         """set: names of the periods that hold uncounted data"""
         self.bucket = lru_cache(maxsize=_REMEMBERED)(self._bucket)
         """All keys of a bucket in the period of that name: ``bucket(period, bucket)``."""
+        self.column = lru_cache(maxsize=_REMEMBERED_COLUMNS)(self._column)
+        """The keys of a bucket in the periods of those names: ``column(periods, bucket)``."""
 
     def _bucket(self, period: str, bucket: str | None) -> BucketKeys:
         name = f"{self.namespace}:{period}"
@@ -110,8 +116,7 @@ class Keys:
         """The keys of the sketches of many buckets."""
         return [f"{{{count}}}:hll" for count in self.counts(period, buckets)]
 
-    def column(self, periods: Iterable[str], bucket: str | None) -> Column:
-        """The keys of a bucket in many periods."""
+    def _column(self, periods: tuple[str, ...], bucket: str | None) -> Column:
         suffix = "" if bucket is None else f":{bucket}"
         names = [f"{self.namespace}:{period}" for period in periods]
         counted = [f"{name}{suffix}" for name in names]

@@ -35,7 +35,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     kind = metafunc.config.getoption("cluster")
     servers = [f"{kind} cluster"] if kind else None
-    for fixture in ("server", "real_server"):
+    chosen = {mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")}
+    for fixture in SERVERS.keys() - chosen:
         if fixture in metafunc.fixturenames:
             metafunc.parametrize(fixture, servers or SERVERS[fixture], indirect=True)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from .base import Command
 from .batch import Batch
-from .cluster import ClusterSettings, pool_arguments
+from .cluster import BaseCluster, ClusterSettings, pool_arguments
 from .routing import Node, Wait, route
 from .trouble import check_reply, raise_if_denied
 
@@ -18,17 +18,12 @@ __all__ = ["AsyncCluster", "discard"]
 _MOST_CONNECTIONS = 50  # to a node; further calls wait their turn
 
 
-class AsyncCluster:
+class AsyncCluster(BaseCluster):
     """Exchanges batches with a cluster; belongs to the event loop that uses it."""
 
     def __init__(self, settings: ClusterSettings) -> None:
-        self.settings = settings
+        super().__init__(settings)
         self._turns: dict[Node, asyncio.Semaphore] = {}
-
-    @property
-    def address(self) -> str:
-        """For messages."""
-        return self.settings.address
 
     async def execute(self, commands: Sequence[Command]) -> list[Any]:
         """See :meth:`.cluster.Cluster.execute`."""
@@ -68,7 +63,7 @@ class AsyncCluster:
         answers: dict[Node, Any] = {}
         asked = []
         for node, commands in sent.items():
-            if self.settings.is_down(node) and len(sent) > 1:
+            if self.settings.is_down(node):
                 answers[node] = self.settings.absent(node)
             else:
                 asked.append((node, self._answer(node, commands)))

@@ -119,9 +119,9 @@ class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
         try:
             replies = await cluster.execute(commands)
         except RuntimeError as error:
-            raise BackendConnectionError(f"{_OTHER_LOOP} ({cluster.address})") from error
+            raise BackendConnectionError(f"{_OTHER_LOOP} ({cluster.settings.address})") from error
         except Exception as error:  # of the client, the system...
-            raise self.translated(error, cluster.address) from error
+            raise self.translated(error, cluster.settings.address) from error
         return self._of_cluster(replies)
 
     async def close(self) -> None:

@@ -24,7 +24,15 @@ from .connection_options import servers_of
 from .routing import Node, Routing, Topology, Wait, route
 from .trouble import check_reply, raise_if_denied
 
-__all__ = ["Cluster", "ClusterSettings", "cluster_settings", "is_cluster", "pool_arguments", "steps"]
+__all__ = [
+    "BaseCluster",
+    "Cluster",
+    "ClusterSettings",
+    "cluster_settings",
+    "is_cluster",
+    "pool_arguments",
+    "steps",
+]
 
 _FIRST_MARK_S, _LONGEST_MARK_S = 1.0, 8.0
 _PATIENCE_S = 5.0
@@ -158,9 +166,16 @@ class ClusterSettings:
     # Nodes that are down
 
     def is_down(self, node: Node) -> bool:
-        """Whether a node gave no answer a moment ago, so that nobody should wait for it now."""
+        """Whether a node gave no answer a moment ago, so that nobody should wait for it now.
+
+        Who is patient tries it each second again; a writer, which would lose a reply's time with each push,
+        less and less often.
+        """
         mark = self._marks.get(node)
-        return mark is not None and time.monotonic() < mark[0]
+        if mark is None:
+            return False
+        since, length = mark
+        return time.monotonic() < since + (min(length, _FIRST_MARK_S) if self.patience else length)
 
     @staticmethod
     def absent(node: Node) -> Exception:
@@ -170,8 +185,7 @@ class ClusterSettings:
     def mark(self, node: Node) -> None:
         """A node gave no answer in time."""
         _, length = self._marks.get(node, (0.0, _FIRST_MARK_S / 2))
-        length = min(2 * length, _LONGEST_MARK_S)
-        self._marks[node] = time.monotonic() + length, length
+        self._marks[node] = time.monotonic(), min(2 * length, _LONGEST_MARK_S)
 
     def unmark(self, node: Node) -> None:
         """A node answered."""
@@ -183,17 +197,19 @@ class ClusterSettings:
         return sorted(nodes, key=self.is_down)
 
 
-class Cluster:
-    """Exchanges batches with a cluster, for synchronous callers; threads may share it."""
+class BaseCluster:
+    """What stands for a client where the server is a cluster."""
 
     def __init__(self, settings: ClusterSettings) -> None:
         self.settings = settings
-        self._learning = threading.Lock()
 
-    @property
-    def address(self) -> str:
-        """For messages."""
-        return self.settings.address
+
+class Cluster(BaseCluster):
+    """Exchanges batches with a cluster, for synchronous callers; threads may share it."""
+
+    def __init__(self, settings: ClusterSettings) -> None:
+        super().__init__(settings)
+        self._learning = threading.Lock()
 
     def execute(self, commands: Sequence[Command]) -> list[Any]:
         """The replies to commands; a :class:`.routing.Failed` or a BackendError where one failed.
@@ -219,7 +235,7 @@ class Cluster:
         with self._learning:
             problem: Exception | None = None
             for node in self.settings.candidates():
-                answer = self._exchange({node: [("CLUSTER", "SLOTS")]})[node]
+                answer = self._exchange({node: [("CLUSTER", "SLOTS")]}, anyway=True)[node]
                 reply = answer if isinstance(answer, Exception) else answer[0]
                 if not isinstance(reply, Exception):
                     self.settings.topology.learn(reply, node)
@@ -229,8 +245,11 @@ class Cluster:
             if problem is not None and not self.settings.topology.masters:
                 raise problem
 
-    def _exchange(self, sent: Mapping[Node, Sequence[Command]]) -> dict[Node, Any]:
+    def _exchange(self, sent: Mapping[Node, Sequence[Command]], *, anyway: bool = False) -> dict[Node, Any]:
         """Send to all nodes first, and then read: the replies of each, or why it failed.
+
+        Args:
+            anyway: ask also who gave no answer a moment ago.
 
         Raises:
             Exception: of the client: access is denied.
@@ -238,7 +257,7 @@ class Cluster:
         answers: dict[Node, Any] = {}
         lanes: dict[Node, Generator[None, None, list[Any]]] = {}
         for node, commands in sent.items():
-            if self.settings.is_down(node) and len(sent) > 1:
+            if self.settings.is_down(node) and not anyway:
                 answers[node] = self.settings.absent(node)
             else:
                 lanes[node] = _lane(self.settings.client(node), commands)

@@ -33,7 +33,7 @@ from ..errors import (
 from ..messages import printable, shown
 from .base import DEFAULT_KEEP, BackendSettings, BaseBackend, Command, Keep, Reply
 from .batch import Batch
-from .cluster import Cluster, ClusterSettings, cluster_settings, pool_arguments, steps
+from .cluster import BaseCluster, Cluster, ClusterSettings, cluster_settings, pool_arguments, steps
 from .connection_options import (
     ADDRESS,
     Servers,
@@ -63,7 +63,7 @@ class RedisSettings(BackendSettings):
     _CLIENT: Callable[..., Any]
     _RETRY: Callable[..., Any]
     _PATIENT: Callable[..., Any]
-    _CLUSTER: Callable[[ClusterSettings], Any]
+    _CLUSTER: Callable[[ClusterSettings], BaseCluster]
     _ASYNCHRONOUS: bool
     _writer_patience: float | None = None
     """What a writer waits for a reply; None = this is no writer's backend."""
@@ -128,7 +128,7 @@ class RedisSettings(BackendSettings):
 
     def is_cluster(self, shard: int) -> bool:
         """See :meth:`.base.BackendSettings.is_cluster`."""
-        return hasattr(self.client(shard), "settings")
+        return isinstance(self.client(shard), BaseCluster)
 
     def translated(self, error: Exception, address: str) -> BackendError:
         """The BackendError for a client's exception, which becomes its cause."""
@@ -142,7 +142,7 @@ class RedisSettings(BackendSettings):
         """
         inherited, self._clients, self._pools = self._clients, {}, {}
         for shard, client in inherited.items():
-            if hasattr(client, "settings"):
+            if isinstance(client, BaseCluster):
                 for of_node in client.settings.taken():
                     _never_finalize(of_node)
             elif self.is_own(shard):
@@ -164,8 +164,8 @@ class RedisSettings(BackendSettings):
         if found is not None:
             return found
         client = self.client(shard)
-        if self.is_cluster(shard):
-            self._pools[shard] = client, (), client.address
+        if isinstance(client, BaseCluster):
+            self._pools[shard] = client, (), client.settings.address
         else:
             pool = client.connection_pool
             self._pools[shard] = pool, pool_arguments(pool), address_of(client)

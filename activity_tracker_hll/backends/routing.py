@@ -29,6 +29,7 @@ from .trouble import code_of
 
 __all__ = ["Failed", "Node", "Routing", "Topology", "Wait", "route", "split"]
 
+_REDIRECTS = 5
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.02, 0.25
 _REDIRECT = re.compile(r"(?:MOVED |ASK )?(\d+) (\S*):(\d+)$")
 _PASSING = {"TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY"}
@@ -281,9 +282,6 @@ def route(
         yield Wait(0 if redirected or attempts == 1 else wait)
         wait = min(2 * wait, _LONGEST_WAIT_S)
     return [plan if isinstance(plan, BackendError) else _joined(*plan) for plan in plans]
-
-
-_REDIRECTS = 5
 
 
 def _planned(command: Command, topology: Topology) -> tuple[list[_Part], Callable[[list[Any]], Any] | None]:

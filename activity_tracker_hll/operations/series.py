@@ -83,7 +83,7 @@ def guess(
         or buckets * sum(map(len, windows)) > _MOST_GUESSED
     ):
         return {}
-    labels = [period.name for period in periods]
+    labels = tuple(period.name for period in periods)
     commands: list[Command] = []
     for name in names:
         columns = [context.keys.column(labels, bucket).hll for bucket in name.buckets]

@@ -78,7 +78,8 @@ class View:
         for each in self.found:
             if each.has_moves or each.raw:
                 continue
-            yield from inspect(self.context, each)
+            if each.unproven:
+                yield from inspect(self.context, each)
             counts = guessed(each, self.guesses[each.name.name]) if self.guesses else None
             if counts is None:
                 plain.append(each)

@@ -113,6 +113,7 @@ class _There(NamedTuple):
         has_moves: whether anybody left in any period.
         counted: whether a count is stored; where there is a sketch, only if ids may be chosen.
         suspect: whether it says that random ids would not have made the sketch.
+        is_plain: whether there is a sketch everywhere, and nothing else to know of any.
     """
 
     here: Bools
@@ -120,6 +121,7 @@ class _There(NamedTuple):
     has_moves: bool
     counted: Bools
     suspect: Bools
+    is_plain: bool = False
 
 
 def survey(context: Context, periods: Sequence[Period], names: Sequence[Name]) -> Operation[list[Found]]:
@@ -137,7 +139,7 @@ def survey(context: Context, periods: Sequence[Period], names: Sequence[Name]) -
 
 def _survey(context: Context, periods: Sequence[Period], names: Sequence[Name]) -> Operation[list[Found]]:
     buckets = list(dict.fromkeys(bucket for name in names for bucket in _asked(name)))
-    labels = [period.name for period in periods]
+    labels = tuple(period.name for period in periods)
     columns = {bucket: context.keys.column(labels, bucket) for bucket in buckets}
     there = yield from _look(list(columns.values()), ids_chosen=context.are_ids_chosen)
     by_bucket = dict(zip(buckets, there, strict=True))
@@ -177,6 +179,9 @@ def _look(columns: Sequence[Column], *, ids_chosen: bool) -> Operation[list[_The
     for index, (column, hll, nobody) in enumerate(zip(columns, here, none, strict=True)):
         moved, raw, odd = known.get(index, (nobody, nobody, nobody))
         counted = _are_counted(values[index]) if ids_chosen else nobody.copy()
+        if index not in known and hll.all() and (not ids_chosen or counted.all()):
+            there.append(_There(hll, raw, has_moves=False, counted=counted, suspect=nobody, is_plain=True))
+            continue
         there.append(_There(hll | raw, raw, bool(moved.any()), counted, nobody))
         if not ids_chosen and not there[-1].here.all():
             unclear.append((index, np.flatnonzero(~there[-1].here)))
@@ -234,8 +239,11 @@ def _found(
     name: Name, periods: Sequence[Period], there: Mapping[str | None, _There], *, ids_chosen: bool
 ) -> Found:
     sources = [there[bucket] for bucket in name.buckets]
-    has_moves = any(source.has_moves for source in sources)
     nowhere = np.zeros(len(periods), bool)
+    if not name.union and all(source.is_plain for source in sources):
+        present = [source.here for source in sources]
+        return Found(name, periods, name.buckets, present, nowhere, ~nowhere, [], has_moves=False)
+    has_moves = any(source.has_moves for source in sources)
     gone = [~source.here & source.counted for source in sources]
     is_gone = reduce(np.logical_or, gone, nowhere)
     columns, present = name.buckets, [source.here.copy() for source in sources]
@@ -291,7 +299,7 @@ def _use_unions(found: Found, columns: Mapping[str | None, Column], union: _Ther
 
 def sketch_keys(context: Context, found: Found) -> list[list[str]]:
     """The keys of the sketches of each period that are to be read."""
-    labels = [period.name for period in found.periods]
+    labels = tuple(period.name for period in found.periods)
     keys: list[list[str]] = [[] for _ in labels]
     for bucket, there in zip(found.columns, found.present, strict=True):
         if there.any():
