@@ -72,6 +72,7 @@ class Context:
         agreed: what is stored with the data; the handshake replaces it.
         known: the buckets and aggregates there are to be; None = any.
         is_cluster: whether no command can use the keys of several buckets.
+        is_all_plain: whether there was a sketch wherever one was looked for the last time, and no moves.
         guesses: whether the server is asked for unions before it is known that they tell what is wanted.
     """
 
@@ -84,6 +85,7 @@ class Context:
     agreed: DataSettings = field(default_factory=DataSettings)
     known: frozenset[str | None] | None = None
     guesses: bool = True
+    is_all_plain: bool = False
     is_cluster: bool = False
     _warned: set[str | None] = field(default_factory=set)
     _tracked: set[str | None] = field(default_factory=set)

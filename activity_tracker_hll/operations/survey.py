@@ -141,7 +141,7 @@ def _survey(context: Context, periods: Sequence[Period], names: Sequence[Name]) 
     buckets = list(dict.fromkeys(bucket for name in names for bucket in _asked(name)))
     labels = tuple(period.name for period in periods)
     columns = {bucket: context.keys.column(labels, bucket) for bucket in buckets}
-    there = yield from _look(list(columns.values()), ids_chosen=context.are_ids_chosen)
+    there = yield from _look(context, list(columns.values()))
     by_bucket = dict(zip(buckets, there, strict=True))
     found = [_found(name, periods, by_bucket, ids_chosen=context.are_ids_chosen) for name in names]
     for each in found:
@@ -156,7 +156,38 @@ def _asked(name: Name) -> Iterator[str | None]:
         yield name.name
 
 
-def _look(columns: Sequence[Column], *, ids_chosen: bool) -> Operation[list[_There]]:
+def _look(context: Context, columns: Sequence[Column]) -> Operation[list[_There]]:
+    """What there is of each bucket; where all of them had all of it the last time, that is asked first."""
+    if context.is_all_plain and not context.is_cluster:
+        there = yield from _look_at_once(columns, ids_chosen=context.are_ids_chosen)
+        if there:
+            return there
+    there = yield from _look_at_each(columns, ids_chosen=context.are_ids_chosen)
+    context.is_all_plain = all(each.is_plain for each in there)
+    return there
+
+
+def _look_at_once(columns: Sequence[Column], *, ids_chosen: bool) -> Operation[list[_There]]:
+    """What there is, if there is a sketch of each bucket in each period and nothing rare; else nothing.
+
+    Three commands ask for it, however many buckets there are.
+    """
+    rare = [(*column.moved, *column.raw, *(column.stderr if ids_chosen else ())) for column in columns]
+    counts = [key for column in columns for key in column.counted] if ids_chosen else []
+    (sketches, others), [values] = yield from together(
+        _numbers([[key for column in columns for key in column.hll], list(chain.from_iterable(rare))]),
+        _values([counts]),
+    )
+    if sketches < sum(len(column.hll) for column in columns) or others or not _are_counted(values).all():
+        return []
+    everywhere = [np.ones(len(column.hll), bool) for column in columns]
+    return [
+        _There(here, ~here, has_moves=False, counted=here, suspect=~here, is_plain=True)
+        for here in everywhere
+    ]
+
+
+def _look_at_each(columns: Sequence[Column], *, ids_chosen: bool) -> Operation[list[_There]]:
     """What there is of each bucket. In most of them all sketches are there or none: a number tells.
 
     What is rare, moves, raw sets and odd errors, is asked for together, and only if there is any by kind.
