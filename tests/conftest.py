@@ -115,11 +115,10 @@ def started_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callab
         cluster.close()
 
 
-def _connect(
-    name: str, started: Callable[[str], EmbeddedServer], started_cluster: Callable[[str], Cluster]
-) -> Iterator[Server]:
+def _connect(request: pytest.FixtureRequest) -> Iterator[Server]:
+    name = request.param
     if name.endswith("cluster"):
-        cluster = started_cluster(name.removesuffix(" cluster"))
+        cluster = request.getfixturevalue("started_cluster")(name.removesuffix(" cluster"))
         cluster.flush()
         client = cluster.client()
         server = Server(name, client, Options(url=cluster.url))
@@ -127,7 +126,7 @@ def _connect(
         client = fakeredis.FakeRedis()
         server = Server(name, client, {"client": client})
     else:
-        socket = str(started(name).socket)
+        socket = str(request.getfixturevalue("started")(name).socket)
         client = redis.Redis(unix_socket_path=socket, socket_timeout=30)
         client.flushall()
         server = Server(name, client, {"unix_socket_path": socket})
@@ -138,21 +137,13 @@ def _connect(
 
 
 @pytest.fixture
-def server(
-    request: pytest.FixtureRequest,
-    started: Callable[[str], EmbeddedServer],
-    started_cluster: Callable[[str], Cluster],
-) -> Iterator[Server]:
-    yield from _connect(request.param, started, started_cluster)
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    yield from _connect(request)
 
 
 @pytest.fixture
-def real_server(
-    request: pytest.FixtureRequest,
-    started: Callable[[str], EmbeddedServer],
-    started_cluster: Callable[[str], Cluster],
-) -> Iterator[Server]:
-    yield from _connect(request.param, started, started_cluster)
+def real_server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    yield from _connect(request)
 
 
 @pytest.fixture

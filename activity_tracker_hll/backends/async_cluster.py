@@ -9,7 +9,7 @@ from typing import Any
 
 from .base import Command
 from .batch import Batch
-from .cluster import BaseCluster, ClusterSettings, pool_arguments
+from .cluster import BaseCluster, ClusterSettings
 from .routing import Node, Wait, route
 from .trouble import check_reply, raise_if_denied
 
@@ -76,14 +76,14 @@ class AsyncCluster(BaseCluster):
         Raises:
             Exception: of the client: access is denied.
         """
-        pool = self.settings.client(node).connection_pool
+        pool, arguments = self.settings.pool(node)
         turn = self._turns.get(node) or self._turns.setdefault(
             node, asyncio.Semaphore(min(pool.max_connections, _MOST_CONNECTIONS))
         )
         batch = Batch(commands)
         try:
             async with turn:
-                connection = await pool.get_connection(*pool_arguments(pool))
+                connection = await pool.get_connection(*arguments)
                 try:
                     for part in batch.rounds():
                         part.begin()

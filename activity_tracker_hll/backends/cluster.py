@@ -116,6 +116,7 @@ class ClusterSettings:
         self.patience = (timeout or _PATIENCE_S) if patience is None else patience
         self._given = list(nodes)
         self._clients: dict[Node, Any] = {}
+        self._pools: dict[Node, tuple[Any, tuple[str, ...]]] = {}
         self._marks: dict[Node, tuple[float, float]] = {}
 
     @classmethod
@@ -145,13 +146,16 @@ class ClusterSettings:
         """The addresses given, for messages."""
         return ",".join(f"{host}:{port}" for host, port in self._given)
 
-    def client(self, node: Node) -> Any:
-        """The client of a node; threads that come at the same time each make one, and the first is kept."""
-        found = self._clients.get(node)
+    def pool(self, node: Node) -> tuple[Any, tuple[str, ...]]:
+        """The pool of a node, and what getting a connection from it wants.
+
+        Threads that come at the same time each make a client, and the first is kept.
+        """
+        found = self._pools.get(node)
         if found is None:
-            found = self._clients.setdefault(
-                node, self._make(host=node.host, port=node.port, **self._options)
-            )
+            made = self._make(host=node.host, port=node.port, **self._options)
+            pool = self._clients.setdefault(node, made).connection_pool
+            found = self._pools[node] = pool, pool_arguments(pool)
         return found
 
     def clients(self) -> list[Any]:
@@ -160,7 +164,7 @@ class ClusterSettings:
 
     def taken(self) -> list[Any]:
         """All clients, which are not used here any more: to be closed, or left to a parent process."""
-        clients, self._clients = self._clients, {}
+        clients, self._clients, self._pools = self._clients, {}, {}
         return list(clients.values())
 
     # Nodes that are down
@@ -260,7 +264,7 @@ class Cluster(BaseCluster):
             if self.settings.is_down(node) and not anyway:
                 answers[node] = self.settings.absent(node)
             else:
-                lanes[node] = _lane(self.settings.client(node), commands)
+                lanes[node] = _lane(*self.settings.pool(node), commands)
         try:
             while lanes:
                 for node, lane in list(lanes.items()):
@@ -308,10 +312,11 @@ def _driven(
         routing.close()
 
 
-def _lane(client: Any, commands: Sequence[Command]) -> Generator[None, None, list[Any]]:
+def _lane(
+    pool: Any, arguments: tuple[str, ...], commands: Sequence[Command]
+) -> Generator[None, None, list[Any]]:
     """Exchange a batch with one node, in steps between which others are sent theirs."""
-    pool = client.connection_pool
-    connection = pool.get_connection(*pool_arguments(pool))
+    connection = pool.get_connection(*arguments)
     done = False
     try:
         batch = Batch(commands)

@@ -35,7 +35,7 @@ _REDIRECT = re.compile(r"(?:MOVED |ASK )?(\d+) (\S*):(\d+)$")
 _PASSING = {"TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY"}
 """What a cluster answers while it changes."""
 _SCRIPTS = {script.sha: script for script in SCRIPTS}
-_EVERYWHERE, _ANYWHERE = -1, -2
+_EVERYWHERE = -1
 
 
 class Node(NamedTuple):
@@ -51,16 +51,13 @@ class Topology:
 
     Attributes:
         owners: the node of each slot; None = nobody's.
+        masters: the nodes that serve slots, in an order that all processes agree on.
         nodes: all that were ever heard of, newest knowledge first: whom to ask again.
     """
 
     owners: list[Node | None] = field(default_factory=lambda: [None] * SLOTS)
+    masters: list[Node] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
-
-    @property
-    def masters(self) -> list[Node]:
-        """The nodes that serve slots, in an order that all processes agree on."""
-        return sorted({owner for owner in self.owners if owner is not None})
 
     def learn(self, reply: Any, asked: Node) -> None:
         """Take over a reply to CLUSTER SLOTS.
@@ -70,17 +67,20 @@ class Topology:
         """
         owners: list[Node | None] = [None] * SLOTS
         nodes: list[Node] = []
+        masters: set[Node] = set()
         for first, last, *served_by in reply:
             those = [_node(each, asked) for each in served_by]
             owners[int(first) : int(last) + 1] = [those[0]] * (int(last) - int(first) + 1)
             nodes += those
+            masters.add(those[0])
         if nodes:
-            self.owners = owners
+            self.owners, self.masters = owners, sorted(masters)
             self.nodes = list(dict.fromkeys([*nodes, *self.nodes]))[: 4 * len(set(nodes)) + 16]
 
     def move(self, slot: int, node: Node) -> None:
         """A slot is known to be another node's."""
         self.owners[slot] = node
+        self.masters = sorted({*self.masters, node})
         if node not in self.nodes:
             self.nodes.insert(0, node)
 
@@ -107,7 +107,7 @@ class Split(NamedTuple):
     """How a command is sent.
 
     Attributes:
-        parts: commands, each with its slot; `_EVERYWHERE` is each master, `_ANYWHERE` the first one.
+        parts: commands, each with its slot.
         join: makes the reply of theirs; None = there is one part.
     """
 
@@ -125,7 +125,7 @@ def split(command: Command) -> Split:
     if name == "EVALSHA":
         return _split_script(command)
     if name in _WITHOUT_KEYS:
-        return _WITHOUT_KEYS[str(name)](command)
+        return Split([(0, command)])
     if name in _OF_MANY and len(command) > 2:
         slots = [_slot(str(key)) for key in command[1:]]
         if slots.count(slots[0]) != len(slots):
@@ -199,14 +199,9 @@ _OF_MANY: Mapping[str, Callable[[Command, Mapping[int, list[int]]], Split]] = {
     "MGET": _values,
     "PFCOUNT": _union,
 }
-_WITHOUT_KEYS: Mapping[str, Callable[[Command], Split]] = {
-    "INFO": lambda command: Split([(_EVERYWHERE, command)]),
-    "CLUSTER": lambda command: Split([(_ANYWHERE, command)]),
-    "SCAN": lambda command: Split([(_ANYWHERE, command)]),
-    "TIME": lambda command: Split([(0, command)]),  # all processes ask the same node: clocks differ
-    "PING": lambda command: Split([(_ANYWHERE, command)]),
-    "CONFIG": lambda command: Split([(_ANYWHERE, command)]),
-}
+_WITHOUT_KEYS = {"CLUSTER", "TIME", "PING", "CONFIG"}
+"""Commands for any node, but the same one for all processes: clocks differ."""
+_NO_NODE = "the cluster has no node that serves this slot"
 
 
 class Wait(NamedTuple):
@@ -265,7 +260,7 @@ def route(
         for part in waiting:
             node = part.node or (topology.owners[part.slot] if part.slot >= 0 else None)
             if node is None:
-                part.reply = BackendResponseError("the cluster has no node that serves this slot")
+                part.reply = BackendResponseError(_NO_NODE)
             else:
                 by_node.setdefault(node, []).append(part)
         answers = (yield {node: list(_sent(parts)) for node, parts in by_node.items()}) if by_node else {}
@@ -285,19 +280,19 @@ def route(
 
 
 def _planned(command: Command, topology: Topology) -> tuple[list[_Part], Callable[[list[Any]], Any] | None]:
-    parts, join = split(command)
+    if command[0] in ("SCAN", "INFO") and not topology.masters:
+        raise BackendResponseError(_NO_NODE)
     if command[0] == "SCAN":
         return _scan(command, topology)
-    if parts[0][0] == _EVERYWHERE:
+    if command[0] == "INFO":
         return [_Part(command, _EVERYWHERE, node) for node in topology.masters], None
-    if parts[0][0] == _ANYWHERE:
-        return [_Part(command, 0)], None
+    parts, join = split(command)
     return [_Part(part, slot) for slot, part in parts], join
 
 
 def _scan(command: Command, topology: Topology) -> tuple[list[_Part], Callable[[list[Any]], Any]]:
     """SCAN of one master after the other: the cursor tells of which."""
-    masters = topology.masters or [Node("", 0)]
+    masters = topology.masters
     cursor, index = divmod(int(command[1]), len(masters))
 
     def join(replies: list[Any]) -> list[Any]:

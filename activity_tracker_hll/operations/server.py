@@ -91,16 +91,15 @@ def _examine_server(context: Context) -> Operation[Server]:
         *(("CONFIG", "GET", name) for name in ("maxmemory-policy", "maxmemory", "appendonly", "save")),
     ]
     told = _info(reply)
-    address, info = next(iter(told.items()), ("", {}))
+    info = next(iter(told.values()), {})
     config: dict[str, str] = {}
     for found in configs:
         if not isinstance(found, BackendError):
             name_value = [printable(part.decode("utf-8", "replace")) for part in items(found)]
             config.update(zip(name_value[::2], name_value[1::2], strict=True))
-    nodes = [_node(address, told[address]) for address in told]
+    nodes = [_node(address, of_node) for address, of_node in told.items()]
     if not context.is_cluster:
-        [node] = nodes or [_node(address, info)]
-        nodes = [replace(node, limit=_number(config.get("maxmemory", info.get("maxmemory", ""))))]
+        nodes = [replace(_node("", info), limit=_number(config.get("maxmemory", info.get("maxmemory", ""))))]
     limits, used = [node.limit for node in nodes], [node.used for node in nodes]
     return Server(
         product=_product(info),

@@ -22,9 +22,10 @@ class Play:
     """A cluster that is made up: a function answers for each node, and time passes as it is waited."""
 
     def __init__(self, answer, nodes=(A, B, C), patience=0.0):
-        self.topology = Topology(nodes=list(nodes))
-        for slot in range(SLOTS):
-            self.topology.owners[slot] = nodes[slot * len(nodes) // SLOTS]
+        self.topology = Topology()
+        bounds = [-(-SLOTS * index // len(nodes)) for index in range(len(nodes) + 1)]
+        ranges = zip(bounds, bounds[1:], nodes, strict=False)
+        self.topology.learn([[first, end - 1, [*node]] for first, end, node in ranges], nodes[0])
         self.now, self.patience, self.answer = 0.0, patience, answer
         self.sent, self.waits = [], []
 
@@ -245,3 +246,11 @@ def test_the_topology_of_a_node_that_does_not_know_its_own_name():
     assert Node("10.0.0.9", 5) in topology.nodes
     topology.learn([], A)  # of a node that forgot all
     assert topology.owners[0] == A
+
+
+def test_a_cluster_that_serves_nothing():
+    play = Play(echo)
+    play.topology = Topology(nodes=[A])
+    replies = play.run(("INFO",), ("SCAN", 0), ("GET", "k"), ("TIME",))
+    assert all(isinstance(reply, BackendResponseError) for reply in replies)
+    assert play.sent == []
