@@ -9,11 +9,13 @@ commands that this library sends, which are listed here. Scripts for several buc
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
+from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,25 +27,43 @@ from ..hll.estimators import cardinality
 from ..hll.registers import empty
 from ..scripts.calls import SCRIPTS, SOURCES
 from .base import OF_NODE, SLOTS, Command
+from .batch import PASSING
 from .trouble import code_of, raise_if_denied
 
-__all__ = ["Failed", "Learning", "Node", "Routing", "Sent", "Topology", "Wait", "learn", "route", "split"]
+__all__ = [
+    "Failed",
+    "Learning",
+    "Node",
+    "Routing",
+    "Sent",
+    "Topology",
+    "Wait",
+    "has_keys",
+    "learn",
+    "route",
+    "split",
+]
 
 _REDIRECTS = 5
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.02, 0.25
+_FRESH_S = 60.0
+"""How long what is known of replicas is used: no answer tells of those that are new, or masters by now."""
 _REDIRECT = re.compile(r"(?:MOVED |ASK )?(\d+) (\S*):(\d+)$")
-_PASSING = {"TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY"}
-"""What a cluster answers while it changes."""
 _SCRIPTS = {script.sha: script for script in SCRIPTS}
 _EVERYWHERE, _ANYWHERE = -1, -2
 """Instead of a slot: for each master, or for any of them."""
 
 
 class Node(NamedTuple):
-    """The address of a node."""
+    """The address of a node, and for what it is asked.
+
+    Attributes:
+        is_replica: it is asked as a replica, for what its master holds.
+    """
 
     host: str
     port: int
+    is_replica: bool = False
 
 
 @dataclass(slots=True)
@@ -53,12 +73,18 @@ class Topology:
     Attributes:
         owners: the node of each slot; None = nobody's.
         masters: the nodes that serve slots, in an order that all processes agree on.
+        replicas: those of each master, in the order in which they are asked, which each process has for
+            itself and keeps, as what one replica has told another may not know yet.
         nodes: all that were ever heard of, newest knowledge first: whom to ask again.
+        fresh_until: when to learn it anew for its replicas, by the clock of :func:`route`.
     """
 
     owners: list[Node | None] = field(default_factory=lambda: [None] * SLOTS)
     masters: list[Node] = field(default_factory=list)
+    replicas: dict[Node, list[Node]] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
+    fresh_until: float = -inf
+    _salt: float = field(default_factory=random.random)
 
     def learn(self, reply: Any, asked: Node) -> None:
         """Take over a reply to CLUSTER SLOTS.
@@ -68,14 +94,18 @@ class Topology:
         """
         owners: list[Node | None] = [None] * SLOTS
         nodes: list[Node] = []
-        masters: set[Node] = set()
+        replicas: dict[Node, set[Node]] = {}
         for first, last, *served_by in reply:
             those = [_node(each, asked) for each in served_by]
             owners[int(first) : int(last) + 1] = [those[0]] * (int(last) - int(first) + 1)
             nodes += those
-            masters.add(those[0])
+            replicas.setdefault(those[0], set()).update(node._replace(is_replica=True) for node in those[1:])
         if nodes:
-            self.owners, self.masters = owners, sorted(masters)
+            self.owners, self.masters = owners, sorted(replicas)
+            self.replicas = {
+                master: sorted(those, key=lambda node: hash((self._salt, node)))
+                for master, those in replicas.items()
+            }
             self.nodes = list(dict.fromkeys([*nodes, *self.nodes]))[: 4 * len(set(nodes)) + 16]
 
     def move(self, slot: int, node: Node) -> None:
@@ -136,6 +166,11 @@ def split(command: Command) -> Split:
             return _OF_MANY[str(name)](command, by_slot)
         return Split([(slots[0], command)])
     return Split([(_slot(str(command[2 if name == "MEMORY" else 1])), command)])
+
+
+def has_keys(command: Command) -> bool:
+    """Whether a command asks for what keys hold, which a replica knows as well."""
+    return command[0] not in _WITHOUT_KEYS and command[0] not in _OF_ALL
 
 
 def _split_script(command: Command) -> Split:
@@ -200,6 +235,8 @@ _OF_MANY: Mapping[str, Callable[[Command, Mapping[int, list[int]]], Split]] = {
     "MGET": _values,
     "PFCOUNT": _union,
 }
+_OF_ALL = {"SCAN", "INFO"}
+"""Commands for each master. A cursor of SCAN is one server's: no other can go on with it."""
 _WITHOUT_KEYS = {"CLUSTER", "TIME", "PING", "CONFIG"}
 """Commands for any master, but the same one for all processes as long as it is up: clocks differ."""
 _NO_NODE = "the cluster has no node that serves this slot"
@@ -221,6 +258,7 @@ class _Part:
     asking: bool = False
     reply: Any = None
     is_open: bool = True
+    from_replica: bool = False
     failed_at: set[Node] = field(default_factory=set)
 
 
@@ -263,6 +301,7 @@ def route(
     patience: float,
     clock: Callable[[], float],
     is_down: Callable[[Node], bool],
+    from_replicas: bool = False,
 ) -> Routing:
     """Route a batch.
 
@@ -271,12 +310,14 @@ def route(
             another node is, whatever this is.
         clock: seconds, never set back.
         is_down: whether nobody waits for a node at the moment.
+        from_replicas: what keys hold is asked of a replica first, and of its master if that cannot answer.
 
     Returns:
         The replies; a :class:`Failed` or a BackendError where a command failed.
     """
     deadline = clock() + patience
-    if not any(topology.owners):
+    if not any(topology.owners) or (from_replicas and clock() >= topology.fresh_until):
+        topology.fresh_until = clock() + _FRESH_S
         yield Wait(0)
     plans: list[tuple[list[_Part], Callable[[list[Any]], Any] | None] | BackendError] = []
     for command in commands:
@@ -285,6 +326,8 @@ def route(
         except BackendError as error:
             plans.append(error)
     waiting = [part for plan in plans if not isinstance(plan, BackendError) for part in plan[0]]
+    for part in waiting:
+        part.from_replica = from_replicas
     wait = _FIRST_WAIT_S
     attempts = 0
     while waiting:
@@ -314,13 +357,17 @@ def route(
 
 def _node_of(part: _Part, topology: Topology, is_down: Callable[[Node], bool]) -> Node | None:
     if part.slot != _ANYWHERE:
-        return topology.owners[part.slot]
+        master = topology.owners[part.slot]
+        if not part.from_replica or master is None:
+            return master
+        replicas = topology.replicas.get(master, ())
+        return next((replica for replica in replicas if not is_down(replica)), master)
     untried = [node for node in topology.masters if node not in part.failed_at]
     return min(untried or topology.masters, key=is_down, default=None)
 
 
 def _planned(command: Command, topology: Topology) -> tuple[list[_Part], Callable[[list[Any]], Any] | None]:
-    if command[0] in ("SCAN", "INFO") and not topology.masters:
+    if command[0] in _OF_ALL and not topology.masters:
         raise BackendResponseError(_NO_NODE)
     if command[0] == "SCAN":
         return _scan(command, topology)
@@ -383,14 +430,18 @@ def _take(answer: Any, node: Node, parts: Sequence[_Part], topology: Topology) -
                 if is_moved:
                     topology.move(slot, owner)
             else:
-                part.is_open = code_of(reply) in _PASSING
+                part.is_open = code_of(reply) in PASSING
     return redirected | _is_left_to_others(node, [part for part in parts if part.is_open], topology)
 
 
 def _is_left_to_others(node: Node, parts: Sequence[_Part], topology: Topology) -> bool:
-    """Whether some of what a node did not do is for any master, and there is another one to try."""
+    """Whether some of what a node did not do is for any master, and there is another one to try.
+
+    What a replica did not do is for its master from now on.
+    """
     movable = [part for part in parts if part.slot == _ANYWHERE]
-    for part in movable:
+    for part in parts:
+        part.from_replica = False
         part.failed_at.add(node)
     return any(not part.failed_at.issuperset(topology.masters) for part in movable)
 
