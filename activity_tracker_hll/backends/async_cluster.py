@@ -11,7 +11,8 @@ from .async_exchange import Lender, exchange_once, read_only
 from .base import Command
 from .batch import Batch
 from .cluster import BaseCluster, ClusterSettings
-from .routing import Node, Sent, Wait
+from .routing import Wait
+from .topology import Node, Sent
 from .trouble import raise_if_denied
 
 __all__ = ["AsyncCluster"]

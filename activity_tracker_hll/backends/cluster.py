@@ -22,7 +22,8 @@ from .base import Command
 from .connection_options import servers_of
 from .exchange import lane, pool_arguments, read_only
 from .marks import Marks
-from .routing import Learning, Node, Routing, Sent, Topology, Wait, learn, route
+from .routing import Routing, Wait, route
+from .topology import Learning, Node, Sent, Topology, learn
 from .trouble import raise_if_denied
 
 __all__ = ["BaseCluster", "Cluster", "ClusterSettings", "cluster_settings", "is_cluster"]

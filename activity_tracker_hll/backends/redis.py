@@ -41,8 +41,9 @@ from .connection_options import (
 from .exchange import exchange, pool_arguments
 from .marks import Marks
 from .retries import Patient, Retrying
-from .routing import Failed, has_keys
+from .routing import Failed
 from .sentinel import client_of, sentinels_of
+from .slots import has_keys
 from .trouble import raise_if_denied, translated
 
 __all__ = ["RedisBackend", "RedisSettings"]

@@ -15,7 +15,7 @@ from activity_tracker_hll.backends.async_redis import AsyncRedisBackend
 from activity_tracker_hll.backends.cluster import ClusterSettings
 from activity_tracker_hll.backends.marks import Marks
 from activity_tracker_hll.backends.redis import RedisBackend
-from activity_tracker_hll.backends.routing import Node
+from activity_tracker_hll.backends.topology import Node
 from helpers.awaited import Awaited
 from helpers.clusters import Cluster
 from helpers.errors import raises

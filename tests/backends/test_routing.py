@@ -5,7 +5,9 @@ import redis
 
 from activity_tracker_hll import bulk
 from activity_tracker_hll.backends.base import OF_NODE, SLOTS
-from activity_tracker_hll.backends.routing import Failed, Node, Topology, Wait, learn, route, split
+from activity_tracker_hll.backends.routing import Failed, Wait, route
+from activity_tracker_hll.backends.slots import split
+from activity_tracker_hll.backends.topology import Node, Topology, learn
 from activity_tracker_hll.driving import run
 from activity_tracker_hll.errors import BackendResponseError
 from activity_tracker_hll.hll import codec
