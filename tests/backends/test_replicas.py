@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -52,18 +53,16 @@ def cluster(request, started_cluster):
 @pytest.fixture(params=["valkey", "redis"])
 def doomed_cluster(request, tmp_path):
     """For who does something to its nodes."""
-    cluster = Cluster(program(request.param), tmp_path / "cluster")
-    cluster.start()
-    yield with_replicas_known(cluster)
-    cluster.close()
+    with closing(Cluster(program(request.param), tmp_path / "cluster")) as cluster:
+        cluster.start()
+        yield with_replicas_known(cluster)
 
 
 @pytest.fixture(params=["valkey", "redis"])
 def sentinels(request, tmp_path):
-    sentinels = Sentinels(program(request.param), tmp_path)
-    sentinels.start()
-    yield sentinels
-    sentinels.close()
+    with closing(Sentinels(program(request.param), tmp_path)) as sentinels:
+        sentinels.start()
+        yield sentinels
 
 
 @pytest.fixture(params=["waits", "awaits"])
