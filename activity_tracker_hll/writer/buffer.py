@@ -138,14 +138,12 @@ class Buffer:
     def resend(self) -> None:
         """Send everything again: the server may have lost what it acknowledged."""
         with self.lock:
-            for state in self.buckets.values():
-                state.resend()
+            self.buckets.resend()
 
     def has_unsent(self) -> bool:
         """Whether there is something to send now."""
         with self.lock:
-            now = self._clock.ticks()
-            return any(not state.is_idle or state.is_due(now) for state in self.buckets.values())
+            return self.buckets.has_unsent(self._clock.ticks())
 
     def take_unsent(self) -> dict[PeriodBucket, Load]:
         """Put everything unsent in flight; returns what is to be sent.
@@ -153,25 +151,16 @@ class Buffer:
         What is not acknowledged has to be put back before the next call.
         """
         with self.lock:
-            now = self._clock.ticks()
-            self.refreshes = False
-            for state in self.buckets.values():
-                if state.is_due(now):
-                    self.refreshes = True
-                    state.resend()
-                if state.refresh_at is None or state.refresh_at <= now:
-                    state.refresh_at = self.buckets.next_refresh(now)
-            self._in_flight = {target: state for target, state in self.buckets.items() if not state.is_idle}
-            loads = {target: self._load(target, state) for target, state in self._in_flight.items()}
+            self._in_flight, self.refreshes = self.buckets.take(self._clock.ticks())
+            loads = {target: self._load(state) for target, state in self._in_flight.items()}
             self.buckets.recount()
             return loads
 
-    def _load(self, target: PeriodBucket, state: BucketState) -> Load:
-        clock, registers = self._clock, self.buckets.registers(target)
-        load = state.take_unsent(registers, clock, sketches=bool(self.takes_sketches))
+    def _load(self, state: BucketState) -> Load:
+        load = state.take_unsent(self._clock, sketches=bool(self.takes_sketches))
         # Called amid a push, when the lock is not held.
-        load.all_moves = self._locked(partial(state.moves.stamps, clock, everything=True))
-        load.note_returned = self._locked(partial(state.moves.add_returned, clock=clock))
+        load.all_moves = self._locked(partial(state.all_moves, self._clock))
+        load.note_returned = self._locked(partial(state.note_returned, clock=self._clock))
         return load
 
     def _locked(self, call: Callable[P, T]) -> Callable[P, T]:
@@ -188,7 +177,7 @@ class Buffer:
         """
         errors: list[BackendError] = []
         with self.lock:
-            room = self.buckets.room_for_moves()
+            now, room = self._clock.ticks(), self.buckets.room_for_moves()
             for target, outcome in outcomes.items():
                 if outcome.error is not None:
                     errors.append(outcome.error)
@@ -197,12 +186,14 @@ class Buffer:
                 if outcome.late:
                     self._late += state.refuse()
                     continue
-                keep = state.moves.new <= room
-                room -= state.moves.new if keep else 0
-                self._pushed += state.acknowledge(outcome, keep_moves=keep)
+                new_moves = state.moves.new if state.has_moves else 0
+                keep = new_moves <= room
+                room -= new_moves if keep else 0
+                self._pushed += state.acknowledge(outcome, now, keep_moves=keep)
+                self.buckets.acknowledged(target, state)
                 if outcome.lost_meanwhile:
-                    state.resend()
-            self.buckets.release_ended()
+                    self.buckets.resend_state(target, state)
+            self.buckets.release_ended(outcomes)
         return errors
 
     def put_back(self) -> None:
@@ -210,6 +201,7 @@ class Buffer:
         with self.lock:
             for state in self._in_flight.values():
                 state.put_back()
+            self.buckets.return_all(self._in_flight)
             self._in_flight = {}
             self.buckets.recount()
 
