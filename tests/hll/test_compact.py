@@ -17,9 +17,8 @@ SEEDS = st.integers(0, 2**32)
 def hashes(seed, size):
     """Some with high ranks, and some twice."""
     random = np.random.default_rng(seed)
-    made = random.integers(2**64, size=size, dtype=np.uint64) << random.integers(
-        40, size=size, dtype=np.uint64
-    )
+    made = random.integers(2**64, size=size, dtype=np.uint64)
+    made <<= random.integers(40, size=size, dtype=np.uint64)
     return np.concatenate((made, made[: size // 3] ^ np.uint64(1 << 63)))
 
 
