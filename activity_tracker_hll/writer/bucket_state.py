@@ -255,13 +255,19 @@ class BucketState:
         self._server_members = 0
         return in_flight.events.count
 
-    def put_back(self) -> None:
-        """The push was abandoned: what was in flight may not have arrived, and is unsent again."""
+    def put_back(self, *, all_in_doubt: bool) -> None:
+        """What was in flight may not have arrived, and is unsent again.
+
+        Args:
+            all_in_doubt: whether it was lost what the server said of what it had: everything is sent again.
+        """
         if self._in_flight is not None:
             in_flight = self._landed()
             self.unsent = in_flight.events.followed_by(self.unsent)
             if len(in_flight.registers):
                 self.raise_to(in_flight.registers)
+            if all_in_doubt:
+                self.resend()
 
     def _landed(self) -> _InFlight:
         """What was in flight, and is not any more."""

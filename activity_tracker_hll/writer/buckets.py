@@ -17,6 +17,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from random import Random
 from typing import NamedTuple
 
@@ -37,6 +38,10 @@ MAX_HASHES = 1 << 20
 _MAX_PARTS = 16
 _REFRESH_US = 100_000
 """Ten buckets a second, and no more, are sent again without a reason."""
+_RESEND_US = 50_000
+_MOST_RESENDS = 32
+"""Twenty buckets a second are sent again because a server may have lost them, and so many at first. It is for
+the sake of servers with a thousand writers: one that has taken over from another has to go on serving."""
 
 
 class Limits(NamedTuple):
@@ -94,6 +99,11 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
         self._states: dict[PeriodBucket, BucketState] = {}
         self._unsent: dict[PeriodBucket, BucketState] = {}
         """Those that may have something to send."""
+        self._awaiting: dict[PeriodBucket, BucketState] = {}
+        """Those that have to be sent again, and whose turn has not come."""
+        self._resends = float(_MOST_RESENDS)
+        """How many of them may be sent at once."""
+        self._counted_at: int | None = None
         self._with_moves: dict[PeriodBucket, BucketState] = {}
         self._remembering: dict[PeriodBucket, int] = {}
         """By state, how many hashes it keeps of what was pushed; the one pushed longest ago is the first."""
@@ -237,25 +247,43 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
 
     # Pushing
 
-    def has_unsent(self, now: int) -> bool:
-        """Whether there is something to send at these ticks."""
-        return bool(self._due and self._due[0][0] <= now) or any(
-            not state.is_idle for state in self._unsent.values()
+    def has_unsent(self, now: int, *, everything: bool) -> bool:
+        """Whether :meth:`take` would find something."""
+        return (
+            bool(self._due and self._due[0][0] <= now)
+            or bool(self._awaiting and (everything or self._may_resend(now)))
+            or any(not state.is_idle for state in self._unsent.values())
         )
 
     def resend(self) -> None:
-        """Send everything again."""
+        """Send everything again, little by little: other processes will do the same, to the same server."""
         for target, state in self._states.items():
-            self.resend_state(target, state)
+            state.resend()
+            if not state.is_idle:
+                self._awaiting[target] = state
 
     def resend_state(self, target: PeriodBucket, state: BucketState) -> None:
         """Send everything of one again."""
         state.resend()
         self._unsent[target] = state
 
-    def take(self, now: int) -> tuple[dict[PeriodBucket, BucketState], bool]:
-        """What has something to send at these ticks, and whether some of it is sent without a reason."""
+    def _may_resend(self, now: int) -> int:
+        """How many of those that have to be sent again may be by now."""
+        elapsed = 0 if self._counted_at is None else now - self._counted_at
+        self._counted_at = now
+        self._resends = min(self._resends + elapsed / _RESEND_US, _MOST_RESENDS)
+        return int(self._resends)
+
+    def take(self, now: int, *, everything: bool) -> tuple[dict[PeriodBucket, BucketState], bool]:
+        """What has something to send at these ticks, and whether some of it is sent without a reason.
+
+        Args:
+            everything: whether all that has to be sent again is, at once.
+        """
         self._hand_out(self.names(None))
+        again = list(islice(self._awaiting, None if everything else self._may_resend(now)))
+        self._resends = max(self._resends - len(again), 0)
+        self._unsent |= {target: self._awaiting[target] for target in again}
         refreshes = False
         while self._due and self._due[0][0] <= now:
             due_at, _, target = heapq.heappop(self._due)
@@ -267,6 +295,7 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
         taken, self._unsent = self._unsent, {}
         taken = {target: state for target, state in taken.items() if not state.is_idle}
         for target, state in taken.items():
+            self._awaiting.pop(target, None)
             if state.due_at is None:
                 self._schedule(target, state, now)
         return taken, refreshes
@@ -278,9 +307,9 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
         self._due_number += 1
         heapq.heappush(self._due, (state.due_at, self._due_number, target))
 
-    def return_all(self, states: Mapping[PeriodBucket, BucketState]) -> None:
-        """What was taken may have something to send again."""
-        self._unsent.update(states)
+    def return_state(self, target: PeriodBucket, state: BucketState) -> None:
+        """One that was taken has something to send again."""
+        self._unsent[target] = state
 
     def acknowledged(self, target: PeriodBucket, state: BucketState) -> None:
         """Note that one has been pushed; what would exceed the bounds is forgotten."""
@@ -329,6 +358,7 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
             if state is not None and state.is_idle:
                 del self._states[target]
                 self._unsent.pop(target, None)
+                self._awaiting.pop(target, None)
                 self._with_moves.pop(target, None)
                 self._remembered_pushed -= self._remembering.pop(target, 0)
 

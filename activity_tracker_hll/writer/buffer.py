@@ -140,18 +140,21 @@ class Buffer:
         with self.lock:
             self.buckets.resend()
 
-    def has_unsent(self) -> bool:
-        """Whether there is something to send now."""
+    def has_unsent(self, *, everything: bool) -> bool:
+        """Whether there is something to send now; see :meth:`take_unsent`."""
         with self.lock:
-            return self.buckets.has_unsent(self._clock.ticks())
+            return self.buckets.has_unsent(self._clock.ticks(), everything=everything)
 
-    def take_unsent(self) -> dict[PeriodBucket, Load]:
-        """Put everything unsent in flight; returns what is to be sent.
+    def take_unsent(self, *, everything: bool) -> dict[PeriodBucket, Load]:
+        """Put what is unsent in flight; returns what is to be sent.
 
         What is not acknowledged has to be put back before the next call.
+
+        Args:
+            everything: also all that a server may have lost, of which otherwise little at a time is sent.
         """
         with self.lock:
-            self._in_flight, self.refreshes = self.buckets.take(self._clock.ticks())
+            self._in_flight, self.refreshes = self.buckets.take(self._clock.ticks(), everything=everything)
             loads = {target: self._load(state) for target, state in self._in_flight.items()}
             self.buckets.recount()
             return loads
@@ -171,18 +174,17 @@ class Buffer:
         return locked
 
     def acknowledge(self, outcomes: Mapping[PeriodBucket, Outcome]) -> list[BackendError]:
-        """Note what became of what was in flight; returns what went wrong.
-
-        What went wrong stays in flight, to be put back.
-        """
+        """Note what became of what was in flight, and put back what went wrong; returns the errors."""
         errors: list[BackendError] = []
         with self.lock:
             now, room = self._clock.ticks(), self.buckets.room_for_moves()
             for target, outcome in outcomes.items():
+                state = self._in_flight.pop(target)
                 if outcome.error is not None:
                     errors.append(outcome.error)
+                    state.put_back(all_in_doubt=outcome.is_in_doubt)
+                    self.buckets.return_state(target, state)
                     continue
-                state = self._in_flight.pop(target)
                 if outcome.late:
                     self._late += state.refuse()
                     continue
@@ -197,11 +199,11 @@ class Buffer:
         return errors
 
     def put_back(self) -> None:
-        """Whatever is in flight still was not acknowledged, and is to be sent again."""
+        """Whatever is in flight still was abandoned, and is to be sent again."""
         with self.lock:
-            for state in self._in_flight.values():
-                state.put_back()
-            self.buckets.return_all(self._in_flight)
+            for target, state in self._in_flight.items():
+                state.put_back(all_in_doubt=True)
+                self.buckets.return_state(target, state)
             self._in_flight = {}
             self.buckets.recount()
 

@@ -15,18 +15,36 @@ _IDENTITY = re.compile(rb"(?:run_id|master_replid):(\w+)")
 """What a server that was restarted has anew, and one that was a replica for a while and is a master again."""
 
 
+_ASK_EVERY_US = 1_000_000
+
+
 class ServerIdentity:
-    """Identity of the servers that the last push went to: one, or the masters of a cluster. The pusher's."""
+    """Identity of the servers that pushes go to: one, or the masters of a cluster. The pusher's."""
 
     def __init__(self) -> None:
         self._last: set[bytes] = set()
+        self._ask_at: int | None = None
 
-    def has_changed(self, *replies: object) -> bool:
+    @property
+    def is_known(self) -> bool:
+        """Whether they tell it."""
+        return bool(self._last)
+
+    def is_due(self, now: int) -> bool:
+        """Whether to ask for it again at these ticks: once a second, and after whatever went wrong."""
+        return self._ask_at is None or self._ask_at <= now
+
+    def ask_again(self) -> None:
+        """Something went wrong: it may be another server that answers next."""
+        self._ask_at = None
+
+    def has_changed(self, now: int, *replies: object) -> bool:
         """Whether replies to INFO come from other servers than the last ones, or some that were restarted.
 
         It is compared with the last reply, not with all that there ever were: a server that is back may have
         missed what went to the one in between.
         """
+        self._ask_at = now + _ASK_EVERY_US
         found = {id for reply in replies if isinstance(reply, bytes) for id in _IDENTITY.findall(reply)}
         if not found:  # not permitted, say: what vanished is noticed one bucket at a time
             return False
@@ -35,7 +53,7 @@ class ServerIdentity:
 
 
 def push(
-    buffer: Buffer, data: DataSet, server: ServerIdentity, running: set[str]
+    buffer: Buffer, data: DataSet, server: ServerIdentity, running: set[str], *, everything: bool
 ) -> Operation[list[BackendError]]:
     """Send registers that rose and ids that moved.
 
@@ -43,21 +61,23 @@ def push(
 
     Args:
         running: names of periods that are not over.
+        everything: whether nothing is left for later; see :meth:`.Buffer.take_unsent`.
 
     Returns:
         What went wrong, one error a bucket.
     """
-    if not buffer.has_unsent():
+    if not buffer.has_unsent(everything=everything):
         return []
     sent = data.clock.ticks()
-    of_server, of_replication, time = yield [("INFO", "server"), ("INFO", "replication"), ("TIME",)]
-    if server.has_changed(of_server, of_replication):
-        # It may lack what the last one acknowledged, and have another clock.
-        data.forget()
-        buffer.resend()
-        yield from data.agree(Access.TRACK)
-    data.clock.sample(sent, time)
-    loads = buffer.take_unsent()
+    if server.is_due(sent):
+        of_server, of_replication, time = yield [("INFO", "server"), ("INFO", "replication"), ("TIME",)]
+        if server.has_changed(sent, of_server, of_replication):
+            # It may lack what the last one acknowledged, and have another clock.
+            data.forget()
+            buffer.resend()
+            yield from data.agree(Access.TRACK)
+        data.clock.sample(sent, time)
+    loads = buffer.take_unsent(everything=everything)
     try:
         outcomes, mark_error = yield from unite(data.context, loads, data.open_periods, running)
         for outcome in outcomes.values():

@@ -61,7 +61,7 @@ def test_only_registers_that_rose_are_sent(real_server):
     writer.push()
     third = writer.statistics.bytes - first - second
     assert third < 2 * 400  # whether both are there still
-    assert writer.line.sent == {"INFO": 2, "TIME": 1, "EVALSHA": 2}
+    assert writer.line.sent == {"EVALSHA": 2}
     assert writer.statistics.pushed == 2 * 100_200
 
 
@@ -177,6 +177,7 @@ def test_another_server_is_recognised(real_server):
     writer.track(id=1)
     writer.push()
     writer.line.run_id = b"another"
+    writer.wait(1)
     real_server.client.delete(writer.keys().hll)
     # Another writer came first, so that the sketch exists.
     real_server.client.pfadd(writer.keys().hll, "2")

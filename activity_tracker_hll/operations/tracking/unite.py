@@ -24,7 +24,13 @@ import numpy as np
 
 from ... import bulk
 from ...backends.base import Command, Reply
-from ...errors import BackendDataError, BackendError, MalformedSketchError
+from ...errors import (
+    BackendConnectionError,
+    BackendDataError,
+    BackendError,
+    BackendTimeoutError,
+    MalformedSketchError,
+)
 from ...hll import codec, hashing
 from ...hll.compact import CompactRegisters
 from ...scripts.calls import EMPTY_TABLE, TableState, answer, call_unite, call_write
@@ -116,6 +122,12 @@ class Outcome:
         """Whether no more is to be sent."""
         return self.late or self.error is not None
 
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether, after an error, the server may lack what it had, and not say so any more."""
+        no_answer = isinstance(self.error, (BackendConnectionError, BackendTimeoutError))
+        return no_answer or self.lost_any or self.lost_meanwhile
+
 
 class Sent(NamedTuple):
     """What became of loads, and the error if their periods could not be marked."""
@@ -201,15 +213,16 @@ class _Sending:
 
     def _note_added(self, target: PeriodBucket, replies: list[Reply]) -> None:
         outcome, load = self.outcomes[target], self._loads[target]
+        existed, _, members = replies
+        if load.expects_sketch and existed == 0:
+            outcome.lost_sketch = outcome.lost_any = True
         try:
-            existed, _, members = unwrap(replies)
+            unwrap(replies)
         except BackendError as error:
             outcome.error = named(error, target)
             return
         outcome.has_sketch = True
-        if load.expects_sketch and not existed:
-            outcome.lost_sketch = outcome.lost_any = True
-        elif not members:
+        if not (outcome.lost_sketch or members):
             self._added.add(target)
 
     def add(self) -> Operation[None]:
