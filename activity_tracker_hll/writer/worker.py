@@ -32,8 +32,9 @@ _MANY_EVENTS = 65_536
 _DRAIN_INTERVAL_S = 0.25
 _BUSY_DRAIN_INTERVAL_S = 0.02
 _SHORTEST_INTERVAL_S = 0.03
-_REST = 20
-"""A push is followed by a rest of so many times what it took."""
+_REST, _REST_FROM_WORK = 4, 20
+"""A push is followed by a rest of so many times what it took, and what its thread worked: at most a fifth of
+the time is spent on pushes, and a twentieth of a core."""
 _IDLE_S = 0.1
 """How soon it is looked whether there is something to push, where there was nothing the last time."""
 _FIRST_RETRY_S = 0.05
@@ -200,14 +201,16 @@ class Worker:
             self._backend.close()
 
     def _push_until_stopped(self) -> None:
-        failures, took = 0, 0.0
+        failures, rest = 0, 0.0
         while not self._stop.is_set() or self._flushes_asked > self._flushes_done:
             # Not all processes of a service at once.
-            self._wake.wait(self._push_delay(failures, took) * self.random.uniform(0.8, 1.0))
+            self._wake.wait(self._push_delay(failures, rest) * self.random.uniform(0.8, 1.0))
             self._wake.clear()
-            began, before, asked = time.monotonic(), self.bytes, self._flushes_asked
+            sent, asked = self.bytes, self._flushes_asked
+            began, worked = time.monotonic(), time.thread_time()
             problems = self.push(everything=asked > self._flushes_done)
-            took = time.monotonic() - began if self.bytes > before else _IDLE_S / _REST
+            took, worked = time.monotonic() - began, time.thread_time() - worked
+            rest = max(_REST * took, _REST_FROM_WORK * worked) if self.bytes > sent else _IDLE_S
             if problems:
                 failures += 1
                 self._report(problems[0])
@@ -222,19 +225,19 @@ class Worker:
             elif self._stop.is_set():
                 return
 
-    def _push_delay(self, failures: int, took: float) -> float:
+    def _push_delay(self, failures: int, rest: float) -> float:
         """Seconds until the next push.
 
         A process that is killed loses what it has not pushed. So pushes follow soon where they are cheap, and
-        the less often the longer they take, be it because of many buckets or of a busy server.
+        the less often the more they take, be it because of many buckets or of a busy server.
 
         Args:
             failures: how many pushes in a row went wrong.
-            took: seconds that the last one took.
+            rest: seconds that have to be between two pushes.
         """
         if failures:
             return min(self._flush_interval / 2, _FIRST_RETRY_S * 2.0 ** min(failures, 10), _LONGEST_RETRY_S)
-        return min(self._flush_interval, max(_SHORTEST_INTERVAL_S, _REST * took))
+        return min(self._flush_interval, max(_SHORTEST_INTERVAL_S, rest))
 
     def push(self, *, everything: bool = False) -> list[Exception]:
         """Push every data set once; returns what went wrong.
