@@ -13,7 +13,7 @@ from activity_tracker_hll.hll import codec
 from activity_tracker_hll.hll.registers import empty
 from helpers.clusters import Cluster
 from helpers.moments import NOON
-from helpers.servers import missing, program
+from helpers.servers import program
 
 pytestmark = pytest.mark.extended
 FLUSH = 0.25
@@ -58,10 +58,7 @@ class Service:
 
 @pytest.fixture(params=["valkey", "redis"])
 def cluster(request, tmp_path):
-    executable = program(request.param)
-    if executable is None:
-        missing(request.param)
-    cluster = Cluster(executable, tmp_path / "cluster")
+    cluster = Cluster(program(request.param), tmp_path / "cluster")
     cluster.start()
     yield cluster
     cluster.close()
