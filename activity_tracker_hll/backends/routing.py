@@ -78,6 +78,11 @@ class Topology:
             self.owners, self.masters = owners, sorted(masters)
             self.nodes = list(dict.fromkeys([*nodes, *self.nodes]))[: 4 * len(set(nodes)) + 16]
 
+    def address_of(self, key: str) -> str:
+        """The node that has a key, as the lines that begin with OF_NODE name it; empty if nobody does."""
+        node = self.owners[_slot(key)]
+        return "" if node is None else f"{node.host}:{node.port}"
+
     def move(self, slot: int, node: Node) -> None:
         """A slot is known to be another node's."""
         self.owners[slot] = node

@@ -74,6 +74,7 @@ class BucketState:
     Attributes:
         unsent: events that are not in flight.
         due_at: ticks at which everything is to be sent again; None before the first push.
+        server: identity of the one that acknowledged the last push; None if it is not known.
     """
 
     __slots__ = (
@@ -87,12 +88,14 @@ class BucketState:
         "_table",
         "_unsent_registers",
         "due_at",
+        "server",
         "unsent",
     )
 
     def __init__(self) -> None:
         self.unsent = Events()
         self.due_at: int | None = None
+        self.server: object = None
         self._moves: Moves | None = None
         self._table = SideTable()
         self._acknowledged: CompactRegisters | None = None

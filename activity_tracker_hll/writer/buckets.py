@@ -15,7 +15,7 @@ Used under the buffer's lock: by the drainer, which adds, and by the pusher, whi
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from random import Random
@@ -258,9 +258,20 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
     def resend(self) -> None:
         """Send everything again, little by little: other processes will do the same, to the same server."""
         for target, state in self._states.items():
-            state.resend()
-            if not state.is_idle:
-                self._awaiting[target] = state
+            self._await(target, state)
+
+    def resend_to_others(self, server_of: Callable[[PeriodBucket], object]) -> None:
+        """The same with what was acknowledged by another server than the one that has it now."""
+        for target, state in self._states.items():
+            server = server_of(target)
+            if server is not None and state.server != server:
+                state.server = server
+                self._await(target, state)
+
+    def _await(self, target: PeriodBucket, state: BucketState) -> None:
+        state.resend()
+        if not state.is_idle:
+            self._awaiting[target] = state
 
     def resend_state(self, target: PeriodBucket, state: BucketState) -> None:
         """Send everything of one again."""

@@ -140,6 +140,11 @@ class Buffer:
         with self.lock:
             self.buckets.resend()
 
+    def resend_to_others(self, server_of: Callable[[PeriodBucket], object]) -> None:
+        """Send again what was acknowledged by another server than the one that has it now."""
+        with self.lock:
+            self.buckets.resend_to_others(server_of)
+
     def has_unsent(self, *, everything: bool) -> bool:
         """Whether there is something to send now; see :meth:`take_unsent`."""
         with self.lock:
@@ -173,8 +178,14 @@ class Buffer:
 
         return locked
 
-    def acknowledge(self, outcomes: Mapping[PeriodBucket, Outcome]) -> list[BackendError]:
-        """Note what became of what was in flight, and put back what went wrong; returns the errors."""
+    def acknowledge(
+        self, outcomes: Mapping[PeriodBucket, Outcome], server_of: Callable[[PeriodBucket], object]
+    ) -> list[BackendError]:
+        """Note what became of what was in flight, and put back what went wrong; returns the errors.
+
+        Args:
+            server_of: identity of the server that has a bucket now.
+        """
         errors: list[BackendError] = []
         with self.lock:
             now, room = self._clock.ticks(), self.buckets.room_for_moves()
@@ -192,6 +203,7 @@ class Buffer:
                 keep = new_moves <= room
                 room -= new_moves if keep else 0
                 self._pushed += state.acknowledge(outcome, now, keep_moves=keep)
+                state.server = server_of(target)
                 self.buckets.acknowledged(target, state)
                 if outcome.lost_meanwhile:
                     self.buckets.resend_state(target, state)

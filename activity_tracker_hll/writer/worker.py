@@ -262,7 +262,12 @@ class Worker:
         return problems
 
     def _server(self, shard: int) -> ServerIdentity:
-        return self._servers.setdefault(shard, ServerIdentity())
+        if shard not in self._servers:
+            keys = self._planner.data_set(shard).context.keys.bucket
+            self._servers[shard] = ServerIdentity(
+                lambda target: self._backend.node_of(keys(*target).hll, shard)
+            )
+        return self._servers[shard]
 
     def pushing(self, buffer: Buffer, shard: int, *, everything: bool = False) -> Operation[list[Any]]:
         """One push of a data set; settings are compared before the first."""
