@@ -17,6 +17,7 @@ import pytest
 import redis
 
 from activity_tracker_hll.backends.embedded import EmbeddedServer
+from activity_tracker_hll.writer import worker
 from helpers.clusters import LEFT_OUT, Cluster, Options
 from helpers.servers import Server, installed, program
 
@@ -139,6 +140,12 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 @pytest.fixture
 def real_server(request: pytest.FixtureRequest) -> Iterator[Server]:
     yield from _connect(request)
+
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writers push when their interval is over and when they are asked to, not as soon as it is cheap."""
+    monkeypatch.setattr(worker, "_SHORTEST_INTERVAL_S", float("inf"))
 
 
 @pytest.fixture

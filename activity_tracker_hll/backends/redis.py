@@ -145,6 +145,11 @@ class RedisSettings(BackendSettings):
         """See :meth:`.base.BackendSettings.is_cluster`."""
         return isinstance(self.client(shard), BaseCluster)
 
+    def node_of(self, key: str, shard: int) -> str:
+        """See :meth:`.base.BackendSettings.node_of`."""
+        client = self.client(shard)
+        return client.settings.topology.address_of(key) if isinstance(client, BaseCluster) else ""
+
     def translated(self, error: Exception, address: str) -> BackendError:
         """The BackendError for a client's exception, which becomes its cause."""
         return translated(error, address)

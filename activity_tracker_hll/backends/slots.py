@@ -21,7 +21,7 @@ from ..hll.registers import empty
 from ..scripts.calls import SCRIPTS
 from .base import Command
 
-__all__ = ["ANYWHERE", "EVERYWHERE", "OF_ALL", "Split", "has_keys", "split"]
+__all__ = ["ANYWHERE", "EVERYWHERE", "OF_ALL", "Split", "has_keys", "slot_of", "split"]
 
 EVERYWHERE, ANYWHERE = -1, -2
 """Instead of a slot: for each master, or for any of them."""
@@ -52,14 +52,14 @@ def split(command: Command) -> Split:
     if name in _WITHOUT_KEYS:
         return Split([(ANYWHERE, command)])
     if name in _OF_MANY and len(command) > 2:
-        slots = [_slot(str(key)) for key in command[1:]]
+        slots = [slot_of(str(key)) for key in command[1:]]
         if slots.count(slots[0]) != len(slots):
             by_slot: dict[int, list[int]] = {}
             for index, slot in enumerate(slots):
                 by_slot.setdefault(slot, []).append(index)
             return _OF_MANY[str(name)](command, by_slot)
         return Split([(slots[0], command)])
-    return Split([(_slot(str(command[2 if name == "MEMORY" else 1])), command)])
+    return Split([(slot_of(str(command[2 if name == "MEMORY" else 1])), command)])
 
 
 def has_keys(command: Command) -> bool:
@@ -71,7 +71,7 @@ def _split_script(command: Command) -> Split:
     _, sha, count, *rest = command
     size = int(count)
     keys, arguments = [str(key) for key in rest[:size]], rest[size:]
-    slots = {_slot(key) for key in keys}
+    slots = {slot_of(key) for key in keys}
     if len(slots) == 1:
         return Split([(slots.pop(), command)])
     script = _SCRIPTS[str(sha)]
@@ -83,7 +83,7 @@ def _split_script(command: Command) -> Split:
     for index in range(size // per_bucket):
         bucket = keys[per_bucket * index : per_bucket * (index + 1)]
         parts.append(
-            (_slot(bucket[0]), script.call(bucket, *common, *own[each * index : each * (index + 1)]))
+            (slot_of(bucket[0]), script.call(bucket, *common, *own[each * index : each * (index + 1)]))
         )
     return Split(parts, lambda replies: list(chain.from_iterable(replies)))
 
@@ -120,7 +120,7 @@ def _union(command: Command, _by_slot: object) -> Split:
             raise BackendResponseError(f"sketches in several slots cannot be united: {error}") from error
         return cardinality(union)
 
-    return Split([(_slot(str(key)), ("GET", key)) for key in command[1:]], join)
+    return Split([(slot_of(str(key)), ("GET", key)) for key in command[1:]], join)
 
 
 _OF_MANY: Mapping[str, Callable[[Command, Mapping[int, list[int]]], Split]] = {
@@ -136,5 +136,6 @@ _WITHOUT_KEYS = {"CLUSTER", "TIME", "PING", "CONFIG"}
 
 
 @lru_cache(maxsize=65_536)  # the same few buckets with every event
-def _slot(key: str) -> int:
+def slot_of(key: str) -> int:
+    """The slot of a key."""
     return int(key_slot(key.encode()))

@@ -12,6 +12,7 @@ from math import inf
 from typing import Any, NamedTuple
 
 from .base import SLOTS, Command
+from .slots import slot_of
 from .trouble import raise_if_denied
 
 __all__ = ["Learning", "Node", "Sent", "Topology", "learn"]
@@ -72,6 +73,11 @@ class Topology:
                 for master, those in replicas.items()
             }
             self.nodes = list(dict.fromkeys([*nodes, *self.nodes]))[: 4 * len(set(nodes)) + 16]
+
+    def address_of(self, key: str) -> str:
+        """The node that has a key, as the lines that begin with OF_NODE name it; empty if nobody does."""
+        node = self.owners[slot_of(key)]
+        return "" if node is None else f"{node.host}:{node.port}"
 
     def move(self, slot: int, node: Node) -> None:
         """A slot is known to be another node's."""

@@ -61,7 +61,7 @@ def test_only_registers_that_rose_are_sent(real_server):
     writer.push()
     third = writer.statistics.bytes - first - second
     assert third < 2 * 400  # whether both are there still
-    assert writer.line.sent == {"INFO": 2, "TIME": 1, "EVALSHA": 2}
+    assert writer.line.sent == {"EXISTS": 2, "ZCARD": 2}
     assert writer.statistics.pushed == 2 * 100_200
 
 
@@ -133,8 +133,16 @@ def test_hashes_of_ids_that_may_return_are_bounded(real_server, monkeypatch):
         for n in range(1000):
             writer.track(id=n % 500 + part, bucket="b")
         writer.drain()
-    assert all(sum(len(part.hashes) for part in state.seen) <= 1000 for state in writer.buckets.values())
+    for state in writer.buckets.values():
+        assert sum(len(part.hashes) for part in state.unsent.seen) <= 1000
     writer.push()
+    assert [state.remembered for state in writer.buckets.values()] == [504, 504]
+    for n in range(1000):  # what other buckets push takes the place of what was pushed before
+        writer.track(id=n, bucket="c")
+    writer.push()
+    kept = {target: state.remembered for target, state in writer.buckets.items()}
+    assert sum(kept.values()) <= 2000  # the periods share them
+    assert [kept[target] for target in kept if target[1] == "c"] == [1000, 1000]
     expected = np.zeros(16384, np.uint8)
     plain = real_server.tracker(KINDS, namespace="plain")
     plain.track_many(range(504), bucket="b")
@@ -168,7 +176,8 @@ def test_another_server_is_recognised(real_server):
     writer = Still(real_server)
     writer.track(id=1)
     writer.push()
-    writer.line.run_id = b"another"
+    writer.line.info = b"run_id:another"
+    writer.wait(1)
     real_server.client.delete(writer.keys().hll)
     # Another writer came first, so that the sketch exists.
     real_server.client.pfadd(writer.keys().hll, "2")
@@ -239,3 +248,100 @@ def test_a_refresh_is_not_timed_by_a_clock_that_can_be_set(real_server):
         now[0] -= 3600
         real_server.client.delete(f"{{active:daily-{TODAY:%Y%m%d}:b}}:hll")
         eventually(lambda: tracker.lookup(live=True, buckets=["b"])[-1][1] == {"b": 1})
+
+
+def info(**run_ids):
+    """INFO of a cluster's masters, by node."""
+    return "".join(f"# Node {node}\r\nrun_id:{run}\r\n" for node, run in run_ids.items()).encode()
+
+
+def on_two_nodes(writer):
+    """Buckets whose names begin with a letter up to m are on one node, the others on another."""
+    writer.line.node_of = lambda key, _shard: "a" if key.split(":")[-2] < "n" else "z"
+
+
+def test_only_what_a_changed_node_has_is_sent_again(real_server):
+    writer = Still(real_server)
+    buckets = ("b", "c", "x", "y")
+    writer.line.info = info(a="1", z="2")
+    on_two_nodes(writer)
+    for bucket in buckets:
+        writer.track(id=1, bucket=bucket)
+    writer.push()
+    for bucket in buckets:
+        real_server.client.delete(writer.keys(bucket).hll)
+    writer.line.info = info(a="1", z="3")
+    writer.wait(1)
+    writer.track(id=2, bucket="other")
+    assert writer.push() is None
+    assert [bool(writer.registers(bucket).any()) for bucket in buckets] == [False, False, True, True]
+    writer.wait(1)
+    writer.track(id=3, bucket="other")
+    writer.push()
+    assert not writer.registers("b").any()
+
+
+def test_it_may_be_learned_later_which_node_has_what(real_server):
+    """A slot moves with a failover that was noticed by another slot."""
+    writer = Still(real_server)
+    writer.line.info = info(a="1", z="2")
+    on_two_nodes(writer)
+    writer.track(id=1, bucket="b")
+    writer.push()
+    real_server.client.delete(writer.keys("b").hll)
+    writer.line.info = info(z="2", q="3")
+    for node, there in (("a", False), ("q", True)):
+        writer.line.node_of = lambda _key, _shard, node=node: node
+        writer.wait(1)
+        writer.track(id=2, bucket="other")
+        assert writer.push() is None
+        assert bool(writer.registers("b").any()) == there
+
+
+def test_a_thousand_writers_do_not_send_all_at_once(real_server):
+    """Twenty a second, after the first few; whoever waits for a flush does not wait for that."""
+    writer = Still(real_server, kinds=["daily"])
+    buckets = [f"b{n}" for n in range(200)]
+    for bucket in buckets:
+        writer.track(id=1, bucket=bucket)
+    writer.push()
+    for bucket in buckets:
+        real_server.client.delete(writer.keys(bucket).hll)
+
+    def there():
+        return sum(bool(writer.registers(bucket).any()) for bucket in buckets)
+
+    writer.line.info = b"run_id:another"
+    writer.wait(1)
+    writer.track(id=1, bucket="other")
+    assert writer.push() is None
+    assert there() == 32
+    writer.wait(1)
+    assert writer.push() is None
+    assert 32 + 20 <= there() <= 32 + 40  # and as much time as the test took
+    before = there()
+    writer.track(id=2, bucket="b199")  # whatever is sent anyway is sent as a whole
+    assert writer.push() is None
+    assert writer.registers("b199").any()
+    assert before < there() < 150
+    assert writer.push_all(everything=True) == []
+    assert there() == 200
+
+
+def test_many_buckets_are_refreshed_more_seldom(real_server):
+    writer = Still(real_server, kinds=["daily"], refresh_interval=10)
+    buckets = [f"b{n}" for n in range(300)]
+    for bucket in buckets:
+        writer.track(id=1, bucket=bucket)
+    writer.push()
+    for bucket in buckets:
+        real_server.client.delete(writer.keys(bucket).hll)
+    writer.wait(14)  # 15 to 45 seconds, where it is ten a second
+    writer.push()
+    assert not any(writer.registers(bucket).any() for bucket in buckets)
+    writer.wait(17)
+    writer.push()
+    assert 60 < sum(bool(writer.registers(bucket).any()) for bucket in buckets) < 240
+    writer.wait(16)
+    writer.push()
+    assert all(writer.registers(bucket).any() for bucket in buckets)
