@@ -14,9 +14,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 __all__ = ["Append", "Appends", "ExplicitEvent", "Intake", "Queue"]
+
+T = TypeVar("T")
 
 Queue = list[Any]
 """Events of one bucket in their order: plain ids (str or bytes) that are active now, or explicit events."""
@@ -99,7 +101,7 @@ class Intake:
         overflowed = len(self.overflow)
         del self.overflow[:overflowed]
         taken: list[tuple[str | None, Queue]] = []
-        for bucket, append in [*self._released, *self._current()]:
+        for bucket, append in [*self._released, *self._filled()]:
             queue = _queue(append)
             if queue:
                 count = len(queue)
@@ -135,7 +137,7 @@ class Intake:
     @property
     def events(self) -> int:
         """Number of events in the queues."""
-        return sum(len(_queue(append)) for append in self._all())
+        return sum(len(_queue(append)) for _, append in [*self._released, *self._filled()])
 
     def events_by_period(self, kinds: int) -> int:
         """The same, each event counted once for each of its periods.
@@ -160,14 +162,28 @@ class Intake:
 
     def _current(self) -> list[tuple[str | None, Append]]:
         """The queues that callers find."""
-        while True:
-            try:
-                return list(self.appends.items())
-            except RuntimeError:  # the garbage collector ran amid this, and a finalizer tracked a new bucket
-                continue
+        # Others only add to the table, at its end.
+        appends = _listed(self.appends.values)
+        return list(zip(_listed(self.appends.keys), appends, strict=False))
+
+    def _filled(self) -> list[tuple[str | None, Append]]:
+        """Those in which there is something; of ten thousand a few are, so no call is made for each."""
+        appends = _listed(self.appends.values)
+        filled = [index for index, append in enumerate(appends) if append.__self__]  # type: ignore[attr-defined]
+        buckets = _listed(self.appends.keys) if filled else []
+        return [(buckets[index], appends[index]) for index in filled]
 
     def _all(self) -> list[Append]:
-        return [append for _, append in [*self._released, *self._current()]]
+        return [append for _, append in self._released] + _listed(self.appends.values)
+
+
+def _listed(view: Callable[[], Collection[T]]) -> list[T]:
+    """What a view of a dict shows."""
+    while True:
+        try:
+            return list(view())
+        except RuntimeError:  # the garbage collector ran amid this, and a finalizer tracked a new bucket
+            continue
 
 
 def _queue(append: Append) -> Queue:

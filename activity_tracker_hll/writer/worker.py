@@ -214,7 +214,7 @@ class Worker:
             began, worked = time.monotonic(), time.thread_time()
             problems = self.push(everything=asked > self._flushes_done)
             took, worked = time.monotonic() - began, time.thread_time() - worked
-            rest = max(_REST * took, _REST_FROM_WORK * worked) if self.bytes > sent else _IDLE_S
+            rest = max(_REST * took if self.bytes > sent else _IDLE_S, _REST_FROM_WORK * worked)
             retry = 0.0
             if problems:
                 self._report(problems[0])
