@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis.crc import key_slot
 
 from helpers.faults import Node
 from helpers.servers import free_port
@@ -184,6 +185,31 @@ class Cluster:
                 pass
             for node in (target, source, *self.masters):
                 node.client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[target])
+
+    @staticmethod
+    def slots_in_use(node: Node) -> list[int]:
+        """The slots of a node that hold keys."""
+        return sorted({key_slot(key) for key in node.client.scan_iter(count=10_000)})
+
+    @staticmethod
+    def can_migrate_slots(node: Node) -> bool:
+        """Whether a server moves slots by itself, as Valkey does since 9.0."""
+        return any(b"MIGRATESLOTS" in line for line in node.client.execute_command("CLUSTER", "HELP"))
+
+    def migrate_slots(self, source: Node, target: Node, first: int, last: int) -> None:
+        """Let a server move slots by itself, and wait until they are the other's."""
+        source.client.execute_command(
+            "CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", first, last, "NODE", self.id_of(target)
+        )
+        self.wait_until(lambda node: self.owner(node, first) == target.port == self.owner(node, last))
+
+    def owner(self, node: Node, slot: int) -> int:
+        """The port of the master that serves a slot, as far as a node knows."""
+        return next(
+            int(master[1])
+            for first, last, master, *_ in self.served(node)  # type: ignore[misc]
+            if first <= slot <= last
+        )
 
     @staticmethod
     def migrate(source: Node, target: Node, slot: int, count: int) -> bool:
