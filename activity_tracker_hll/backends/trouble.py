@@ -19,7 +19,7 @@ from ..messages import printable, type_of
 
 __all__ = ["check_reply", "client_text", "code_of", "raise_if_absent", "raise_if_denied", "translated"]
 
-# Clients remove these codes from the message, and have a class for each.
+# Clients remove these codes from the message, and have a class for each; redis-py 5 to 7 not all of them.
 _CODES = {
     "ReadOnlyError": "READONLY",
     "NoScriptError": "NOSCRIPT",
@@ -27,6 +27,9 @@ _CODES = {
     "OutOfMemoryError": "OOM",
     "BusyLoadingError": "LOADING",
     "MaxClientsError": "MAXCLIENTS",
+    "TryAgainError": "TRYAGAIN",
+    "ClusterDownError": "CLUSTERDOWN",
+    "MasterDownError": "MASTERDOWN",
 }
 # Redis before 7.0 wraps the error of a command in a script into a message of its own.
 _IN_SCRIPT = re.compile(r"^(?:ERR )?Error running script \(call to f_\w+\): @user_script: ?[^:]*: ")

@@ -6,6 +6,7 @@ import gc
 import random
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import pytest
@@ -14,7 +15,7 @@ from activity_tracker_hll import ActivityTracker, HyperLogLog
 from activity_tracker_hll.hll import codec
 from activity_tracker_hll.hll.registers import empty
 from helpers.clusters import Cluster
-from helpers.moments import NOON
+from helpers.moments import NOON, TODAY
 from helpers.servers import eventually, missing, program, sketches_on
 
 pytestmark = pytest.mark.extended
@@ -241,6 +242,30 @@ def test_a_node_that_hangs_holds_up_no_other(cluster):
         assert pending > 0
         assert (statistics.pending, statistics.dropped, statistics.late) == (0, 0, 0)
         assert len(have_all(cluster.masters)) == len(buckets)
+
+
+def test_a_call_waits_for_a_slot_that_is_open(cluster):
+    """Its script has several keys: nobody runs it before the slot is closed."""
+    options = {"timezone": "UTC", "clock": lambda: NOON}
+    with ActivityTracker(["daily"], url=cluster.url, socket_timeout=60, **options) as tracker:
+        tracker.track(id="ann", bucket="b")
+        source = next(node for node in cluster.masters if sketches_on(node))
+        target = next(node for node in cluster.masters if node is not source)
+        slots = cluster.slots_in_use(source)
+        cluster.open_slots(source, target, slots)
+        with ThreadPoolExecutor() as pool:
+            call = pool.submit(tracker.track, old_id="ann", old_bucket="b")
+            eventually(lambda: call.done() or put_off(source, target) > 1)
+            cluster.close_slots(source, target, slots)
+            call.result(60)
+        assert put_off(source, target) > 1
+        assert tracker.lookup(live=True, start=TODAY, buckets=["b"])[0][1] == {"b": 0}
+
+
+def put_off(*nodes):
+    """How often nodes said TRYAGAIN."""
+    found = [node.client.info("errorstats").get("errorstat_TRYAGAIN", {"count": 0}) for node in nodes]
+    return sum(each["count"] for each in found)
 
 
 def bucket_of(key):
