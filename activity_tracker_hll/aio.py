@@ -162,10 +162,12 @@ class AsyncActivityTracker(BaseTracker[AsyncBaseBackend]):
         client that was handed in is shared: buffered() is called in a coroutine then.
 
         Args:
-            flush_interval: seconds between pushes to the server.
+            flush_interval: the most seconds between pushes to the server. They follow sooner while they are
+                cheap: some 30 ms apart with a few buckets, and the less often the more they take.
             close_timeout: how long close() and the end of the process wait for the server, in seconds.
             refresh_interval: seconds, in the mean, after which even registers that the server has
-                acknowledged are sent again, in case it lost them.
+                acknowledged are sent again, in case it lost them; longer if that were more than ten buckets a
+                second.
             max_sketches: buckets in periods that are kept at once; see :meth:`.ActivityTracker.buffered`.
             max_moves: ids on the move that are kept at once; see :meth:`.ActivityTracker.buffered`.
             on_error: called with each new problem, from a thread of the writer.

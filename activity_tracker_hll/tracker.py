@@ -193,12 +193,15 @@ class ActivityTracker(Reader):
         then. An outage of the server loses nothing as long as the process lives.
 
         Args:
-            flush_interval: seconds between pushes to the server.
+            flush_interval: the most seconds between pushes to the server. They follow sooner while they are
+                cheap: some 30 ms apart with a few buckets, and the less often the more they take.
             close_timeout: how long close() and the end of the process wait for the server, in seconds.
             refresh_interval: seconds, in the mean, after which even registers that the server has
-                acknowledged are sent again, in case it lost them.
+                acknowledged are sent again, in case it lost them; longer if that were more than ten buckets a
+                second.
             max_sketches: buckets in periods, such as 1,000 buckets in 3 periods = 3,000, that are kept at
-                once, each in up to 48 KiB. Events of further ones are dropped, and counted.
+                once, each in up to 48 KiB, and less than 1 KiB while few ids are in it. Events of further
+                ones are dropped, and counted.
             max_moves: ids on the move that are kept at once; further ones are dropped, and counted. As many
                 that the server has acknowledged are remembered, in case it loses them.
             on_error: called with each new problem, from a thread of the writer.

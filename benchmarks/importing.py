@@ -83,6 +83,7 @@ PHASES = {
     "/hll/registers.py": FOLDING,
     "/hll/codec.py": PACKING,
     "/backends/redis.py": SENDING,
+    "/backends/exchange.py": SENDING,
     "/redis/client.py": SENDING,
     "/redis/connection.py": SENDING,
 }

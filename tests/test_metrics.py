@@ -7,7 +7,7 @@ import pytest
 from activity_tracker_hll import ArgumentTypeError
 from activity_tracker_hll.aio import AsyncActivityTracker
 from helpers.errors import raises
-from helpers.moments import NOON, TODAY
+from helpers.moments import NOON, TODAY, YESTERDAY
 
 pytest.importorskip("prometheus_client")
 
@@ -29,7 +29,7 @@ def scraped(registry):
     }
 
 
-def test_metrics_are_the_statistics(server):
+def test_metrics_are_the_statistics(server, unhurried):
     registry = CollectorRegistry()
     tracker = server.tracker(["daily", "monthly"])
     with tracker.buffered(flush_interval=3600) as web, tracker.buffered(flush_interval=3600) as jobs:
@@ -57,7 +57,7 @@ def test_metrics_are_the_statistics(server):
         assert found["healthy", "jobs"] == 1
 
 
-def test_late_events_and_health(server):
+def test_late_events_and_health(server, unhurried):
     registry = CollectorRegistry()
     server.raise_on("b", TODAY)
     tracker = server.tracker()
@@ -67,8 +67,8 @@ def test_late_events_and_health(server):
         writer.flush(0.5)
         assert scraped(registry)["healthy", "w"] == 0
         server.client.flushdb()
-        server.client.set(f"active:daily-{TODAY:%Y%m%d}:c", 5)  # counted, and its sketch is gone
-        writer.track(id=1, bucket="c")
+        server.client.set(f"active:daily-{YESTERDAY:%Y%m%d}:c", 5)  # counted, and its sketch is gone
+        writer.track(id=1, bucket="c", date=YESTERDAY)
         writer.flush(20)
         found = scraped(registry)
         assert (found["events_late_total", "w"], found["events_pushed_total", "w"]) == (1, 1)

@@ -85,5 +85,9 @@ class OnLoop(BaseBackend):
         """See :meth:`.base.BackendSettings.is_cluster`."""
         return self._backend.is_cluster(shard)
 
+    def node_of(self, key: str, shard: int) -> str:
+        """See :meth:`.base.BackendSettings.node_of`."""
+        return self._backend.node_of(key, shard)
+
     def close(self) -> None:
         """Do nothing: the client is closed with the backend it belongs to."""

@@ -8,15 +8,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import BackendConnectionError, BackendError, EmbeddedServerError
-from .async_redis import AsyncRedisBackend, Retrying
+from .async_redis import AsyncRedisBackend
 from .base import Command, Reply
 from .embedded import EmbeddedBackend
+from .retries import AsyncRetrying
 from .trouble import raise_if_absent
 
 __all__ = ["AsyncEmbeddedBackend"]
 
 
-class _Retry(Retrying):
+class _Retry(AsyncRetrying):
     """As in the other backend."""
 
     raise_if_hopeless = staticmethod(raise_if_absent)

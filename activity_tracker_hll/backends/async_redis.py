@@ -3,69 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import weakref
 from collections.abc import Sequence
 from typing import Any
 
 import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from ..errors import BackendConnectionError
 from .async_base import AsyncBaseBackend
-from .async_cluster import AsyncCluster, discard, exchange
+from .async_cluster import AsyncCluster
+from .async_exchange import Lender, exchange_with_retries
 from .base import BaseBackend, Command, Reply
 from .batch import Batch
-from .redis import FOR_EVER, IS_TRYING, RedisBackend, RedisSettings, sentinels_of
-from .trouble import raise_if_denied
+from .redis import RedisBackend, RedisSettings, sentinels_of
+from .retries import AsyncPatient, AsyncRetrying
 
-__all__ = ["AsyncRedisBackend", "Retrying"]
+__all__ = ["AsyncRedisBackend"]
 
-# Further calls wait their turn, because a pool that has lent its last connection raises an exception.
-_MOST_CONNECTIONS = 50
 _OTHER_LOOP = "the connections belong to another event loop: make a tracker, and a client, for each"
-
-
-class Retrying(Retry):
-    """As in the other backend."""
-
-    raise_if_hopeless = staticmethod(raise_if_denied)
-
-    async def call_with_retry(self, do: Any, fail: Any, *arguments: Any, **options: Any) -> Any:
-        """See redis-py, whose versions differ in the further arguments."""
-
-        async def failed(error: Exception, *count: int) -> None:
-            await fail(error, *count)
-            self.raise_if_hopeless(error)
-
-        return await super().call_with_retry(do, failed, *arguments, **options)
-
-
-class Patient(Retrying):
-    """As in the other backend."""
-
-    def __init__(self, backoff: Any, patience: float, errors: tuple[type[Any], ...]) -> None:
-        super().__init__(backoff, FOR_EVER, errors)
-        self._patience = patience
-        self._once = Retrying(NoBackoff(), 0, errors)
-
-    async def call_with_retry(self, do: Any, fail: Any, *arguments: Any, **options: Any) -> Any:
-        """See :class:`Retrying`."""
-        if IS_TRYING.get():
-            return await self._once.call_with_retry(do, fail, *arguments, **options)
-        deadline = time.monotonic() + self._patience
-
-        async def failed(error: Exception, *count: int) -> None:
-            await fail(error, *count)
-            if time.monotonic() > deadline:
-                raise error
-
-        token = IS_TRYING.set(True)
-        try:
-            return await super().call_with_retry(do, failed, *arguments, **options)
-        finally:
-            IS_TRYING.reset(token)
 
 
 class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
@@ -76,15 +31,15 @@ class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
     """
 
     _CLIENT = redis.asyncio.Redis
-    _RETRY = Retrying
-    _PATIENT = Patient
+    _RETRY = AsyncRetrying
+    _PATIENT = AsyncPatient
     _CLUSTER = AsyncCluster
     _ASYNCHRONOUS = True
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._twin: BaseBackend | None = None
-        self._turns: dict[int, asyncio.Semaphore] = {}
+        self._lender = Lender()
         self._loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
 
     async def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
@@ -93,22 +48,9 @@ class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
         pool, arguments, address = self._pool(shard)
         if isinstance(pool, AsyncCluster):
             return await self._by_cluster(pool, commands)
-        turn = self._turns.get(shard) or self._turns.setdefault(
-            shard, asyncio.Semaphore(min(pool.max_connections, _MOST_CONNECTIONS))
-        )
         batch = Batch(commands)
         try:
-            async with turn:
-                connection = await pool.get_connection(*arguments)
-                try:
-                    for part in batch.rounds():
-                        await _exchange_with_retries(connection, part)
-                except BaseException:
-                    # Replies may still be on their way, and the next user of the connection would read them.
-                    # Nor may the connection stay lent for ever because the caller was cancelled twice.
-                    await asyncio.shield(discard(pool, connection))
-                    raise
-                await pool.release(connection)
+            await self._lender.exchange(pool, arguments, batch, exchange_with_retries)
         except RuntimeError as error:
             raise BackendConnectionError(f"{_OTHER_LOOP} ({address})") from error
         except Exception as error:  # of the client, the system, a credential provider...
@@ -145,7 +87,7 @@ class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
     def leave_to_parent(self) -> None:
         """See :meth:`.redis.RedisSettings.leave_to_parent`; the loop is left, too."""
         super().leave_to_parent()
-        self._turns, self._loop = {}, None
+        self._lender, self._loop = Lender(), None
 
     def _follow(self) -> None:
         """Forget connections of a loop that has ended.
@@ -167,27 +109,4 @@ class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
                     for own in (client, *sentinels_of(client)):
                         own.connection_pool.reset()
         self._loop = weakref.ref(loop)
-        self._turns = {}
-
-
-async def _exchange_with_retries(connection: Any, batch: Batch) -> None:
-    async def broken(error: Exception) -> None:
-        await connection.disconnect()
-        raise_if_denied(error)
-
-    try:
-        await connection.retry.call_with_retry(lambda: _exchange_once(connection, batch), broken)
-    except Exception as error:
-        if error is not batch.demoted:
-            raise
-        await connection.disconnect()
-        if batch.attempts == 1:
-            await _exchange_with_retries(connection, batch)
-
-
-async def _exchange_once(connection: Any, batch: Batch) -> None:
-    """As in the other backend, whose comments give the reasons."""
-    if batch.begin():
-        await connection.connect()
-    await exchange(connection, batch)
-    batch.end()
+        self._lender = Lender()

@@ -134,6 +134,14 @@ class BackendSettings:
         del shard
         return False
 
+    def node_of(self, key: str, shard: int) -> str:
+        """The address of the node that has a key, as INFO's reply names it; empty if that is not known.
+
+        It is empty as well where there is but one server.
+        """
+        del key, shard
+        return ""
+
     def check_shard(self, shard: int) -> None:
         """Check that there is such a data set, without asking a server.
 
@@ -246,6 +254,10 @@ class Shared(BaseBackend):
     def is_cluster(self, shard: int) -> bool:
         """See :meth:`BackendSettings.is_cluster`."""
         return self._backend.is_cluster(shard)
+
+    def node_of(self, key: str, shard: int) -> str:
+        """See :meth:`BackendSettings.node_of`."""
+        return self._backend.node_of(key, shard)
 
     def close(self) -> None:
         """Do nothing: whoever made the other backend closes it."""

@@ -7,32 +7,24 @@ refuse commands that are sent here, and one dead node fails them all. What goes 
 
 from __future__ import annotations
 
-import inspect
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
 
+from ..driving import run
 from ..errors import ArgumentTypeError
 from .base import Command
-from .batch import Batch
 from .connection_options import servers_of
-from .routing import Node, Routing, Topology, Wait, route
-from .trouble import check_reply, raise_if_denied
+from .exchange import lane, pool_arguments
+from .routing import Learning, Node, Routing, Sent, Topology, Wait, learn, route
+from .trouble import raise_if_denied
 
-__all__ = [
-    "BaseCluster",
-    "Cluster",
-    "ClusterSettings",
-    "cluster_settings",
-    "is_cluster",
-    "pool_arguments",
-    "steps",
-]
+__all__ = ["BaseCluster", "Cluster", "ClusterSettings", "cluster_settings", "is_cluster"]
 
 _FIRST_MARK_S, _LONGEST_MARK_S = 1.0, 8.0
 _PATIENCE_S = 5.0
@@ -48,16 +40,6 @@ _OF_CONNECTIONS = (
 def is_cluster(client: Any) -> bool:
     """Whether a client is one of a cluster, of whatever library."""
     return hasattr(client, "nodes_manager")
-
-
-def pool_arguments(pool: Any) -> tuple[str, ...]:
-    """What get_connection of a pool wants: redis-py before 5.3 and valkey-py the name of a command.
-
-    Newer versions warn about it.
-    """
-    first = next(iter(inspect.signature(pool.get_connection).parameters.values()), None)
-    wanted = first is not None and first.name == "command_name" and first.default is first.empty
-    return ("PFADD",) if wanted else ()
 
 
 def cluster_settings(
@@ -181,11 +163,6 @@ class ClusterSettings:
         since, length = mark
         return time.monotonic() < since + (min(length, _FIRST_MARK_S) if self.patience else length)
 
-    @staticmethod
-    def absent(node: Node) -> Exception:
-        """The answer of a node that nobody waits for."""
-        return redis.ConnectionError(f"{node.host}:{node.port} gave no answer a moment ago")
-
     def mark(self, node: Node) -> None:
         """A node gave no answer in time."""
         _, length = self._marks.get(node, (0.0, _FIRST_MARK_S / 2))
@@ -202,10 +179,33 @@ class ClusterSettings:
 
 
 class BaseCluster:
-    """What stands for a client where the server is a cluster."""
+    """What stands for a client where the server is a cluster: what is decided, whoever exchanges it."""
 
     def __init__(self, settings: ClusterSettings) -> None:
         self.settings = settings
+
+    def routing(self, commands: Sequence[Command]) -> Routing:
+        """What to send for a batch, step by step."""
+        settings = self.settings
+        return route(
+            commands,
+            settings.topology,
+            patience=settings.patience,
+            clock=time.monotonic,
+            is_down=settings.is_down,
+        )
+
+    def absent(self, nodes: Iterable[Node]) -> dict[Node, Any]:
+        """The answers of those nodes that nobody waits for."""
+        return {
+            node: redis.ConnectionError(f"{node.host}:{node.port} gave no answer a moment ago")
+            for node in nodes
+            if self.settings.is_down(node)
+        }
+
+    def learning(self) -> Learning:
+        """Whom to ask for the topology; also who gave no answer a moment ago."""
+        return learn(self.settings.topology, self.settings.candidates())
 
 
 class Cluster(BaseCluster):
@@ -221,55 +221,34 @@ class Cluster(BaseCluster):
         Raises:
             Exception: of the client: no node can be reached, or access is denied.
         """
-        routing = route(
-            commands, self.settings.topology, patience=self.settings.patience, clock=time.monotonic
-        )
-        return _driven(routing, self._exchange, self._wait)
+        return run(self.routing(commands), self._step)
 
-    def _wait(self, step: Wait) -> None:
+    def _step(self, step: Sent | Wait) -> dict[Node, Any] | None:
+        if not isinstance(step, Wait):
+            return self._exchange(step)
         time.sleep(step.seconds)
-        self.learn()
-
-    def learn(self) -> None:
-        """Ask for the topology; a node that answers is enough.
-
-        Raises:
-            Exception: of the client: none does, and nothing is known yet.
-        """
         with self._learning:
-            problem: Exception | None = None
-            for node in self.settings.candidates():
-                answer = self._exchange({node: [("CLUSTER", "SLOTS")]}, anyway=True)[node]
-                reply = answer if isinstance(answer, Exception) else answer[0]
-                if not isinstance(reply, Exception):
-                    self.settings.topology.learn(reply, node)
-                    return
-                raise_if_denied(reply)
-                problem = reply
-            if problem is not None and not self.settings.topology.masters:
-                raise problem
+            run(self.learning(), self._ask)
+        return None
 
-    def _exchange(self, sent: Mapping[Node, Sequence[Command]], *, anyway: bool = False) -> dict[Node, Any]:
+    def _exchange(self, sent: Sent) -> dict[Node, Any]:
+        """What nodes answer to what is sent to each; nobody waits for those that are down."""
+        absent = self.absent(sent)
+        return absent | self._ask({node: sent[node] for node in sent if node not in absent})
+
+    def _ask(self, sent: Sent) -> dict[Node, Any]:
         """Send to all nodes first, and then read: the replies of each, or why it failed.
-
-        Args:
-            anyway: ask also who gave no answer a moment ago.
 
         Raises:
             Exception: of the client: access is denied.
         """
         answers: dict[Node, Any] = {}
-        lanes: dict[Node, Generator[None, None, list[Any]]] = {}
-        for node, commands in sent.items():
-            if self.settings.is_down(node) and not anyway:
-                answers[node] = self.settings.absent(node)
-            else:
-                lanes[node] = _lane(*self.settings.pool(node), commands)
+        lanes = {node: lane(*self.settings.pool(node), commands) for node, commands in sent.items()}
         try:
             while lanes:
-                for node, lane in list(lanes.items()):
+                for node, steps in list(lanes.items()):
                     try:
-                        next(lane)
+                        next(steps)
                     except StopIteration as stop:
                         answers[node] = stop.value
                         self.settings.unmark(node)
@@ -282,71 +261,11 @@ class Cluster(BaseCluster):
                         continue
                     del lanes[node]
         finally:
-            for lane in lanes.values():
-                lane.close()
+            for steps in lanes.values():
+                steps.close()
         return answers
 
     def close(self) -> None:
         """Close all connections."""
         for client in self.settings.taken():
             client.close()
-
-
-def _driven(
-    routing: Routing,
-    exchange: Callable[[Mapping[Node, Sequence[Command]]], dict[Node, Any]],
-    wait: Callable[[Wait], None],
-) -> list[Any]:
-    try:
-        step = next(routing)
-        while True:
-            if isinstance(step, Wait):
-                wait(step)
-                step = next(routing)
-            else:
-                step = routing.send(exchange(step))
-    except StopIteration as stop:
-        replies: list[Any] = stop.value
-        return replies
-    finally:
-        routing.close()
-
-
-def _lane(
-    pool: Any, arguments: tuple[str, ...], commands: Sequence[Command]
-) -> Generator[None, None, list[Any]]:
-    """Exchange a batch with one node, in steps between which others are sent theirs."""
-    connection = pool.get_connection(*arguments)
-    done = False
-    try:
-        batch = Batch(commands)
-        for part in batch.rounds():
-            part.begin()
-            yield from steps(connection, part)
-        done = True
-        return batch.replies
-    finally:
-        if not done:  # replies may still be on their way
-            connection.disconnect()
-        pool.release(connection)
-
-
-def steps(connection: Any, batch: Batch) -> Generator[None, None, None]:
-    """Send all commands and read all replies; between sending and reading, others may send theirs.
-
-    A command that failed has an exception for a reply.
-    """
-    try:
-        connection.check_health()
-    except Exception as error:  # noqa: BLE001 (raised again, unless it is a reply)
-        # A server whose disk is full refuses even PING, but can still be read from.
-        check_reply(error)
-    replies = batch.replies
-    for packed, until in batch.chunks():
-        connection.send_packed_command([packed], check_health=False)
-        yield
-        while len(replies) < until:
-            try:
-                replies.append(connection.read_response(disable_decoding=True))
-            except Exception as error:  # noqa: BLE001 (raised again, unless it is a reply)
-                batch.failed(error)

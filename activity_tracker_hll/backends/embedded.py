@@ -33,7 +33,8 @@ from ..errors import (
 )
 from .base import DEFAULT_KEEP, BaseBackend, Command, Keep, Reply
 from .embedded_places import SOCKET, data_directory, is_full, link_socket, server_program, socket_path
-from .redis import RedisBackend, Retrying
+from .redis import RedisBackend
+from .retries import Retrying
 from .trouble import raise_if_absent
 
 __all__ = ["EmbeddedBackend", "EmbeddedServer"]

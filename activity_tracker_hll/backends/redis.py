@@ -1,25 +1,21 @@
 """Backend for a Redis or Valkey server reached over TCP or a Unix socket.
 
-Clients, time limits, retries and what becomes of them in a forked child live here; what to send does not.
-Batches go straight through a connection of the client's pool, because a client's own pipeline costs more per
-command than the server needs to run it.
+Clients, time limits and what becomes of them in a forked child live here; what to send does not, nor how
+(:mod:`.exchange`).
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from contextvars import ContextVar
 from typing import Any
 
 import redis
 import redis.asyncio.sentinel
 import redis.sentinel
 from redis.backoff import FullJitterBackoff, NoBackoff
-from redis.retry import Retry
 
 from ..arguments import check_callable, integer
 from ..errors import (
@@ -33,7 +29,7 @@ from ..errors import (
 from ..messages import printable, shown
 from .base import DEFAULT_KEEP, BackendSettings, BaseBackend, Command, Keep, Reply
 from .batch import Batch
-from .cluster import BaseCluster, Cluster, ClusterSettings, cluster_settings, pool_arguments, steps
+from .cluster import BaseCluster, Cluster, ClusterSettings, cluster_settings
 from .connection_options import (
     ADDRESS,
     Servers,
@@ -44,14 +40,13 @@ from .connection_options import (
     refusal,
     servers_of,
 )
+from .exchange import exchange_with_retries, pool_arguments
+from .retries import Patient, Retrying
 from .routing import Failed
-from .trouble import raise_if_denied, translated
+from .trouble import translated
 
-__all__ = ["FOR_EVER", "IS_TRYING", "RedisBackend", "RedisSettings", "Retrying", "sentinels_of"]
+__all__ = ["RedisBackend", "RedisSettings", "sentinels_of"]
 
-FOR_EVER = -1
-IS_TRYING: ContextVar[bool] = ContextVar("IS_TRYING", default=False)
-"""Whether a :class:`Patient` tries something, in this thread or task."""
 _FAILOVER_S = 5.0
 """Time for Sentinel to notice that a master is gone and to make another one, unless a caller waits longer."""
 _backends: weakref.WeakSet[RedisSettings] = weakref.WeakSet()
@@ -130,6 +125,11 @@ class RedisSettings(BackendSettings):
         """See :meth:`.base.BackendSettings.is_cluster`."""
         return isinstance(self.client(shard), BaseCluster)
 
+    def node_of(self, key: str, shard: int) -> str:
+        """See :meth:`.base.BackendSettings.node_of`."""
+        client = self.client(shard)
+        return client.settings.topology.address_of(key) if isinstance(client, BaseCluster) else ""
+
     def translated(self, error: Exception, address: str) -> BackendError:
         """The BackendError for a client's exception, which becomes its cause."""
         return translated(error, address)
@@ -185,51 +185,6 @@ class RedisSettings(BackendSettings):
         return replies
 
 
-class Retrying(Retry):
-    """Retries, except where no retry can succeed."""
-
-    raise_if_hopeless = staticmethod(raise_if_denied)
-
-    def call_with_retry(self, do: Any, fail: Any, *arguments: Any, **options: Any) -> Any:
-        """See redis-py, whose versions differ in the further arguments."""
-
-        def failed(error: Exception, *count: int) -> None:
-            fail(error, *count)
-            self.raise_if_hopeless(error)
-
-        return super().call_with_retry(do, failed, *arguments, **options)
-
-
-class Patient(Retrying):
-    """Retries for so many seconds: how often a failover has to be asked for, nobody knows.
-
-    A retry within another one, as clients have them, is none: it would go on with the address of the old
-    master, while the outer one asks for the new.
-    """
-
-    def __init__(self, backoff: Any, patience: float, errors: tuple[type[Any], ...]) -> None:
-        super().__init__(backoff, FOR_EVER, errors)
-        self._patience = patience
-        self._once = Retrying(NoBackoff(), 0, errors)
-
-    def call_with_retry(self, do: Any, fail: Any, *arguments: Any, **options: Any) -> Any:
-        """See :class:`Retrying`."""
-        if IS_TRYING.get():
-            return self._once.call_with_retry(do, fail, *arguments, **options)
-        deadline = time.monotonic() + self._patience
-
-        def failed(error: Exception, *count: int) -> None:
-            fail(error, *count)
-            if time.monotonic() > deadline:
-                raise error
-
-        token = IS_TRYING.set(True)
-        try:
-            return super().call_with_retry(do, failed, *arguments, **options)
-        finally:
-            IS_TRYING.reset(token)
-
-
 class RedisBackend(RedisSettings, BaseBackend):
     """Keeps sketches on a Redis or Valkey server.
 
@@ -280,7 +235,7 @@ class RedisBackend(RedisSettings, BaseBackend):
             connection = pool.get_connection(*arguments)
             try:
                 for part in batch.rounds():
-                    _exchange_with_retries(connection, part)
+                    exchange_with_retries(connection, part)
             finally:
                 pool.release(connection)
         except Exception as error:  # of the client, the system, a credential provider...
@@ -331,31 +286,6 @@ class _WriterBackend(RedisBackend):
         self._closed = True
         self._registry.discard(self)
         super().close()
-
-
-def _exchange_with_retries(connection: Any, batch: Batch) -> None:
-    def broken(error: Exception) -> None:
-        connection.disconnect()
-        raise_if_denied(error)
-
-    try:
-        connection.retry.call_with_retry(lambda: _exchange_once(connection, batch), broken)
-    except BaseException as error:
-        # Replies may still be on their way, and the next user of the connection would read them.
-        connection.disconnect()
-        if error is not batch.demoted:
-            raise
-        if batch.attempts == 1:  # the client's policy tries nothing again, but a new connection may do
-            _exchange_with_retries(connection, batch)
-
-
-def _exchange_once(connection: Any, batch: Batch) -> None:
-    """Send all commands and read all replies; a command that failed has an exception for a reply."""
-    if batch.begin():
-        connection.connect()  # the only moment at which Sentinel's connections ask for the present master
-    for _ in steps(connection, batch):
-        pass
-    batch.end()
 
 
 def _leave_to_parent() -> None:

@@ -1,7 +1,7 @@
 """Routing in a cluster: which commands go to which node, and what an answer means for the next attempt.
 
-Nothing here touches a connection or waits: :func:`route` is a generator that says what to send, and is told
-what came of it. So the synchronous and the asyncio backend share every decision.
+Nothing here touches a connection or waits: :func:`route` and :func:`learn` are generators that say what to
+send, and are told what came of it. So the synchronous and the asyncio backend share every decision.
 
 A command whose keys lie in several slots is sent in parts, and their replies are joined: that is so for the
 commands that this library sends, which are listed here. Scripts for several buckets are sent for each.
@@ -25,9 +25,9 @@ from ..hll.estimators import cardinality
 from ..hll.registers import empty
 from ..scripts.calls import SCRIPTS, SOURCES
 from .base import OF_NODE, SLOTS, Command
-from .trouble import code_of
+from .trouble import code_of, raise_if_denied
 
-__all__ = ["Failed", "Node", "Routing", "Topology", "Wait", "route", "split"]
+__all__ = ["Failed", "Learning", "Node", "Routing", "Sent", "Topology", "Wait", "learn", "route", "split"]
 
 _REDIRECTS = 5
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.02, 0.25
@@ -35,7 +35,8 @@ _REDIRECT = re.compile(r"(?:MOVED |ASK )?(\d+) (\S*):(\d+)$")
 _PASSING = {"TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY"}
 """What a cluster answers while it changes."""
 _SCRIPTS = {script.sha: script for script in SCRIPTS}
-_EVERYWHERE = -1
+_EVERYWHERE, _ANYWHERE = -1, -2
+"""Instead of a slot: for each master, or for any of them."""
 
 
 class Node(NamedTuple):
@@ -76,6 +77,11 @@ class Topology:
         if nodes:
             self.owners, self.masters = owners, sorted(masters)
             self.nodes = list(dict.fromkeys([*nodes, *self.nodes]))[: 4 * len(set(nodes)) + 16]
+
+    def address_of(self, key: str) -> str:
+        """The node that has a key, as the lines that begin with OF_NODE name it; empty if nobody does."""
+        node = self.owners[_slot(key)]
+        return "" if node is None else f"{node.host}:{node.port}"
 
     def move(self, slot: int, node: Node) -> None:
         """A slot is known to be another node's."""
@@ -125,7 +131,7 @@ def split(command: Command) -> Split:
     if name == "EVALSHA":
         return _split_script(command)
     if name in _WITHOUT_KEYS:
-        return Split([(0, command)])
+        return Split([(_ANYWHERE, command)])
     if name in _OF_MANY and len(command) > 2:
         slots = [_slot(str(key)) for key in command[1:]]
         if slots.count(slots[0]) != len(slots):
@@ -200,12 +206,12 @@ _OF_MANY: Mapping[str, Callable[[Command, Mapping[int, list[int]]], Split]] = {
     "PFCOUNT": _union,
 }
 _WITHOUT_KEYS = {"CLUSTER", "TIME", "PING", "CONFIG"}
-"""Commands for any node, but the same one for all processes: clocks differ."""
+"""Commands for any master, but the same one for all processes as long as it is up: clocks differ."""
 _NO_NODE = "the cluster has no node that serves this slot"
 
 
 class Wait(NamedTuple):
-    """A step of :func:`route`: wait so long, then learn the topology anew."""
+    """A step of :func:`route`: wait so long, then :func:`learn` the topology anew."""
 
     seconds: float
 
@@ -220,6 +226,7 @@ class _Part:
     asking: bool = False
     reply: Any = None
     is_open: bool = True
+    failed_at: set[Node] = field(default_factory=set)
 
 
 Sent = Mapping[Node, Sequence[Command]]
@@ -228,9 +235,39 @@ Sent = Mapping[Node, Sequence[Command]]
 Routing = Generator[Sent | Wait, Any, list[Any]]
 """Yields what to send, and is sent the replies of each node, or the exception by which that failed."""
 
+Learning = Generator[Sent, Mapping[Node, Any], None]
+"""The same, of nodes that are asked what they know."""
+
+
+def learn(topology: Topology, candidates: Iterable[Node]) -> Learning:
+    """Ask for the topology; a node that answers is enough.
+
+    Args:
+        candidates: whom to ask, best first.
+
+    Raises:
+        Exception: of the client: none does, and nothing is known yet; or access is denied.
+    """
+    problem: Exception | None = None
+    for node in candidates:
+        answer = (yield {node: [("CLUSTER", "SLOTS")]})[node]
+        reply = answer if isinstance(answer, Exception) else answer[0]
+        if not isinstance(reply, Exception):
+            topology.learn(reply, node)
+            return
+        raise_if_denied(reply)
+        problem = reply
+    if problem is not None and not topology.masters:
+        raise problem
+
 
 def route(
-    commands: Sequence[Command], topology: Topology, *, patience: float, clock: Callable[[], float]
+    commands: Sequence[Command],
+    topology: Topology,
+    *,
+    patience: float,
+    clock: Callable[[], float],
+    is_down: Callable[[Node], bool],
 ) -> Routing:
     """Route a batch.
 
@@ -238,6 +275,7 @@ def route(
         patience: for so many seconds what the cluster cannot do yet is tried again; what only has to go to
             another node is, whatever this is.
         clock: seconds, never set back.
+        is_down: whether nobody waits for a node at the moment.
 
     Returns:
         The replies; a :class:`Failed` or a BackendError where a command failed.
@@ -258,7 +296,7 @@ def route(
         attempts += 1
         by_node: dict[Node, list[_Part]] = {}
         for part in waiting:
-            node = part.node or (topology.owners[part.slot] if part.slot >= 0 else None)
+            node = part.node or _node_of(part, topology, is_down)
             if node is None:
                 part.reply = BackendResponseError(_NO_NODE)
             else:
@@ -277,6 +315,13 @@ def route(
         yield Wait(0 if redirected or attempts == 1 else wait)
         wait = min(2 * wait, _LONGEST_WAIT_S)
     return [plan if isinstance(plan, BackendError) else _joined(*plan) for plan in plans]
+
+
+def _node_of(part: _Part, topology: Topology, is_down: Callable[[Node], bool]) -> Node | None:
+    if part.slot != _ANYWHERE:
+        return topology.owners[part.slot]
+    untried = [node for node in topology.masters if node not in part.failed_at]
+    return min(untried or topology.masters, key=is_down, default=None)
 
 
 def _planned(command: Command, topology: Topology) -> tuple[list[_Part], Callable[[list[Any]], Any] | None]:
@@ -322,8 +367,8 @@ def _take(answer: Any, node: Node, parts: Sequence[_Part], topology: Topology) -
     if isinstance(answer, Exception):
         for part in parts:
             part.reply, part.asking = Failed(answer, node), False
-            part.node = part.node if part.slot < 0 else None
-        return False
+            part.node = part.node if part.slot == _EVERYWHERE else None
+        return _is_left_to_others(node, parts, topology)
     replies = iter(answer)
     redirected = False
     for part in parts:
@@ -344,7 +389,15 @@ def _take(answer: Any, node: Node, parts: Sequence[_Part], topology: Topology) -
                     topology.move(slot, owner)
             else:
                 part.is_open = code_of(reply) in _PASSING
-    return redirected
+    return redirected | _is_left_to_others(node, [part for part in parts if part.is_open], topology)
+
+
+def _is_left_to_others(node: Node, parts: Sequence[_Part], topology: Topology) -> bool:
+    """Whether some of what a node did not do is for any master, and there is another one to try."""
+    movable = [part for part in parts if part.slot == _ANYWHERE]
+    for part in movable:
+        part.failed_at.add(node)
+    return any(not part.failed_at.issuperset(topology.masters) for part in movable)
 
 
 def _redirect(error: Exception) -> tuple[int, Node, bool] | None:

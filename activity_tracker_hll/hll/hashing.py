@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .registers import Hashes
 
-__all__ = ["SLACK", "Hasher", "hash_one"]
+__all__ = ["SLACK", "Hasher", "hash_one", "ids_of"]
 
 SLACK = 32
 """Bytes, of any content, that must follow the last id in a buffer, because it is read in blocks."""
@@ -26,6 +26,7 @@ _WORD = 8
 _BLOCK = SLACK
 
 _M = np.uint64(_MULTIPLIER)
+_INVERSE = np.uint64(pow(_MULTIPLIER, -1, 2**64))
 _R = np.uint64(47)
 # Keeps the low bytes of a word: the first i of eight.
 _LOW_BYTES = np.array([2 ** (8 * count) - 1 for count in range(_WORD)], np.uint64)
@@ -57,6 +58,24 @@ def hash_one(data: bytes) -> int:
         hashed = (hashed ^ int.from_bytes(data[full_words_end:], "little")) * _MULTIPLIER & _MASK
     hashed = (hashed ^ (hashed >> 47)) * _MULTIPLIER & _MASK
     return hashed ^ (hashed >> 47)
+
+
+def ids_of(hashes: Hashes) -> list[bytes]:
+    """For each hash, shape (n,), the one id of 8 bytes that has it.
+
+    Each step of the hash of a single word can be undone: multiplication by an odd number, and x ^ x >> 47,
+    which undoes itself, as 47 is more than half of 64 bits.
+    """
+    words = hashes ^ hashes >> _R
+    words *= _INVERSE
+    words ^= words >> _R
+    words *= _INVERSE
+    words ^= np.uint64(_SEED ^ (_WORD * _MULTIPLIER & _MASK))
+    words *= _INVERSE
+    words ^= words >> _R
+    words *= _INVERSE
+    data = words.astype("<u8", copy=False).tobytes()
+    return [data[start : start + _WORD] for start in range(0, len(data), _WORD)]
 
 
 class Hasher:

@@ -20,7 +20,9 @@ __all__ = [
     "empty",
     "fold",
     "fold_one",
+    "hashes_of",
     "histogram",
+    "positions",
 ]
 
 PRECISION = 14
@@ -49,6 +51,22 @@ def empty() -> Registers:
     return np.zeros(REGISTERS, np.uint8)
 
 
+def positions(hashes: Hashes) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """The register of each hash, and its rank; both of shape (n,)."""
+    index = (hashes & _INDEX).view(np.int64)
+    bits = hashes >> _SHIFT
+    bits |= _SENTINEL
+    # x ^ (x - 1) has ones up to and including the lowest one of x: as many as the rank.
+    ones = bits - _ONE
+    ones ^= bits
+    return index, np.bitwise_count(ones)
+
+
+def hashes_of(index: NDArray[np.integer], rank: NDArray[np.integer]) -> Hashes:
+    """A hash that has this register and this rank, from 1 to 51, for each of shape (n,)."""
+    return index.astype(np.uint64) | _ONE << (_SHIFT + rank.astype(np.uint64) - _ONE)
+
+
 def fold(registers: Registers, hashes: Hashes) -> None:
     """Raise registers, in place, to the ranks of hashes.
 
@@ -56,13 +74,7 @@ def fold(registers: Registers, hashes: Hashes) -> None:
         registers: shape (16384,).
         hashes: shape (n,), of any n.
     """
-    index = (hashes & _INDEX).view(np.int64)
-    bits = hashes >> _SHIFT
-    bits |= _SENTINEL
-    # x ^ (x - 1) has ones up to and including the lowest one of x: as many as the rank.
-    ones = bits - _ONE
-    ones ^= bits
-    rank = np.bitwise_count(ones)
+    index, rank = positions(hashes)
     # Once a sketch has seen some thousand ids, few hashes still raise a register; the others end here.
     raising = np.flatnonzero(rank > registers.take(index))
     np.maximum.at(registers, index[raising], rank[raising])

@@ -5,7 +5,8 @@ is sent their replies, and returns its result, so that one description serves ev
 is one round trip.
 """
 
-from .base import Context, Operation, run, run_awaiting
+from ..driving import run, run_awaiting
+from .base import Context, Operation
 from .counting import Collapsed, Row, RowWithGaps, Scope, collapse, lookup, outgrown, overdue, stored
 from .data_set import DataSet
 from .due import Wanted, collapse_due, uncounted_by_scan

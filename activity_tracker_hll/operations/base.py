@@ -1,9 +1,9 @@
-"""What all operations share: the functions that run them, the settings they plan with, reading replies."""
+"""What all operations share: the settings they plan with, running several at once, reading replies."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import islice
@@ -30,8 +30,6 @@ __all__ = [
     "items",
     "named",
     "number",
-    "run",
-    "run_awaiting",
     "together",
     "unwrap",
     "unwrap_of",
@@ -211,34 +209,6 @@ def about_outgrown(periods: Sequence[str]) -> str:
         f"{what} events that came after the count was stored, such as {periods[0]}:"
         " collapse(recount=True), or collapse --recount at the command line, counts them"
     )
-
-
-def run(operation: Operation[T], execute: Callable[[list[Command]], list[Reply]]) -> T:
-    """Run an operation to its end and return its result; it is closed even if a batch fails."""
-    try:
-        batch = next(operation)
-        while True:
-            batch = operation.send(execute(batch))
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
-    finally:
-        operation.close()
-
-
-async def run_awaiting(
-    operation: Operation[T], execute: Callable[[list[Command]], Awaitable[list[Reply]]]
-) -> T:
-    """:func:`run` for asyncio."""
-    try:
-        batch = next(operation)
-        while True:
-            batch = operation.send(await execute(batch))
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
-    finally:
-        operation.close()
 
 
 def together(*operations: Operation[Any]) -> Operation[list[Any]]:

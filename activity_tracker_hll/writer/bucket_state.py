@@ -4,25 +4,32 @@ Invariants established here:
 
 - Every register is acknowledged, unsent or in flight.
 - Every event is unsent, in flight or done; a push that is abandoned makes what was in flight unsent again.
-- The hashes of a push are kept until the next one: an id that was active before another process's move
-  reached the server is found to be back once that move is there.
+- The hashes of a push are kept until the next one, and for a while: an id that was active before another
+  process's move reached the server is found to be back once that move is there.
 
-Used under the buffer's lock. `table` alone is used without it, amid a push, by the pusher.
+A writer may have tens of thousands of these, most of which hold little: what few of them need is made when it
+is needed. Used under the buffer's lock; the side table alone is used without it, amid a push, by the pusher.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-import numpy as np
-
-from ..hll.registers import Hashes, Registers, empty, fold
+from ..hll.compact import CompactRegisters
+from ..hll.registers import Hashes
 from ..operations.tracking.side_table import Seen, SideTable
 from ..operations.tracking.stamps import ServerClock
 from ..operations.tracking.unite import Load, Outcome
 from .moves import Moves
 
 __all__ = ["BucketState", "Events"]
+
+
+_REMEMBER_US = 1_000_000
+"""Hashes of a push are kept for so long, or until the next one if that comes later. Another process's move
+takes no longer: it is pushed at once."""
 
 
 @dataclass(slots=True)
@@ -48,10 +55,17 @@ class Events:
 class _InFlight:
     """What is on its way to the server."""
 
-    registers: Registers
+    registers: CompactRegisters
     events: Events
     seen: list[Seen]  # with stamps instead of ticks
     moves: dict[bytes, int]
+
+
+class _Pushed(NamedTuple):
+    """Hashes of a push, `since` in stamps, and ticks of when it was acknowledged."""
+
+    at: int
+    seen: list[Seen]
 
 
 class BucketState:
@@ -59,33 +73,60 @@ class BucketState:
 
     Attributes:
         unsent: events that are not in flight.
-        moves: ids that moved.
-        table: the server's side table, as far as it is known.
-        refresh_at: ticks at which everything is sent again without a reason; None before the first push.
+        due_at: ticks at which everything is to be sent again; None before the first push.
+        server: identity of the one that acknowledged the last push; None if it is not known.
     """
+
+    __slots__ = (
+        "_acknowledged",
+        "_in_flight",
+        "_moves",
+        "_pushed",
+        "_resend",
+        "_server_has_moved",
+        "_server_members",
+        "_table",
+        "_unsent_registers",
+        "due_at",
+        "server",
+        "unsent",
+    )
 
     def __init__(self) -> None:
         self.unsent = Events()
-        self.moves = Moves()
-        self.table = SideTable()
-        self.refresh_at: int | None = None
-        self._acknowledged: Registers | None = None
-        self._unsent_registers: Registers | None = None
+        self.due_at: int | None = None
+        self.server: object = None
+        self._moves: Moves | None = None
+        self._table = SideTable()
+        self._acknowledged: CompactRegisters | None = None
+        self._unsent_registers: CompactRegisters | None = None
         self._in_flight: _InFlight | None = None
-        self._last_pushed: list[Seen] = []  # in stamps
+        self._pushed: list[_Pushed] = []
         self._resend = False
         self._server_has_moved = False
         self._server_members = 0
 
     @property
+    def moves(self) -> Moves:
+        """Ids that moved."""
+        if self._moves is None:
+            self._moves = Moves()
+        return self._moves
+
+    @property
+    def has_moves(self) -> bool:
+        """Whether any did, so that it is worth looking at them."""
+        return self._moves is not None
+
+    @property
     def is_idle(self) -> bool:
-        """Whether the server has everything, except registers of the window."""
+        """Whether the server has everything, except what was folded for the window."""
         return (
             self._unsent_registers is None
             and self._in_flight is None
             and not self.unsent.count
             and not self.unsent.seen
-            and not self.moves.unsent
+            and not (self._moves is not None and self._moves.unsent)
             and not self._resend
         )
 
@@ -95,46 +136,49 @@ class BucketState:
         return self.unsent.count + (self._in_flight.events.count if self._in_flight else 0)
 
     @property
-    def seen(self) -> list[Seen]:
-        """All hashes that are kept."""
-        in_flight = self._in_flight.events.seen if self._in_flight else []
-        return [*self._last_pushed, *in_flight, *self.unsent.seen]
+    def remembered(self) -> int:
+        """Number of hashes that are kept of what was pushed."""
+        return sum(len(part.hashes) for push in self._pushed for part in push.seen)
 
-    def is_due(self, now: int) -> bool:
-        """Whether it is time to send everything again."""
-        return self.refresh_at is not None and self.refresh_at <= now
+    @property
+    def acknowledged(self) -> CompactRegisters | None:
+        """Registers that the server has, or had; not to be changed."""
+        return self._acknowledged
 
     def fold(self, hashes: Hashes) -> None:
         """Fold hashes into the registers of this bucket and period alone."""
         if self._unsent_registers is None:
-            self._unsent_registers = empty()
-        fold(self._unsent_registers, hashes)
+            self._unsent_registers = CompactRegisters()
+        self._unsent_registers.fold(hashes)
 
-    def raise_to(self, registers: Registers) -> None:
+    def raise_to(self, registers: CompactRegisters) -> None:
         """Absorb registers that the server may not have."""
-        if self._acknowledged is not None and not self._resend and not (registers > self._acknowledged).any():
-            return
+        if self._acknowledged is not None and not self._resend:
+            registers = registers.above(self._acknowledged)
+            if not len(registers):
+                return
         if self._unsent_registers is None:
-            self._unsent_registers = registers.copy()
-        else:
-            np.maximum(self._unsent_registers, registers, out=self._unsent_registers)
+            self._unsent_registers = CompactRegisters()
+        self._unsent_registers.raise_to(registers)
 
     def resend(self) -> None:
         """Send everything again: the server may have lost what it acknowledged."""
         self._resend = self._acknowledged is not None
-        self.moves.resend()
-        self.table.forget()
+        if self._moves is not None:
+            self._moves.resend()
+        self._table.forget()
 
-    def take_unsent(self, window: Registers | None, clock: ServerClock, *, sketches: bool) -> Load:
+    def take_unsent(self, clock: ServerClock, *, sketches: bool) -> Load:
         """Put everything unsent in flight; returns what is to be sent.
 
         Args:
-            window: registers of the running window, if the period runs.
             sketches: whether the server takes any.
         """
-        self.moves.observe(self.unsent.seen)
-        moves = self.moves.stamps(clock)
-        registers = self._registers_to_send(window)
+        moves: dict[bytes, int] = {}
+        if self._moves is not None:
+            self._moves.observe(self.unsent.seen)
+            moves = self._moves.stamps(clock)
+        registers = self._registers_to_send()
         # Stamped once: an order that was sent must not change with what the clock learns later.
         seen = [Seen(part.hashes, clock.stamp(part.since)) for part in self.unsent.seen]
         self._in_flight = _InFlight(registers, self.unsent, seen, moves)
@@ -143,45 +187,59 @@ class BucketState:
         return Load(
             registers=registers if sketches else None,
             ids=[(id, clock.stamp(ticks)) for id, ticks in self._in_flight.events.ids],
-            seen=[*self._last_pushed, *seen] if sketches else (),
+            seen=[*(part for push in self._pushed for part in push.seen), *seen] if sketches else (),
             moves=moves,
-            table=self.table,
+            table=self._table,
             expects_sketch=expects_sketch and sketches,
             expects_moved=self._server_has_moved,
             expects_members=self._server_members,
-            has_left=self.moves.has_left,
+            has_left=self._has_left,
             all_registers=self._all_registers,
         )
 
-    def _registers_to_send(self, window: Registers | None) -> Registers:
+    def _has_left(self, id: bytes) -> bool:
+        return self._moves is not None and self._moves.has_left(id)
+
+    def all_moves(self, clock: ServerClock) -> dict[bytes, int]:
+        """Signed stamps by id, of all events that were ever sent or are in flight."""
+        return {} if self._moves is None else self._moves.stamps(clock, everything=True)
+
+    def note_returned(self, returned: Mapping[bytes, int], clock: ServerClock) -> None:
+        """Ids that a push found to be back, with stamps, are sent again as all moves are."""
+        if returned:
+            self.moves.add_returned(returned, clock)
+
+    def _registers_to_send(self) -> CompactRegisters:
         """What is unsent, 0 where the server has as much."""
-        acknowledged = self._acknowledged
-        parts = [
-            part
-            for part in (self._unsent_registers, window, acknowledged if self._resend else None)
-            if part is not None
-        ]
-        registers = np.maximum.reduce(parts) if parts else empty()
-        if acknowledged is not None and not self._resend:
-            registers = np.where(registers > acknowledged, registers, np.uint8(0))
+        registers, acknowledged = self._unsent_registers or CompactRegisters(), self._acknowledged
+        if acknowledged is None:
+            return registers
+        if not self._resend:
+            return registers.above(acknowledged)
+        registers.raise_to(acknowledged)
         return registers
 
-    def _all_registers(self) -> Registers:
-        return empty() if self._acknowledged is None else self._acknowledged
+    def _all_registers(self) -> CompactRegisters:
+        return CompactRegisters() if self._acknowledged is None else self._acknowledged.copy()
 
-    def acknowledge(self, outcome: Outcome, *, keep_moves: bool) -> int:
+    def acknowledge(self, outcome: Outcome, now: int, *, keep_moves: bool) -> int:
         """The server has what was in flight; returns how many events that were.
 
         Args:
+            now: ticks.
             keep_moves: whether there is room to remember moves.
         """
         in_flight = self._landed()
-        acknowledged, sent = self._acknowledged, in_flight.registers
-        if sent.any():
-            self._acknowledged = sent if acknowledged is None else np.maximum(acknowledged, sent)
+        if self._acknowledged is not None:
+            self._acknowledged.raise_to(in_flight.registers)
+        elif len(in_flight.registers):
+            self._acknowledged = in_flight.registers
         self._resend = False
-        self._last_pushed = in_flight.seen
-        self.moves.acknowledge({**in_flight.moves, **outcome.returned}, keep=keep_moves)
+        self._pushed = [push for push in self._pushed if push.at > now - _REMEMBER_US]
+        if in_flight.seen:
+            self._pushed.append(_Pushed(now, in_flight.seen))
+        if in_flight.moves or outcome.returned:
+            self.moves.acknowledge({**in_flight.moves, **outcome.returned}, keep=keep_moves)
         self._server_has_moved = outcome.moved or bool(outcome.table.members)
         self._server_members = outcome.table.members
         return in_flight.events.count
@@ -192,26 +250,37 @@ class BucketState:
         What came meanwhile is still to be sent, and will be refused in its turn.
         """
         in_flight = self._landed()
-        self.moves.acknowledge(in_flight.moves, keep=False)
-        self.table.forget()
-        self._acknowledged, self._last_pushed = None, []
+        if self._moves is not None:
+            self._moves.acknowledge(in_flight.moves, keep=False)
+        self._table.forget()
+        self._acknowledged, self._pushed = None, []
         self._resend = self._server_has_moved = False
         self._server_members = 0
         return in_flight.events.count
 
-    def put_back(self) -> None:
-        """The push was abandoned: what was in flight may not have arrived, and is unsent again."""
+    def put_back(self, *, all_in_doubt: bool) -> None:
+        """What was in flight may not have arrived, and is unsent again.
+
+        Args:
+            all_in_doubt: whether it was lost what the server said of what it had: everything is sent again.
+        """
         if self._in_flight is not None:
             in_flight = self._landed()
             self.unsent = in_flight.events.followed_by(self.unsent)
-            if in_flight.registers.any():
+            if len(in_flight.registers):
                 self.raise_to(in_flight.registers)
+            if all_in_doubt:
+                self.resend()
 
     def _landed(self) -> _InFlight:
         """What was in flight, and is not any more."""
         assert self._in_flight is not None  # noqa: S101 (for the type checker)
         in_flight, self._in_flight = self._in_flight, None
         return in_flight
+
+    def forget_pushed(self, *, but_last: bool = False) -> None:
+        """Remember no hashes of what was pushed, but for the last push: that ids are back may go unseen."""
+        self._pushed = self._pushed[-1:] if but_last else []
 
     def forget_counts(self) -> None:
         """In a forked child: what there is counts as the parent's."""

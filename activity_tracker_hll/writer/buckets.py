@@ -4,22 +4,27 @@ Invariants established here:
 
 - Memory is bounded: bucket states, ids that moved and remembered hashes. For what does not fit, the caller is
   told so, and counts it as dropped.
-- What was folded into the window's registers is sent under the window's periods: when the window changes, the
-  registers go to the states of the periods that they were folded for.
+- What is folded for the window is sent under the window's periods: before a push, and before the window
+  changes, it goes to the states of the periods that it was folded for.
 - The state of a period that has ended is released as soon as the server has everything of it.
+- Every state that has something to send is among those that the next push takes; a push looks at no others.
 
 Used under the buffer's lock: by the drainer, which adds, and by the pusher, which takes and acknowledges.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import heapq
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
 from random import Random
 from typing import NamedTuple
 
 import numpy as np
 
-from ..hll.registers import Hashes, Registers, empty, fold
+from ..hll.compact import CompactRegisters
+from ..hll.registers import Hashes, Registers
 from ..operations.base import PeriodBucket
 from ..operations.tracking.side_table import Seen, Stamps
 from ..periods import Calendar
@@ -31,16 +36,23 @@ __all__ = ["MAX_HASHES", "Buckets", "Leaving", "Limits"]
 MAX_HASHES = 1 << 20
 """Ids, 8 bytes each, that are remembered in case they return to a bucket; for a while, twice as many."""
 _MAX_PARTS = 16
+_REFRESH_US = 100_000
+"""Ten buckets a second, and no more, are sent again without a reason."""
+_RESEND_US = 50_000
+_MOST_RESENDS = 32
+"""Twenty buckets a second are sent again because a server may have lost them, and so many at first. It is for
+the sake of servers with a thousand writers: one that has taken over from another has to go on serving."""
 
 
 class Limits(NamedTuple):
     """What a writer may keep of one data set.
 
     Attributes:
-        sketches: buckets in periods at once. Each takes up to 48 KiB.
+        sketches: buckets in periods at once. Each takes up to 48 KiB, and less than one while few ids are in
+            it.
         moves: unacknowledged moves at once; as many acknowledged ones are remembered.
         refresh_us: microseconds, in the mean, after which all of a bucket is sent again: a server that lost
-            it without a trace, to eviction say, has it again then.
+            it without a trace, to eviction say, has it again then. With very many buckets it takes longer.
     """
 
     sketches: int
@@ -63,12 +75,12 @@ class Leaving(NamedTuple):
 
 
 class Buckets(Mapping[PeriodBucket, BucketState]):
-    """The state of each bucket and period, and the registers of the window.
+    """The state of each bucket and period, and what was folded for the window.
 
     Args:
         calendar: finds the running periods.
         kinds: kinds of period of events that do not name theirs.
-        random: spreads refreshes over time.
+        random: spreads what is sent without haste over time.
 
     Attributes:
         takes_sketches: whether the server takes sketches; else ids are kept. None = not known yet.
@@ -81,9 +93,24 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
         self._random = random
         self.takes_sketches: bool | None = None
         self._window: Window | None = None
-        self._window_registers: dict[str | None, Registers] = {}
+        self._folded: dict[str | None, CompactRegisters] = {}
+        self._in_use: set[str | None] = set()
+        """Buckets that were active in the window."""
         self._states: dict[PeriodBucket, BucketState] = {}
-        self._remembered_hashes = self._new_moves = 0
+        self._unsent: dict[PeriodBucket, BucketState] = {}
+        """Those that may have something to send."""
+        self._awaiting: dict[PeriodBucket, BucketState] = {}
+        """Those that have to be sent again, and whose turn has not come."""
+        self._resends = float(_MOST_RESENDS)
+        """How many of them may be sent at once."""
+        self._counted_at: int | None = None
+        self._with_moves: dict[PeriodBucket, BucketState] = {}
+        self._remembering: dict[PeriodBucket, int] = {}
+        """By state, how many hashes it keeps of what was pushed; the one pushed longest ago is the first."""
+        self._due: list[tuple[int, int, PeriodBucket]] = []
+        """A heap: ticks at which a state is to be sent again, unless it says otherwise by then."""
+        self._due_number = 0
+        self._remembered_hashes = self._remembered_pushed = self._new_moves = 0
         self._made_room = False
 
     def __getitem__(self, target: PeriodBucket) -> BucketState:
@@ -119,13 +146,19 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
         self._window = Window.at(self._calendar, self._kinds, now)
         if self._window.periods == before.periods:
             return None
-        ended, self._window_registers = self._window_registers, {}
-        for bucket, registers in ended.items():
-            for period in before.periods:
-                if (period, bucket) in self._states:
-                    self._states[period, bucket].raise_to(registers)
-        self.release_ended()
-        return ended.keys()
+        self._hand_out(before.periods)
+        used, self._in_use = self._in_use, set()
+        self.release_ended(self._states)
+        return used
+
+    def _hand_out(self, periods: Sequence[str]) -> None:
+        """Give what was folded for periods to their states."""
+        folded, self._folded = self._folded, {}
+        for bucket, registers in folded.items():
+            for period in periods:
+                state = self._states.get((period, bucket))
+                if state is not None:
+                    state.raise_to(registers)
 
     def follow_calendar(self, now: float) -> None:
         """If it has adopted another zone meanwhile, what waits in the queues belongs to its periods."""
@@ -156,7 +189,7 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
             For how many periods there was no room.
         """
         names, count = self.names(periods), len(seen.hashes)
-        kept = [state for name in names if (state := self._state((name, bucket))) is not None]
+        kept = [state for name in names if (state := self._to_add_to((name, bucket))) is not None]
         if not kept:
             return len(names)
         for state in kept:
@@ -166,13 +199,15 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
                 ticks = np.broadcast_to(np.asarray(seen.since), count).tolist()
                 state.unsent.ids += zip(ids, ticks, strict=True)
         self._remembered_hashes += count
+        if periods is None:
+            self._in_use.add(bucket)
         if not self.takes_sketches:
             pass
         elif periods is None:  # folded once for all periods
-            registers = self._window_registers.get(bucket)
-            if registers is None:
-                registers = self._window_registers[bucket] = empty()
-            fold(registers, seen.hashes)
+            folded = self._folded.get(bucket)
+            if folded is None:
+                folded = self._folded[bucket] = CompactRegisters()
+            folded.fold(seen.hashes, partial(_had_by_all, kept))
         else:
             for state in kept:
                 state.fold(seen.hashes)
@@ -180,9 +215,11 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
 
     def leave(self, bucket: str | None, period: str, leaving: Sequence[Leaving]) -> int:
         """Ids left, in this order; returns for how many there was no room."""
-        state = self._state((period, bucket))
+        target = period, bucket
+        state = self._to_add_to(target)
         if state is None:
             return len(leaving)
+        self._with_moves[target] = state
         room = self._limits.moves - self._new_moves
         before = state.moves.new
         kept = []
@@ -196,8 +233,8 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
             state.fold(np.array(kept, np.uint64))
         return len(leaving) - len(kept)
 
-    def _state(self, target: PeriodBucket) -> BucketState | None:
-        """The state of a bucket and period; None if there is no room for it."""
+    def _to_add_to(self, target: PeriodBucket) -> BucketState | None:
+        """The state of a bucket and period, which will have something to send; None = no room for it."""
         state = self._states.get(target)
         if state is None:
             if len(self._states) >= self._limits.sketches:
@@ -205,22 +242,113 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
             if len(self._states) >= self._limits.sketches:
                 return None
             state = self._states[target] = BucketState()
+        self._unsent[target] = state
         return state
 
     # Pushing
 
-    def next_refresh(self, now: int) -> int:
-        """Ticks at which a bucket is to be sent again without a reason."""
-        return now + round(self._limits.refresh_us * self._random.uniform(0.5, 1.5))
+    def has_unsent(self, now: int, *, everything: bool) -> bool:
+        """Whether :meth:`take` would find something."""
+        return (
+            bool(self._due and self._due[0][0] <= now)
+            or bool(self._awaiting and (everything or self._may_resend(now)))
+            or any(not state.is_idle for state in self._unsent.values())
+        )
 
-    def registers(self, target: PeriodBucket) -> Registers | None:
-        """The window's registers of a bucket, if the period runs."""
-        period, bucket = target
-        return self._window_registers.get(bucket) if period in self.names(None) else None
+    def resend(self) -> None:
+        """Send everything again, little by little: other processes will do the same, to the same server."""
+        for target, state in self._states.items():
+            self._await(target, state)
+
+    def resend_to_others(self, server_of: Callable[[PeriodBucket], object]) -> None:
+        """The same with what was acknowledged by another server than the one that has it now."""
+        for target, state in self._states.items():
+            server = server_of(target)
+            if server is not None and state.server != server:
+                state.server = server
+                self._await(target, state)
+
+    def _await(self, target: PeriodBucket, state: BucketState) -> None:
+        state.resend()
+        if not state.is_idle:
+            self._awaiting[target] = state
+
+    def resend_state(self, target: PeriodBucket, state: BucketState) -> None:
+        """Send everything of one again."""
+        state.resend()
+        self._unsent[target] = state
+
+    def _may_resend(self, now: int) -> int:
+        """How many of those that have to be sent again may be by now."""
+        elapsed = 0 if self._counted_at is None else now - self._counted_at
+        self._counted_at = now
+        self._resends = min(self._resends + elapsed / _RESEND_US, _MOST_RESENDS)
+        return int(self._resends)
+
+    def take(self, now: int, *, everything: bool) -> tuple[dict[PeriodBucket, BucketState], bool]:
+        """What has something to send at these ticks, and whether some of it is sent without a reason.
+
+        Args:
+            everything: whether all that has to be sent again is, at once.
+        """
+        self._hand_out(self.names(None))
+        again = list(islice(self._awaiting, None if everything else self._may_resend(now)))
+        self._resends = max(self._resends - len(again), 0)
+        self._unsent |= {target: self._awaiting[target] for target in again}
+        refreshes = False
+        while self._due and self._due[0][0] <= now:
+            due_at, _, target = heapq.heappop(self._due)
+            state = self._states.get(target)
+            if state is not None and state.due_at == due_at:
+                refreshes = True
+                state.due_at = None
+                self.resend_state(target, state)
+        taken, self._unsent = self._unsent, {}
+        taken = {target: state for target, state in taken.items() if not state.is_idle}
+        for target, state in taken.items():
+            self._awaiting.pop(target, None)
+            if state.due_at is None:
+                self._schedule(target, state, now)
+        return taken, refreshes
+
+    def _schedule(self, target: PeriodBucket, state: BucketState, now: int) -> None:
+        """Choose when a state is sent again without a reason."""
+        mean = max(self._limits.refresh_us, len(self._states) * _REFRESH_US)
+        state.due_at = now + round(mean * self._random.uniform(0.5, 1.5))
+        self._due_number += 1
+        heapq.heappush(self._due, (state.due_at, self._due_number, target))
+
+    def return_state(self, target: PeriodBucket, state: BucketState) -> None:
+        """One that was taken has something to send again."""
+        self._unsent[target] = state
+
+    def acknowledged(self, target: PeriodBucket, state: BucketState) -> None:
+        """Note that one has been pushed; what would exceed the bounds is forgotten."""
+        if state.has_moves:
+            self._with_moves[target] = state
+        self._remember(target, state)
+        most = MAX_HASHES * max(len(self._kinds), 1)  # the periods of a bucket share them
+        while self._remembered_pushed > most:
+            oldest = next(iter(self._remembering))
+            if oldest == target:
+                state.forget_pushed(but_last=True)
+                self._remember(target, state)
+                break
+            self._states[oldest].forget_pushed()
+            self._remember(oldest, self._states[oldest])
+
+    def _remember(self, target: PeriodBucket, state: BucketState) -> None:
+        """Count the hashes that a state keeps of what was pushed; it is the one that was pushed last."""
+        self._remembered_pushed -= self._remembering.pop(target, 0)
+        if kept := state.remembered:
+            self._remembering[target] = kept
+            self._remembered_pushed += kept
 
     def room_for_moves(self) -> int:
         """How many more acknowledged moves may be remembered."""
-        return self._limits.moves - sum(len(state.moves) - state.moves.new for state in self._states.values())
+        return self._limits.moves - sum(
+            len(state.moves) - state.moves.new for state in self._with_moves.values()
+        )
 
     # Bounds
 
@@ -228,17 +356,22 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
         """Release, once a round, idle states of buckets that nobody uses in this window."""
         if not self._made_room:
             self._made_room = True
-            for target, state in list(self._states.items()):
-                if state.is_idle and target[1] not in self._window_registers:
-                    del self._states[target]
+            self._release(target for target in self._states if target[1] not in self._in_use)
 
-    def release_ended(self) -> None:
-        """Release states of periods that have ended, if the server has everything of theirs."""
+    def release_ended(self, targets: Iterable[PeriodBucket]) -> None:
+        """Release those of periods that have ended, if the server has everything of theirs."""
         running = self.names(None)
-        ended = [target for target in self._states if target[0] not in running]
-        for target in ended:
-            if self._states[target].is_idle:
+        self._release(target for target in targets if target[0] not in running)
+
+    def _release(self, targets: Iterable[PeriodBucket]) -> None:
+        for target in list(targets):
+            state = self._states.get(target)
+            if state is not None and state.is_idle:
                 del self._states[target]
+                self._unsent.pop(target, None)
+                self._awaiting.pop(target, None)
+                self._with_moves.pop(target, None)
+                self._remembered_pushed -= self._remembering.pop(target, 0)
 
     def limit_hashes(self) -> None:
         """Thin out the remembered hashes if they are too many."""
@@ -248,19 +381,19 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
     def recount(self) -> None:
         """Count what is bounded anew, after a push took of it or returned it."""
         self._remembered_hashes = sum(len(part.hashes) for part in self._parts())
-        if max((len(state.unsent.seen) for state in self._states.values()), default=0) > _MAX_PARTS:
+        if max((len(state.unsent.seen) for state in self._unsent.values()), default=0) > _MAX_PARTS:
             self._thin_out()
-        self._new_moves = sum(state.moves.new for state in self._states.values())
+        self._new_moves = sum(state.moves.new for state in self._with_moves.values())
 
     def _parts(self) -> Iterable[Seen]:
         """All unsent hashes, each part once; the periods of a bucket share them."""
-        return {id(part): part for state in self._states.values() for part in state.unsent.seen}.values()
+        return {id(part): part for state in self._unsent.values() for part in state.unsent.seen}.values()
 
     def _thin_out(self) -> None:
         """Keep each hash once, in one array a bucket, and no more than fit: returns of others go unseen."""
         thinned: dict[tuple[int, ...], Seen] = {}
         total = 0
-        for state in self._states.values():
+        for state in self._unsent.values():
             seen = state.unsent.seen
             if not seen or not self.takes_sketches:
                 continue
@@ -272,6 +405,12 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
                 total += len(thinned[key].hashes)
             state.unsent.seen = [thinned[key]]
         self._remembered_hashes = total
+
+
+def _had_by_all(states: Sequence[BucketState]) -> Registers | None:
+    """Registers that the server has of all of them; None if it may have nothing of one."""
+    had = [state.acknowledged.dense() for state in states if state.acknowledged is not None]
+    return np.minimum.reduce(had) if len(had) == len(states) else None
 
 
 def _latest(parts: Sequence[Seen]) -> tuple[Hashes, Stamps]:

@@ -138,40 +138,37 @@ class Buffer:
     def resend(self) -> None:
         """Send everything again: the server may have lost what it acknowledged."""
         with self.lock:
-            for state in self.buckets.values():
-                state.resend()
+            self.buckets.resend()
 
-    def has_unsent(self) -> bool:
-        """Whether there is something to send now."""
+    def resend_to_others(self, server_of: Callable[[PeriodBucket], object]) -> None:
+        """Send again what was acknowledged by another server than the one that has it now."""
         with self.lock:
-            now = self._clock.ticks()
-            return any(not state.is_idle or state.is_due(now) for state in self.buckets.values())
+            self.buckets.resend_to_others(server_of)
 
-    def take_unsent(self) -> dict[PeriodBucket, Load]:
-        """Put everything unsent in flight; returns what is to be sent.
+    def has_unsent(self, *, everything: bool) -> bool:
+        """Whether there is something to send now; see :meth:`take_unsent`."""
+        with self.lock:
+            return self.buckets.has_unsent(self._clock.ticks(), everything=everything)
+
+    def take_unsent(self, *, everything: bool) -> dict[PeriodBucket, Load]:
+        """Put what is unsent in flight; returns what is to be sent.
 
         What is not acknowledged has to be put back before the next call.
+
+        Args:
+            everything: also all that a server may have lost, of which otherwise little at a time is sent.
         """
         with self.lock:
-            now = self._clock.ticks()
-            self.refreshes = False
-            for state in self.buckets.values():
-                if state.is_due(now):
-                    self.refreshes = True
-                    state.resend()
-                if state.refresh_at is None or state.refresh_at <= now:
-                    state.refresh_at = self.buckets.next_refresh(now)
-            self._in_flight = {target: state for target, state in self.buckets.items() if not state.is_idle}
-            loads = {target: self._load(target, state) for target, state in self._in_flight.items()}
+            self._in_flight, self.refreshes = self.buckets.take(self._clock.ticks(), everything=everything)
+            loads = {target: self._load(state) for target, state in self._in_flight.items()}
             self.buckets.recount()
             return loads
 
-    def _load(self, target: PeriodBucket, state: BucketState) -> Load:
-        clock, registers = self._clock, self.buckets.registers(target)
-        load = state.take_unsent(registers, clock, sketches=bool(self.takes_sketches))
+    def _load(self, state: BucketState) -> Load:
+        load = state.take_unsent(self._clock, sketches=bool(self.takes_sketches))
         # Called amid a push, when the lock is not held.
-        load.all_moves = self._locked(partial(state.moves.stamps, clock, everything=True))
-        load.note_returned = self._locked(partial(state.moves.add_returned, clock=clock))
+        load.all_moves = self._locked(partial(state.all_moves, self._clock))
+        load.note_returned = self._locked(partial(state.note_returned, clock=self._clock))
         return load
 
     def _locked(self, call: Callable[P, T]) -> Callable[P, T]:
@@ -181,35 +178,44 @@ class Buffer:
 
         return locked
 
-    def acknowledge(self, outcomes: Mapping[PeriodBucket, Outcome]) -> list[BackendError]:
-        """Note what became of what was in flight; returns what went wrong.
+    def acknowledge(
+        self, outcomes: Mapping[PeriodBucket, Outcome], server_of: Callable[[PeriodBucket], object]
+    ) -> list[BackendError]:
+        """Note what became of what was in flight, and put back what went wrong; returns the errors.
 
-        What went wrong stays in flight, to be put back.
+        Args:
+            server_of: identity of the server that has a bucket now.
         """
         errors: list[BackendError] = []
         with self.lock:
-            room = self.buckets.room_for_moves()
+            now, room = self._clock.ticks(), self.buckets.room_for_moves()
             for target, outcome in outcomes.items():
+                state = self._in_flight.pop(target)
                 if outcome.error is not None:
                     errors.append(outcome.error)
+                    state.put_back(all_in_doubt=outcome.is_in_doubt)
+                    self.buckets.return_state(target, state)
                     continue
-                state = self._in_flight.pop(target)
                 if outcome.late:
                     self._late += state.refuse()
                     continue
-                keep = state.moves.new <= room
-                room -= state.moves.new if keep else 0
-                self._pushed += state.acknowledge(outcome, keep_moves=keep)
+                new_moves = state.moves.new if state.has_moves else 0
+                keep = new_moves <= room
+                room -= new_moves if keep else 0
+                self._pushed += state.acknowledge(outcome, now, keep_moves=keep)
+                state.server = server_of(target)
+                self.buckets.acknowledged(target, state)
                 if outcome.lost_meanwhile:
-                    state.resend()
-            self.buckets.release_ended()
+                    self.buckets.resend_state(target, state)
+            self.buckets.release_ended(outcomes)
         return errors
 
     def put_back(self) -> None:
-        """Whatever is in flight still was not acknowledged, and is to be sent again."""
+        """Whatever is in flight still was abandoned, and is to be sent again."""
         with self.lock:
-            for state in self._in_flight.values():
-                state.put_back()
+            for target, state in self._in_flight.items():
+                state.put_back(all_in_doubt=True)
+                self.buckets.return_state(target, state)
             self._in_flight = {}
             self.buckets.recount()
 

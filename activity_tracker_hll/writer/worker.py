@@ -31,6 +31,12 @@ _LOG = logging.getLogger("activity_tracker_hll")
 _MANY_EVENTS = 65_536
 _DRAIN_INTERVAL_S = 0.25
 _BUSY_DRAIN_INTERVAL_S = 0.02
+_SHORTEST_INTERVAL_S = 0.03
+_REST, _REST_FROM_WORK = 4, 20
+"""A push is followed by a rest of so many times what it took, and what its thread worked: at most a fifth of
+the time is spent on pushes, and a twentieth of a core."""
+_IDLE_S = 0.1
+"""How soon it is looked whether there is something to push, where there was nothing the last time."""
 _FIRST_RETRY_S = 0.05
 _LONGEST_RETRY_S = 5.0
 _PATIENCE_S = 1.0
@@ -44,7 +50,7 @@ class Worker:
     Args:
         backend: what is sent with; closed when the worker ends.
         buffers: by shard; others add to it.
-        flush_interval: seconds between pushes.
+        flush_interval: seconds between pushes, at most.
         on_error: called with each new problem.
 
     Attributes:
@@ -195,15 +201,16 @@ class Worker:
             self._backend.close()
 
     def _push_until_stopped(self) -> None:
-        failures = 0
+        failures, rest = 0, 0.0
         while not self._stop.is_set() or self._flushes_asked > self._flushes_done:
-            delay = self._flush_interval
-            if failures:
-                delay = min(delay / 2, _FIRST_RETRY_S * 2.0 ** min(failures, 10), _LONGEST_RETRY_S)
             # Not all processes of a service at once.
-            self._wake.wait(delay * self.random.uniform(0.8, 1.0))
+            self._wake.wait(self._push_delay(failures, rest) * self.random.uniform(0.8, 1.0))
             self._wake.clear()
-            asked, problems = self._flushes_asked, self.push()
+            sent, asked = self.bytes, self._flushes_asked
+            began, worked = time.monotonic(), time.thread_time()
+            problems = self.push(everything=asked > self._flushes_done)
+            took, worked = time.monotonic() - began, time.thread_time() - worked
+            rest = max(_REST * took, _REST_FROM_WORK * worked) if self.bytes > sent else _IDLE_S
             if problems:
                 failures += 1
                 self._report(problems[0])
@@ -218,30 +225,63 @@ class Worker:
             elif self._stop.is_set():
                 return
 
-    def push(self) -> list[Exception]:
-        """Push every data set once; returns what went wrong."""
+    def _push_delay(self, failures: int, rest: float) -> float:
+        """Seconds until the next push.
+
+        A process that is killed loses what it has not pushed. So pushes follow soon where they are cheap, and
+        the less often the more they take, be it because of many buckets or of a busy server.
+
+        Args:
+            failures: how many pushes in a row went wrong.
+            rest: seconds that have to be between two pushes.
+        """
+        if failures:
+            return min(self._flush_interval / 2, _FIRST_RETRY_S * 2.0 ** min(failures, 10), _LONGEST_RETRY_S)
+        return min(self._flush_interval, max(_SHORTEST_INTERVAL_S, rest))
+
+    def push(self, *, everything: bool = False) -> list[Exception]:
+        """Push every data set once; returns what went wrong.
+
+        Args:
+            everything: whether nothing is left for later; see :meth:`.Buffer.take_unsent`.
+        """
         problems: list[Exception] = []
         for shard, buffer in list(self._buffers.items()):
+            of_data_set: list[Exception] = []
             try:
-                problems += run(self.pushing(buffer, shard), partial(self._execute, shard))
+                pushing = self.pushing(buffer, shard, everything=everything)
+                of_data_set += run(pushing, partial(self._execute, shard))
             except Exception as error:  # noqa: BLE001 (the thread must not end)
-                # A server that lost everything lost the settings too.
-                buffer.resend()
+                if not self._server(shard).is_known:
+                    buffer.resend()  # nothing would tell that it has lost all
                 self._planner.data_set(shard).forget()
-                problems.append(error)
+                of_data_set.append(error)
+            if of_data_set:
+                self._server(shard).ask_again()
+            problems += of_data_set
         return problems
 
-    def pushing(self, buffer: Buffer, shard: int) -> Operation[list[Any]]:
-        """One push of a data set; settings are compared before the first."""
-        return self._planner.agreeing(self._drain_and_push(buffer, shard), shard, Access.TRACK)
+    def _server(self, shard: int) -> ServerIdentity:
+        if shard not in self._servers:
+            keys = self._planner.data_set(shard).context.keys.bucket
+            self._servers[shard] = ServerIdentity(
+                lambda target: self._backend.node_of(keys(*target).hll, shard)
+            )
+        return self._servers[shard]
 
-    def _drain_and_push(self, buffer: Buffer, shard: int) -> Operation[list[Any]]:
+    def pushing(self, buffer: Buffer, shard: int, *, everything: bool = False) -> Operation[list[Any]]:
+        """One push of a data set; settings are compared before the first."""
+        return self._planner.agreeing(
+            self._drain_and_push(buffer, shard, everything=everything), shard, Access.TRACK
+        )
+
+    def _drain_and_push(self, buffer: Buffer, shard: int, *, everything: bool) -> Operation[list[Any]]:
         data = self._planner.data_set(shard)
         if buffer.takes_sketches is None:
             buffer.takes_sketches = yield from data.takes_sketches()
         self.drain(buffer)
-        server = self._servers.setdefault(shard, ServerIdentity())
-        return (yield from push(buffer, data, server, self._planner.running()))
+        running = self._planner.running()
+        return (yield from push(buffer, data, self._server(shard), running, everything=everything))
 
     def _execute(self, shard: int, commands: list[Command]) -> list[Reply]:
         self.bytes += sum(

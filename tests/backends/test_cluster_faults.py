@@ -16,7 +16,7 @@ from activity_tracker_hll.hll import codec
 from activity_tracker_hll.hll.registers import empty
 from helpers.clusters import Cluster
 from helpers.moments import NOON, TODAY
-from helpers.servers import eventually, missing, program, sketches_on
+from helpers.servers import eventually, program, sketches_on
 
 pytestmark = pytest.mark.extended
 FLUSH = 0.25
@@ -73,10 +73,7 @@ class Service:
 
 @pytest.fixture(params=["valkey", "redis"])
 def cluster(request, tmp_path):
-    executable = program(request.param)
-    if executable is None:
-        missing(request.param)
-    cluster = Cluster(executable, tmp_path / "cluster")
+    cluster = Cluster(program(request.param), tmp_path / "cluster")
     cluster.start()
     yield cluster
     cluster.close()

@@ -1,6 +1,5 @@
 """Options and clients of the redis backend."""
 
-import shutil
 import subprocess
 import threading
 import time
@@ -25,7 +24,7 @@ from activity_tracker_hll.periods import Calendar
 from activity_tracker_hll.planner import Planner
 from helpers.errors import raises
 from helpers.moments import NOON
-from helpers.servers import free_port, missing
+from helpers.servers import free_port, program
 
 NEXT = date.today() + timedelta(days=1)
 
@@ -239,9 +238,7 @@ def test_a_batch_larger_than_what_is_in_flight(server):
 
 
 def test_sentinel_finds_the_master(tmp_path):
-    server = shutil.which("redis-server")
-    if server is None:
-        missing("Debian's redis-server")
+    server = program("redis")
     master = EmbeddedServer(executable=server, port=free_port())
     master.open()
     port = free_port()

@@ -5,7 +5,8 @@ import redis
 
 from activity_tracker_hll import bulk
 from activity_tracker_hll.backends.base import OF_NODE, SLOTS
-from activity_tracker_hll.backends.routing import Failed, Node, Topology, Wait, route, split
+from activity_tracker_hll.backends.routing import Failed, Node, Topology, Wait, learn, route, split
+from activity_tracker_hll.driving import run
 from activity_tracker_hll.errors import BackendResponseError
 from activity_tracker_hll.hll import codec
 from activity_tracker_hll.hll.estimators import cardinality
@@ -27,22 +28,25 @@ class Play:
         ranges = zip(bounds, bounds[1:], nodes, strict=False)
         self.topology.learn([[first, end - 1, [*node]] for first, end, node in ranges], nodes[0])
         self.now, self.patience, self.answer = 0.0, patience, answer
-        self.sent, self.waits = [], []
+        self.sent, self.waits, self.down = [], [], set()
 
     def run(self, *commands):
-        routing = route(commands, self.topology, patience=self.patience, clock=lambda: self.now)
-        try:
-            step = next(routing)
-            while True:
-                if isinstance(step, Wait):
-                    self.waits.append(step.seconds)
-                    self.now += step.seconds
-                    step = next(routing)
-                else:
-                    self.sent.append({node: list(sent) for node, sent in step.items()})
-                    step = routing.send({node: self.answer(node, list(sent)) for node, sent in step.items()})
-        except StopIteration as stop:
-            return stop.value
+        routing = route(
+            commands,
+            self.topology,
+            patience=self.patience,
+            clock=lambda: self.now,
+            is_down=self.down.__contains__,
+        )
+        return run(routing, self.step)
+
+    def step(self, step):
+        if isinstance(step, Wait):
+            self.waits.append(step.seconds)
+            self.now += step.seconds
+            return None
+        self.sent.append({node: list(sent) for node, sent in step.items()})
+        return {node: self.answer(node, list(sent)) for node, sent in step.items()}
 
 
 def echo(node, commands):
@@ -242,6 +246,66 @@ def test_a_node_that_is_down_is_an_error_in_the_places_of_its_own_commands():
     replies = Play(answer).run(*(("GET", keys.hll) for keys in BUCKETS))
     for keys, reply in zip(BUCKETS, replies, strict=True):
         assert isinstance(reply, Failed) == (owner_of(keys.hll) == B.port)
+
+
+def test_what_any_master_may_answer_is_asked_of_one_that_is_up():
+    play = Play(echo)
+    assert play.run(("TIME",), ("PING",)) == [(A.port, "TIME"), (A.port, "PING")]
+    play.down = {A}
+    assert play.run(("TIME",)) == [(B.port, "TIME")]
+    play.down = {A, B, C}  # as far as is known: somebody has to be asked
+    assert play.run(("TIME",)) == [(A.port, "TIME")]
+    assert play.waits == []
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        lambda _sent: redis.TimeoutError("no"),
+        lambda sent: [redis.ResponseError("LOADING wait") for _ in sent],
+    ],
+)
+def test_what_one_master_did_not_answer_the_next_is_asked(failure):
+    answer = lambda node, sent: echo(node, sent) if node == C else failure(sent)  # noqa: E731
+    play = Play(answer)
+    assert play.run(("TIME",)) == [(C.port, "TIME")]
+    assert [list(sent) for sent in play.sent] == [[A], [B], [C]]
+    assert play.waits == [0, 0]
+    play.answer = lambda _node, sent: failure(sent)
+    [failed] = play.run(("TIME",))
+    assert isinstance(failed, Failed)
+
+
+def test_the_topology_is_asked_of_one_node_after_the_other():
+    topology = Topology(nodes=[A, B, C])
+    asked = []
+
+    def answer(sent):
+        [(node, commands)] = sent.items()
+        assert commands == [("CLUSTER", "SLOTS")]
+        asked.append(node)
+        if node == A:
+            return {node: redis.TimeoutError("no")}
+        return {node: [redis.ResponseError("LOADING wait") if node == B else [[0, SLOTS - 1, [*C]]]]}
+
+    run(learn(topology, topology.nodes), answer)
+    assert asked == [A, B, C]
+    assert topology.masters == [C]
+
+
+def test_a_topology_that_nobody_tells_is_an_error_unless_one_is_known():
+    def silent(sent):
+        return dict.fromkeys(sent, redis.TimeoutError("no"))
+
+    with pytest.raises(redis.TimeoutError):
+        run(learn(Topology(nodes=[A]), [A]), silent)
+    run(learn(Play(echo).topology, [A]), silent)
+
+    def denied(sent):
+        return dict.fromkeys(sent, redis.AuthenticationError("no"))
+
+    with pytest.raises(redis.AuthenticationError):
+        run(learn(Play(echo).topology, [A]), denied)
 
 
 def test_other_errors_are_replies():

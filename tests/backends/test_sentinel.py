@@ -10,7 +10,7 @@ from activity_tracker_hll import ActivityTracker, HyperLogLog
 from activity_tracker_hll.aio import AsyncActivityTracker
 from helpers.moments import NOON, TODAY
 from helpers.sentinels import SERVICE, Sentinels
-from helpers.servers import eventually, missing, program
+from helpers.servers import eventually, program
 
 OPTIONS = {"timezone": "UTC", "clock": lambda: NOON, "socket_timeout": 1.0}
 KEY = f"{{active:daily-{TODAY:%Y%m%d}}}:hll"
@@ -18,10 +18,7 @@ KEY = f"{{active:daily-{TODAY:%Y%m%d}}}:hll"
 
 @pytest.fixture(params=["valkey", "redis"])
 def sentinels(request, tmp_path):
-    executable = program(request.param)
-    if executable is None:
-        missing(request.param)
-    sentinels = Sentinels(executable, tmp_path)
+    sentinels = Sentinels(program(request.param), tmp_path)
     sentinels.start()
     yield sentinels
     sentinels.close()

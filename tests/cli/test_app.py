@@ -1,7 +1,6 @@
 """What all commands share: options, errors, help, and where the data are."""
 
 import json
-import shutil
 import socket
 import subprocess
 from datetime import datetime
@@ -12,7 +11,7 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
 from helpers.command_line import invoke, near, write_log
-from helpers.servers import missing
+from helpers.servers import program
 
 
 @pytest.mark.parametrize(
@@ -107,7 +106,6 @@ def test_another_secret_is_refused(run, given_by, monkeypatch):
 
 
 def test_a_redis_server_over_tcp(tmp_path):
-    program = shutil.which("redis-server") or missing("redis-server")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -120,7 +118,17 @@ def test_a_redis_server_over_tcp(tmp_path):
         assert result.exit_code == 0, result.output
         return result.stdout
 
-    command = [program, "--bind", "127.0.0.1", "--port", str(port), "--dir", str(tmp_path), "--save", ""]
+    command = [
+        program("redis"),
+        "--bind",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--dir",
+        str(tmp_path),
+        "--save",
+        "",
+    ]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:
             with redis.Redis(

@@ -54,11 +54,6 @@ class Bucket:
         left = sum(stamp < 0 for stamp in self.table.values())
         return calls.TableState(len(self.table), left, max(map(abs, self.table.values()), default=0))
 
-    @property
-    def remaining(self) -> int:
-        """How many ids count, if no two share a register."""
-        return len(self.tracked - self.moved) + sum(stamp > 0 for stamp in self.table.values())
-
     def raise_stamp(self, id: bytes, stamp: int) -> None:
         """ZADD XX GT."""
         if id in self.table:
@@ -138,8 +133,8 @@ class ModelServer:
     def _info(self, _section: str) -> bytes:
         return b"# Server\r\nrun_id:%040x\r\n" % self._runs
 
-    def _exists(self, _key: str) -> int:
-        return int(bool(self._meta))
+    def _exists(self, key: str) -> int:
+        return self.bucket.existed if key.endswith("hll") else int(bool(self._meta))
 
     def _hgetall(self, _key: str) -> list[bytes]:
         return [part.encode() for field in self._meta.items() for part in field]
@@ -164,9 +159,12 @@ class ModelServer:
     def _sadd(self, _key: str, *names: str) -> int:
         return len(names)
 
-    def _pfadd(self, _key: str, id: bytes) -> int:
-        self.bucket.tracked.add(id)
+    def _pfadd(self, _key: str, *ids: bytes) -> int:
+        self.bucket.tracked.update(ids)
         return 0
+
+    def _zcard(self, _key: str) -> int:
+        return len(self.bucket.table)
 
     def _zadd(self, _key: str, _xx: str, _gt: str, stamp: int, id: bytes) -> int:
         self.bucket.raise_stamp(id, stamp)

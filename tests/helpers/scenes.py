@@ -11,7 +11,7 @@ from activity_tracker_hll import ActivityTracker
 from activity_tracker_hll.hll import codec
 from helpers.faults import Node, TcpProxy
 from helpers.moments import NOON
-from helpers.servers import back, left, missing, program
+from helpers.servers import back, left, program
 
 FLUSH = 0.5
 LIMIT = 0.4
@@ -98,11 +98,8 @@ class Scene:
     """A server process behind a proxy, a writer that sends through it, and an oracle."""
 
     def __init__(self, name, directory, oracle, *, start=True, **config):
-        executable = program(name)
-        if executable is None:
-            missing(name)
         self.name, self.directory, self.oracle = name, directory, oracle
-        self.node = Node(executable, directory, **config)
+        self.node = Node(program(name), directory, **config)
         if start:
             self.node.start()
         self.proxy = TcpProxy(self.node.port)

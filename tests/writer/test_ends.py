@@ -13,7 +13,7 @@ from helpers.services import finished, held, registers, run, service
 def test_the_end_of_the_interpreter_pushes_what_is_left(real_server):
     run(
         """
-        writer = tracker.buffered(flush_interval=3600)
+        writer = unhurried_writer()
         for n in range(5000):
             writer.track(id=f"i{n}")
         """,
@@ -27,7 +27,7 @@ def test_sigterm_that_ends_the_interpreter_loses_nothing(real_server, how):
     run(
         f"""
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        writer = tracker.buffered(flush_interval=3600)
+        writer = unhurried_writer()
         for n in range(5000):
             writer.track(id=f"i{{n}}")
         {how}
@@ -42,7 +42,7 @@ def test_sigterm_while_a_writer_is_closed_loses_nothing(real_server):
     run(
         """
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        writer = tracker.buffered(flush_interval=3600)
+        writer = unhurried_writer()
         for n in range(5000):
             writer.track(id=f"i{n}")
         flush_within = writer.flush_within

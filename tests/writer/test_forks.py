@@ -65,7 +65,7 @@ def test_a_fork_while_a_thread_holds_the_lock_of_the_pool(real_server):
         """
         for_writer, backends = tracker.backend.for_writer, []
         tracker.backend.for_writer = lambda patience: backends.append(for_writer(patience)) or backends[0]
-        writer = tracker.buffered(flush_interval=3600)
+        writer = unhurried_writer()
         writer.track(id="p")
         assert writer.flush().pending == 0
         lock = backends[0].client().connection_pool._lock  # redis-py's own, and private
@@ -156,7 +156,7 @@ def test_processes_of_multiprocessing_push_before_they_end(real_server, tmp_path
             """
             import multiprocessing
 
-            writer = tracker.buffered(flush_interval=3600)
+            writer = unhurried_writer()
 
             def work(number):
                 for n in range(100):
@@ -228,7 +228,7 @@ def test_a_child_that_tracks_nothing(real_server, tmp_path, parent):
     log = tmp_path / "log"
     run(
         """
-        writer = tracker.buffered(flush_interval=3600)
+        writer = unhurried_writer()
         writer.track(id="s1", bucket="anon")
         writer.track(id="u1", bucket="member", old_id="s1", old_bucket="anon")
         parent = os.getpid()

@@ -29,7 +29,7 @@ from activity_tracker_hll.operations.tracking import Imported
 from activity_tracker_hll.periods import Calendar
 from helpers.faults import Node, TcpProxy
 from helpers.processes import Process
-from helpers.servers import missing, program
+from helpers.servers import program
 from helpers.truth import Truth
 
 SEEDS = [
@@ -88,10 +88,7 @@ class Run:
         self.loses = seed % 5 == 3
         self.forgets = seed % 3 == 1 and not self.loses
         name, secret = ("valkey", "redis")[seed % 2], (None, "a secret")[seed // 2 % 2]
-        executable = program(name)
-        if executable is None:
-            missing(name)
-        self.node = Node(executable, path, appendonly="yes", appendfsync="always")
+        self.node = Node(program(name), path, appendonly="yes", appendfsync="always")
         self.node.start()
         self.data = path / "appendonlydir"
         self.proxies = [TcpProxy(self.node.port) for _ in AHEAD]

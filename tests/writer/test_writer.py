@@ -75,7 +75,7 @@ def test_everything_is_pushed_without_being_asked(server):
         assert counts(tracker, None) == {None: 1}
 
 
-def test_close_pushes_what_is_left(server):
+def test_close_pushes_what_is_left(server, unhurried):
     tracker = server.tracker()
     writer = tracker.buffered(flush_interval=3600)
     for n in range(100):
@@ -87,7 +87,7 @@ def test_close_pushes_what_is_left(server):
     assert writer.close() == statistics
 
 
-def test_closing_the_tracker_closes_its_writers(real_server):
+def test_closing_the_tracker_closes_its_writers(real_server, unhurried):
     tracker = ActivityTracker(["daily"], **real_server.options, timezone="UTC", clock=lambda: NOON)
     writer = tracker.buffered(flush_interval=3600)
     writer.track(id=1)
@@ -235,7 +235,7 @@ def test_bad_options(server, options, error, words):
         server.tracker().buffered(**options)
 
 
-def test_a_bucket_that_is_no_sketch_does_not_hold_up_a_flush(server):
+def test_a_bucket_that_is_no_sketch_does_not_hold_up_a_flush(server, unhurried):
     tracker = server.tracker()
     server.raise_on("b", TODAY)
     with tracker.buffered(flush_interval=3600) as writer:

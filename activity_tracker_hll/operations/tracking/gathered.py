@@ -10,7 +10,8 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from ...errors import BackendError
-from ...hll.registers import Hashes, Registers, empty, fold
+from ...hll.compact import CompactRegisters
+from ...hll.registers import Hashes
 from ..base import Context, Operation, PeriodBucket
 from .open_periods import OpenPeriods
 from .side_table import Seen, SideTable, Stamps
@@ -22,7 +23,7 @@ FEW = 128
 """Fewer events of one bucket and period than this are kept as ids: adding them takes the server no longer
 than a small sketch would, which has to be read, united here and written back."""
 
-_MOST_SKETCHES = 2048  # of 16 KiB
+_MOST_SKETCHES = 2048  # of up to 16 KiB
 _MOST_EVENTS = 1 << 20  # of 8 bytes, kept to find returning ids; beyond that a push costs next to nothing
 
 
@@ -30,7 +31,7 @@ _MOST_EVENTS = 1 << 20  # of 8 bytes, kept to find returning ids; beyond that a 
 class _Bucket:
     """What is gathered for one bucket and period."""
 
-    registers: Registers | None = None
+    registers: CompactRegisters | None = None
     seen: list[Seen] = field(default_factory=list)
     ids: list[tuple[bytes, int]] = field(default_factory=list)
 
@@ -83,8 +84,8 @@ class Gathered:
         """
         gathered = self._buckets.setdefault(target, _Bucket())
         if gathered.registers is None:
-            gathered.registers = empty()
-        fold(gathered.registers, hashes)
+            gathered.registers = CompactRegisters()
+        gathered.registers.fold(hashes)
         gathered.seen.append(Seen(hashes, since))
         self.events += len(hashes)
 

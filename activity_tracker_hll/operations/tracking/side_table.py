@@ -35,6 +35,11 @@ _RANGES_PER_BATCH = 64
 Stamps = NDArray[np.int64]
 
 
+# Never changed in place: most of the many tables that a process knows are empty.
+_NO_HASHES: Hashes = np.empty(0, np.uint64)
+_NO_STAMPS: Stamps = np.empty(0, np.int64)
+
+
 class Range(NamedTuple):
     """Members of a table, by their scores."""
 
@@ -131,10 +136,12 @@ class SideTable:
     That an id has come back may go unnoticed. It does no harm: that it is active is sent once more.
     """
 
+    __slots__ = ("_hashes", "_left", "_state")
+
     def __init__(self) -> None:
         self._state = EMPTY_TABLE
-        self._hashes = np.empty(0, np.uint64)  # of those that have left, sorted
-        self._left = np.empty(0, np.int64)  # when each of them left, in stamps
+        self._hashes = _NO_HASHES  # of those that have left, sorted
+        self._left = _NO_STAMPS  # when each of them left, in stamps
 
     def forget(self) -> None:
         """Read everything again the next time."""
