@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date
+from itertools import chain
 
 from ...analytics.results import Rows
 from ...errors import BackendDataError, BackendError
@@ -116,7 +117,9 @@ def _stored(
     if not keys:
         return [{} for _ in names]
     error_keys = context.keys.stderrs(keys)
-    stored, errors = yield from values([keys, error_keys])
+    # Side by side: on a cluster both are in one slot, so that one command asks for them.
+    [replies] = yield from values([list(chain.from_iterable(zip(keys, error_keys, strict=True)))])
+    stored, errors = replies[::2], replies[1::2]
     # One check of all values together: only if it fails are they parsed one by one.
     found = [value for value in stored if value is not None]
     if all(found) and (b"".join(found) or b"0").isdigit() and max(map(len, found), default=0) < _FEW_DIGITS:
