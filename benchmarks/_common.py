@@ -39,6 +39,7 @@ __all__ = [
     "Server",
     "axes",
     "draw_goals",
+    "free_port",
     "in_turns",
     "options",
     "pfadd",
@@ -121,19 +122,20 @@ class Goal(NamedTuple):
 
 
 @contextmanager
-def serve(kind: str, *packages: str) -> Iterator[Server]:
+def serve(kind: str, *packages: str, config: Mapping[str, str] | None = None) -> Iterator[Server]:
     """Run a server on a free port of the loopback, with nothing written to disk.
 
     Args:
         kind: valkey or redis.
         packages: further packages whose versions are recorded.
+        config: further configuration of the server.
 
     Raises:
         click.ClickException: the server cannot be started.
     """
-    port = _free_port()
+    port = free_port()
     try:
-        embedded = EmbeddedServer(executable=_EXECUTABLES[kind], port=port)
+        embedded = EmbeddedServer(executable=_EXECUTABLES[kind], port=port, config=dict(config or {}))
         embedded.open()
     except (ActivityTrackerError, OSError) as error:
         raise click.ClickException(f"cannot start {kind}: {error}") from error
@@ -252,7 +254,8 @@ def draw_goals(canvas: tuple[Any, Any], goals: Sequence[Goal], label: str, plot:
     figure.savefig(plot, dpi=120)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
