@@ -214,8 +214,11 @@ class AsyncActivityTracker(BaseTracker[AsyncBaseBackend]):
         await self.close()
 
     async def _run(self, operation: Operation[T], shard: int, access: Access | None = Access.READ) -> T:
-        agreeing = operation if access is None else self._planner.agreeing(operation, shard, access)
-        return await run_awaiting(agreeing, lambda batch: self._backend.execute(batch, shard))
+        handshake = None if access is None else self._planner.handshake(shard, access)
+        if handshake is not None:
+            await run_awaiting(handshake, lambda batch: self._backend.execute(batch, shard))
+        send = self._backend.read if access is Access.READ else self._backend.execute
+        return await run_awaiting(operation, lambda batch: send(batch, shard))
 
 
 class AsyncBufferedTracker(BaseWriter):

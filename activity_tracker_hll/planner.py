@@ -122,6 +122,10 @@ class Planner:
         """The operation; before the first of a data set, settings are compared."""
         return self.data_set(shard).agreeing(operation, access)
 
+    def handshake(self, shard: int, access: Access) -> Operation[None] | None:
+        """What comes before such an operation: comparing settings; None = that is not due yet."""
+        return self.data_set(shard).handshake(access)
+
     def _planned(self, data: DataSet, plan: Callable[[], Operation[T]]) -> Operation[T]:
         """Plan at once, so that bad arguments are refused before anything is sent, and all is ready.
 

@@ -346,5 +346,8 @@ class Reader(BaseTracker[BaseBackend]):
     lookup_yearly = of_kind("yearly")(lookup)
 
     def _run(self, operation: Operation[T], shard: int, access: Access | None = Access.READ) -> T:
-        agreeing = operation if access is None else self._planner.agreeing(operation, shard, access)
-        return run(agreeing, lambda batch: self._backend.execute(batch, shard))
+        handshake = None if access is None else self._planner.handshake(shard, access)
+        if handshake is not None:
+            run(handshake, lambda batch: self._backend.execute(batch, shard))
+        send = self._backend.read if access is Access.READ else self._backend.execute
+        return run(operation, lambda batch: send(batch, shard))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,7 +14,7 @@ from typing import Any
 import click
 from _common import HOST, Server, free_port, serve, tracker
 
-from activity_tracker_hll import ActivityTracker
+from activity_tracker_hll import ActivityTracker, PeriodKind
 
 __all__ = ["Servers", "serve_cluster"]
 
@@ -29,12 +29,12 @@ class Servers:
     name: str
     nodes: list[Server]
 
-    def tracker(self, **settings: Any) -> ActivityTracker:
-        """A tracker of days."""
+    def tracker(self, periods: Iterable[PeriodKind] = ("daily",), **settings: Any) -> ActivityTracker:
+        """A tracker."""
         if len(self.nodes) == 1:
-            return tracker(self.nodes[0], **settings)
+            return tracker(self.nodes[0], periods, **settings)
         url = "redis+cluster://" + ",".join(f"{HOST}:{node.port}" for node in self.nodes)
-        return ActivityTracker(["daily"], "redis", url=url, **settings)
+        return ActivityTracker(periods, "redis", url=url, **settings)
 
     def flush(self) -> None:
         """Empty all; scripts stay loaded."""

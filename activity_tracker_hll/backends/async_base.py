@@ -32,6 +32,10 @@ class AsyncBaseBackend(BackendSettings, ABC):
             shard: the data set, by its place in the `shards` option.
         """
 
+    async def read(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
+        """See :meth:`.base.BaseBackend.read`."""
+        return await self.execute(commands, shard)
+
     @abstractmethod
     async def close(self) -> None:
         """Give back connections and processes; the backend cannot be used after it."""

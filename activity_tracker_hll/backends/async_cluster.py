@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..driving import run_awaiting
-from .async_exchange import Lender, exchange_once
+from .async_exchange import Lender, exchange_once, read_only
 from .base import Command
 from .batch import Batch
 from .cluster import BaseCluster, ClusterSettings
-from .routing import Node, Sent, Wait
+from .routing import Wait
+from .topology import Node, Sent
 from .trouble import raise_if_denied
 
 __all__ = ["AsyncCluster"]
@@ -24,9 +25,9 @@ class AsyncCluster(BaseCluster):
         super().__init__(settings)
         self._lender = Lender()
 
-    async def execute(self, commands: Sequence[Command]) -> list[Any]:
+    async def execute(self, commands: Sequence[Command], *, reads: bool = False) -> list[Any]:
         """See :meth:`.cluster.Cluster.execute`."""
-        return await run_awaiting(self.routing(commands), self._step)
+        return await run_awaiting(self.routing(commands, reads=reads), self._step)
 
     async def _step(self, step: Sent | Wait) -> dict[Node, Any] | None:
         if not isinstance(step, Wait):
@@ -49,7 +50,7 @@ class AsyncCluster(BaseCluster):
         Raises:
             Exception: of the client: access is denied.
         """
-        pool, arguments = self.settings.pool(node)
+        pool, arguments = self.settings.pool(node, read_only)
         batch = Batch(commands)
         try:
             await self._lender.exchange(pool, arguments, batch, exchange_once)
@@ -57,10 +58,9 @@ class AsyncCluster(BaseCluster):
             raise
         except Exception as error:  # noqa: BLE001 (of the client, the system: one node's)
             raise_if_denied(error)
-            if "Timeout" in type(error).__name__:
-                self.settings.mark(node)
+            self.settings.failed(node, error)
             return error
-        self.settings.unmark(node)
+        self.settings.answered(node)
         return batch.replies
 
     def reset(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from .batch import Batch
 from .trouble import check_reply, raise_if_denied
 
-__all__ = ["Lender", "exchange_once", "exchange_with_retries"]
+__all__ = ["Lender", "exchange_once", "exchange_with_retries", "read_only"]
 
 _MOST_CONNECTIONS = 50
 """Of a pool, at a time."""
@@ -51,6 +51,13 @@ class Lender:
                 await asyncio.shield(_discard(pool, connection))
                 raise
             await pool.release(connection)
+
+
+async def read_only(connection: Any) -> None:
+    """As in the other module."""
+    await connection.on_connect()
+    await connection.send_command("READONLY")
+    await connection.read_response()
 
 
 async def exchange_with_retries(connection: Any, batch: Batch) -> None:

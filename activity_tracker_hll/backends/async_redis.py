@@ -15,7 +15,7 @@ from .async_cluster import AsyncCluster
 from .async_exchange import Lender, exchange_with_retries
 from .base import BaseBackend, Command, Reply
 from .batch import Batch
-from .redis import RedisBackend, RedisSettings, sentinels_of
+from .redis import RedisBackend, RedisSettings
 from .retries import AsyncPatient, AsyncRetrying
 
 __all__ = ["AsyncRedisBackend"]
@@ -47,7 +47,7 @@ class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
         self._follow()
         pool, arguments, address = self._pool(shard)
         if isinstance(pool, AsyncCluster):
-            return await self._by_cluster(pool, commands)
+            return await self._by_cluster(pool, commands, reads=False)
         batch = Batch(commands)
         try:
             await self._lender.exchange(pool, arguments, batch, exchange_with_retries)
@@ -57,9 +57,29 @@ class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
             raise self.translated(error, address) from error
         return batch.results(self.translated, address)
 
-    async def _by_cluster(self, cluster: AsyncCluster, commands: Sequence[Command]) -> list[Reply]:
+    async def read(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
+        """See :meth:`.base.BaseBackend.read`."""
+        self._follow()
+        pool, arguments, address = self._pool(shard)
+        if isinstance(pool, AsyncCluster):
+            return await self._by_cluster(pool, commands, reads=True)
+        if self._asks_replicas(shard, commands):
+            batch, replicas = Batch(commands), self._replicas[shard].connection_pool
+            try:
+                await self._lender.exchange(replicas, arguments, batch, exchange_with_retries)
+            except Exception as error:  # noqa: BLE001 (as above)
+                self._lost_replicas(shard, error, address)
+            else:
+                self._marks.unmark(shard)
+                if not batch.is_put_off():
+                    return batch.results(self.translated, address)
+        return await self.execute(commands, shard)
+
+    async def _by_cluster(
+        self, cluster: AsyncCluster, commands: Sequence[Command], *, reads: bool
+    ) -> list[Reply]:
         try:
-            replies = await cluster.execute(commands)
+            replies = await cluster.execute(commands, reads=reads)
         except RuntimeError as error:
             raise BackendConnectionError(f"{_OTHER_LOOP} ({cluster.settings.address})") from error
         except Exception as error:  # of the client, the system...
@@ -69,10 +89,8 @@ class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
     async def close(self) -> None:
         """Close the connections of every client made here; a client handed in stays open."""
         self._follow()
-        for shard, client in list(self._clients.items()):
-            if isinstance(client, AsyncCluster) or self.is_own(shard):
-                for own in (client, *sentinels_of(client)):
-                    await own.aclose()
+        for client in self.made_here():
+            await client.aclose()
         if self._twin is not None:
             self._twin.close()
 
@@ -102,11 +120,8 @@ class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
         if last is not None and not last.is_closed():
             raise BackendConnectionError(_OTHER_LOOP)
         if self._loop is not None:
-            for shard, client in self._clients.items():
-                if isinstance(client, AsyncCluster):
-                    client.reset()
-                elif self.is_own(shard):
-                    for own in (client, *sentinels_of(client)):
-                        own.connection_pool.reset()
+            for client in self.made_here():
+                of_loop = client if isinstance(client, AsyncCluster) else client.connection_pool
+                of_loop.reset()
         self._loop = weakref.ref(loop)
         self._lender = Lender()

@@ -219,6 +219,15 @@ class BaseBackend(BackendSettings, ABC):
             BackendError: the server does not reply at all; the cause is the client's own exception.
         """
 
+    def read(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
+        """Run commands that only read: as :meth:`execute`, or on a replica where the user asked for that.
+
+        Args:
+            commands: at least one command.
+            shard: the data set, by its index in the `shards` option.
+        """
+        return self.execute(commands, shard)
+
     @abstractmethod
     def close(self) -> None:
         """Give back connections and processes; after that, the backend cannot be used."""

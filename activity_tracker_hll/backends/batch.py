@@ -16,7 +16,10 @@ from ..scripts.calls import SOURCES
 from .base import Command, Reply
 from .trouble import check_reply, code_of
 
-__all__ = ["Batch"]
+__all__ = ["PASSING", "Batch"]
+
+PASSING = {"TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY"}
+"""Codes of what a server answers while it, or its cluster, changes."""
 
 # While the server works on one chunk, the next is packed and sent.
 _CHUNK_COMMANDS = 128
@@ -86,6 +89,10 @@ class Batch:
             if code_of(reply) == "READONLY":
                 self.demoted = sys.modules[type(reply).__module__].ConnectionError(str(reply))
                 raise self.demoted
+
+    def is_put_off(self) -> bool:
+        """Whether the server cannot answer all of it for the moment."""
+        return any(code_of(self.replies[index]) in PASSING for index in self._failed)
 
     def results(self, translate: Callable[[Exception, str], BackendError], address: str) -> list[Reply]:
         """The replies, with errors as a backend returns them."""

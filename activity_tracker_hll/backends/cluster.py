@@ -20,13 +20,14 @@ from ..driving import run
 from ..errors import ArgumentTypeError
 from .base import Command
 from .connection_options import servers_of
-from .exchange import lane, pool_arguments
-from .routing import Learning, Node, Routing, Sent, Topology, Wait, learn, route
+from .exchange import lane, pool_arguments, read_only
+from .marks import Marks
+from .routing import Routing, Wait, route
+from .topology import Learning, Node, Sent, Topology, learn
 from .trouble import raise_if_denied
 
 __all__ = ["BaseCluster", "Cluster", "ClusterSettings", "cluster_settings", "is_cluster"]
 
-_FIRST_MARK_S, _LONGEST_MARK_S = 1.0, 8.0
 _PATIENCE_S = 5.0
 _OF_CONNECTIONS = (
     *("username", "password", "credential_provider", "client_name", "protocol", "max_connections"),
@@ -35,6 +36,8 @@ _OF_CONNECTIONS = (
     *("ssl_ca_path", "ssl_ca_data", "ssl_check_hostname", "ssl_password", "ssl_min_version", "ssl_ciphers"),
 )
 """Settings that are taken over from a cluster client."""
+_FROM_REPLICAS = ("read_from_replicas", "load_balancing_strategy")
+"""Attributes of one that asks replicas; the newer one has several ways to choose among them."""
 
 
 def is_cluster(client: Any) -> bool:
@@ -68,9 +71,15 @@ def cluster_settings(
     if servers is None or servers.kind != "cluster":
         return None
     wanted = {**servers.options, **options, "retry": make_retry(NoBackoff(), 0, ())}
-    for name in ("url", "retries", "retry_on_error"):
+    for name in ("url", "retries", "retry_on_error", "read_from_replicas"):
         wanted.pop(name, None)
-    return ClusterSettings([Node(*address) for address in servers.addresses], make, wanted, patience)
+    return ClusterSettings(
+        [Node(*address) for address in servers.addresses],
+        make,
+        wanted,
+        patience,
+        reads_from_replicas=options.get("read_from_replicas", False),
+    )
 
 
 class ClusterSettings:
@@ -82,6 +91,7 @@ class ClusterSettings:
         options: those, without an address.
         patience: seconds for which what the cluster cannot do for the moment is tried again; None = as long
             as it is waited for a reply.
+        reads_from_replicas: whether replicas are asked by who only reads.
     """
 
     def __init__(
@@ -90,7 +100,10 @@ class ClusterSettings:
         make: Callable[..., Any],
         options: Mapping[str, Any],
         patience: float | None = None,
+        *,
+        reads_from_replicas: bool = False,
     ) -> None:
+        self.reads_from_replicas = reads_from_replicas
         self.topology = Topology(nodes=list(nodes))
         self._make, self._options = make, dict(options)
         timeout = self._options.setdefault("socket_timeout", _PATIENCE_S)
@@ -99,7 +112,7 @@ class ClusterSettings:
         self._given = list(nodes)
         self._clients: dict[Node, Any] = {}
         self._pools: dict[Node, tuple[Any, tuple[str, ...]]] = {}
-        self._marks: dict[Node, tuple[float, float]] = {}
+        self._marks = Marks()
 
     @classmethod
     def of(cls, client: Any, patience: float | None = None, **replaced: Any) -> ClusterSettings:
@@ -121,22 +134,34 @@ class ClusterSettings:
             options["ssl"] = True
         retry = import_module(f"{library[0]}{'.asyncio' if asynchronous else ''}.retry").Retry
         options["retry"] = retry(import_module(f"{library[0]}.backoff").NoBackoff(), 0)
-        return cls(nodes, getattr(module, "Valkey", None) or module.Redis, {**options, **replaced}, patience)
+        return cls(
+            nodes,
+            getattr(module, "Valkey", None) or module.Redis,
+            {**options, **replaced},
+            patience,
+            reads_from_replicas=any(getattr(client, name, None) for name in _FROM_REPLICAS),
+        )
 
     @property
     def address(self) -> str:
         """The addresses given, for messages."""
-        return ",".join(f"{host}:{port}" for host, port in self._given)
+        return ",".join(f"{node.host}:{node.port}" for node in self._given)
 
-    def pool(self, node: Node) -> tuple[Any, tuple[str, ...]]:
+    def pool(self, node: Node, read_only: Callable[[Any], Any]) -> tuple[Any, tuple[str, ...]]:
         """The pool of a node, and what getting a connection from it wants.
 
         Threads that come at the same time each make a client, and the first is kept.
+
+        Args:
+            read_only: what a new connection to a replica begins with.
         """
         found = self._pools.get(node)
         if found is None:
             made = self._make(host=node.host, port=node.port, **self._options)
             pool = self._clients.setdefault(node, made).connection_pool
+            if node.is_replica:
+                library = pool.connection_class.__module__.partition(".")[0]
+                pool.connection_kwargs[f"{library}_connect_func"] = read_only
             found = self._pools[node] = pool, pool_arguments(pool)
         return found
 
@@ -154,23 +179,19 @@ class ClusterSettings:
     def is_down(self, node: Node) -> bool:
         """Whether a node gave no answer a moment ago, so that nobody should wait for it now.
 
-        Who is patient tries it each second again; a writer, which would lose a reply's time with each push,
-        less and less often.
+        Who is patient tries a master each second again; a writer, which would lose a reply's time with each
+        push, less and less often, and so does everybody a replica, as its master answers as well.
         """
-        mark = self._marks.get(node)
-        if mark is None:
-            return False
-        since, length = mark
-        return time.monotonic() < since + (min(length, _FIRST_MARK_S) if self.patience else length)
+        return self._marks.is_down(node, is_patient=bool(self.patience) and not node.is_replica)
 
-    def mark(self, node: Node) -> None:
-        """A node gave no answer in time."""
-        _, length = self._marks.get(node, (0.0, _FIRST_MARK_S / 2))
-        self._marks[node] = time.monotonic(), min(2 * length, _LONGEST_MARK_S)
+    def failed(self, node: Node, error: Exception) -> None:
+        """A node gave no answer; one that refuses connections costs no time, and only a replica is spared."""
+        if node.is_replica or "Timeout" in type(error).__name__:
+            self._marks.mark(node)
 
-    def unmark(self, node: Node) -> None:
+    def answered(self, node: Node) -> None:
         """A node answered."""
-        self._marks.pop(node, None)
+        self._marks.unmark(node)
 
     def candidates(self) -> list[Node]:
         """Whom to ask for the topology, best first."""
@@ -184,7 +205,7 @@ class BaseCluster:
     def __init__(self, settings: ClusterSettings) -> None:
         self.settings = settings
 
-    def routing(self, commands: Sequence[Command]) -> Routing:
+    def routing(self, commands: Sequence[Command], *, reads: bool) -> Routing:
         """What to send for a batch, step by step."""
         settings = self.settings
         return route(
@@ -193,6 +214,7 @@ class BaseCluster:
             patience=settings.patience,
             clock=time.monotonic,
             is_down=settings.is_down,
+            from_replicas=reads and settings.reads_from_replicas,
         )
 
     def absent(self, nodes: Iterable[Node]) -> dict[Node, Any]:
@@ -215,13 +237,16 @@ class Cluster(BaseCluster):
         super().__init__(settings)
         self._learning = threading.Lock()
 
-    def execute(self, commands: Sequence[Command]) -> list[Any]:
+    def execute(self, commands: Sequence[Command], *, reads: bool = False) -> list[Any]:
         """The replies to commands; a :class:`.routing.Failed` or a BackendError where one failed.
+
+        Args:
+            reads: the commands only read, and may be answered by replicas.
 
         Raises:
             Exception: of the client: no node can be reached, or access is denied.
         """
-        return run(self.routing(commands), self._step)
+        return run(self.routing(commands, reads=reads), self._step)
 
     def _step(self, step: Sent | Wait) -> dict[Node, Any] | None:
         if not isinstance(step, Wait):
@@ -243,7 +268,9 @@ class Cluster(BaseCluster):
             Exception: of the client: access is denied.
         """
         answers: dict[Node, Any] = {}
-        lanes = {node: lane(*self.settings.pool(node), commands) for node, commands in sent.items()}
+        lanes = {
+            node: lane(*self.settings.pool(node, read_only), commands) for node, commands in sent.items()
+        }
         try:
             while lanes:
                 for node, steps in list(lanes.items()):
@@ -251,12 +278,11 @@ class Cluster(BaseCluster):
                         next(steps)
                     except StopIteration as stop:
                         answers[node] = stop.value
-                        self.settings.unmark(node)
+                        self.settings.answered(node)
                     except Exception as error:  # noqa: BLE001 (of the client, the system: one node's)
                         raise_if_denied(error)
                         answers[node] = error
-                        if "Timeout" in type(error).__name__:
-                            self.settings.mark(node)
+                        self.settings.failed(node, error)
                     else:
                         continue
                     del lanes[node]

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
-from ..arguments import attribute, entries, integer, seconds
+from ..arguments import attribute, entries, flag, integer, seconds
 from ..errors import ActivityTrackerError, ArgumentTypeError, ArgumentValueError
 from ..messages import plain_text, printable, shown, type_of
 from ..words import did_you_mean
@@ -83,6 +83,13 @@ def check_options(given: Mapping[str, Any], *, asynchronous: bool) -> dict[str, 
             raise ArgumentValueError(f"{exclusive} cannot be combined with {', '.join(others)}")
     if options.get("client") is not None:
         check_client(options["client"], asynchronous=asynchronous)
+    url = options.get("url")
+    servers = None if url is None else servers_of(url)
+    from_replicas = options.pop("read_from_replicas", None)
+    if servers is None and from_replicas:
+        raise ArgumentValueError(_ONE_SERVER if options.get("client") is None else _OF_CLIENT)
+    if servers is not None:
+        options["read_from_replicas"] = servers.from_replicas if from_replicas is None else from_replicas
     return options
 
 
@@ -125,6 +132,8 @@ def _check_url(url: object, argument: str) -> str:
             _check_port(port, f"{argument}: the port")
         if parts.path.strip("/") and not parts.path.strip("/").isdecimal():
             raise ArgumentValueError(f"{argument}: the database must be a number, as in redis://host:6379/0")
+    if "read_from_replicas" in parse_qs(parts.query, keep_blank_values=True):
+        raise ArgumentValueError(_ONE_SERVER)
     return text
 
 
@@ -136,12 +145,14 @@ class Servers(NamedTuple):
         addresses: hosts and ports.
         service: the name of the master that Sentinel knows.
         options: the options of connections: user, password, database, TLS.
+        from_replicas: whether replicas answer who only reads.
     """
 
     kind: str
     addresses: list[tuple[str, int]]
     service: str
     options: dict[str, Any]
+    from_replicas: bool
 
 
 def servers_of(url: str, argument: str = "url") -> Servers | None:
@@ -156,10 +167,11 @@ def servers_of(url: str, argument: str = "url") -> Servers | None:
     kind = scheme.partition("+")[2]
     wrong = ArgumentValueError(_FORMS[kind].format(argument))
     userinfo, at, where = rest.rpartition("@")
+    where, _, query = where.partition("?")
     hosts, _, path = where.partition("/")
     service, _, db = path.rstrip("/").partition("/")
     options: dict[str, Any] = {"ssl": True} if scheme.startswith("rediss") else {}
-    if not hosts or "#" in where or "?" in where or bool(service) != (kind == "sentinel"):
+    if not hosts or "#" in where or bool(service) != (kind == "sentinel"):
         raise wrong
     if db and not db.isdecimal():
         raise ArgumentValueError(f"{argument}: the database must be a number, as in /service/0")
@@ -179,12 +191,27 @@ def servers_of(url: str, argument: str = "url") -> Servers | None:
         host, port = unquote(found[1] or found[2]), int(found[3] or _PORTS[kind])
         _check_host(host, f"{argument}: the host")
         addresses.append((host, integer(port, f"{argument}: the port", minimum=1, maximum=_LAST_PORT)))
-    return Servers(kind, addresses, unquote(service), options)
+    return Servers(kind, addresses, unquote(service), options, _from_replicas(query, argument))
+
+
+def _from_replicas(query: str, argument: str) -> bool:
+    if query.lower() not in _QUERIES:
+        raise ArgumentValueError(f"{argument}: after the ? only read_from_replicas=true is known")
+    return _QUERIES[query.lower()]
 
 
 _OF_SEVERAL = ("redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel")
 _ADDRESS = re.compile(r"(?:\[([^\[\]]+)\]|([^:\[\]]+))(?::(\d{1,9}))?", re.ASCII)
 _PORTS = {"cluster": 6379, "sentinel": 26379}
+_QUERIES = {"": False, "read_from_replicas=true": True, "read_from_replicas=false": False}
+_ONE_SERVER = (
+    "read_from_replicas is for a URL of several servers (redis+cluster://, redis+sentinel://), as the"
+    " replicas of a single one are not known; to read from a replica, give its address"
+)
+_OF_CLIENT = (
+    "read_from_replicas cannot be combined with client; a cluster client that reads from replicas does so"
+    " here, too"
+)
 _FORMS = {
     "cluster": "{} must look like redis+cluster://user:password@host:6379,host:6379, with numbers for the"
     " ports",
@@ -310,5 +337,6 @@ _CHECKS: dict[str, Callable[[Any, str], object]] = {
     "socket_timeout": seconds,
     "socket_connect_timeout": seconds,
     "max_connections": lambda value, name: integer(value, name, minimum=1, maximum=_LAST_DB),
+    "read_from_replicas": flag,
     "retries": lambda value, name: integer(value, name, minimum=0, maximum=_MOST_RETRIES),
 }

@@ -15,7 +15,7 @@ from .base import Command
 from .batch import Batch
 from .trouble import check_reply, raise_if_denied
 
-__all__ = ["exchange_with_retries", "lane", "pool_arguments"]
+__all__ = ["exchange", "lane", "pool_arguments", "read_only"]
 
 
 def pool_arguments(pool: Any) -> tuple[str, ...]:
@@ -28,8 +28,28 @@ def pool_arguments(pool: Any) -> tuple[str, ...]:
     return ("PFADD",) if wanted else ()
 
 
-def exchange_with_retries(connection: Any, batch: Batch) -> None:
-    """Exchange a batch, again as often as the connection's own policy says."""
+def read_only(connection: Any) -> None:
+    """Begin a connection to a replica of a cluster, which without READONLY sends everybody to its master."""
+    connection.on_connect()
+    connection.send_command("READONLY")
+    connection.read_response()
+
+
+def exchange(pool: Any, arguments: tuple[str, ...], batch: Batch) -> None:
+    """Exchange a batch over a connection of a pool, again as often as the connection's own policy says.
+
+    Args:
+        arguments: what getting a connection from the pool wants.
+    """
+    connection = pool.get_connection(*arguments)
+    try:
+        for part in batch.rounds():
+            _exchange_with_retries(connection, part)
+    finally:
+        pool.release(connection)
+
+
+def _exchange_with_retries(connection: Any, batch: Batch) -> None:
 
     def broken(error: Exception) -> None:
         connection.disconnect()
@@ -43,7 +63,7 @@ def exchange_with_retries(connection: Any, batch: Batch) -> None:
         if error is not batch.demoted:
             raise
         if batch.attempts == 1:  # the client's policy tries nothing again, but a new connection may do
-            exchange_with_retries(connection, batch)
+            _exchange_with_retries(connection, batch)
 
 
 def lane(

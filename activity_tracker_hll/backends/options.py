@@ -49,6 +49,7 @@ class RedisOptions(_ClientOptions, total=False):
     db: int
     unix_socket_path: str | None
     client: Any
+    read_from_replicas: bool
     socket_connect_timeout: float | None
     socket_keepalive: bool | None
     socket_keepalive_options: Mapping[int, int | bytes] | None

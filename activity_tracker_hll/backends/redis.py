@@ -10,11 +10,10 @@ import ctypes
 import os
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import redis
-import redis.asyncio.sentinel
-import redis.sentinel
 from redis.backoff import FullJitterBackoff, NoBackoff
 
 from ..arguments import check_callable, integer
@@ -32,7 +31,6 @@ from .batch import Batch
 from .cluster import BaseCluster, Cluster, ClusterSettings, cluster_settings
 from .connection_options import (
     ADDRESS,
-    Servers,
     address_of,
     check_client,
     check_options,
@@ -40,12 +38,15 @@ from .connection_options import (
     refusal,
     servers_of,
 )
-from .exchange import exchange_with_retries, pool_arguments
+from .exchange import exchange, pool_arguments
+from .marks import Marks
 from .retries import Patient, Retrying
 from .routing import Failed
-from .trouble import translated
+from .sentinel import client_of, sentinels_of
+from .slots import has_keys
+from .trouble import raise_if_denied, translated
 
-__all__ = ["RedisBackend", "RedisSettings", "sentinels_of"]
+__all__ = ["RedisBackend", "RedisSettings"]
 
 _FAILOVER_S = 5.0
 """Time for Sentinel to notice that a master is gone and to make another one, unless a caller waits longer."""
@@ -83,6 +84,8 @@ class RedisSettings(BackendSettings):
         self._make = self._CLIENT if redis_client is None else redis_client
         self._clients: dict[int, Any] = {}
         self._pools: dict[int, tuple[Any, tuple[str, ...], str]] = {}
+        self._replicas: dict[int, Any] = {}
+        self._marks = Marks()
         # Clients connect when they are first used, but are made now, so that bad options are reported now.
         for shard in range(len(self._shards)):
             self.client(shard)
@@ -109,9 +112,26 @@ class RedisSettings(BackendSettings):
             if cluster is not None:
                 made = self._CLUSTER(cluster)
             else:
-                made = _connect(options, self._make, self._RETRY, self._PATIENT, asynchronous=asynchronous)
+                connect = partial(
+                    _connect, make=self._make, make_retry=self._RETRY, asynchronous=asynchronous
+                )
+                if options.pop("read_from_replicas", False):
+                    self._replicas.setdefault(index, connect(dict(options), patient=None))
+                made = connect(options, patient=self._PATIENT)
             self._clients.setdefault(index, made)
         return self._clients[index]
+
+    def made_here(self) -> list[Any]:
+        """All clients made here: of clusters, servers, replicas, and of the Sentinels that know these."""
+        made: list[Any] = []
+        for shard, client in list(self._clients.items()):
+            if isinstance(client, BaseCluster):
+                made.append(client)
+            elif self.is_own(shard):
+                made += client, *sentinels_of(client)
+        for client in list(self._replicas.values()):
+            made += client, *sentinels_of(client)
+        return made
 
     def check_shard(self, shard: int) -> None:
         """See :meth:`.base.BaseBackend.check_shard`."""
@@ -140,14 +160,10 @@ class RedisSettings(BackendSettings):
         A pool's lock may be held by a thread that only the parent has, and redis-py 8 takes it even to notice
         that the process was forked.
         """
-        inherited, self._clients, self._pools = self._clients, {}, {}
-        for shard, client in inherited.items():
-            if isinstance(client, BaseCluster):
-                for of_node in client.settings.taken():
-                    _never_finalize(of_node)
-            elif self.is_own(shard):
-                for own in (client, *sentinels_of(client)):
-                    _never_finalize(own)
+        for client in self.made_here():
+            for own in client.settings.taken() if isinstance(client, BaseCluster) else [client]:
+                _never_finalize(own)
+        self._clients, self._replicas, self._pools = {}, {}, {}
 
     def _options(self, shard: int) -> dict[str, Any]:
         override = self._shards[shard]
@@ -170,6 +186,22 @@ class RedisSettings(BackendSettings):
             pool = client.connection_pool
             self._pools[shard] = pool, pool_arguments(pool), address_of(client)
         return self._pools[shard]
+
+    def _asks_replicas(self, shard: int, commands: Sequence[Command]) -> bool:
+        """Whether replicas that Sentinel knows may answer a batch, and one did a moment ago."""
+        return shard in self._replicas and not self._marks.is_down(shard) and all(map(has_keys, commands))
+
+    def _lost_replicas(self, shard: int, error: Exception, address: str) -> None:
+        """No replica answered: leave them alone for a while.
+
+        Raises:
+            BackendError: access is denied, as it would be each time.
+        """
+        self._marks.mark(shard)
+        try:
+            raise_if_denied(error)
+        except Exception as denied:
+            raise self.translated(denied, address) from denied
 
     def _of_cluster(self, replies: list[Any]) -> list[Reply]:
         """Replies of a cluster, with errors as a backend returns them.
@@ -200,6 +232,9 @@ class RedisBackend(RedisSettings, BaseBackend):
             any address.
         socket_timeout: seconds to wait for a connection and for each reply; None = no limit.
         retries: how often a batch is sent again after a broken connection, a timeout or a failover.
+        read_from_replicas: of a cluster, or of a master that Sentinel knows: calls that only read ask
+            replicas, and the master where none answers. A replica that lags gives older counts. Also as
+            ``?read_from_replicas=true`` at the end of the URL.
         shards: overrides of the options above for each data set, such as ``[{}, {"db": 1}]``; the `shard`
             argument of each call chooses one.
         redis_client: a callable that makes a client from connection options, as in activity-tracker.
@@ -225,29 +260,42 @@ class RedisBackend(RedisSettings, BaseBackend):
         """See :meth:`.base.BaseBackend.execute`."""
         pool, arguments, address = self._pool(shard)
         if isinstance(pool, Cluster):
-            try:
-                replies = pool.execute(commands)
-            except Exception as error:  # of the client, the system...
-                raise self.translated(error, address) from error
-            return self._of_cluster(replies)
+            return self._by_cluster(pool, commands, reads=False)
         batch = Batch(commands)
         try:
-            connection = pool.get_connection(*arguments)
-            try:
-                for part in batch.rounds():
-                    exchange_with_retries(connection, part)
-            finally:
-                pool.release(connection)
+            exchange(pool, arguments, batch)
         except Exception as error:  # of the client, the system, a credential provider...
             raise self.translated(error, address) from error
         return batch.results(self.translated, address)
 
+    def read(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
+        """See :meth:`.base.BaseBackend.read`."""
+        pool, arguments, address = self._pool(shard)
+        if isinstance(pool, Cluster):
+            return self._by_cluster(pool, commands, reads=True)
+        if self._asks_replicas(shard, commands):
+            batch = Batch(commands)
+            try:
+                exchange(self._replicas[shard].connection_pool, arguments, batch)
+            except Exception as error:  # noqa: BLE001 (as above)
+                self._lost_replicas(shard, error, address)
+            else:
+                self._marks.unmark(shard)
+                if not batch.is_put_off():
+                    return batch.results(self.translated, address)
+        return self.execute(commands, shard)
+
+    def _by_cluster(self, cluster: Cluster, commands: Sequence[Command], *, reads: bool) -> list[Reply]:
+        try:
+            replies = cluster.execute(commands, reads=reads)
+        except Exception as error:  # of the client, the system...
+            raise self.translated(error, cluster.settings.address) from error
+        return self._of_cluster(replies)
+
     def close(self) -> None:
         """Close the connections of every client made here; a client handed in stays open."""
-        for shard, client in list(self._clients.items()):
-            if isinstance(client, Cluster) or self.is_own(shard):
-                for own in (client, *sentinels_of(client)):
-                    own.close()
+        for client in self.made_here():
+            client.close()
         for backend in list(self._writer_backends):
             backend.close()
 
@@ -305,30 +353,23 @@ def _never_finalize(client: Any) -> None:
 os.register_at_fork(after_in_child=_leave_to_parent)
 
 
-def sentinels_of(client: Any) -> Sequence[Any]:
-    """The clients by which another one asks Sentinel for the master; nobody else closes them."""
-    manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
-    return getattr(manager, "sentinels", ())
-
-
-def _of_sentinel(servers: Servers, options: Mapping[str, Any], *, asynchronous: bool) -> Any:
-    """A client of the master that Sentinel knows, also after a failover."""
-    cls = redis.asyncio.sentinel.Sentinel if asynchronous else redis.sentinel.Sentinel
-    of_sentinels = {name: options[name] for name in options if name.startswith(("socket_", "ssl"))}
-    if "ssl" in servers.options:
-        of_sentinels["ssl"] = True
-    sentinel = cls(servers.addresses, sentinel_kwargs=of_sentinels)
-    return sentinel.master_for(servers.service, **servers.options, **options)
-
-
 def _connect(
     options: dict[str, Any],
+    *,
     make: Any,
     make_retry: Callable[..., Any],
-    make_patient: Callable[..., Any],
-    *,
+    patient: Callable[..., Any] | None,
     asynchronous: bool,
 ) -> Any:
+    """The client of one server, or of what Sentinel knows.
+
+    Args:
+        options: checked ones.
+        make: makes a client from those of connections.
+        make_retry: makes what tells it how often to try again.
+        patient: makes what waits for a failover; None = the client is to be one of replicas, as who does not
+            get an answer there asks the master.
+    """
     client = options.pop("client", None)
     if client is not None:
         if options:
@@ -344,16 +385,19 @@ def _connect(
     # OSError: a refused connection, which redis-py 5 would not try again.
     again = (redis.ConnectionError, redis.TimeoutError, OSError)
     servers = None if url is None else servers_of(url)
-    if servers is None or "retries" in options:
+    if patient is None:
+        options.pop("retries", None)
+        retry = make_retry(NoBackoff(), 1, (redis.ConnectionError, OSError))
+    elif servers is None or "retries" in options:
         retry = make_retry(FullJitterBackoff(cap=1.0, base=0.05), options.pop("retries", 3), again)
     else:
         patience = max(options["socket_timeout"] or 0.0, _FAILOVER_S)
-        retry = make_patient(FullJitterBackoff(cap=0.5, base=0.05), patience, again)
+        retry = patient(FullJitterBackoff(cap=0.5, base=0.05), patience, again)
     options.setdefault("retry", retry)
     options.setdefault("retry_on_error", [redis.ConnectionError, redis.TimeoutError])
     try:
         if servers is not None:
-            client = _of_sentinel(servers, options, asynchronous=asynchronous)
+            client = client_of(servers, options, asynchronous=asynchronous, is_master=patient is not None)
         else:
             client = make(**options) if url is None else make.from_url(url, **options)
         check_client(client, "redis_client: what it makes", asynchronous=asynchronous)

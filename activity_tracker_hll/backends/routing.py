@@ -1,105 +1,32 @@
 """Routing in a cluster: which commands go to which node, and what an answer means for the next attempt.
 
-Nothing here touches a connection or waits: :func:`route` and :func:`learn` are generators that say what to
-send, and are told what came of it. So the synchronous and the asyncio backend share every decision.
-
-A command whose keys lie in several slots is sent in parts, and their replies are joined: that is so for the
-commands that this library sends, which are listed here. Scripts for several buckets are sent for each.
+Nothing here touches a connection or waits: :func:`route` is a generator that says what to send, and is told
+what came of it. So the synchronous and the asyncio backend share every decision. Which slots a command
+belongs to is found in :mod:`.slots`, which nodes serve them in :mod:`.topology`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from itertools import chain
 from typing import Any, NamedTuple
 
-import numpy as np
-from redis.crc import key_slot
+from ..errors import BackendError, BackendResponseError
+from ..scripts.calls import SOURCES
+from .base import OF_NODE, Command
+from .batch import PASSING
+from .slots import ANYWHERE, EVERYWHERE, OF_ALL, split
+from .topology import Node, Sent, Topology
+from .trouble import code_of
 
-from ..errors import BackendError, BackendResponseError, MalformedSketchError, UnknownEncodingError
-from ..hll import codec
-from ..hll.estimators import cardinality
-from ..hll.registers import empty
-from ..scripts.calls import SCRIPTS, SOURCES
-from .base import OF_NODE, SLOTS, Command
-from .trouble import code_of, raise_if_denied
-
-__all__ = ["Failed", "Learning", "Node", "Routing", "Sent", "Topology", "Wait", "learn", "route", "split"]
+__all__ = ["Failed", "Routing", "Wait", "route"]
 
 _REDIRECTS = 5
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.02, 0.25
+_FRESH_S = 60.0
+"""How long what is known of replicas is used: no answer tells of those that are new, or masters by now."""
 _REDIRECT = re.compile(r"(?:MOVED |ASK )?(\d+) (\S*):(\d+)$")
-_PASSING = {"TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY"}
-"""What a cluster answers while it changes."""
-_SCRIPTS = {script.sha: script for script in SCRIPTS}
-_EVERYWHERE, _ANYWHERE = -1, -2
-"""Instead of a slot: for each master, or for any of them."""
-
-
-class Node(NamedTuple):
-    """The address of a node."""
-
-    host: str
-    port: int
-
-
-@dataclass(slots=True)
-class Topology:
-    """Which node serves which slot, as far as it is known.
-
-    Attributes:
-        owners: the node of each slot; None = nobody's.
-        masters: the nodes that serve slots, in an order that all processes agree on.
-        nodes: all that were ever heard of, newest knowledge first: whom to ask again.
-    """
-
-    owners: list[Node | None] = field(default_factory=lambda: [None] * SLOTS)
-    masters: list[Node] = field(default_factory=list)
-    nodes: list[Node] = field(default_factory=list)
-
-    def learn(self, reply: Any, asked: Node) -> None:
-        """Take over a reply to CLUSTER SLOTS.
-
-        Args:
-            asked: who gave it: a node that does not know its own name leaves it out.
-        """
-        owners: list[Node | None] = [None] * SLOTS
-        nodes: list[Node] = []
-        masters: set[Node] = set()
-        for first, last, *served_by in reply:
-            those = [_node(each, asked) for each in served_by]
-            owners[int(first) : int(last) + 1] = [those[0]] * (int(last) - int(first) + 1)
-            nodes += those
-            masters.add(those[0])
-        if nodes:
-            self.owners, self.masters = owners, sorted(masters)
-            self.nodes = list(dict.fromkeys([*nodes, *self.nodes]))[: 4 * len(set(nodes)) + 16]
-
-    def address_of(self, key: str) -> str:
-        """The node that has a key, as the lines that begin with OF_NODE name it; empty if nobody does."""
-        node = self.owners[_slot(key)]
-        return "" if node is None else f"{node.host}:{node.port}"
-
-    def move(self, slot: int, node: Node) -> None:
-        """A slot is known to be another node's."""
-        self.owners[slot] = node
-        self.masters = sorted({*self.masters, node})
-        if node not in self.nodes:
-            self.nodes.insert(0, node)
-
-
-def _node(served_by: Any, asked: Node) -> Node:
-    host, port = served_by[:2]
-    name = host.decode() if isinstance(host, bytes) else host
-    return Node(name if name and name != "?" else asked.host, int(port))
-
-
-@lru_cache(maxsize=65_536)  # the same few buckets with every event
-def _slot(key: str) -> int:
-    return int(key_slot(key.encode()))
 
 
 class Failed(NamedTuple):
@@ -109,109 +36,11 @@ class Failed(NamedTuple):
     node: Node
 
 
-class Split(NamedTuple):
-    """How a command is sent.
-
-    Attributes:
-        parts: commands, each with its slot.
-        join: makes the reply of theirs; None = there is one part.
-    """
-
-    parts: list[tuple[int, Command]]
-    join: Callable[[list[Any]], Any] | None = None
-
-
-def split(command: Command) -> Split:
-    """How a command is sent.
-
-    Raises:
-        BackendResponseError: its keys lie in several slots, and it cannot be sent in parts.
-    """
-    name = command[0]
-    if name == "EVALSHA":
-        return _split_script(command)
-    if name in _WITHOUT_KEYS:
-        return Split([(_ANYWHERE, command)])
-    if name in _OF_MANY and len(command) > 2:
-        slots = [_slot(str(key)) for key in command[1:]]
-        if slots.count(slots[0]) != len(slots):
-            by_slot: dict[int, list[int]] = {}
-            for index, slot in enumerate(slots):
-                by_slot.setdefault(slot, []).append(index)
-            return _OF_MANY[str(name)](command, by_slot)
-        return Split([(slots[0], command)])
-    return Split([(_slot(str(command[2 if name == "MEMORY" else 1])), command)])
-
-
-def _split_script(command: Command) -> Split:
-    _, sha, count, *rest = command
-    size = int(count)
-    keys, arguments = [str(key) for key in rest[:size]], rest[size:]
-    slots = {_slot(key) for key in keys}
-    if len(slots) == 1:
-        return Split([(slots.pop(), command)])
-    script = _SCRIPTS[str(sha)]
-    if not script.each:
-        raise BackendResponseError(f"the script {script.name} is for keys of one slot, got {len(slots)}")
-    per_bucket, per_call, each = len(script.keys), len(script.arguments), len(script.each)
-    common, own = arguments[:per_call], arguments[per_call:]
-    parts: list[tuple[int, Command]] = []
-    for index in range(size // per_bucket):
-        bucket = keys[per_bucket * index : per_bucket * (index + 1)]
-        parts.append(
-            (_slot(bucket[0]), script.call(bucket, *common, *own[each * index : each * (index + 1)]))
-        )
-    return Split(parts, lambda replies: list(chain.from_iterable(replies)))
-
-
-def _sum(command: Command, by_slot: Mapping[int, list[int]]) -> Split:
-    keys = command[1:]
-    parts = [(slot, (command[0], *(keys[at] for at in indexes))) for slot, indexes in by_slot.items()]
-    return Split(parts, sum)
-
-
-def _values(command: Command, by_slot: Mapping[int, list[int]]) -> Split:
-    keys = command[1:]
-
-    def join(replies: list[Any]) -> list[Any]:
-        result: list[Any] = [None] * len(keys)
-        for indexes, reply in zip(by_slot.values(), replies, strict=True):
-            for at, value in zip(indexes, reply, strict=True):
-                result[at] = value
-        return result
-
-    return Split([(slot, ("MGET", *(keys[at] for at in indexes))) for slot, indexes in by_slot.items()], join)
-
-
-def _union(command: Command, _by_slot: object) -> Split:
-    """The union of sketches of several slots is made here: as good as the server's, to the last digit."""
-
-    def join(replies: list[Any]) -> int:
-        union = empty()
-        try:
-            for sketch in replies:
-                if sketch is not None:
-                    np.maximum(union, codec.decode(sketch), out=union)
-        except (MalformedSketchError, UnknownEncodingError) as error:
-            raise BackendResponseError(f"sketches in several slots cannot be united: {error}") from error
-        return cardinality(union)
-
-    return Split([(_slot(str(key)), ("GET", key)) for key in command[1:]], join)
-
-
-_OF_MANY: Mapping[str, Callable[[Command, Mapping[int, list[int]]], Split]] = {
-    "EXISTS": _sum,
-    "DEL": _sum,
-    "MGET": _values,
-    "PFCOUNT": _union,
-}
-_WITHOUT_KEYS = {"CLUSTER", "TIME", "PING", "CONFIG"}
-"""Commands for any master, but the same one for all processes as long as it is up: clocks differ."""
 _NO_NODE = "the cluster has no node that serves this slot"
 
 
 class Wait(NamedTuple):
-    """A step of :func:`route`: wait so long, then :func:`learn` the topology anew."""
+    """A step of :func:`route`: wait so long, then :func:`.topology.learn` the topology anew."""
 
     seconds: float
 
@@ -226,39 +55,12 @@ class _Part:
     asking: bool = False
     reply: Any = None
     is_open: bool = True
+    from_replica: bool = False
     failed_at: set[Node] = field(default_factory=set)
 
 
-Sent = Mapping[Node, Sequence[Command]]
-"""What to send to each node."""
-
 Routing = Generator[Sent | Wait, Any, list[Any]]
 """Yields what to send, and is sent the replies of each node, or the exception by which that failed."""
-
-Learning = Generator[Sent, Mapping[Node, Any], None]
-"""The same, of nodes that are asked what they know."""
-
-
-def learn(topology: Topology, candidates: Iterable[Node]) -> Learning:
-    """Ask for the topology; a node that answers is enough.
-
-    Args:
-        candidates: whom to ask, best first.
-
-    Raises:
-        Exception: of the client: none does, and nothing is known yet; or access is denied.
-    """
-    problem: Exception | None = None
-    for node in candidates:
-        answer = (yield {node: [("CLUSTER", "SLOTS")]})[node]
-        reply = answer if isinstance(answer, Exception) else answer[0]
-        if not isinstance(reply, Exception):
-            topology.learn(reply, node)
-            return
-        raise_if_denied(reply)
-        problem = reply
-    if problem is not None and not topology.masters:
-        raise problem
 
 
 def route(
@@ -268,6 +70,7 @@ def route(
     patience: float,
     clock: Callable[[], float],
     is_down: Callable[[Node], bool],
+    from_replicas: bool = False,
 ) -> Routing:
     """Route a batch.
 
@@ -276,12 +79,14 @@ def route(
             another node is, whatever this is.
         clock: seconds, never set back.
         is_down: whether nobody waits for a node at the moment.
+        from_replicas: what keys hold is asked of a replica first, and of its master if that cannot answer.
 
     Returns:
         The replies; a :class:`Failed` or a BackendError where a command failed.
     """
     deadline = clock() + patience
-    if not any(topology.owners):
+    if not any(topology.owners) or (from_replicas and clock() >= topology.fresh_until):
+        topology.fresh_until = clock() + _FRESH_S
         yield Wait(0)
     plans: list[tuple[list[_Part], Callable[[list[Any]], Any] | None] | BackendError] = []
     for command in commands:
@@ -290,6 +95,8 @@ def route(
         except BackendError as error:
             plans.append(error)
     waiting = [part for plan in plans if not isinstance(plan, BackendError) for part in plan[0]]
+    for part in waiting:
+        part.from_replica = from_replicas
     wait = _FIRST_WAIT_S
     attempts = 0
     while waiting:
@@ -318,19 +125,23 @@ def route(
 
 
 def _node_of(part: _Part, topology: Topology, is_down: Callable[[Node], bool]) -> Node | None:
-    if part.slot != _ANYWHERE:
-        return topology.owners[part.slot]
+    if part.slot != ANYWHERE:
+        master = topology.owners[part.slot]
+        if not part.from_replica or master is None:
+            return master
+        replicas = topology.replicas.get(master, ())
+        return next((replica for replica in replicas if not is_down(replica)), master)
     untried = [node for node in topology.masters if node not in part.failed_at]
     return min(untried or topology.masters, key=is_down, default=None)
 
 
 def _planned(command: Command, topology: Topology) -> tuple[list[_Part], Callable[[list[Any]], Any] | None]:
-    if command[0] in ("SCAN", "INFO") and not topology.masters:
+    if command[0] in OF_ALL and not topology.masters:
         raise BackendResponseError(_NO_NODE)
     if command[0] == "SCAN":
         return _scan(command, topology)
     if command[0] == "INFO":
-        return [_Part(command, _EVERYWHERE, node) for node in topology.masters], None
+        return [_Part(command, EVERYWHERE, node) for node in topology.masters], None
     parts, join = split(command)
     return [_Part(part, slot) for slot, part in parts], join
 
@@ -347,7 +158,7 @@ def _scan(command: Command, topology: Topology) -> tuple[list[_Part], Callable[[
             return [after * len(masters) + index, keys]
         return [index + 1 if index + 1 < len(masters) else 0, keys]
 
-    return [_Part(("SCAN", cursor, *command[2:]), _EVERYWHERE, masters[index])], join
+    return [_Part(("SCAN", cursor, *command[2:]), EVERYWHERE, masters[index])], join
 
 
 def _sent(parts: Iterable[_Part]) -> Iterable[Command]:
@@ -367,7 +178,7 @@ def _take(answer: Any, node: Node, parts: Sequence[_Part], topology: Topology) -
     if isinstance(answer, Exception):
         for part in parts:
             part.reply, part.asking = Failed(answer, node), False
-            part.node = part.node if part.slot == _EVERYWHERE else None
+            part.node = part.node if part.slot == EVERYWHERE else None
         return _is_left_to_others(node, parts, topology)
     replies = iter(answer)
     redirected = False
@@ -388,14 +199,18 @@ def _take(answer: Any, node: Node, parts: Sequence[_Part], topology: Topology) -
                 if is_moved:
                     topology.move(slot, owner)
             else:
-                part.is_open = code_of(reply) in _PASSING
+                part.is_open = code_of(reply) in PASSING
     return redirected | _is_left_to_others(node, [part for part in parts if part.is_open], topology)
 
 
 def _is_left_to_others(node: Node, parts: Sequence[_Part], topology: Topology) -> bool:
-    """Whether some of what a node did not do is for any master, and there is another one to try."""
-    movable = [part for part in parts if part.slot == _ANYWHERE]
-    for part in movable:
+    """Whether some of what a node did not do is for any master, and there is another one to try.
+
+    What a replica did not do is for its master from now on.
+    """
+    movable = [part for part in parts if part.slot == ANYWHERE]
+    for part in parts:
+        part.from_replica = False
         part.failed_at.add(node)
     return any(not part.failed_at.issuperset(topology.masters) for part in movable)
 
@@ -413,7 +228,7 @@ def _redirect(error: Exception) -> tuple[int, Node, bool] | None:
 def _joined(parts: Sequence[_Part], join: Callable[[list[Any]], Any] | None) -> Any:
     replies = [part.reply for part in parts]
     failed = [reply for reply in replies if isinstance(reply, Failed | BackendError)]
-    if parts[0].slot == _EVERYWHERE and join is None and len(failed) < len(replies):
+    if parts[0].slot == EVERYWHERE and join is None and len(failed) < len(replies):
         return b"".join(_told(part) for part in parts if isinstance(part.reply, bytes))
     if failed:
         return failed[0]

@@ -47,18 +47,18 @@ class DataSet:
         Raises:
             SettingsMismatchError: they differ.
         """
+        handshake = self.handshake(access)
+        return operation if handshake is None else _after(handshake, operation)
+
+    def handshake(self, access: Access) -> Operation[None] | None:
+        """Comparing settings with those of the data; None = that is not due yet."""
         if (
             self._agreed_until is not None
             and self.clock.ticks() < self._agreed_until
             and access <= self._agreed_for
         ):
-            return operation
-        return self._agree_first(operation, access)
-
-    def _agree_first(self, operation: Operation[T], access: Access) -> Operation[T]:
-        with closing(operation):
-            yield from self.agree(access)
-            return (yield from operation)
+            return None
+        return self.agree(access)
 
     def agree(self, access: Access) -> Operation[None]:
         """Compare settings with those of the data.
@@ -102,6 +102,12 @@ class DataSet:
         if self._takes_sketches is None:
             self._takes_sketches = yield from _takes_sketches(self.context)
         return self._takes_sketches
+
+
+def _after(handshake: Operation[None], operation: Operation[T]) -> Operation[T]:
+    with closing(operation):
+        yield from handshake
+        return (yield from operation)
 
 
 def _takes_sketches(context: Context) -> Operation[bool]:

@@ -257,8 +257,7 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
 
     def resend(self) -> None:
         """Send everything again, little by little: other processes will do the same, to the same server."""
-        for target, state in self._states.items():
-            self._await(target, state)
+        self._awaiting |= self._states
 
     def resend_to_others(self, server_of: Callable[[PeriodBucket], object]) -> None:
         """The same with what was acknowledged by another server than the one that has it now."""
@@ -266,12 +265,7 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
             server = server_of(target)
             if server is not None and state.server != server:
                 state.server = server
-                self._await(target, state)
-
-    def _await(self, target: PeriodBucket, state: BucketState) -> None:
-        state.resend()
-        if not state.is_idle:
-            self._awaiting[target] = state
+                self._awaiting[target] = state
 
     def resend_state(self, target: PeriodBucket, state: BucketState) -> None:
         """Send everything of one again."""
@@ -294,7 +288,8 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
         self._hand_out(self.names(None))
         again = list(islice(self._awaiting, None if everything else self._may_resend(now)))
         self._resends = max(self._resends - len(again), 0)
-        self._unsent |= {target: self._awaiting[target] for target in again}
+        for target in again:
+            self.resend_state(target, self._awaiting.pop(target))
         refreshes = False
         while self._due and self._due[0][0] <= now:
             due_at, _, target = heapq.heappop(self._due)
@@ -306,7 +301,6 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
         taken, self._unsent = self._unsent, {}
         taken = {target: state for target, state in taken.items() if not state.is_idle}
         for target, state in taken.items():
-            self._awaiting.pop(target, None)
             if state.due_at is None:
                 self._schedule(target, state, now)
         return taken, refreshes
@@ -366,10 +360,9 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
     def _release(self, targets: Iterable[PeriodBucket]) -> None:
         for target in list(targets):
             state = self._states.get(target)
-            if state is not None and state.is_idle:
+            if state is not None and state.is_idle and target not in self._awaiting:
                 del self._states[target]
                 self._unsent.pop(target, None)
-                self._awaiting.pop(target, None)
                 self._with_moves.pop(target, None)
                 self._remembered_pushed -= self._remembering.pop(target, 0)
 

@@ -99,6 +99,11 @@ class Buffer:
         return None if window is None else window.until
 
     @property
+    def pushed(self) -> int:
+        """Number of events that were acknowledged."""
+        return self._pushed
+
+    @property
     def dropped(self) -> int:
         """Number of events that were dropped."""
         return self._drainer.dropped

@@ -2,7 +2,9 @@
 
 - The *drainer* drains the queues into registers, so that they stay short, and does so exactly where the
   window ends; it never waits for the network.
-- The *pusher* sends what changed, again and again until the server has acknowledged it.
+- The *pusher* sends what changed, again and again until the server has acknowledged it. A process that is
+  killed loses what it has not pushed. So pushes follow soon where they are cheap, and the less often the more
+  they take, be it because of many buckets or of a busy server.
 
 Whoever tracks starts them when there is a first event, and never waits for them.
 """
@@ -201,21 +203,27 @@ class Worker:
             self._backend.close()
 
     def _push_until_stopped(self) -> None:
-        failures, rest = 0, 0.0
+        rest = retry = 0.0
+        in_vain = 0
         while not self._stop.is_set() or self._flushes_asked > self._flushes_done:
+            delay = min(retry or max(rest, _SHORTEST_INTERVAL_S), self._flush_interval)
             # Not all processes of a service at once.
-            self._wake.wait(self._push_delay(failures, rest) * self.random.uniform(0.8, 1.0))
+            self._wake.wait(delay * self.random.uniform(0.8, 1.0))
             self._wake.clear()
-            sent, asked = self.bytes, self._flushes_asked
+            sent, pushed, asked = self.bytes, self._pushed, self._flushes_asked
             began, worked = time.monotonic(), time.thread_time()
             problems = self.push(everything=asked > self._flushes_done)
             took, worked = time.monotonic() - began, time.thread_time() - worked
             rest = max(_REST * took, _REST_FROM_WORK * worked) if self.bytes > sent else _IDLE_S
+            retry = 0.0
             if problems:
-                failures += 1
                 self._report(problems[0])
+                in_vain = in_vain + 1 if self._pushed == pushed else 0
+                # One server of several that is down holds up no other.
+                retry = _FIRST_RETRY_S * 2.0 ** min(in_vain, 10) if in_vain else max(rest, _IDLE_S)
+                retry = min(retry, self._flush_interval / 2, _LONGEST_RETRY_S)
             else:
-                failures = 0
+                in_vain = 0
                 self.last_error, self._reported = None, ""
             # What a key holds that does not belong there stays so, however long a flush waits for it.
             if all(isinstance(problem, BackendDataError) for problem in problems):
@@ -225,19 +233,10 @@ class Worker:
             elif self._stop.is_set():
                 return
 
-    def _push_delay(self, failures: int, rest: float) -> float:
-        """Seconds until the next push.
-
-        A process that is killed loses what it has not pushed. So pushes follow soon where they are cheap, and
-        the less often the more they take, be it because of many buckets or of a busy server.
-
-        Args:
-            failures: how many pushes in a row went wrong.
-            rest: seconds that have to be between two pushes.
-        """
-        if failures:
-            return min(self._flush_interval / 2, _FIRST_RETRY_S * 2.0 ** min(failures, 10), _LONGEST_RETRY_S)
-        return min(self._flush_interval, max(_SHORTEST_INTERVAL_S, rest))
+    @property
+    def _pushed(self) -> int:
+        """Number of events that were acknowledged."""
+        return sum(buffer.pushed for buffer in list(self._buffers.values()))
 
     def push(self, *, everything: bool = False) -> list[Exception]:
         """Push every data set once; returns what went wrong.

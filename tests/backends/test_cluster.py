@@ -14,6 +14,7 @@ from activity_tracker_hll.aio import AsyncActivityTracker
 from activity_tracker_hll.backends.redis import RedisBackend
 from activity_tracker_hll.errors import BackendConnectionError, CollapseError
 from activity_tracker_hll.hll import codec
+from helpers.awaited import Awaited
 from helpers.errors import raises
 from helpers.moments import NOON, TODAY, YESTERDAY, day
 from helpers.servers import free_port
@@ -125,23 +126,6 @@ def library(name):
         return redis, redis.RedisCluster, redis.asyncio.RedisCluster
     valkey = pytest.importorskip("valkey")
     return valkey, valkey.ValkeyCluster, pytest.importorskip("valkey.asyncio").ValkeyCluster
-
-
-class Awaited:
-    """The calls of an asyncio tracker, as those of the other one."""
-
-    def __init__(self, runner, tracker):
-        self._runner, self._tracker = runner, tracker
-
-    def __getattr__(self, name):
-        return lambda *args, **options: self._runner.run(getattr(self._tracker, name)(*args, **options))
-
-    @property
-    def settings(self):
-        async def settings():
-            return await self._tracker.settings
-
-        return self._runner.run(settings())
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ import redis
 
 from activity_tracker_hll import bulk
 from activity_tracker_hll.backends.base import OF_NODE, SLOTS
-from activity_tracker_hll.backends.routing import Failed, Node, Topology, Wait, learn, route, split
+from activity_tracker_hll.backends.routing import Failed, Wait, route
+from activity_tracker_hll.backends.slots import split
+from activity_tracker_hll.backends.topology import Node, Topology, learn
 from activity_tracker_hll.driving import run
 from activity_tracker_hll.errors import BackendResponseError
 from activity_tracker_hll.hll import codec
@@ -28,7 +30,7 @@ class Play:
         ranges = zip(bounds, bounds[1:], nodes, strict=False)
         self.topology.learn([[first, end - 1, [*node]] for first, end, node in ranges], nodes[0])
         self.now, self.patience, self.answer = 0.0, patience, answer
-        self.sent, self.waits, self.down = [], [], set()
+        self.sent, self.waits, self.down, self.from_replicas = [], [], set(), False
 
     def run(self, *commands):
         routing = route(
@@ -37,6 +39,7 @@ class Play:
             patience=self.patience,
             clock=lambda: self.now,
             is_down=self.down.__contains__,
+            from_replicas=self.from_replicas,
         )
         return run(routing, self.step)
 
@@ -306,6 +309,101 @@ def test_a_topology_that_nobody_tells_is_an_error_unless_one_is_known():
 
     with pytest.raises(redis.AuthenticationError):
         run(learn(Play(echo).topology, [A]), denied)
+
+
+# Reading from replicas
+
+
+def with_replicas(answer, **options):
+    """A cluster each of whose masters, at ports 1 to 3, has replicas at 10 and 100 times that."""
+    play = Play(answer, **options)
+    ranges = [(first, last, node) for first, last, node in thirds()]
+    replicas = {node: [Node(node.host, 10**power * node.port) for power in (1, 2)] for *_, node in ranges}
+    play.topology.learn([[first, last, node, *replicas[node]] for first, last, node in ranges], A)
+    play.from_replicas = True
+    play.topology.fresh_until = 60.0
+    return play
+
+
+def thirds():
+    bounds = [-(-SLOTS * index // 3) for index in range(4)]
+    return [(first, end - 1, node) for first, end, node in zip(bounds, bounds[1:], (A, B, C), strict=False)]
+
+
+GETS = [("GET", keys.hll) for keys in BUCKETS]
+
+
+def test_what_keys_hold_is_asked_of_the_same_replica_each_time():
+    play = with_replicas(echo)
+    for _ in range(5):
+        ports = [reply[0] for reply in play.run(*GETS)]
+        owners = [owner_of(key) for _, key in GETS]
+        assert all(port in (10 * owner, 100 * owner) for port, owner in zip(ports, owners, strict=True))
+    assert all(sent == play.sent[0] for sent in play.sent)
+    assert all(node.is_replica for node in play.sent[0])
+    play.from_replicas = False
+    assert [reply[0] for reply in play.run(*GETS)] == owners
+
+
+def test_processes_differ_in_the_replicas_they_ask():
+    assert {with_replicas(echo).run(GETS[0])[0][0] for _ in range(50)} == {
+        power * owner_of(GETS[0][1]) for power in (10, 100)
+    }
+
+
+def test_what_has_no_key_is_asked_of_masters():
+    play = with_replicas(lambda node, sent: [[0, []] if name == "SCAN" else b"" for name, *_ in sent])
+    play.run(("TIME",), ("INFO", "server"), ("SCAN", 0))
+    assert set(play.sent[0]) == {A, B, C}
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        lambda _sent: redis.ConnectionError("gone"),
+        lambda sent: [redis.ResponseError("LOADING wait") for _ in sent],
+        lambda sent: [redis.ResponseError("MASTERDOWN wait") for _ in sent],
+        lambda sent: [redis.ResponseError("CLUSTERDOWN wait") for _ in sent],
+    ],
+)
+def test_what_a_replica_does_not_answer_its_master_is_asked_at_once(failure):
+    play = with_replicas(lambda node, sent: failure(sent) if node.is_replica else echo(node, sent))
+    assert [reply[0] for reply in play.run(*GETS)] == [owner_of(key) for _, key in GETS]
+    assert len(play.sent) == 2
+    assert play.waits == [0]
+
+
+def test_a_replica_that_is_down_is_left_out():
+    play = with_replicas(echo)
+    [first] = play.run(GETS[0])
+    play.down = {Node(A.host, first[0], is_replica=True)}
+    [second] = play.run(GETS[0])
+    assert {first[0], second[0]} == {power * owner_of(GETS[0][1]) for power in (10, 100)}
+    play.down.add(Node(A.host, second[0], is_replica=True))
+    assert play.run(GETS[0])[0][0] == owner_of(GETS[0][1])
+    assert play.waits == []
+
+
+def test_a_replica_whose_slot_has_moved_says_to_whom():
+    [(slot, _)] = split(GETS[0]).parts
+    elsewhere = (A, B, C)[owner_of(GETS[0][1]) % 3]
+
+    def answer(node, sent):
+        return echo(node, sent) if node == elsewhere else [MOVED[1](slot, elsewhere) for _ in sent]
+
+    play = with_replicas(answer)
+    assert play.run(GETS[0]) == [(elsewhere.port, *GETS[0])]
+
+
+def test_replicas_are_looked_for_again_each_minute():
+    play = Play(echo)
+    play.run(("GET", "k"))
+    assert play.waits == []
+    play.from_replicas = True
+    for now in (0.0, 59.0, 60.0, 119.0):
+        play.now = now
+        play.run(("GET", "k"))
+    assert play.waits == [0, 0]
 
 
 def test_other_errors_are_replies():

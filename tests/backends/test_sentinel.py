@@ -1,6 +1,7 @@
 """A master that Sentinel knows: a failover is no error to a caller, and loses nothing of a writer's."""
 
 import asyncio
+from contextlib import closing
 
 import pytest
 import redis
@@ -18,10 +19,9 @@ KEY = f"{{active:daily-{TODAY:%Y%m%d}}}:hll"
 
 @pytest.fixture(params=["valkey", "redis"])
 def sentinels(request, tmp_path):
-    sentinels = Sentinels(program(request.param), tmp_path)
-    sentinels.start()
-    yield sentinels
-    sentinels.close()
+    with closing(Sentinels(program(request.param), tmp_path)) as sentinels:
+        sentinels.start()
+        yield sentinels
 
 
 @pytest.mark.parametrize("hangs", [False, pytest.param(True, marks=pytest.mark.extended)])

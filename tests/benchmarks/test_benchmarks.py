@@ -264,6 +264,32 @@ def test_cluster_notices_other_counts():
     assert "counts of one server and of the cluster differ" in done.stderr
 
 
+def test_killed(tmp_path):
+    printed, results = quick("killed.py", tmp_path)
+    assert "Events lost" in printed
+    rows = [(row["places"], row["way"]) for row in results["results"]]
+    assert len(set(rows)) == 4
+    for row in results["results"]:
+        assert len(row["events"]) == 2
+        assert all(0 <= events < 20_000 for events in row["events"])
+        assert all(used > 0 for used in row["process"])
+
+
+def test_scale(tmp_path):
+    printed, results = quick("scale.py", tmp_path)
+    for words in ("One writer", "All 10 writers", "The model and a cluster"):
+        assert words in printed
+    first, second = results["writer"]
+    assert (first["day"], second["day"]) == (1, 2)
+    assert first["plain"] > first["sketches"]  # the buckets are full: few registers rise
+    assert first["peak"] > 0
+    one, cluster = results["costs"]
+    assert (one["servers"], cluster["servers"]) == ("one server", "cluster of 3")
+    assert all(
+        cost["pushes"] > 100 and cost["cores"] > 0 and cost["sketch_us"] > 0 for cost in (one, cluster)
+    )
+
+
 SCRIPTS = (
     "throughput.py",
     "engine.py",
@@ -272,6 +298,8 @@ SCRIPTS = (
     "counting.py",
     "analytics.py",
     "cluster.py",
+    "killed.py",
+    "scale.py",
 )
 
 

@@ -29,7 +29,7 @@ class Line(Shared):
         fail_after: whether the server executes that one first.
         meanwhile: called while the server works on a batch.
         ahead: seconds by which the server's clock is put forward.
-        run_id: of the server, unless it is its own; empty = it does not tell.
+        info: what the server answers to INFO, unless it is its own.
     """
 
     def __init__(self, backend, **settings):
@@ -37,7 +37,7 @@ class Line(Shared):
         self.batches, self.sent = 0, Counter()
         self.fail_at, self.fail_after = None, False
         self.meanwhile = lambda commands: None
-        self.ahead, self.run_id = 0, None
+        self.ahead, self.info = 0, None
 
     def execute(self, commands, shard=0):
         self.batches += 1
@@ -53,9 +53,7 @@ class Line(Shared):
     def told(self, command, reply):
         if command[0] == "TIME":
             return [b"%d" % (int(reply[0]) + self.ahead), reply[1]]
-        if command[0] != "INFO" or self.run_id is None:
-            return reply
-        return b"run_id:" + self.run_id
+        return reply if command[0] != "INFO" or self.info is None else self.info
 
 
 class Timed(ActivityTracker):

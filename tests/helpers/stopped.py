@@ -35,6 +35,6 @@ class Stopped(BufferedTracker):
         """A push, step by step; it returns what went wrong."""
         return self._worker.pushing(self.buffer, 0)
 
-    def push_all(self) -> list[Exception]:
-        """What the pusher does now and then; returns what went wrong."""
-        return self._worker.push()
+    def push_all(self, *, everything: bool = False) -> list[Exception]:
+        """What the pusher does now and then, or for a flush; returns what went wrong."""
+        return self._worker.push(everything=everything)

@@ -235,13 +235,8 @@ def test_errors_of_a_push_close_it(real_server):
     writer.track(id=1)
     writer.drain()
     planner = writer.planner
-    pushing = push(
-        writer.buffer,
-        planner.data_set(0),
-        ServerIdentity(lambda _target: ""),
-        planner.running(),
-        everything=False,
-    )
+    server = ServerIdentity(lambda _target: "")
+    pushing = push(writer.buffer, planner.data_set(0), server, planner.running(), everything=False)
     next(pushing)
     assert writer.statistics.pending == 2
     pushing.send([b"run_id:1", b"master_replid:2", [b"1800000000", b"0"]])

@@ -61,7 +61,7 @@ def test_only_registers_that_rose_are_sent(real_server):
     writer.push()
     third = writer.statistics.bytes - first - second
     assert third < 2 * 400  # whether both are there still
-    assert writer.line.sent == {"EVALSHA": 2}
+    assert writer.line.sent == {"EXISTS": 2, "ZCARD": 2}
     assert writer.statistics.pushed == 2 * 100_200
 
 
@@ -176,7 +176,7 @@ def test_another_server_is_recognised(real_server):
     writer = Still(real_server)
     writer.track(id=1)
     writer.push()
-    writer.line.run_id = b"another"
+    writer.line.info = b"run_id:another"
     writer.wait(1)
     real_server.client.delete(writer.keys().hll)
     # Another writer came first, so that the sketch exists.
@@ -248,3 +248,126 @@ def test_a_refresh_is_not_timed_by_a_clock_that_can_be_set(real_server):
         now[0] -= 3600
         real_server.client.delete(f"{{active:daily-{TODAY:%Y%m%d}:b}}:hll")
         eventually(lambda: tracker.lookup(live=True, buckets=["b"])[-1][1] == {"b": 1})
+
+
+def info(**run_ids):
+    """INFO of a cluster's masters, by node."""
+    return "".join(f"# Node {node}\r\nrun_id:{run}\r\n" for node, run in run_ids.items()).encode()
+
+
+def on_two_nodes(writer):
+    """Buckets whose names begin with a letter up to m are on one node, the others on another."""
+    writer.line.node_of = lambda key, _shard: "a" if key.split(":")[-2] < "n" else "z"
+
+
+def test_only_what_a_changed_node_has_is_sent_again(real_server):
+    writer = Still(real_server)
+    buckets = ("b", "c", "x", "y")
+    writer.line.info = info(a="1", z="2")
+    on_two_nodes(writer)
+    for bucket in buckets:
+        writer.track(id=1, bucket=bucket)
+    writer.push()
+    for bucket in buckets:
+        real_server.client.delete(writer.keys(bucket).hll)
+    writer.line.info = info(a="1", z="3")
+    writer.wait(1)
+    writer.track(id=2, bucket="other")
+    assert writer.push() is None
+    assert [bool(writer.registers(bucket).any()) for bucket in buckets] == [False, False, True, True]
+    writer.wait(1)
+    writer.track(id=3, bucket="other")
+    writer.push()
+    assert not writer.registers("b").any()
+
+
+def test_it_may_be_learned_later_which_node_has_what(real_server):
+    """A slot moves with a failover that was noticed by another slot."""
+    writer = Still(real_server)
+    writer.line.info = info(a="1", z="2")
+    on_two_nodes(writer)
+    writer.track(id=1, bucket="b")
+    writer.push()
+    real_server.client.delete(writer.keys("b").hll)
+    writer.line.info = info(z="2", q="3")
+    for node, there in (("a", False), ("q", True)):
+        writer.line.node_of = lambda _key, _shard, node=node: node
+        writer.wait(1)
+        writer.track(id=2, bucket="other")
+        assert writer.push() is None
+        assert bool(writer.registers("b").any()) == there
+
+
+def test_a_thousand_writers_do_not_send_all_at_once(real_server):
+    """Twenty a second, after the first few; whoever waits for a flush does not wait for that."""
+    writer = Still(real_server, kinds=["daily"])
+    buckets = [f"b{n}" for n in range(200)]
+    for bucket in buckets:
+        writer.track(id=1, bucket=bucket)
+    writer.push()
+    for bucket in buckets:
+        real_server.client.delete(writer.keys(bucket).hll)
+
+    def there():
+        return sum(bool(writer.registers(bucket).any()) for bucket in buckets)
+
+    writer.line.info = b"run_id:another"
+    writer.wait(1)
+    writer.track(id=1, bucket="other")
+    assert writer.push() is None
+    assert there() == 32
+    writer.wait(1)
+    assert writer.push() is None
+    assert 32 + 20 <= there() <= 32 + 40  # and as much time as the test took
+    before = there()
+    writer.track(id=2, bucket="b199")  # of which the server lacks all, as it says
+    assert writer.push() is None
+    assert np.count_nonzero(writer.registers("b199")) == 2
+    assert before < there() < 150
+    assert writer.push_all(everything=True) == []
+    assert there() == 200
+
+
+def test_many_buckets_are_refreshed_more_seldom(real_server):
+    writer = Still(real_server, kinds=["daily"], refresh_interval=10)
+    buckets = [f"b{n}" for n in range(300)]
+    for bucket in buckets:
+        writer.track(id=1, bucket=bucket)
+    writer.push()
+    for bucket in buckets:
+        real_server.client.delete(writer.keys(bucket).hll)
+    writer.wait(14)  # 15 to 45 seconds, where it is ten a second
+    writer.push()
+    assert not any(writer.registers(bucket).any() for bucket in buckets)
+    writer.wait(17)
+    writer.push()
+    assert 60 < sum(bool(writer.registers(bucket).any()) for bucket in buckets) < 240
+    writer.wait(16)
+    writer.push()
+    assert all(writer.registers(bucket).any() for bucket in buckets)
+
+
+def test_what_is_tracked_meanwhile_does_not_wait_and_is_not_sent_as_a_whole(real_server):
+    """The new server has an older sketch: it gets what rose at once, the rest when it is its turn."""
+    writer = Still(real_server, kinds=["daily"])
+    buckets = [f"b{n}" for n in range(100)]
+    for n in range(5000):
+        writer.track(id=n, bucket=buckets[n % 100])
+    writer.push()
+    before = [writer.registers(bucket) for bucket in buckets]
+    for bucket in buckets:
+        real_server.client.delete(writer.keys(bucket).hll)
+        real_server.client.pfadd(writer.keys(bucket).hll, "old")
+    writer.line.info = b"run_id:another"
+    writer.wait(1)
+    writer.push()
+    for bucket in buckets:
+        writer.track(id="new", bucket=bucket)
+    sent = writer.statistics.bytes
+    assert writer.push() is None
+    assert writer.statistics.bytes - sent < 100 * 400  # whole ones are 200 bytes more
+    new = np.array([np.count_nonzero(writer.registers(bucket)) for bucket in buckets])
+    assert 20 < (new == 2).sum() <= 100 - 32  # some more had their turn, as time went on
+    assert writer.push_all(everything=True) == []
+    for bucket, registers in zip(buckets, before, strict=True):
+        assert (writer.registers(bucket) >= registers).all()

@@ -271,7 +271,7 @@ def test_a_return_that_another_process_saw_is_not_undone(real_server, why):
     """However soon all is sent again: by an error, where the server does not tell who it is, or ..."""
     writer = Still(real_server, refresh_interval=30)
     if why == "an error":
-        writer.line.run_id = b""
+        writer.line.info = b""
     for id in ("kept", "lost"):
         writer.track(old_id=id, old_bucket="b")
     writer.push()
@@ -284,7 +284,7 @@ def test_a_return_that_another_process_saw_is_not_undone(real_server, why):
     elif why == "a refresh":
         writer.wait(46)
     else:
-        writer.line.run_id = b"another"
+        writer.line.info = b"run_id:another"
         writer.wait(1)
     assert writer.push() is None
     assert writer.back("b") == {b"kept"}

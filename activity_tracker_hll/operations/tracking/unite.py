@@ -183,7 +183,7 @@ class _Sending:
         self.outcomes = {target: Outcome() for target in loads}
 
     def add_few(self) -> Operation[None]:
-        """Add registers where few are set, by plain commands, which cost the server a third of the script.
+        """Add registers where few are set, or none, by plain commands: a third of what the script costs.
 
         What they do not show is left to :meth:`add`: what a side table has, and registers that were lost.
         """
@@ -195,25 +195,29 @@ class _Sending:
         keys = self._context.keys.bucket
         for batch in batched(few, PLAIN_PER_BATCH):
             commands: list[Command] = []
+            parts: dict[PeriodBucket, slice] = {}
             for target in batch:
-                ids = hashing.ids_of(few[target].hashes())
-                hll, moves = keys(*target).hll, keys(*target).moves
-                commands += ("EXISTS", hll), ("PFADD", hll, *ids), ("ZCARD", moves)
-            replies = iter((yield commands))
-            for target, of_target in zip(batch, zip(replies, replies, replies, strict=True), strict=True):
-                self._note_added(target, list(of_target))
+                first, hll, moves = len(commands), keys(*target).hll, keys(*target).moves
+                commands += ("EXISTS", hll), ("ZCARD", moves)
+                if len(few[target]):
+                    commands.append(("PFADD", hll, *hashing.ids_of(few[target].hashes())))
+                parts[target] = slice(first, len(commands))
+            replies = yield commands
+            for target, part in parts.items():
+                self._note_added(target, replies[part])
 
     def _is_few(self, target: PeriodBucket, load: Load, registers: int) -> bool:
         """Whether plain commands do: there is nothing else, and a period that runs cannot be too late."""
         return (
-            0 < registers <= FEW_REGISTERS
+            (registers > 0 or load.expects_sketch)
+            and registers <= FEW_REGISTERS
             and not (load.ids or load.moves or load.expects_moved or load.expects_members)
             and target[0] in self._running
         )
 
     def _note_added(self, target: PeriodBucket, replies: list[Reply]) -> None:
         outcome, load = self.outcomes[target], self._loads[target]
-        existed, _, members = replies
+        existed, members = replies[:2]
         if load.expects_sketch and existed == 0:
             outcome.lost_sketch = outcome.lost_any = True
         try:

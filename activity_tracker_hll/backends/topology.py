@@ -1,0 +1,122 @@
+"""Which node of a cluster serves which slot, and asking for it.
+
+Nothing here touches a connection: :func:`learn` says whom to ask, and is told the answers.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any, NamedTuple
+
+from .base import SLOTS, Command
+from .slots import slot_of
+from .trouble import raise_if_denied
+
+__all__ = ["Learning", "Node", "Sent", "Topology", "learn"]
+
+
+class Node(NamedTuple):
+    """The address of a node, and for what it is asked.
+
+    Attributes:
+        is_replica: it is asked as a replica, for what its master holds.
+    """
+
+    host: str
+    port: int
+    is_replica: bool = False
+
+
+@dataclass(slots=True)
+class Topology:
+    """Which node serves which slot, as far as it is known.
+
+    Attributes:
+        owners: the node of each slot; None = nobody's.
+        masters: the nodes that serve slots, in an order that all processes agree on.
+        replicas: those of each master, in the order in which they are asked, which each process has for
+            itself and keeps, as what one replica has told another may not know yet.
+        nodes: all that were ever heard of, newest knowledge first: whom to ask again.
+        fresh_until: when to learn it anew for its replicas, by the clock of :func:`route`.
+    """
+
+    owners: list[Node | None] = field(default_factory=lambda: [None] * SLOTS)
+    masters: list[Node] = field(default_factory=list)
+    replicas: dict[Node, list[Node]] = field(default_factory=dict)
+    nodes: list[Node] = field(default_factory=list)
+    fresh_until: float = -inf
+    _salt: float = field(default_factory=random.random)
+
+    def learn(self, reply: Any, asked: Node) -> None:
+        """Take over a reply to CLUSTER SLOTS.
+
+        Args:
+            asked: who gave it: a node that does not know its own name leaves it out.
+        """
+        owners: list[Node | None] = [None] * SLOTS
+        nodes: list[Node] = []
+        replicas: dict[Node, set[Node]] = {}
+        for first, last, *served_by in reply:
+            those = [_node(each, asked) for each in served_by]
+            owners[int(first) : int(last) + 1] = [those[0]] * (int(last) - int(first) + 1)
+            nodes += those
+            replicas.setdefault(those[0], set()).update(
+                Node(node.host, node.port, is_replica=True) for node in those[1:]
+            )
+        if nodes:
+            self.owners, self.masters = owners, sorted(replicas)
+            self.replicas = {
+                master: sorted(those, key=lambda node: hash((self._salt, node)))
+                for master, those in replicas.items()
+            }
+            self.nodes = list(dict.fromkeys([*nodes, *self.nodes]))[: 4 * len(set(nodes)) + 16]
+
+    def address_of(self, key: str) -> str:
+        """The node that has a key, as the lines that begin with OF_NODE name it; empty if nobody does."""
+        node = self.owners[slot_of(key)]
+        return "" if node is None else f"{node.host}:{node.port}"
+
+    def move(self, slot: int, node: Node) -> None:
+        """A slot is known to be another node's."""
+        self.owners[slot] = node
+        self.masters = sorted({*self.masters, node})
+        if node not in self.nodes:
+            self.nodes.insert(0, node)
+
+
+def _node(served_by: Any, asked: Node) -> Node:
+    host, port = served_by[:2]
+    name = host.decode() if isinstance(host, bytes) else host
+    return Node(name if name and name != "?" else asked.host, int(port))
+
+
+Sent = Mapping[Node, Sequence[Command]]
+"""What to send to each node."""
+
+Learning = Generator[Sent, Mapping[Node, Any], None]
+"""Yields whom to ask what, and is sent the replies of each, or the exception by which it failed."""
+
+
+def learn(topology: Topology, candidates: Iterable[Node]) -> Learning:
+    """Ask for the topology; a node that answers is enough.
+
+    Args:
+        candidates: whom to ask, best first.
+
+    Raises:
+        Exception: of the client: none does, and nothing is known yet; or access is denied.
+    """
+    problem: Exception | None = None
+    for node in candidates:
+        answer = (yield {node: [("CLUSTER", "SLOTS")]})[node]
+        reply = answer if isinstance(answer, Exception) else answer[0]
+        if not isinstance(reply, Exception):
+            topology.learn(reply, node)
+            return
+        raise_if_denied(reply)
+        problem = reply
+    if problem is not None and not topology.masters:
+        raise problem
