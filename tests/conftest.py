@@ -69,13 +69,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What tests measured and do not judge, on machines that are noisy."""
-    reports = [report for report in terminalreporter.stats.get("passed", []) if report.user_properties]
-    if reports:
+    """What tests measured and do not judge, on machines that are noisy: a table for each test."""
+    tables: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+    for report in terminalreporter.stats.get("passed", []):
+        if report.user_properties:
+            names, values = zip(*report.user_properties, strict=True)
+            test, _, parameters = report.nodeid.rpartition("::")[2].partition("[")
+            tables.setdefault((test, *names), []).append((parameters.rstrip("]"), *map(str, values)))
+    if tables:
         terminalreporter.section("measured")
-        for report in reports:
-            shown = ", ".join(f"{name} {value}" for name, value in report.user_properties)
-            terminalreporter.write_line(f"{report.nodeid.rpartition('::')[2]}: {shown}")
+    for heading, rows in tables.items():
+        widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
+        for first, *others in (heading, *rows):
+            cells = [first.ljust(widths[0])]
+            cells += [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+            terminalreporter.write_line("  ".join(cells))
 
 
 @pytest.fixture(scope="session")

@@ -23,13 +23,13 @@ from ..backends.base import Command
 from ..keys import Column
 from ..periods import Period
 from .base import UNCOUNTED, Context, Operation, batched, together, unwrap
+from .many_keys import existing, values
 
 __all__ = ["Found", "Name", "has_begun", "have_begun", "kept", "sketch_keys", "survey"]
 
 Bools = NDArray[np.bool_]
 """Of each period, shape (n,)."""
 
-_KEYS_PER_COMMAND = 4000
 _KEYS_PER_BATCH = 40_000
 _FIRST_KEYS_BACK = 1000
 _MOST_KEYS_BACK = 60_000
@@ -174,11 +174,11 @@ def _look_at_once(columns: Sequence[Column], *, ids_chosen: bool) -> Operation[l
     """
     rare = [(*column.moved, *column.raw, *(column.stderr if ids_chosen else ())) for column in columns]
     counts = [key for column in columns for key in column.counted] if ids_chosen else []
-    (sketches, others), [values] = yield from together(
-        _numbers([[key for column in columns for key in column.hll], list(chain.from_iterable(rare))]),
-        _values([counts]),
+    (sketches, others), [stored] = yield from together(
+        existing([[key for column in columns for key in column.hll], list(chain.from_iterable(rare))]),
+        values([counts]),
     )
-    if sketches < sum(len(column.hll) for column in columns) or others or not _are_counted(values).all():
+    if sketches < sum(len(column.hll) for column in columns) or others or not _are_counted(stored).all():
         return []
     everywhere = [np.ones(len(column.hll), bool) for column in columns]
     return [
@@ -195,8 +195,8 @@ def _look_at_each(columns: Sequence[Column], *, ids_chosen: bool) -> Operation[l
     sketches = [column.hll for column in columns]
     rare = [[column.moved, column.raw, column.stderr if ids_chosen else []] for column in columns]
     counts = [column.counted for column in columns] if ids_chosen else []
-    numbers, values = yield from together(
-        _numbers([*sketches, *(list(chain.from_iterable(kinds)) for kinds in rare)]), _values(counts)
+    numbers, stored = yield from together(
+        existing([*sketches, *(list(chain.from_iterable(kinds)) for kinds in rare)]), values(counts)
     )
     some = [index for index, number in enumerate(numbers[len(columns) :]) if number]
     here, kinds = yield from together(
@@ -209,7 +209,7 @@ def _look_at_each(columns: Sequence[Column], *, ids_chosen: bool) -> Operation[l
     unclear: list[tuple[int, NDArray[np.intp]]] = []
     for index, (column, hll, nobody) in enumerate(zip(columns, here, none, strict=True)):
         moved, raw, odd = known.get(index, (nobody, nobody, nobody))
-        counted = _are_counted(values[index]) if ids_chosen else nobody.copy()
+        counted = _are_counted(stored[index]) if ids_chosen else nobody.copy()
         if index not in known and hll.all() and (not ids_chosen or counted.all()):
             there.append(_There(hll, raw, has_moves=False, counted=counted, suspect=nobody, is_plain=True))
             continue
@@ -217,12 +217,12 @@ def _look_at_each(columns: Sequence[Column], *, ids_chosen: bool) -> Operation[l
         if not ids_chosen and not there[-1].here.all():
             unclear.append((index, np.flatnonzero(~there[-1].here)))
         if odd.any():
-            [errors] = yield from _values([column.stderr])
+            [errors] = yield from values([column.stderr])
             there[-1] = there[-1]._replace(suspect=np.array([each == _SUSPECT for each in errors], bool))
     for index, count in unclear:
         keys = [columns[index].counted[each] for each in count]
-        [stored] = yield from _values([keys])
-        there[index].counted[count] = _are_counted(stored)
+        [found] = yield from values([keys])
+        there[index].counted[count] = _are_counted(found)
     return there
 
 
@@ -232,28 +232,10 @@ def _are_counted(values: Sequence[Any]) -> Bools:
     return np.array([value not in UNCOUNTED for value in values], bool)
 
 
-def _numbers(groups: Sequence[Sequence[str]]) -> Operation[list[int]]:
-    """How many keys of each group exist."""
-    commands: list[Command] = [
-        ("EXISTS", *part) for keys in groups for part in batched(keys, _KEYS_PER_COMMAND)
-    ]
-    replies = iter(unwrap((yield commands)) if commands else ())
-    return [sum(islice(replies, -(-len(keys) // _KEYS_PER_COMMAND))) for keys in groups]
-
-
-def _values(groups: Sequence[Sequence[str]]) -> Operation[list[list[Any]]]:
-    """What the keys of each group hold."""
-    commands: list[Command] = [
-        ("MGET", *part) for keys in groups for part in batched(keys, _KEYS_PER_COMMAND)
-    ]
-    replies = chain.from_iterable(unwrap((yield commands)) if commands else ())
-    return [list(islice(replies, len(keys))) for keys in groups]
-
-
 def _existing(groups: Sequence[Sequence[str]], numbers: Sequence[int] | None) -> Operation[list[Bools]]:
     """Which keys exist, from the numbers of them; where these do not tell, each is asked."""
     if numbers is None:
-        numbers = yield from _numbers(groups)
+        numbers = yield from existing(groups)
     found = [
         np.full(len(keys), bool(keys) and n == len(keys)) for keys, n in zip(groups, numbers, strict=True)
     ]
@@ -342,11 +324,11 @@ def sketch_keys(context: Context, found: Found) -> list[list[str]]:
 
 def have_begun(context: Context, names: Sequence[Name], period: Period) -> Operation[bool]:
     """Whether there is something of each name in a period."""
-    commands: list[Command] = [
-        ("EXISTS", *context.keys.counts(period.name, buckets), *context.keys.sketches(period.name, buckets))
+    numbers = yield from existing(
+        [*context.keys.counts(period.name, buckets), *context.keys.sketches(period.name, buckets)]
         for buckets in (list(_asked(name)) for name in names)
-    ]
-    return all(unwrap((yield commands)))
+    )
+    return all(numbers)
 
 
 def has_begun(context: Context, names: Sequence[Name], before: Period) -> Operation[bool]:
@@ -362,8 +344,8 @@ def has_begun(context: Context, names: Sequence[Name], before: Period) -> Operat
     )
     size = _FIRST_KEYS_BACK
     while batch := list(islice(keys, size)):
-        commands: list[Command] = [("EXISTS", *part) for part in batched(batch, _KEYS_PER_COMMAND)]
-        if any(unwrap((yield commands))):
+        [number] = yield from existing([batch])
+        if number:
             return True
         size = min(4 * size, _KEYS_PER_BATCH)
     return False

@@ -232,6 +232,38 @@ def test_analytics_notices_other_counts():
     assert "the library and PFCOUNT differ" in done.stderr
 
 
+@pytest.mark.extended
+@pytest.mark.parametrize("part", ["calls", "collapse", "hang"])
+def test_cluster(part, tmp_path):
+    _, results = quick("cluster.py", tmp_path, "--only", part)
+    assert [bool(results[kind]) for kind in ("calls", "collapses", "hang")] == [
+        part == kind for kind in ("calls", "collapse", "hang")
+    ]
+    if part == "calls":
+        whats = [row["what"].split(",")[0] for row in results["calls"]]
+        assert whats == ["track", "track_many", "lookup", "collapse", "flush"]
+        assert all(row["ratio"]["median"] > 0 for row in results["calls"])
+    elif part == "collapse":
+        rows = [(row["servers"], row["has_secret"], row["buckets"]) for row in results["collapses"]]
+        servers = ("one server", "cluster of 3")
+        assert rows == [(s, secret, n) for secret in (False, True) for n in (100, 200) for s in servers]
+        assert all(row["us_a_bucket"] > 0 for row in results["collapses"])
+    else:
+        assert results["hang"]["while_hung"] > 0
+
+
+def test_cluster_notices_other_counts():
+    change = (
+        "import importlib, itertools; from activity_tracker_hll import Estimate\n"
+        "c = importlib.import_module('activity_tracker_hll.operations.counting.collapse')\n"
+        "of, number = c.estimates, itertools.count()\n"
+        "c.estimates = lambda *a, **k: [Estimate(each + next(number)) for each in of(*a, **k)]\n"
+    )
+    done = run("-c", change + without("cluster.py", arguments=["--only", "collapse"]))
+    assert done.returncode == 1
+    assert "counts of one server and of the cluster differ" in done.stderr
+
+
 def test_killed(tmp_path):
     printed, results = quick("killed.py", tmp_path)
     assert "Events lost" in printed
@@ -265,6 +297,7 @@ SCRIPTS = (
     "buffered.py",
     "counting.py",
     "analytics.py",
+    "cluster.py",
     "killed.py",
     "scale.py",
 )

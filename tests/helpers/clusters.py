@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis.crc import key_slot
 
 from helpers.faults import Node
 from helpers.servers import free_port
@@ -165,25 +166,55 @@ class Cluster:
 
     def move_slots(self, source: Node, target: Node, slots: Iterable[int], open_for: float) -> None:
         """Move slots with their keys, as redis-cli does; they stay open for a while."""
-        ids = {node: self.id_of(node) for node in (source, target)}
         chosen = list(slots)
-        for slot in chosen:
-            target.client.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
-            source.client.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
+        self.open_slots(source, target, chosen)
         until = time.monotonic() + open_for
         while time.monotonic() < until:
             for slot in chosen:
-                keys = source.client.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1)
-                for key in keys:
-                    source.client.execute_command(
-                        "MIGRATE", "127.0.0.1", target.port, key, 0, 5000, "REPLACE"
-                    )
+                self.migrate(source, target, slot, 1)
             time.sleep(0.05)
-        for slot in chosen:
+        self.close_slots(source, target, chosen)
+
+    def open_slots(self, source: Node, target: Node, slots: Iterable[int]) -> None:
+        """From now on the source sends on what it does not have."""
+        ids = {node: self.id_of(node) for node in (source, target)}
+        for slot in slots:
+            target.client.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
+            source.client.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
+
+    def close_slots(self, source: Node, target: Node, slots: Iterable[int]) -> None:
+        """Move the keys that are left, and give the slots to the target."""
+        owner = self.id_of(target)
+        for slot in slots:
             while self.migrate(source, target, slot, 100):
                 pass
             for node in (target, source, *self.masters):
-                node.client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[target])
+                node.client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", owner)
+
+    @staticmethod
+    def slots_in_use(node: Node) -> list[int]:
+        """The slots of a node that hold keys."""
+        return sorted({key_slot(key) for key in node.client.scan_iter(count=10_000)})
+
+    @staticmethod
+    def can_migrate_slots(node: Node) -> bool:
+        """Whether a server moves slots by itself, as Valkey does since 9.0."""
+        return any(b"MIGRATESLOTS" in line for line in node.client.execute_command("CLUSTER", "HELP"))
+
+    def migrate_slots(self, source: Node, target: Node, first: int, last: int) -> None:
+        """Let a server move slots by itself, and wait until they are the other's."""
+        source.client.execute_command(
+            "CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", first, last, "NODE", self.id_of(target)
+        )
+        self.wait_until(lambda node: self.owner(node, first) == target.port == self.owner(node, last))
+
+    def owner(self, node: Node, slot: int) -> int:
+        """The port of the master that serves a slot, as far as a node knows."""
+        return next(
+            int(master[1])
+            for first, last, master, *_ in self.served(node)  # type: ignore[misc]
+            if first <= slot <= last
+        )
 
     @staticmethod
     def migrate(source: Node, target: Node, slot: int, count: int) -> bool:

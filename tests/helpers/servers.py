@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import shutil
 import socket
 import time
@@ -17,6 +19,9 @@ from activity_tracker_hll import ActivityTracker, HyperLogLog, MissingExtraError
 from activity_tracker_hll.backends.embedded_places import bundled_server
 from activity_tracker_hll.keys import BucketKeys
 from helpers.moments import NOON, YESTERDAY
+
+_given: set[int] = set()
+"""Ports that this process has, or had."""
 
 
 @dataclass
@@ -73,11 +78,17 @@ def installed(name: str) -> str | None:
 
 
 def free_port() -> int:
-    """A port of the loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of the loopback that nobody listens on.
+
+    It is below those that the system gives to connections, any of which might take it before a server does.
+    """
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)  # not of `random`, whose seed tests share
+        if port not in _given:
+            _given.add(port)
+            with contextlib.suppress(OSError), socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+                return port
 
 
 def missing(what: str) -> NoReturn:

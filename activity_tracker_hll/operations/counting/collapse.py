@@ -17,7 +17,8 @@ from ...estimates import Estimate
 from ...keys import BucketKeys
 from ...periods import Period
 from ...scripts.calls import Count, Readings, answer, answers, call_collapse, call_store
-from ..base import UNCOUNTED, Context, Operation, batched, unwrap
+from ..base import UNCOUNTED, Context, Operation, batched
+from ..many_keys import values
 from ..settings import Aggregates
 from .aggregates import count_aggregates
 from .legacy import absorb
@@ -140,8 +141,8 @@ def _needed_by(
     aggregates = {name: of for name, of in aggregates.items() if not own.isdisjoint(of)}
     needed: set[tuple[Period, str | None]] = set()
     for batch in batched(periods if aggregates else (), _TARGETS_PER_BATCH):
-        counted = yield [("MGET", *context.keys.counts(period.name, aggregates)) for period in batch]
-        for period, counts in zip(batch, unwrap(counted), strict=True):
+        counted = yield from values(context.keys.counts(period.name, aggregates) for period in batch)
+        for period, counts in zip(batch, counted, strict=True):
             for count, sources in zip(counts, aggregates.values(), strict=True):
                 if count in UNCOUNTED:
                     needed |= {(period, source) for source in sources}

@@ -24,7 +24,7 @@ from .aggregates import MOST_UNITED
 from .legacy import registers_of_raw
 from .sketches import UNREADABLE, estimates, registers_of, union_by_server, union_of
 
-__all__ = ["LiveTarget", "ask_for_data", "count_live"]
+__all__ = ["LiveTarget", "count_live", "keys_of_data"]
 
 _BUCKETS_PER_BATCH = 500  # of up to two sketches each
 _UNIONS_PER_BATCH = 200
@@ -49,23 +49,21 @@ def count_live(context: Context, wanted: Sequence[LiveTarget]) -> Operation[dict
     return result
 
 
-def ask_for_data(context: Context, by_period: Mapping[Period, Sequence[str | None]]) -> list[Command]:
-    """Commands that ask whether there is anything to count: one a period, not one a bucket.
+def keys_of_data(context: Context, by_period: Mapping[Period, Sequence[str | None]]) -> list[list[str]]:
+    """The keys of each period one of which exists if there is anything to count.
 
     Args:
         by_period: the buckets and aggregates of each.
     """
     aggregates, keys = context.aggregates, context.keys
-    commands: list[Command] = []
+    groups: list[list[str]] = []
     for period, names in by_period.items():
         united = {source for name in names if name in aggregates for source in aggregates[str(name)]}
         buckets = united.union(name for name in names if name not in aggregates)
         # Where a source is counted and its sketch gone, somebody has to be told.
         counts = keys.counts(period.name, united)
-        commands.append(
-            ("EXISTS", *keys.sketches(period.name, buckets), *keys.raws(period.name, buckets), *counts)
-        )
-    return commands
+        groups.append([*keys.sketches(period.name, buckets), *keys.raws(period.name, buckets), *counts])
+    return groups
 
 
 class _Found(NamedTuple):

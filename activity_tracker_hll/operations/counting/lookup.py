@@ -7,12 +7,12 @@ from datetime import date
 from itertools import chain
 
 from ...analytics.results import Rows
-from ...backends.base import Command
 from ...errors import BackendDataError, BackendError
 from ...estimates import Estimate
 from ...periods import Period
-from ..base import Context, Operation, batched, number, unwrap, unwrap_of
-from .live import LiveTarget, ask_for_data, count_live
+from ..base import Context, Operation, batched, number, unwrap_of
+from ..many_keys import existing, values
+from .live import LiveTarget, count_live, keys_of_data
 from .marks import registered
 
 __all__ = ["Row", "RowWithGaps", "lookup"]
@@ -24,7 +24,6 @@ RowWithGaps = tuple[date, dict[str | None, Estimate | None]]
 """A :data:`Row` in which None stands for absent data."""
 
 _COUNTS_PER_BATCH = 20_000
-_KEYS_PER_COMMAND = 4000
 _FEW_DIGITS = 16  # all of them are possible counts
 
 
@@ -93,13 +92,11 @@ def _uncounted(
         ]
         if live and (missing or zeros):
             uncounted[period] = missing + zeros
-    ask: list[Command] = [("EXISTS", *absent)] if absent else []
-    ask += ask_for_data(context, uncounted)
-    replies = unwrap((yield ask)) if ask else []
-    if absent and replies.pop(0):  # counted in the meantime, or no string
+    others, *data = yield from existing([absent, *keys_of_data(context, uncounted)])
+    if others:  # counted in the meantime, or no string
         for key, reply in zip(absent, (yield [("GET", key) for key in absent]), strict=True):
             unwrap_of(key, [reply])
-    with_data = [period for period, exists in zip(uncounted, replies, strict=True) if exists]
+    with_data = [period for period, exists in zip(uncounted, data, strict=True) if exists]
     targets = [(period, name) for period in with_data for name in uncounted[period]]
     try:
         return (yield from count_live(context, targets))
@@ -120,17 +117,15 @@ def _stored(
     if not keys:
         return [{} for _ in names]
     error_keys = context.keys.stderrs(keys)
-    commands: list[Command] = [
-        ("MGET", *part) for wanted in (keys, error_keys) for part in batched(wanted, _KEYS_PER_COMMAND)
-    ]
-    replies: list[bytes | None] = list(chain.from_iterable(unwrap((yield commands))))
-    values, errors = replies[: len(keys)], replies[len(keys) :]
+    # Side by side: on a cluster both are in one slot, so that one command asks for them.
+    [replies] = yield from values([list(chain.from_iterable(zip(keys, error_keys, strict=True)))])
+    stored, errors = replies[::2], replies[1::2]
     # One check of all values together: only if it fails are they parsed one by one.
-    found = [value for value in values if value is not None]
+    found = [value for value in stored if value is not None]
     if all(found) and (b"".join(found) or b"0").isdigit() and max(map(len, found), default=0) < _FEW_DIGITS:
-        counts = Estimate.plain(values)
+        counts = Estimate.plain(stored)
     else:
-        counts = [_parsed(value, key) for value, key in zip(values, keys, strict=True)]
+        counts = [_parsed(value, key) for value, key in zip(stored, keys, strict=True)]
     if errors.count(None) < len(errors):
         for index, (count, stderr) in enumerate(zip(counts, errors, strict=True)):
             if count is not None and stderr is not None:

@@ -13,7 +13,8 @@ from ...errors import BackendError
 from ...keys import BucketKeys
 from ...periods import Period
 from ...scripts.calls import Readings
-from ..base import UNCOUNTED, Context, Operation, batched, items, unwrap
+from ..base import UNCOUNTED, Context, Operation, batched
+from ..many_keys import values
 from .sketches import estimates
 
 __all__ = ["outgrown"]
@@ -32,11 +33,11 @@ def outgrown(
     """
     found: set[str] = set()
     for batch in batched(periods if buckets else (), _PERIODS_PER_BATCH):
-        stored = unwrap((yield [("MGET", *context.keys.counts(period.name, buckets)) for period in batch]))
+        stored = yield from values(context.keys.counts(period.name, buckets) for period in batch)
         counted = [
             (period.name, context.keys.bucket(period.name, bucket), int(count))
             for period, counts in zip(batch, stored, strict=True)
-            for bucket, count in zip(buckets, items(counts), strict=True)
+            for bucket, count in zip(buckets, counts, strict=True)
             if count not in UNCOUNTED and count.isdigit()
         ]
         for part in batched(counted, _BUCKETS_PER_BATCH):

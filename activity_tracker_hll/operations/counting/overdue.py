@@ -14,17 +14,17 @@ from datetime import datetime
 from itertools import chain
 from typing import NamedTuple
 
-from ...backends.base import Command, Reply
+from ...backends.base import Reply
 from ...errors import BackendError
 from ...periods import LONGEST, Period
-from ..base import UNCOUNTED, Context, Operation, batched, items, unwrap, unwrap_of
+from ..base import UNCOUNTED, Context, Operation, batched, items, unwrap_of
 from ..inventory import inventory
+from ..many_keys import existing, values
 from .scope import Scope
 
 __all__ = ["Overdue", "State", "marked_in", "overdue", "states"]
 
 _FIRST_STEP, _LONGEST_STEP = 1, 64
-_BUCKETS_PER_COMMAND = 4000
 _PERIODS_PER_BATCH = 100
 _DATA = frozenset(("hll", "raw"))
 
@@ -126,9 +126,8 @@ def _with_anything(context: Context, periods: Iterable[Period], scope: Scope) ->
     """The periods in which there is anything of the call's, also what does not belong there."""
     names, found = (*scope.buckets, *scope.aggregates), set()
     for batch in batched(periods, _PERIODS_PER_BATCH):
-        keys_of = [list(context.keys.all_of(period.name, names)) for period in batch]
-        replies = unwrap((yield [("EXISTS", *keys) for keys in keys_of])) if names else []
-        found |= {period for period, exists in zip(batch, replies, strict=False) if exists}
+        numbers = yield from existing(list(context.keys.all_of(period.name, names)) for period in batch)
+        found |= {period for period, number in zip(batch, numbers, strict=True) if number}
     return found
 
 
@@ -143,16 +142,13 @@ def states(context: Context, periods: Iterable[Period], scope: Scope) -> Operati
     result: dict[Period, State] = {}
     for batch in batched(periods, _PERIODS_PER_BATCH):
         counted = yield from _counted(context, batch, (*scope.buckets, *scope.aggregates))
-        commands: list[Command] = []
-        keys_of: list[int] = []
-        for period in batch:
-            keys = list(_of_uncounted(context, period.name, scope, counted[period]))
-            keys_of.append(len(keys))
-            commands += [("EXISTS", *part) for part in batched(keys, _BUCKETS_PER_COMMAND)]
-        replies = iter(unwrap((yield commands)) if commands else [])
-        for period, count in zip(batch, keys_of, strict=True):
-            answers = [next(replies) for _ in range(-(-count // _BUCKETS_PER_COMMAND))]
-            result[period] = State(bool(counted[period]), any(answers))
+        numbers = yield from existing(
+            # Once each: a bucket may be a source of aggregates, too.
+            list(dict.fromkeys(_of_uncounted(context, period.name, scope, counted[period])))
+            for period in batch
+        )
+        for period, number in zip(batch, numbers, strict=True):
+            result[period] = State(bool(counted[period]), number > 0)
     return result
 
 
@@ -160,19 +156,10 @@ def _counted(
     context: Context, periods: Sequence[Period], names: Sequence[str | None]
 ) -> Operation[dict[Period, set[str | None]]]:
     """Which of the names have a count in each period."""
-    parts = list(batched(names, _BUCKETS_PER_COMMAND))
-    commands: list[Command] = [
-        ("MGET", *context.keys.counts(period.name, part)) for period in periods for part in parts
-    ]
-    replies = iter(unwrap((yield commands)) if commands else [])
+    stored = yield from values(context.keys.counts(period.name, names) for period in periods)
     return {
-        period: {
-            name
-            for part in parts
-            for name, count in zip(part, next(replies), strict=True)
-            if count not in UNCOUNTED
-        }
-        for period in periods
+        period: {name for name, count in zip(names, counts, strict=True) if count not in UNCOUNTED}
+        for period, counts in zip(periods, stored, strict=True)
     }
 
 

@@ -34,6 +34,20 @@ def test_nights_without_a_collapse_leave_no_holes(server):
     assert tracker.collapse() == []
 
 
+def test_however_many_buckets_there_are_no_command_asks_about_all(real_server, monkeypatch):
+    """Nobody else is answered meanwhile."""
+    buckets = [f"b{n}" for n in range(4500)]
+    tracker = real_server.tracker(buckets=buckets, aggregate_buckets={"t": buckets[:2]})
+    tracker.track(id=1, bucket="b7", date=YESTERDAY)
+    real_server.client.set(f"active:{name(2)}:b7", 1)  # so it is not looked back further
+    sent = watched(monkeypatch, tracker)
+    assert [c.bucket for c in tracker.collapse()] == ["b7"]
+    assert tracker.lookup(start=YESTERDAY)[0][1]["b7"] == 1
+    assert not tracker.rolling(1, start=YESTERDAY, buckets=buckets).gaps
+    questions = [command for batch in sent for command in batch if command[0] in ("EXISTS", "MGET")]
+    assert max(len(keys) for _, *keys in questions) == 4000
+
+
 def test_what_is_years_old_is_found_by_its_mark(server):
     tracker = server.tracker(list(PERIODS), buckets=["a"])
     tracker.collapse()
