@@ -160,7 +160,7 @@ def observe(traffic: Traffic, days: int, seconds: float) -> Point:
     gc.collect()
     before = process.memory_info().rss
     tracker = ActivityTracker(KINDS, stub, timezone="UTC", clock=lambda: now[0])
-    with tracker, tracker.buffered(max_sketches=traffic.places, flush_interval=1) as writer:
+    with tracker, tracker.buffered(max_sketches=traffic.places, close_timeout=600) as writer:
         for day in range(days):
             now[0] = _MONDAY + day * _DAY_S
             fill(writer, names, a_day, day * traffic.buckets * a_day)
@@ -215,7 +215,7 @@ class Cost:
     Attributes:
         servers: which.
         pushes: buckets in periods pushed in a second, with the few registers of ordinary traffic.
-        cores: that the servers are busy with these.
+        cores: that the servers are busy with these, more than when they are idle.
         sketch_us: a server's time for a whole sketch that is sent again.
     """
 
@@ -237,12 +237,15 @@ def measure(servers: Servers, sizes: Sizes) -> Cost:
     with servers.tracker(KINDS) as tracker:
         with tracker.buffered(refresh_interval=36_000) as writer:
             fill(writer, names, sizes.ids)
+            idle = cpu(servers)
+            time.sleep(sizes.seconds)
+            idle = (cpu(servers) - idle) / sizes.seconds
             trickle(writer, sizes.rate, names, min(sizes.seconds, 2))
             used, sent, began = cpu(servers), pushes(servers), time.perf_counter()
             trickle(writer, sizes.rate, names, sizes.seconds)
             writer.flush(600)
             spent = time.perf_counter() - began
-            used, sent = cpu(servers) - used, pushes(servers) - sent
+            used, sent = cpu(servers) - used - idle * spent, pushes(servers) - sent
         with tracker.buffered(refresh_interval=36_000) as again:
             before = cpu(servers)
             fill(again, names, sizes.ids)

@@ -19,7 +19,7 @@ from .counting.overdue import marked_in
 from .due import UNEXPIRING, buckets_of, is_due, kinds_of, looked_into
 from .inventory import Entry, inventory
 
-__all__ = ["Examination", "Forecast", "Server", "ServerNode", "examine"]
+__all__ = ["Examination", "Forecast", "Server", "ServerNode", "examine", "in_the_long_run"]
 
 WORST_SKETCH = 14_500
 """Bytes of memory that a dense sketch takes: 12,304 in jemalloc's size class of 14 KiB, and the key."""
@@ -39,11 +39,13 @@ class ServerNode:
         address: host and port.
         used: bytes of memory in use; None where it does not tell.
         limit: maxmemory in bytes; 0 = no limit.
+        replicas: how many are connected to it; None where it does not tell.
     """
 
     address: str
     used: int | None
     limit: int | None
+    replicas: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,10 @@ class Server:
             yield "no persistence: a restart loses every count and sketch (appendonly yes, or save)"
         if self.role in ("slave", "replica"):
             yield "this is a replica: it refuses writes"
+        bare = [node.address for node in self.nodes if node.replicas == 0]
+        if bare:
+            are = many(len(bare), "master has", "masters have")
+            yield f"{are} no replica ({', '.join(bare)}): if one is lost, so are its counts"
         if self.unserved:
             yield f"no node serves {self.unserved:,} of the cluster's slots: their data cannot be used"
 
@@ -114,7 +120,8 @@ def _examine_server(context: Context) -> Operation[Server]:
 
 
 def _node(address: str, info: Mapping[str, str]) -> ServerNode:
-    return ServerNode(address, _number(info.get("used_memory", "")), _number(info.get("maxmemory", "")))
+    told = (_number(info.get(name, "")) for name in ("used_memory", "maxmemory", "connected_slaves"))
+    return ServerNode(address, *told)
 
 
 def _number(text: str) -> int | None:
@@ -338,14 +345,23 @@ def _about_buckets(context: Context, entries: Sequence[Entry], due: Sequence[Ent
 
 
 def _about_memory(server: Server, forecasts: Sequence[Forecast]) -> Iterator[str]:
-    # The memory in use includes the present sketches.
+    servers = server.nodes or (ServerNode("", server.used, server.limit, None),)
+    for node in servers:
+        expected = in_the_long_run(node, server, forecasts)
+        if node.limit and expected > _FULL * node.limit:
+            yield (
+                f"the memory in the long run, {expected / 1e6:,.0f} MB, comes close to maxmemory,"
+                f" {node.limit / 1e6:,.0f} MB{f', of {node.address}' if node.address else ''}"
+            )
+
+
+def in_the_long_run(node: ServerNode, server: Server, forecasts: Sequence[Forecast]) -> float:
+    """Bytes of memory that a server, or a master of a cluster, is expected to use, with what it uses now.
+
+    Buckets spread over the masters of a cluster evenly.
+    """
     grows = sum(kind.expected - kind.now for kind in forecasts if kind.expected is not None)
-    expected = (server.used or 0) + max(0.0, grows)
-    if server.limit and expected > _FULL * server.limit:
-        yield (
-            f"the memory in the long run, {expected / 1e6:,.0f} MB, comes close to maxmemory,"
-            f" {server.limit / 1e6:,.0f} MB"
-        )
+    return (node.used or 0) + max(0.0, grows) / max(len(server.nodes), 1)
 
 
 def _about_data(entries: Sequence[Entry], due: Sequence[Entry], unexpiring: Sequence[Entry]) -> Iterator[str]:

@@ -9,8 +9,8 @@ import click
 from rich.console import Console
 from rich.filesize import decimal
 
-from ...operations import Entry
-from ...operations.server import Forecast, Server
+from ...operations import Entry, Examination
+from ...operations.server import Forecast, Server, in_the_long_run
 from ...words import many
 from ..display import console, show_command
 from ..options import Command, examples
@@ -36,6 +36,7 @@ def doctor(settings: Settings, *, strict: bool) -> None:
         display.print("Settings: agree with the data.")
         _show_entries(display, found.entries, set(found.due))
         _show_forecast(display, found.forecasts)
+    _show_masters(display, found)
     for warning in found.warnings:
         display.print(f"Warning: {' '.join(warning.split())}", style="yellow")
     display.print(f"{many(len(found.warnings), 'warning')}." if found.warnings else "No warnings.")
@@ -58,9 +59,17 @@ def _show_server(display: Console, server: Server) -> None:
     if server.nodes:
         facts["server"] = f"cluster of {many(len(server.nodes), 'master')}, {server.product}"
     show_facts(display, "Server", facts)
-    rows = [(node.address, _size(node.used), _limit(node.limit)) for node in server.nodes]
+
+
+def _show_masters(display: Console, found: Examination) -> None:
+    server, rows = found.server, []
+    for node in server.nodes:
+        expected = round(in_the_long_run(node, server, found.forecasts)) if found.agrees else None
+        replicas = "unknown" if node.replicas is None else f"{node.replicas:,}"
+        rows.append((node.address, replicas, _size(node.used), _size(expected), _limit(node.limit)))
+    headers = ("replicas", "memory\nin use", "in the\nlong run", "limit")
     if rows:
-        show_table(display, "Masters", ("address",), ("memory\nin use", "limit"), rows)
+        show_table(display, "Masters", ("address",), headers, rows)
 
 
 def _limit(limit: int | None) -> str:

@@ -1,0 +1,55 @@
+"""What doctor says of a cluster: each master, its replicas, its memory now and in the long run."""
+
+import pytest
+
+from activity_tracker_hll import ActivityTracker
+from helpers.command_line import invoke
+
+pytestmark = pytest.mark.extended
+
+
+@pytest.fixture(scope="module")
+def cluster(started_cluster):
+    return started_cluster("valkey")
+
+
+def test_masters_and_what_they_will_take(cluster):
+    cluster.flush()
+    with ActivityTracker(["daily"], url=cluster.url, timezone="UTC") as tracker:
+        for number in range(300):
+            tracker.track_many(range(5000), bucket=f"b{number}")
+        found = tracker.examine()
+    assert [node.replicas for node in found.server.nodes] == [1, 1, 1]
+    assert not [warning for warning in found.warnings if "replica" in warning or "maxmemory" in warning]
+    shown = invoke(["--url", cluster.url, "doctor"]).stdout
+    assert "cluster of 3 masters" in shown
+    for node in found.server.nodes:
+        assert node.address in shown
+
+
+def test_the_fullest_master_is_named(cluster):
+    cluster.flush()
+    first = cluster.masters[0]
+    with ActivityTracker(["daily"], url=cluster.url, timezone="UTC") as tracker:
+        for number in range(60):
+            tracker.track_many(range(5000), bucket=f"b{number}")
+        first.client.config_set("maxmemory", 10_000_000)  # 62 days of 20 buckets are 18 MB
+        try:
+            warnings = [warning for warning in tracker.examine().warnings if "in the long run" in warning]
+        finally:
+            first.client.config_set("maxmemory", 0)
+    assert len(warnings) == 1
+    assert f"127.0.0.1:{first.port}" in warnings[0]
+
+
+def test_a_master_without_a_replica_is_named(cluster):
+    master, replica = cluster.masters[2], cluster.replicas[2]
+    replica.kill()
+    try:
+        cluster.wait_until(lambda node: node.client.info("replication")["connected_slaves"] == 0, [master])
+        with ActivityTracker(["daily"], url=cluster.url, timezone="UTC") as tracker:
+            [warning] = [each for each in tracker.examine().warnings if "no replica" in each]
+    finally:
+        replica.start()
+    assert f"127.0.0.1:{master.port}" in warning
+    cluster.wait_until(lambda node: node.client.info("replication")["connected_slaves"] == 1, [master])
