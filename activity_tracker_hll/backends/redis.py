@@ -21,9 +21,7 @@ from ..errors import (
     ActivityTrackerError,
     ArgumentTypeError,
     ArgumentValueError,
-    BackendConnectionError,
     BackendError,
-    BackendTimeoutError,
 )
 from ..messages import printable, shown
 from .base import DEFAULT_KEEP, BackendSettings, BaseBackend, Command, Keep, Reply
@@ -206,14 +204,12 @@ class RedisSettings(BackendSettings):
     def _of_cluster(self, replies: list[Any]) -> list[Reply]:
         """Replies of a cluster, with errors as a backend returns them.
 
-        Raises:
-            BackendError: there is nothing but errors, as no node that was asked answered.
+        They stay in their places even if there is nothing else: other nodes may answer, and who sends batch
+        after batch, all to one node by chance, is not to take the whole cluster for down.
         """
         for index, reply in enumerate(replies):
             if isinstance(reply, Failed):
                 replies[index] = self.translated(reply.error, f"{reply.node.host}:{reply.node.port}")
-        if all(isinstance(reply, BackendConnectionError | BackendTimeoutError) for reply in replies):
-            raise replies[0]
         return replies
 
 

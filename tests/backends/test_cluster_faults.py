@@ -10,11 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import pytest
+from redis.crc import key_slot
 
 from activity_tracker_hll import ActivityTracker, HyperLogLog
 from activity_tracker_hll.hll import codec
 from activity_tracker_hll.hll.registers import empty
-from helpers.clusters import Cluster
+from activity_tracker_hll.operations.tracking.unite import CALLS_PER_BATCH
+from helpers.clusters import SLOTS, Cluster
 from helpers.moments import NOON, TODAY
 from helpers.servers import eventually, program, sketches_on
 
@@ -206,8 +208,13 @@ def test_nothing_is_missing_afterwards(cluster, started, fault, size, record_pro
 
 
 def test_a_node_that_hangs_holds_up_no_other(cluster):
-    """It has nobody to take its place, and what is tracked meanwhile reaches the other nodes."""
-    buckets = [f"b{index}" for index in range(30)]
+    """It has nobody to take its place, and what is tracked meanwhile reaches the other nodes.
+
+    Its own buckets come first, and are more than a batch of a push has: some have nothing but errors.
+    """
+    slots = {name: key_slot(f"active:daily-{TODAY:%Y%m%d}:{name}".encode()) for name in map(str, range(300))}
+    buckets = sorted(slots, key=slots.__getitem__)
+    assert sum(slot < SLOTS // 3 for slot in slots.values()) > CALLS_PER_BATCH
     wanted = {bucket: HyperLogLog() for bucket in buckets}
     options = {"timezone": "UTC", "clock": lambda: NOON}
     with (
