@@ -162,7 +162,34 @@ def test_a_section_of_the_readme(title, desk):
 def test_nothing_that_can_be_run_is_shown_otherwise():
     for path in (README, *PAGES):
         languages = re.findall(r"code-block::\s*(\S*)", path.read_text("utf-8"))
-        assert set(languages) <= {"python", "bash", "console", "diff"}, path
+        # Tables of cron and units of systemd: the next test runs their commands.
+        schedules = {"text", "ini"} if path.name == "operations.rst" else set()
+        assert set(languages) <= {"python", "bash", "console", "diff"} | schedules, path
+
+
+def test_what_cron_systemd_and_celery_run(desk):
+    page = ROOT / "docs" / "operations.rst"
+    text = page.read_text("utf-8").replace("localhost:6379", f"localhost:{desk.port}")
+    cron = re.findall(r"^    \d+ \S+ \* \* \*  \w+  (activity-tracker-hll .*)$", text, re.MULTILINE)
+    [unit] = re.findall(r"^    ExecStart=\S+/(activity-tracker-hll .*)$", text, re.MULTILINE)
+    [url] = re.findall(r"^    Environment=(ACTIVITY_TRACKER_URL=\S+)$", text, re.MULTILINE)
+    collapse, doctor = cron
+    [celery] = [example for example in snippets(page, desk) if "Celery" in example.parsed]
+    celery.evaluate()
+    app = celery.namespace["app"]
+    app.conf.task_always_eager = True
+    [entry] = app.conf.beat_schedule.values()
+
+    def by_celery():
+        assert app.tasks[entry["task"]].delay().successful()
+
+    ways = [lambda: desk.shell(collapse), lambda: desk.shell(f"{url} {unit}"), by_celery]
+    with ActivityTracker(["daily"], port=desk.port, buckets=["a", "b", "c"]) as tracker:
+        for run, bucket in zip(ways, ("a", "b", "c"), strict=True):
+            tracker.track(id="ann", bucket=bucket, date=YESTERDAY)
+            run()
+            assert tracker.lookup(start=YESTERDAY)[0][1][bucket] == 1
+    desk.shell(f"{doctor} || [ $? = 1 ]")
 
 
 def test_files_that_the_architecture_names_are_there():

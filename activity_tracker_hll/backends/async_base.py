@@ -33,7 +33,12 @@ class AsyncBaseBackend(BackendSettings, ABC):
         """
 
     async def read(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
-        """See :meth:`.base.BaseBackend.read`."""
+        """Run commands that only read, see :meth:`.base.BaseBackend.read`.
+
+        Args:
+            commands: at least one command.
+            shard: the data set, by its place in the `shards` option.
+        """
         return await self.execute(commands, shard)
 
     @abstractmethod
