@@ -24,7 +24,7 @@ from ..hll import codec
 from ..hll.estimators import cardinality
 from ..hll.registers import empty
 from ..scripts.calls import SCRIPTS, SOURCES
-from .base import OF_NODE, SLOTS, Command
+from .base import OF_FAILURE, OF_NODE, SLOTS, Command
 from .trouble import code_of
 
 __all__ = ["Failed", "Node", "Routing", "Topology", "Wait", "route", "split"]
@@ -52,11 +52,13 @@ class Topology:
     Attributes:
         owners: the node of each slot; None = nobody's.
         masters: the nodes that serve slots, in an order that all processes agree on.
+        serving: these and their replicas.
         nodes: all that were ever heard of, newest knowledge first: whom to ask again.
     """
 
     owners: list[Node | None] = field(default_factory=lambda: [None] * SLOTS)
     masters: list[Node] = field(default_factory=list)
+    serving: list[Node] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
 
     def learn(self, reply: Any, asked: Node) -> None:
@@ -74,7 +76,7 @@ class Topology:
             nodes += those
             masters.add(those[0])
         if nodes:
-            self.owners, self.masters = owners, sorted(masters)
+            self.owners, self.masters, self.serving = owners, sorted(masters), sorted(set(nodes))
             self.nodes = list(dict.fromkeys([*nodes, *self.nodes]))[: 4 * len(set(nodes)) + 16]
 
     def move(self, slot: int, node: Node) -> None:
@@ -280,14 +282,22 @@ def route(
 
 
 def _planned(command: Command, topology: Topology) -> tuple[list[_Part], Callable[[list[Any]], Any] | None]:
+    everywhere = (
+        topology.masters if command[0] == "INFO" else topology.serving if _has_no_key(command) else []
+    )
     if command[0] in ("SCAN", "INFO") and not topology.masters:
         raise BackendResponseError(_NO_NODE)
     if command[0] == "SCAN":
         return _scan(command, topology)
-    if command[0] == "INFO":
-        return [_Part(command, _EVERYWHERE, node) for node in topology.masters], None
+    if everywhere:
+        return [_Part(command, _EVERYWHERE, node) for node in everywhere], None
     parts, join = split(command)
     return [_Part(part, slot) for slot, part in parts], join
+
+
+def _has_no_key(command: Command) -> bool:
+    """Whether it is a script about the server itself; replicas are to answer too, as masters to be."""
+    return command[0] in ("EVAL", "EVALSHA") and command[2] == 0
 
 
 def _scan(command: Command, topology: Topology) -> tuple[list[_Part], Callable[[list[Any]], Any]]:
@@ -327,10 +337,13 @@ def _take(answer: Any, node: Node, parts: Sequence[_Part], topology: Topology) -
     replies = iter(answer)
     redirected = False
     for part in parts:
+        refused = None
         if part.asking:
-            next(replies)
+            refused = next(replies)
             part.asking, part.node = False, None
         reply = next(replies)
+        if isinstance(refused, Exception):  # to be asked: it can only say that it is another's
+            reply = refused
         part.reply = reply
         part.is_open = False
         if isinstance(reply, Exception):
@@ -360,8 +373,12 @@ def _redirect(error: Exception) -> tuple[int, Node, bool] | None:
 def _joined(parts: Sequence[_Part], join: Callable[[list[Any]], Any] | None) -> Any:
     replies = [part.reply for part in parts]
     failed = [reply for reply in replies if isinstance(reply, Failed | BackendError)]
-    if parts[0].slot == _EVERYWHERE and join is None and len(failed) < len(replies):
-        return b"".join(_told(part) for part in parts if isinstance(part.reply, bytes))
+    if (
+        parts[0].slot == _EVERYWHERE
+        and join is None
+        and (len(failed) < len(replies) or _has_no_key(parts[0].command))
+    ):
+        return b"".join(_told(part) for part in parts)
     if failed:
         return failed[0]
     if join is None:
@@ -373,7 +390,8 @@ def _joined(parts: Sequence[_Part], join: Callable[[list[Any]], Any] | None) -> 
 
 
 def _told(part: _Part) -> bytes:
-    """What a node told of itself, below its address."""
+    """What a node told of itself, or why it did not, below its address."""
     assert part.node is not None  # noqa: S101 (for the type checker)
-    told: bytes = part.reply
-    return f"{OF_NODE}{part.node.host}:{part.node.port}\r\n".encode() + told
+    failed = f"{OF_FAILURE}{part.reply.error}" if isinstance(part.reply, Failed) else ""
+    told: bytes = failed.encode() if failed else part.reply
+    return f"{OF_NODE}{part.node.host}:{part.node.port}\r\n".encode() + told + b"\r\n"
