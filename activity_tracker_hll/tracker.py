@@ -349,7 +349,7 @@ class ActivityTracker(Reader):
         return self._run(self._planner.change_settings(keep_sketches, aggregate_buckets, shard), shard, None)
 
     def examine(self, *, role: str | None = None, shard: int = 0) -> Examination:
-        """Look at the server and the data there: eviction, persistence, memory, rights, what is not collapsed.
+        """Look at the server and the data: eviction, persistence, memory, rights, what is not collapsed.
 
         Args:
             role: whose rights the user needs: ``track``, ``read`` or ``collapse``; None = all of them.

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from redis.connection import parse_url
+
 from ..arguments import attribute, entries, integer, seconds
 from ..errors import ActivityTrackerError, ArgumentTypeError, ArgumentValueError
 from ..messages import plain_text, printable, shown, type_of
@@ -156,11 +158,13 @@ def servers_of(url: str, argument: str = "url") -> Servers | None:
     kind = scheme.partition("+")[2]
     wrong = ArgumentValueError(_FORMS[kind].format(argument))
     userinfo, at, where = rest.rpartition("@")
+    where, _, query = where.partition("?")
     hosts, _, path = where.partition("/")
     service, _, db = path.rstrip("/").partition("/")
     options: dict[str, Any] = {"ssl": True} if scheme.startswith("rediss") else {}
-    if not hosts or "#" in where or "?" in where or bool(service) != (kind == "sentinel"):
+    if not hosts or "#" in where + query or bool(service) != (kind == "sentinel"):
         raise wrong
+    options |= _of_query(query, wrong)
     if db and not db.isdecimal():
         raise ArgumentValueError(f"{argument}: the database must be a number, as in /service/0")
     if db:
@@ -180,6 +184,16 @@ def servers_of(url: str, argument: str = "url") -> Servers | None:
         _check_host(host, f"{argument}: the host")
         addresses.append((host, integer(port, f"{argument}: the port", minimum=1, maximum=_LAST_PORT)))
     return Servers(kind, addresses, unquote(service), options)
+
+
+def _of_query(query: str, wrong: ArgumentValueError) -> dict[str, Any]:
+    """The options in the query of a URL, as the client reads them in that of a single server."""
+    if not query:
+        return {}
+    try:
+        return dict(parse_url(f"redis://?{query}"))  # type: ignore[no-untyped-call]
+    except ValueError:
+        raise wrong from None
 
 
 _OF_SEVERAL = ("redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel")

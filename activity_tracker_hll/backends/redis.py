@@ -384,11 +384,10 @@ def sentinels_of(client: Any) -> Sequence[Any]:
 def _of_sentinel(servers: Servers, options: Mapping[str, Any], *, asynchronous: bool) -> Any:
     """A client of the master that Sentinel knows, also after a failover."""
     cls = redis.asyncio.sentinel.Sentinel if asynchronous else redis.sentinel.Sentinel
-    of_sentinels = {name: options[name] for name in options if name.startswith(("socket_", "ssl"))}
-    if "ssl" in servers.options:
-        of_sentinels["ssl"] = True
+    wanted = {**servers.options, **options}
+    of_sentinels = {name: wanted[name] for name in wanted if name.startswith(("socket_", "ssl"))}
     sentinel = cls(servers.addresses, sentinel_kwargs=of_sentinels)
-    return sentinel.master_for(servers.service, **servers.options, **options)
+    return sentinel.master_for(servers.service, **wanted)
 
 
 def _connect(

@@ -53,6 +53,7 @@ _UNREACHABLE = {"ConnectionError", "OSError", "InvalidResponse", "ProtocolError"
 _NO_PASSWORD = re.compile("HELLO must be called|Authentication required|NOAUTH")
 _NEEDS_NONE = re.compile("without any password configured|no password is set")
 _USER = re.compile(r"\bUser \S+ has no permissions")
+_CLIENT = re.compile(r"<\w+\.[\w.]*Redis\(.*>")
 _ABSENT = (ConnectionRefusedError, FileNotFoundError)
 _CLIENT_MODULES = ("redis", "valkey", "hiredis", "fakeredis")
 
@@ -70,8 +71,35 @@ _ADVICE = {
     "UNWANTED": "wants no password, and none must be given: or is it another server?",
 }
 _ASK = "the command doctor names the rights that are missing"
+_PAIR = " of its clients (ssl_certfile=, ssl_keyfile=)"
 _CONNECTION_ADVICE = (
     (re.compile("max number of clients"), _ADVICE["MAXCLIENTS"]),
+    (
+        re.compile("ALERT_CERTIFICATE_REQUIRED|ALERT_HANDSHAKE_FAILURE"),
+        "wants a certificate" + _PAIR,
+    ),
+    (
+        re.compile("VERIFY_FAILED.* (?:Hostname|IP address) mismatch"),
+        "shows a certificate of another name: connect to it by the name that is in it",
+    ),
+    (re.compile("VERIFY_FAILED.* has expired"), "shows a certificate that has expired"),
+    (
+        re.compile("VERIFY_FAILED"),
+        "shows a certificate that is not trusted here: give that of its authority by ssl_ca_certs=",
+    ),
+    (
+        re.compile("KEY_VALUES_MISMATCH|PEM lib|bad decrypt|NO_START_LINE", re.IGNORECASE),
+        "is not asked, as ssl_certfile=, ssl_keyfile= and ssl_password= do not belong together",
+    ),
+    (
+        re.compile(r"connecting to (?!unix socket).*No such file"),
+        "is not asked, as there is no such file: ssl_ca_certs=, ssl_certfile= or ssl_keyfile=",
+    ),
+    (
+        re.compile("closed by server|reset by peer|Connection lost|EOF occurred in violation|Broken pipe"),
+        "closed the connection: it has ended, or ends idle ones, or expects TLS (rediss://) or a certificate"
+        + _PAIR,
+    ),
     (
         re.compile(r"SSL|certificate", re.IGNORECASE),
         "cannot be spoken to by TLS: does it expect TLS, and is its certificate trusted (ssl_ca_certs=)?",
@@ -79,10 +107,6 @@ _CONNECTION_ADVICE = (
     (
         re.compile(r"Protocol error|reply type byte", re.IGNORECASE),
         "does not answer as a Redis server: another program listens there, or it expects TLS (rediss://)",
-    ),
-    (
-        re.compile("closed by server|reset by peer|Connection lost"),
-        "closed the connection: it has ended, or it ends idle connections, or expects TLS (rediss://)",
     ),
 )
 
@@ -162,7 +186,8 @@ def client_text(error: Exception) -> str:
     kind = type(error)
     if kind.__module__.partition(".")[0] not in _CLIENT_MODULES and not _is_of_system(error):
         return ""
-    return _USER.sub("this user has no permissions", str(error))
+    text = _CLIENT.sub("none of the Sentinels told", str(error))  # a client's own words hold its options
+    return _USER.sub("this user has no permissions", text)
 
 
 def _missing(text: str, patterns: Sequence[str]) -> str:

@@ -1,8 +1,8 @@
 """The rights that a server's user needs (ACL): the one table of them, and which ones are missing.
 
-A right is a command, of a role: ``track`` is a service that tracks, ``read`` one that asks, ``collapse`` the job
-that counts, and whoever changes settings. Which of them a call needs was measured, by what servers say that
-they ran; ``tests/backends/test_rights.py`` measures it again.
+A right is a command, of a role: ``track`` is a service that tracks, ``read`` one that asks, ``collapse`` the
+job that counts, and whoever changes settings. Which commands the calls of a role need was measured, by what
+servers say that they ran; ``tests/backends/test_rights.py`` measures it again.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Lack:
 
 
 def lacking(context: Context, roles: Collection[str]) -> Operation[tuple[Lack, ...] | None]:
-    """The rights that the user lacks; None = the server, older than Redis 7.0 or a test double, does not tell.
+    """The rights that the user lacks; None = the server does not tell, as before Redis 7.0.
 
     Where the user may run no script, that is all that is known: other rights are asked for by one.
     """

@@ -1,4 +1,4 @@
-"""Asking a server, from Redis 7.0 on, which rights its user lacks: ``ACL WHOAMI`` and ``ACL DRYRUN`` are rights, too.
+"""Asking a server, from Redis 7.0 on, which rights its user lacks; to use ``ACL`` is a right, too.
 
 One script tries commands and keys, and changes nothing; see ``rights.lua``. It is sent with its source.
 """

@@ -44,6 +44,7 @@ def prepare(client: Any, tracker: ActivityTracker) -> None:
 def writes(make: Make) -> Iterator[Callable[[], object]]:
     """Calls that track."""
     moment = datetime.combine(TODAY, time())
+    yield lambda: make(namespace="active:new").track(id=1, bucket="a")
     yield lambda: make(keep_sketches=LENGTHS[1]).track(id=1, bucket="a")
     yield lambda: make().track(id=2, bucket="b", old_id=2, old_bucket="a")
     yield lambda: make().track(id=3, bucket="a", date=YESTERDAY)
@@ -87,7 +88,7 @@ def reads(make: Make) -> Iterator[Callable[[], object]]:
     yield lambda: make().sketch("daily", YESTERDAY, "a")
     yield lambda: make().settings
     yield lambda: make().inventory()
-    yield lambda: make().examine()
+    yield lambda: make().examine(role="read")
 
 
 def counts(make: Make) -> Iterator[Callable[[], object]]:
