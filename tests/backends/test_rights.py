@@ -1,6 +1,8 @@
 """Rights (ACL): each role has all that its calls need and nothing else, and what is missing is named."""
 
 import asyncio
+import re
+from pathlib import Path
 
 import pytest
 
@@ -8,7 +10,7 @@ from activity_tracker_hll import ActivityTracker, ArgumentValueError, BackendAut
 from activity_tracker_hll.aio import AsyncActivityTracker
 from activity_tracker_hll.keys import Keys
 from activity_tracker_hll.operations import rights, server
-from activity_tracker_hll.operations.rights import RIGHTS, ROLES, Lack, commands, rules
+from activity_tracker_hll.operations.rights import OF_CLUSTER, RIGHTS, ROLES, Lack, commands, rules
 from activity_tracker_hll.scripts.calls import SCRIPTS
 from activity_tracker_hll.scripts.rights import commands_of
 from helpers import duties
@@ -165,6 +167,19 @@ def test_commands_of_scripts_are_those_of_the_functions_they_use():
     assert {name for of in called.values() for name in of} <= RIGHTS.keys()
     assert all(commands_of(script.source) == commands_of(script.sha) for script in SCRIPTS)
     assert commands_of("no script") == []
+
+
+def test_the_page_has_the_rights_of_the_table():
+    page = Path(__file__).parents[2] / "docs" / "rights_and_tls.rst"
+    text = re.sub(r" *\\\n *", " ", page.read_text("utf-8"))
+    found = re.findall(r"ACL SETUSER (\S+) on \S+ resetkeys -@all (.*)", text)
+    shown = [(name, rights.replace("'", "").replace("\\", "").split()) for name, rights in found]
+    of_roles = [(f"shop-{role}", rules(KEYS, [role])) for role in ROLES]
+    assert shown == [("shop", rules(KEYS)), *of_roles, ("shop", [*_in_front(OF_CLUSTER), *rules(KEYS)[2:]])]
+
+
+def _in_front(of_cluster):
+    return [*KEYS.patterns(), *(f"+{command}" for command in of_cluster)]
 
 
 def test_a_role_that_there_is_not(server):

@@ -5,7 +5,10 @@ Asked of Debian's Redis, as the embedded Valkey speaks no TLS.
 
 import asyncio
 import gc
+import re
+import textwrap
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import redis
@@ -172,6 +175,20 @@ def test_the_command_line(url, cluster_url, tls):
         assert result.exit_code == 1
         assert "not trusted here" in " ".join(result.output.split())
         assert "hunter2" not in result.output
+
+
+def test_the_page(node, cluster, tls, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "rights_and_tls.rst").read_text("utf-8")
+    monkeypatch.chdir(Path(tls.strange).parent)
+    [shown] = re.findall(r"^    (tracker = ActivityTracker\((?:\n    .*)*\n    \))", page, re.MULTILINE)
+    user = f"ann:{IN_URL}@127.0.0.1"
+    names = {"ActivityTracker": ActivityTracker}
+    exec(textwrap.dedent(shown).replace("shop:a-password@localhost:6379", f"{user}:{node.port}"), names)  # noqa: S102
+    with names["tracker"] as tracker:
+        tracker.track(id="a")
+    [url] = re.findall(r"``(rediss\+cluster://\S+\?\S+)``", page)
+    url = url.replace("localhost:6379", f"{user}:{cluster.masters[0].port}")
+    assert waits(url=url, timezone="UTC") == 2
 
 
 @BOTH
