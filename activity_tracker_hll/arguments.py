@@ -6,7 +6,7 @@ Each returns the value to use, or raises an error that names the argument and wh
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from math import inf
 from typing import Any, Protocol, TypeVar
@@ -15,7 +15,7 @@ import numpy as np
 
 from .errors import ArgumentTypeError, ArgumentValueError
 from .keys import check_bucket
-from .messages import shown
+from .messages import plain_text, shown, type_of
 from .periods import PeriodKind, check_kind
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "flag",
     "integer",
     "kinds",
+    "one_of",
     "picklable",
     "seconds",
 ]
@@ -143,6 +144,16 @@ def picklable(value: T, argument: str) -> T:
 def kinds(periods: object, argument: str = "periods") -> tuple[PeriodKind, ...]:
     """Distinct kinds of period, in the order given."""
     return tuple(dict.fromkeys(check_kind(kind, argument) for kind in _items(periods, argument)))
+
+
+def one_of(value: object, argument: str, names: Sequence[str]) -> str:
+    """Check a name that must be one of a few."""
+    name = plain_text(value)
+    if name is None:
+        raise ArgumentTypeError(f"{argument} must be a str, got {type_of(value)}")
+    if name not in names:
+        raise ArgumentValueError(f"{argument} must be one of {', '.join(names)}, got {shown(name)}")
+    return name
 
 
 def bucket_list(buckets: object, argument: str = "buckets") -> tuple[str | None, ...]:

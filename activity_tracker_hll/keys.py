@@ -36,6 +36,10 @@ _REMEMBERED_COLUMNS = 64  # the same few questions again, each of them looked at
 _TAGGED_PARTS = ("stderr", "hll", "moved", "moves")
 
 
+_BEGINNINGS = ("", "{")
+"""Of keys: before the namespace."""
+
+
 class BucketKeys(NamedTuple):
     """The keys of one bucket in one period."""
 
@@ -150,8 +154,18 @@ class Keys:
 
     def pattern(self) -> str:
         """A SCAN pattern for all keys of the namespace; it matches some others too, as tags have a brace."""
-        escaped = "".join(f"\\{char}" if char in "*?[]\\^" else char for char in self.namespace)
-        return f"*{escaped}:*"
+        return f"*{self._escaped()}:*"
+
+    def patterns(self) -> list[str]:
+        """The rights to all keys of the namespace, as ``ACL SETUSER`` takes them."""
+        return [f"~{begin}{self._escaped()}:*" for begin in _BEGINNINGS]
+
+    def unused(self) -> list[str]:
+        """A key of each of :meth:`patterns` that nobody uses."""
+        return [f"{begin}{self.namespace}:rights" for begin in _BEGINNINGS]
+
+    def _escaped(self) -> str:
+        return "".join(f"\\{char}" if char in "*?[]\\^" else char for char in self.namespace)
 
     def owns(self, key: str) -> bool:
         """Whether a key belongs to the namespace; temporary keys and settings do, too."""

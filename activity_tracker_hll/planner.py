@@ -46,6 +46,7 @@ from .operations import (
     overdue,
     stored,
 )
+from .operations.rights import ROLES
 from .operations.settings import Aggregates
 from .periods import PERIODS, Calendar, PeriodKind, check_kind
 
@@ -353,10 +354,11 @@ class Planner:
 
         return operation()
 
-    def examine(self, shard: int) -> Operation[Examination]:
+    def examine(self, shard: int, role: str | None) -> Operation[Examination]:
         """See :meth:`.ActivityTracker.examine`."""
         data = self.data_set(shard)
-        return examine(data.context, data.agree(Access.READ), self._now)
+        roles = ROLES if role is None else (arguments.one_of(role, "role", ROLES),)
+        return examine(data.context, data.agree(Access.READ), self._now, roles)
 
     def lookup(
         self,

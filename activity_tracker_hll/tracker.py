@@ -351,19 +351,21 @@ class ActivityTracker(Reader):
         """
         return self._run(self._planner.change_settings(keep_sketches, aggregate_buckets, shard), shard, None)
 
-    def examine(self, *, shard: int = 0) -> Examination:
-        """Look at the server and the data there: eviction, persistence, memory, what is not collapsed.
+    def examine(self, *, role: str | None = None, shard: int = 0) -> Examination:
+        """Look at the server and the data: eviction, persistence, memory, rights, what is not collapsed.
 
         Args:
+            role: whose rights the user needs: ``track``, ``read`` or ``collapse``; None = all of them.
             shard: the data set, by its place in the backend's `shards` option.
 
         Returns:
             What was found; its `warnings` say what may go wrong, a sentence each.
 
         Raises:
+            ArgumentTypeError, ArgumentValueError: there is no such role.
             BackendError: no answer.
         """
-        return self._run(self._planner.examine(shard), shard, None)  # it compares settings itself
+        return self._run(self._planner.examine(shard, role), shard, None)  # it compares settings itself
 
     # Shorthands: one period instead of a list of them
 

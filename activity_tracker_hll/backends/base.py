@@ -20,6 +20,7 @@ from ..periods import LONGEST, PERIODS, PeriodKind, check_kind
 
 __all__ = [
     "DEFAULT_KEEP",
+    "OF_FAILURE",
     "OF_NODE",
     "SLOTS",
     "BackendSettings",
@@ -61,7 +62,10 @@ SLOTS = 16384
 
 OF_NODE = "# Node "
 """Begins a line of a cluster's reply to INFO, which is that of all masters, one below the other; the address
-follows."""
+follows. So it is with a script without keys, which all nodes run, replicas too."""
+
+OF_FAILURE = "# Failed: "
+"""Begins the only line of such a node that did not answer."""
 
 
 class BackendSettings:

@@ -13,8 +13,9 @@ from hiredis import pack_command
 
 from ..errors import BackendError
 from ..scripts.calls import SOURCES
+from ..scripts.rights import call_rights, commands_of
 from .base import Command, Reply
-from .trouble import check_reply, code_of
+from .trouble import check_reply, code_of, is_denied_in_silence, naming
 
 __all__ = ["PASSING", "Batch"]
 
@@ -47,14 +48,31 @@ class Batch:
         self.demoted: Exception | None = None
 
     def rounds(self) -> Iterator[Batch]:
-        """The batches to exchange, in order: this one, then the scripts that the server did not know."""
+        """The batches to exchange, in order: this one, then the scripts that the server did not know.
+
+        Last comes a question, where a script was denied something, and the server does not say what.
+        """
         yield self
-        unknown = [index for index in self._failed if code_of(self.replies[index]) == "NOSCRIPT"]
+        unknown = [
+            index
+            for index in self._failed
+            if code_of(self.replies[index]) == "NOSCRIPT" and self._commands[index][1] in SOURCES
+        ]
         if unknown:
             sources = Batch(list(self._with_sources(unknown)))
             yield sources
             for index, reply in zip(unknown, sources.replies, strict=True):
                 self.replies[index] = reply
+        denied = [index for index in self._failed if is_denied_in_silence(self.replies[index])]
+        called = {command for index in denied for command in commands_of(self._commands[index][1])}
+        if called:
+            question = Batch([call_rights(sorted(called))])
+            yield question
+            [lacking] = question.replies
+            for index in denied if isinstance(lacking, bytes) else ():
+                of_script = commands_of(self._commands[index][1])
+                names = [line[1:] for line in lacking.decode().splitlines() if line[1:] in of_script]
+                self.replies[index] = naming(self.replies[index], names)
 
     def begin(self) -> bool:
         """Begin an attempt; returns whether there was one before, in which case its connection is closed."""

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from redis.connection import parse_url
+
 from ..arguments import attribute, entries, flag, integer, seconds
 from ..errors import ActivityTrackerError, ArgumentTypeError, ArgumentValueError
 from ..messages import plain_text, printable, shown, type_of
@@ -171,8 +173,9 @@ def servers_of(url: str, argument: str = "url") -> Servers | None:
     hosts, _, path = where.partition("/")
     service, _, db = path.rstrip("/").partition("/")
     options: dict[str, Any] = {"ssl": True} if scheme.startswith("rediss") else {}
-    if not hosts or "#" in where or bool(service) != (kind == "sentinel"):
+    if not hosts or "#" in where + query or bool(service) != (kind == "sentinel"):
         raise wrong
+    options |= _of_query(query, wrong)
     if db and not db.isdecimal():
         raise ArgumentValueError(f"{argument}: the database must be a number, as in /service/0")
     if db:
@@ -191,19 +194,26 @@ def servers_of(url: str, argument: str = "url") -> Servers | None:
         host, port = unquote(found[1] or found[2]), int(found[3] or _PORTS[kind])
         _check_host(host, f"{argument}: the host")
         addresses.append((host, integer(port, f"{argument}: the port", minimum=1, maximum=_LAST_PORT)))
-    return Servers(kind, addresses, unquote(service), options, _from_replicas(query, argument))
+    from_replicas = str(options.pop("read_from_replicas", "false")).lower()
+    if from_replicas not in _FLAGS:
+        raise ArgumentValueError(f"{argument}: read_from_replicas must be true or false")
+    return Servers(kind, addresses, unquote(service), options, _FLAGS[from_replicas])
 
 
-def _from_replicas(query: str, argument: str) -> bool:
-    if query.lower() not in _QUERIES:
-        raise ArgumentValueError(f"{argument}: after the ? only read_from_replicas=true is known")
-    return _QUERIES[query.lower()]
+def _of_query(query: str, wrong: ArgumentValueError) -> dict[str, Any]:
+    """The options in the query of a URL, as the client reads them in that of a single server."""
+    if not query:
+        return {}
+    try:
+        return dict(parse_url(f"redis://?{query}"))  # type: ignore[no-untyped-call]
+    except ValueError:
+        raise wrong from None
 
 
 _OF_SEVERAL = ("redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel")
 _ADDRESS = re.compile(r"(?:\[([^\[\]]+)\]|([^:\[\]]+))(?::(\d{1,9}))?", re.ASCII)
 _PORTS = {"cluster": 6379, "sentinel": 26379}
-_QUERIES = {"": False, "read_from_replicas=true": True, "read_from_replicas=false": False}
+_FLAGS = {"true": True, "false": False}
 _ONE_SERVER = (
     "read_from_replicas is for a URL of several servers (redis+cluster://, redis+sentinel://), as the"
     " replicas of a single one are not known; to read from a replica, give its address"

@@ -150,7 +150,7 @@ class RedisSettings(BackendSettings):
 
     def translated(self, error: Exception, address: str) -> BackendError:
         """The BackendError for a client's exception, which becomes its cause."""
-        return translated(error, address)
+        return translated(error, address, self.keys.patterns())
 
     def leave_to_parent(self) -> None:
         """In a forked child, leave all clients but those handed in to the parent; make new ones on demand.

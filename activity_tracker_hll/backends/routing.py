@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ..errors import BackendError, BackendResponseError
 from ..scripts.calls import SOURCES
-from .base import OF_NODE, Command
+from .base import OF_FAILURE, OF_NODE, Command
 from .batch import PASSING
 from .slots import ANYWHERE, EVERYWHERE, OF_ALL, split
 from .topology import Node, Sent, Topology
@@ -140,10 +140,18 @@ def _planned(command: Command, topology: Topology) -> tuple[list[_Part], Callabl
         raise BackendResponseError(_NO_NODE)
     if command[0] == "SCAN":
         return _scan(command, topology)
-    if command[0] == "INFO":
-        return [_Part(command, EVERYWHERE, node) for node in topology.masters], None
+    everywhere = topology.masters if command[0] == "INFO" else []
+    if _has_no_key(command):
+        everywhere = topology.serving
+    if everywhere:
+        return [_Part(command, EVERYWHERE, node) for node in everywhere], None
     parts, join = split(command)
     return [_Part(part, slot) for slot, part in parts], join
+
+
+def _has_no_key(command: Command) -> bool:
+    """Whether it is a script about the server itself; replicas are to answer too, as masters to be."""
+    return command[0] in ("EVAL", "EVALSHA") and command[2] == 0
 
 
 def _scan(command: Command, topology: Topology) -> tuple[list[_Part], Callable[[list[Any]], Any]]:
@@ -183,10 +191,13 @@ def _take(answer: Any, node: Node, parts: Sequence[_Part], topology: Topology) -
     replies = iter(answer)
     redirected = False
     for part in parts:
+        refused = None
         if part.asking:
-            next(replies)
+            refused = next(replies)
             part.asking, part.node = False, None
         reply = next(replies)
+        if isinstance(refused, Exception):  # to be asked: it can only say that it is another's
+            reply = refused
         part.reply = reply
         part.is_open = False
         if isinstance(reply, Exception):
@@ -228,8 +239,12 @@ def _redirect(error: Exception) -> tuple[int, Node, bool] | None:
 def _joined(parts: Sequence[_Part], join: Callable[[list[Any]], Any] | None) -> Any:
     replies = [part.reply for part in parts]
     failed = [reply for reply in replies if isinstance(reply, Failed | BackendError)]
-    if parts[0].slot == EVERYWHERE and join is None and len(failed) < len(replies):
-        return b"".join(_told(part) for part in parts if isinstance(part.reply, bytes))
+    if (
+        parts[0].slot == EVERYWHERE
+        and join is None
+        and (len(failed) < len(replies) or _has_no_key(parts[0].command))
+    ):
+        return b"".join(_told(part) for part in parts)
     if failed:
         return failed[0]
     if join is None:
@@ -241,7 +256,8 @@ def _joined(parts: Sequence[_Part], join: Callable[[list[Any]], Any] | None) -> 
 
 
 def _told(part: _Part) -> bytes:
-    """What a node told of itself, below its address."""
+    """What a node told of itself, or why it did not, below its address."""
     assert part.node is not None  # noqa: S101 (for the type checker)
-    told: bytes = part.reply
-    return f"{OF_NODE}{part.node.host}:{part.node.port}\r\n".encode() + told
+    failed = f"{OF_FAILURE}{part.reply.error}" if isinstance(part.reply, Failed) else ""
+    told: bytes = failed.encode() if failed else part.reply
+    return f"{OF_NODE}{part.node.host}:{part.node.port}\r\n".encode() + told + b"\r\n"

@@ -34,15 +34,14 @@ def client_of(servers: Servers, options: Mapping[str, Any], *, asynchronous: boo
     Args:
         options: of connections, to what Sentinel knows; to Sentinel itself those of sockets and TLS.
     """
-    of_sentinels = {name: options[name] for name in options if name.startswith(("socket_", "ssl"))}
-    if "ssl" in servers.options:
-        of_sentinels["ssl"] = True
+    wanted = {**servers.options, **options}
+    of_sentinels = {name: wanted[name] for name in wanted if name.startswith(("socket_", "ssl"))}
     library = redis.asyncio.sentinel if asynchronous else redis.sentinel
     of_replicas = _AsyncOfReplicas if asynchronous else _OfReplicas
     cls: Any = library.Sentinel if is_master else of_replicas
     sentinel = cls(servers.addresses, sentinel_kwargs=of_sentinels)
     make = sentinel.master_for if is_master else sentinel.slave_for
-    return make(servers.service, **servers.options, **options)
+    return make(servers.service, **wanted)
 
 
 def sentinels_of(client: Any) -> Sequence[Any]:

@@ -74,6 +74,11 @@ class Topology:
             }
             self.nodes = list(dict.fromkeys([*nodes, *self.nodes]))[: 4 * len(set(nodes)) + 16]
 
+    @property
+    def serving(self) -> list[Node]:
+        """The masters and their replicas."""
+        return [*self.masters, *(replica for those in self.replicas.values() for replica in those)]
+
     def address_of(self, key: str) -> str:
         """The node that has a key, as the lines that begin with OF_NODE name it; empty if nobody does."""
         node = self.owners[slot_of(key)]

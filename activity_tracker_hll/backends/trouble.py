@@ -6,6 +6,7 @@ Exceptions are recognized by name, as redis-py and valkey-py have classes of the
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from ..errors import (
     BackendAuthError,
@@ -17,7 +18,16 @@ from ..errors import (
 )
 from ..messages import printable, type_of
 
-__all__ = ["check_reply", "client_text", "code_of", "raise_if_absent", "raise_if_denied", "translated"]
+__all__ = [
+    "check_reply",
+    "client_text",
+    "code_of",
+    "is_denied_in_silence",
+    "naming",
+    "raise_if_absent",
+    "raise_if_denied",
+    "translated",
+]
 
 # Clients remove these codes from the message, and have a class for each; redis-py 5 to 7 not all of them.
 _CODES = {
@@ -34,7 +44,11 @@ _CODES = {
 # Redis before 7.0 wraps the error of a command in a script into a message of its own.
 _IN_SCRIPT = re.compile(r"^(?:ERR )?Error running script \(call to f_\w+\): @user_script: ?[^:]*: ")
 # For commands in a script, Redis 7.0 and Valkey omit the code NOPERM.
-_DENIED_IN_SCRIPT = re.compile("user executing the script can't run|ACL failure in script")
+_DENIED_IN_SCRIPT = re.compile("user executing the script can't|ACL failure in script")
+# Redis before 7.2 does not say which command.
+_SILENT = "user executing the script can't run this command"
+_DENIED_COMMAND = re.compile(r"run the '([\w|-]+)' command")
+_DENIED_KEY = re.compile("permissions to access|access at least one of the keys")
 # Errors about what a key holds. All others (OOM, MISCONF, BUSY, CLUSTERDOWN, TRYAGAIN...) concern the server.
 _ABOUT_DATA = {"WRONGTYPE", "INVALIDOBJ"}
 _DENIED = {"AuthenticationError", "AuthorizationError"}
@@ -42,6 +56,7 @@ _UNREACHABLE = {"ConnectionError", "OSError", "InvalidResponse", "ProtocolError"
 _NO_PASSWORD = re.compile("HELLO must be called|Authentication required|NOAUTH")
 _NEEDS_NONE = re.compile("without any password configured|no password is set")
 _USER = re.compile(r"\bUser \S+ has no permissions")
+_CLIENT = re.compile(r"<\w+\.[\w.]*Redis\(.*>")
 _ABSENT = (ConnectionRefusedError, FileNotFoundError)
 _CLIENT_MODULES = ("redis", "valkey", "hiredis", "fakeredis")
 
@@ -53,13 +68,41 @@ _ADVICE = {
     "MAXCLIENTS": "has as many clients as it may (maxclients): close some, or let it have more",
     "NOREPLICAS": "reaches too few of its replicas, and takes no writes until it does",
     "BUSY": "is busy with a script that takes too long: wait, or end it by SCRIPT KILL",
-    "NOPERM": "does not allow that to this user: give the user the permission, or give another username=",
+    "NOPERM": "does not allow that to this user: {}, or give another username=",
     "NOAUTH": "wants a password: give password= (and username=), or put them into the URL",
     "WRONGPASS": "refuses the password: it is wrong, or there is no such user",
     "UNWANTED": "wants no password, and none must be given: or is it another server?",
 }
+_ASK = "the command doctor names the rights that are missing"
+_PAIR = " of its clients (ssl_certfile=, ssl_keyfile=)"
 _CONNECTION_ADVICE = (
     (re.compile("max number of clients"), _ADVICE["MAXCLIENTS"]),
+    (
+        re.compile("ALERT_CERTIFICATE_REQUIRED|ALERT_HANDSHAKE_FAILURE"),
+        "wants a certificate" + _PAIR,
+    ),
+    (
+        re.compile("VERIFY_FAILED.* (?:Hostname|IP address) mismatch"),
+        "shows a certificate of another name: connect to it by the name that is in it",
+    ),
+    (re.compile("VERIFY_FAILED.* has expired"), "shows a certificate that has expired"),
+    (
+        re.compile("VERIFY_FAILED"),
+        "shows a certificate that is not trusted here: give that of its authority by ssl_ca_certs=",
+    ),
+    (
+        re.compile("KEY_VALUES_MISMATCH|PEM lib|bad decrypt|NO_START_LINE", re.IGNORECASE),
+        "is not asked, as ssl_certfile=, ssl_keyfile= and ssl_password= do not belong together",
+    ),
+    (
+        re.compile(r"connecting to (?!unix socket).*No such file"),
+        "is not asked, as there is no such file: ssl_ca_certs=, ssl_certfile= or ssl_keyfile=",
+    ),
+    (
+        re.compile("closed by server|reset by peer|Connection lost|EOF occurred in violation|Broken pipe"),
+        "closed the connection: it has ended, or ends idle ones, or expects TLS (rediss://) or a certificate"
+        + _PAIR,
+    ),
     (
         re.compile(r"SSL|certificate", re.IGNORECASE),
         "cannot be spoken to by TLS: does it expect TLS, and is its certificate trusted (ssl_ca_certs=)?",
@@ -67,10 +110,6 @@ _CONNECTION_ADVICE = (
     (
         re.compile(r"Protocol error|reply type byte", re.IGNORECASE),
         "does not answer as a Redis server: another program listens there, or it expects TLS (rediss://)",
-    ),
-    (
-        re.compile("closed by server|reset by peer|Connection lost"),
-        "closed the connection: it has ended, or it ends idle connections, or expects TLS (rediss://)",
     ),
 )
 
@@ -102,19 +141,31 @@ def code_of(error: Exception) -> str:
     return _IN_SCRIPT.sub("", str(error)).partition(" ")[0]
 
 
-def translated(error: Exception, address: str = "") -> BackendError:
+def is_denied_in_silence(error: Exception) -> bool:
+    """Whether a command in a script was denied, and the server does not say which."""
+    return _SILENT in str(error)
+
+
+def naming(error: Exception, commands: Sequence[str]) -> Exception:
+    """The same error, with a text that names the commands that were denied, if any are known."""
+    denied = ", ".join(f"run the '{command}' command" for command in commands)
+    return type(error)(f"The user executing the script can't {denied}") if denied else error
+
+
+def translated(error: Exception, address: str = "", patterns: Sequence[str] = ()) -> BackendError:
     """The BackendError for a client's exception, which becomes its cause.
 
     Args:
         error: the exception.
         address: where the server is, for the message.
+        patterns: the rights to keys that a user needs.
     """
     names, code, text = _names(error), code_of(error), client_text(error) or type_of(error)
     kind: type[BackendError]
     advice = _ADVICE.get(code, "")
     if _is_denied(error) or code == "NOPERM" or _DENIED_IN_SCRIPT.search(text):
         kind = BackendAuthError
-        advice = _ADVICE[_denial(error, code, text)]
+        advice = _ADVICE[_denial(error, code, text)].format(_missing(text, patterns))
     elif "TimeoutError" in names:
         kind = BackendTimeoutError
         advice = "does not answer in time (socket_timeout)"
@@ -138,7 +189,16 @@ def client_text(error: Exception) -> str:
     kind = type(error)
     if kind.__module__.partition(".")[0] not in _CLIENT_MODULES and not _is_of_system(error):
         return ""
-    return _USER.sub("this user has no permissions", str(error))
+    text = _CLIENT.sub("none of the Sentinels told", str(error))  # a client's own words hold its options
+    return _USER.sub("this user has no permissions", text)
+
+
+def _missing(text: str, patterns: Sequence[str]) -> str:
+    """What to do about a right that is missing."""
+    rights = [f"+{command}" for command in _DENIED_COMMAND.findall(text)]
+    if not rights and _DENIED_KEY.search(text):
+        rights = list(patterns)
+    return f"give the user {' '.join(rights)}" if rights else _ASK
 
 
 def _is_of_system(error: Exception) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from ..backends.base import OF_NODE, SLOTS
-from ..errors import BackendError, SettingsMismatchError
+from ..errors import BackendAuthError, BackendError, SettingsMismatchError
 from ..messages import printable
 from ..periods import LONGEST
 from ..words import did_you_mean, many
@@ -18,6 +18,7 @@ from .counting import outgrown
 from .counting.overdue import marked_in
 from .due import UNEXPIRING, buckets_of, is_due, kinds_of, looked_into
 from .inventory import Entry, inventory
+from .rights import Lack, about_lacking, lacking
 
 __all__ = ["Examination", "Forecast", "Server", "ServerNode", "examine", "in_the_long_run"]
 
@@ -263,8 +264,10 @@ class Examination:
         entries: what it holds for each bucket and period.
         due: the entries whose period is over and not collapsed.
         forecasts: the memory of the sketches, one for each kind of period.
-        agrees: whether the settings agree with those of the data; if not, only the server was examined.
+        agrees: whether the settings agree with those of the data; if not, or if the user may not read them,
+            only the server was examined.
         warnings: what endangers counts or memory, a sentence each.
+        lacking: the rights that the user lacks; None = the server does not tell.
     """
 
     server: Server
@@ -273,10 +276,11 @@ class Examination:
     forecasts: tuple[Forecast, ...]
     agrees: bool
     warnings: tuple[str, ...]
+    lacking: tuple[Lack, ...] | None
 
 
 def examine(
-    context: Context, agreement: Operation[None], now: Callable[[], datetime]
+    context: Context, agreement: Operation[None], now: Callable[[], datetime], roles: Collection[str]
 ) -> Operation[Examination]:
     """Examine a server and its data.
 
@@ -284,16 +288,31 @@ def examine(
         context: what operations are planned with.
         agreement: the operation that compares the settings.
         now: tells the present time in the tracker's zone, which the agreement may change.
+        roles: whose rights the user needs.
 
     Raises:
         BackendError: the server does not answer.
     """
     server = yield from _examine_server(context)
-    warnings = list(server.warnings())
+    lacks = yield from lacking(context, roles)
+    found = Examination(
+        server, (), (), (), agrees=False, warnings=(*server.warnings(), *about_lacking(lacks)), lacking=lacks
+    )
     try:
         yield from agreement
+        return (yield from _examine_data(context, now, found))
     except SettingsMismatchError as error:
-        return Examination(server, (), (), (), agrees=False, warnings=(*warnings, str(error)))
+        return replace(found, warnings=(*found.warnings, str(error)))
+    except BackendAuthError as error:
+        if lacks:
+            return found
+        return replace(found, warnings=(*found.warnings, str(error)))
+
+
+def _examine_data(
+    context: Context, now: Callable[[], datetime], found: Examination
+) -> Operation[Examination]:
+    """What is found if the data are looked at too."""
     entries = yield from inventory(context)
     running = {kind: context.calendar.containing(kind, now()).start for kind in kinds_of(entries)}
     over = [entry for entry in entries if entry.period.start < running[entry.period.kind]]
@@ -306,16 +325,22 @@ def examine(
     counted = {entry.period.name: entry.period for entry in over}
     marked = [counted[name] for name in marked_in(reply) if name in counted]
     grown = yield from outgrown(context, marked, buckets_of(over))
-    warnings += [
-        *_about_memory(server, forecasts),
+    warnings = [
+        *found.warnings,
+        *_about_memory(found.server, forecasts),
         *_about_data(entries, due, unexpiring),
         *([about_outgrown(sorted(grown))] if grown else []),
         *_about_future(ahead),
         *_about_buckets(context, entries, due),
         *context.agreed.problems,
     ]
-    return Examination(
-        server, tuple(entries), tuple(due), tuple(forecasts), agrees=True, warnings=tuple(warnings)
+    return replace(
+        found,
+        entries=tuple(entries),
+        due=tuple(due),
+        forecasts=tuple(forecasts),
+        agrees=True,
+        warnings=tuple(warnings),
     )
 
 

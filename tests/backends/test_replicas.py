@@ -322,8 +322,8 @@ def left_alone(url, masters, replica, tracker_of, monkeypatch):
         ({"url": "redis://localhost" + FROM_REPLICAS}, "replicas of a single one are not known"),
         ({"url": "unix:///tmp/x" + FROM_REPLICAS}, "replicas of a single one are not known"),
         ({"url": "redis+cluster://a:1", "read_from_replicas": "yes"}, "must be True or False"),
-        ({"url": "redis+cluster://a:1?read_from_replicas=perhaps"}, "only read_from_replicas=true is known"),
-        ({"url": "redis+sentinel://a:1/shop?db=1"}, "only read_from_replicas=true is known"),
+        ({"url": "redis+cluster://a:1?read_from_replicas=perhaps"}, "must be true or false"),
+        ({"url": "redis+sentinel://a:1/shop?read_from_replicas=1"}, "must be true or false"),
     ],
 )
 def test_what_cannot_read_from_replicas(backend, options, words):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -12,6 +13,7 @@ from redis.crc import key_slot
 
 from helpers.faults import Node
 from helpers.servers import free_port
+from helpers.tls import Certificates
 
 SLOTS = 16384
 LEFT_OUT = {
@@ -76,7 +78,14 @@ class Cluster:
         masters, replicas: as it was started; a replica's master is the one at its index.
     """
 
-    def __init__(self, executable: str, directory: Path, masters: int = 3, **config: object) -> None:
+    def __init__(
+        self,
+        executable: str,
+        directory: Path,
+        masters: int = 3,
+        tls: Certificates | None = None,
+        **config: object,
+    ) -> None:
         settings: dict[str, object] = {
             "cluster_enabled": "yes",
             "cluster_node_timeout": NODE_TIMEOUT_MS,
@@ -89,7 +98,9 @@ class Cluster:
         for index in range(2 * masters):
             (directory / str(index)).mkdir(parents=True)
             self.buses.append(free_port())
-            nodes.append(Node(executable, directory / str(index), cluster_port=self.buses[-1], **settings))
+            nodes.append(
+                Node(executable, directory / str(index), tls, cluster_port=self.buses[-1], **settings)
+            )
         self.masters, self.replicas = nodes[:masters], nodes[masters:]
 
     @property
@@ -123,6 +134,7 @@ class Cluster:
         self.wait_until(
             lambda node: node in self.masters or node.client.info("replication")["master_link_status"] == "up"
         )
+        self.wait_until(lambda node: all(len(of) > 3 for of in self.served(node)))
 
     def wait_until(self, holds: object, nodes: list[Node] | None = None, timeout: float = 30) -> None:
         """Wait until something holds of each node."""
@@ -146,9 +158,9 @@ class Cluster:
         return bytes(reply)
 
     @staticmethod
-    def served(node: Node) -> list[object]:
-        """The ranges of slots that a node knows of."""
-        return list(node.client.execute_command("CLUSTER", "SLOTS"))
+    def served(node: Node) -> Any:
+        """The ranges of slots that a node knows of, and who serves them."""
+        return node.client.execute_command("CLUSTER", "SLOTS")
 
     @staticmethod
     def id_of(node: Node) -> str:

@@ -18,6 +18,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from helpers.servers import free_port
+from helpers.tls import Certificates
 
 Decision = Callable[[int, list[bytes]], str]
 """(number of the command, the command) -> what to do with it, one of the names below"""
@@ -203,15 +204,22 @@ class TcpProxy:
 class Node:
     """A server process on a port of its own, for tests that kill, stop and configure it."""
 
-    def __init__(self, executable: str, directory: Path, **config: object) -> None:
+    def __init__(
+        self, executable: str, directory: Path, tls: Certificates | None = None, **config: object
+    ) -> None:
         self.port = free_port()
-        self._command = [executable, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(directory)]
+        listens = {"port": self.port} if tls is None else tls.of_server(self.port)
+        config = {**listens, **config}
+        self._command = [executable, "--bind", "127.0.0.1", "--dir", str(directory)]
         self._command += ["--save", "", "--enable-debug-command", "yes"]
         for name, value in config.items():
             self._command += [f"--{name.replace('_', '-')}", str(value)]
         self.process: subprocess.Popen[bytes] | None = None
         # Of the tests themselves: patient, and on no proxy.
-        self.client = redis.Redis(port=self.port, socket_timeout=60, protocol=2, retry=Retry(NoBackoff(), 0))
+        options = {} if tls is None else {"ssl": True, **tls.of_client}
+        self.client = redis.Redis(
+            port=self.port, socket_timeout=60, protocol=2, retry=Retry(NoBackoff(), 0), **options
+        )
 
     def start(self, *config: str, wait: bool = True) -> None:
         """Start the process; waits until it answers."""

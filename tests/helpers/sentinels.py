@@ -10,6 +10,7 @@ import redis
 
 from helpers.faults import Node
 from helpers.servers import free_port
+from helpers.tls import Certificates
 
 SERVICE = "shop"
 
@@ -17,12 +18,13 @@ SERVICE = "shop"
 class Sentinels:
     """What watches over a master, and what it watches over."""
 
-    def __init__(self, executable: str, directory: Path) -> None:
+    def __init__(self, executable: str, directory: Path, tls: Certificates | None = None) -> None:
         for name in ("0", "1", "s0", "s1", "s2"):
             (directory / name).mkdir(parents=True)
         settings = {"repl_diskless_sync_delay": 0}
-        self.master = Node(executable, directory / "0", **settings)
-        self.replica = Node(executable, directory / "1", **settings)
+        self.master = Node(executable, directory / "0", tls, **settings)
+        self.replica = Node(executable, directory / "1", tls, **settings)
+        self._tls = tls
         self.ports = [free_port() for _ in range(3)]
         self._executable, self._directory = executable, directory
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -37,8 +39,10 @@ class Sentinels:
         self.replica.client.replicaof("127.0.0.1", str(self.master.port))
         for index, port in enumerate(self.ports):
             config = self._directory / f"s{index}" / "sentinel.conf"
+            listens = {"port": port} if self._tls is None else self._tls.of_server(port)
             config.write_text(
-                f"port {port}\nbind 127.0.0.1\ndir {config.parent}\n"
+                "".join(f"{name.replace('_', '-')} {value}\n" for name, value in listens.items())
+                + f"bind 127.0.0.1\ndir {config.parent}\n"
                 f"sentinel monitor {SERVICE} 127.0.0.1 {self.master.port} 2\n"
                 f"sentinel down-after-milliseconds {SERVICE} 700\n"
                 f"sentinel failover-timeout {SERVICE} 3000\n"
@@ -53,7 +57,8 @@ class Sentinels:
         for port in self.ports:
             while True:
                 try:
-                    found = redis.Redis(port=port).sentinel_master(SERVICE)
+                    options = {} if self._tls is None else {"ssl": True, **self._tls.of_client}
+                    found = redis.Redis(port=port, **options).sentinel_master(SERVICE)
                 except redis.RedisError:
                     found = None
                 if found is not None and holds(found):  # type: ignore[operator]

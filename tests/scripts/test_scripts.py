@@ -42,7 +42,10 @@ each_script = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: scri
 
 
 def test_every_file_is_declared_and_every_declaration_has_a_call():
-    assert {file.stem for file in FOLDER.glob("*.lua")} == {script.name for script in SCRIPTS} | {"common"}
+    assert {file.stem for file in FOLDER.glob("*.lua")} == {script.name for script in SCRIPTS} | {
+        "common",
+        "rights",
+    }
     assert len({script.sha for script in SCRIPTS}) == len(SCRIPTS)
     assert {script.sha: script.source for script in SCRIPTS} == calls.SOURCES
     for script in SCRIPTS:

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.filesize import decimal
 
 from ...operations import Entry, Examination
-from ...operations.server import Forecast, Server, in_the_long_run
+from ...operations.rights import ROLES
+from ...operations.server import Forecast, in_the_long_run
 from ...words import many
 from ..display import console, show_command
 from ..options import Command, examples
@@ -25,13 +26,14 @@ __all__ = ["doctor"]
     epilog=examples("activity-tracker-hll doctor", "activity-tracker-hll doctor --strict"),
 )
 @click.option("--strict", is_flag=True, help="Exit with status 1 if there is a warning.")
+@click.option("--role", type=click.Choice(ROLES), help="Whose rights the user needs; default: all.")
 @click.pass_obj
-def doctor(settings: Settings, *, strict: bool) -> None:
-    """Check the server and the data: eviction, persistence, memory, what is not collapsed."""
+def doctor(settings: Settings, *, strict: bool, role: str | None) -> None:
+    """Check the server and the data: eviction, persistence, memory, rights, what is not collapsed."""
     display = console()
     with settings.tracker() as tracker:
-        found = tracker.examine()
-    _show_server(display, found.server)
+        found = tracker.examine(role=role)
+    _show_server(display, found)
     if found.agrees:
         display.print("Settings: agree with the data.")
         _show_entries(display, found.entries, set(found.due))
@@ -47,7 +49,8 @@ def doctor(settings: Settings, *, strict: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _show_server(display: Console, server: Server) -> None:
+def _show_server(display: Console, found: Examination) -> None:
+    server = found.server
     facts = {
         "server": server.product,
         "role": server.role,
@@ -55,6 +58,7 @@ def _show_server(display: Console, server: Server) -> None:
         "memory limit (maxmemory)": _limit(server.limit),
         "eviction (maxmemory-policy)": server.policy,
         "persistence": server.persistence,
+        "rights": "unknown" if found.lacking is None else "some are missing" if found.lacking else "all",
     }
     if server.nodes:
         facts["server"] = f"cluster of {many(len(server.nodes), 'master')}, {server.product}"

@@ -15,7 +15,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from ...backends.base import Reply
-from ...errors import BackendError
+from ...errors import BackendAuthError, BackendError
 from ...periods import LONGEST, Period
 from ..base import UNCOUNTED, Context, Operation, batched, items, unwrap_of
 from ..inventory import inventory
@@ -90,7 +90,13 @@ def overdue(
 
 
 def marked_in(reply: Reply) -> list[str]:
-    """The names of the periods that are marked; none if that cannot be read."""
+    """The names of the periods that are marked; none if what is there cannot be read.
+
+    Raises:
+        BackendAuthError: the user may not read it.
+    """
+    if isinstance(reply, BackendAuthError):
+        raise reply
     return (
         [] if isinstance(reply, BackendError) else [name.decode("utf-8", "replace") for name in items(reply)]
     )

@@ -187,9 +187,12 @@ def registers_of(reply: Any) -> Registers | None:
 
     Raises:
         BackendDataError: it is corrupt.
+        BackendError: the server refused it.
     """
     if reply is None:
         return empty()
+    if isinstance(reply, BackendError) and not isinstance(reply, BackendDataError):
+        raise reply
     if not isinstance(reply, bytes) or not reply:
         return None
     try:

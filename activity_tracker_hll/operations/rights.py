@@ -1,0 +1,153 @@
+"""The rights that a server's user needs (ACL): the one table of them, and which ones are missing.
+
+A right is a command, of a role: ``track`` is a service that tracks, ``read`` one that asks, ``collapse`` the
+job that counts, and whoever changes settings. Which commands the calls of a role need was measured, by what
+servers say that they ran; ``tests/backends/test_rights.py`` measures it again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+
+from ..backends.base import OF_FAILURE, OF_NODE, Command
+from ..errors import BackendError
+from ..keys import Keys
+from ..scripts.rights import call_rights
+from .base import Context, Operation
+
+__all__ = ["OF_CLUSTER", "RIGHTS", "ROLES", "Lack", "about_lacking", "commands", "lacking", "rules"]
+
+ROLES = ("track", "read", "collapse")
+
+_T, _R, _C = (frozenset({role}) for role in ROLES)
+RIGHTS = {
+    # scripts, and what a server does not know of them yet; who only reads runs one to ask for these rights
+    "eval": _T | _R | _C,
+    "evalsha": _T | _C,
+    # counts, errors and sketches
+    "get": _T | _R | _C,
+    "mget": _T | _R | _C,
+    "set": _T | _C,
+    "del": _T | _C,
+    "exists": _T | _R | _C,
+    "strlen": _T,
+    "rename": _C,
+    "pfadd": _T | _C,
+    "pfcount": _T | _R | _C,
+    "pfmerge": _T | _C,
+    # for how long sketches are kept
+    "ttl": _R | _C,
+    "pttl": _T,
+    "expire": _C,
+    "pexpire": _T,
+    "expireat": _C,
+    "persist": _C,
+    # ids that moved
+    "zadd": _T,
+    "zcard": _T,
+    "zcount": _T | _R | _C,
+    "zrange": _T,
+    "zrangebyscore": _T,
+    "zscore": _T,
+    # periods that hold uncounted data, and raw sets of activity-tracker
+    "sadd": _T | _C,
+    "srem": _C,
+    "smembers": _R | _C,
+    "smismember": _C,
+    "sscan": _R | _C,
+    # settings
+    "hget": _T | _C,
+    "hgetall": _T | _R | _C,
+    "hkeys": _C,
+    "hset": _T | _C,
+    "hsetnx": _T | _C,
+    "hdel": _C,
+    # the server itself
+    "info": _T | _R,
+    "scan": _R | _C,
+    "time": _T | _R | _C,
+}
+"""Commands, and the roles that need them, on one server."""
+
+OF_CLUSTER = ("asking", "cluster|slots")
+"""What all need on a cluster besides, on every node: where slots are, and to ask for one that moves."""
+
+_DENIED = re.compile(r"'(eval(?:sha)?)' command")
+_NO_SCRIPT: Command = ("EVALSHA", "0" * 40, 0)
+"""Of a script that there is not, so nothing is run."""
+
+
+def commands(roles: Collection[str] = ROLES, *, is_cluster: bool = False) -> list[str]:
+    """The commands that some roles need."""
+    needed = [command for command, of in RIGHTS.items() if not of.isdisjoint(roles)]
+    return sorted([*needed, *OF_CLUSTER] if is_cluster else needed)
+
+
+def rules(keys: Keys, roles: Collection[str] = ROLES, *, is_cluster: bool = False) -> list[str]:
+    """The rights that some roles need, as ``ACL SETUSER`` takes them."""
+    return [*keys.patterns(), *(f"+{command}" for command in commands(roles, is_cluster=is_cluster))]
+
+
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """A right that the user lacks.
+
+    Attributes:
+        right: as ``ACL SETUSER`` takes it, ``+pfadd`` or ``~active:*``.
+        node: the address of the node of a cluster; empty for a single server.
+    """
+
+    right: str
+    node: str = ""
+
+
+def lacking(context: Context, roles: Collection[str]) -> Operation[tuple[Lack, ...] | None]:
+    """The rights that the user lacks; None = the server does not tell, as before Redis 7.0.
+
+    Where the user may run no script, that is all that is known: other rights are asked for by one.
+    """
+    needed = commands(roles, is_cluster=context.is_cluster)
+    unused = context.keys.unused()
+    rights = {f"+{command}": f"+{command}" for command in needed}
+    rights |= zip((f"~{key}" for key in unused), context.keys.patterns(), strict=True)
+    by_script, by_digest = yield [call_rights(needed, unused), _NO_SCRIPT]
+    is_told = False
+    lacks: list[Lack] = []
+    for reply in (by_script, by_digest):
+        for node, lines in _by_node(reply).items():
+            refused = next((line for line in lines if line.startswith(OF_FAILURE)), None)
+            denied = _DENIED.search(refused or "")
+            found = lines if refused is None else [f"+{denied[1]}"] if denied else []
+            lacks += (Lack(right, node) for line in found if (right := rights.get(line)))
+            is_told |= refused is None
+    return tuple(sorted(lacks, key=lambda lack: lack.node)) if is_told or lacks else None
+
+
+def _by_node(reply: Any) -> dict[str, list[str]]:
+    """The lines of each node, by its address; that of a single server is empty."""
+    if isinstance(reply, BackendError):
+        return {"": [f"{OF_FAILURE}{reply}"]}
+    told: dict[str, list[str]] = {"": []}
+    node = ""
+    for line in bytes(reply).decode("utf-8", "replace").splitlines():
+        if line.startswith(OF_NODE):
+            node = line.removeprefix(OF_NODE)
+        told.setdefault(node, []).append(line)
+    return told
+
+
+def about_lacking(lacks: Sequence[Lack] | None) -> Iterator[str]:
+    """What is missing, a sentence for the nodes that lack the same."""
+    by_node = {
+        node: tuple(lack.right for lack in of) for node, of in groupby(lacks or (), attrgetter("node"))
+    }
+    for rights in dict.fromkeys(by_node.values()):
+        nodes = [node for node, lacked in by_node.items() if lacked == rights and node]
+        where = f" on {', '.join(nodes)}" if nodes else ""
+        more = "; what else is missing cannot be found out without +eval" if "+eval" in rights else ""
+        yield f"the user lacks rights{where}: {' '.join(rights)} (ACL SETUSER){more}"
