@@ -260,4 +260,5 @@ def _told(part: _Part) -> bytes:
     assert part.node is not None  # noqa: S101 (for the type checker)
     failed = f"{OF_FAILURE}{part.reply.error}" if isinstance(part.reply, Failed) else ""
     told: bytes = failed.encode() if failed else part.reply
-    return f"{OF_NODE}{part.node.host}:{part.node.port}\r\n".encode() + told + b"\r\n"
+    end = b"" if told.endswith(b"\n") else b"\r\n"
+    return f"{OF_NODE}{part.node.host}:{part.node.port}\r\n".encode() + told + end

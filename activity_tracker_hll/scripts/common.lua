@@ -3,6 +3,9 @@
 -- Redis and Valkey refuse to unpack many thousand values at once.
 local CHUNK = 4000
 
+-- For how long a key exists that nothing is known of yet.
+local TEMPORARY_S = 60
+
 -- Calls command key v1 v2 ... for a list of values, CHUNK of them at a time.
 local function each_chunk(command, key, values)
   for i = 1, #values, CHUNK do

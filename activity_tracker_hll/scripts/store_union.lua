@@ -3,7 +3,8 @@
 -- of the union, or empty if a source had moves, because a union of sketches cannot tell who left.
 -- STORED n. CHANGED.
 if (redis.call('GET', count) or '') ~= seen then return {'CHANGED'} end
-if sketch == '' then redis.call('DEL', hll) else redis.call('SET', hll, sketch) end
+-- A sketch without a count would be taken for one of ids: it is gone soon if a command below is denied.
+if sketch == '' then redis.call('DEL', hll) else redis.call('SET', hll, sketch, 'EX', TEMPORARY_S) end
 if error_text == '' then redis.call('DEL', stderr) else redis.call('SET', stderr, error_text) end
 redis.call('SET', count, n)
 expire({hll}, expiry, true)

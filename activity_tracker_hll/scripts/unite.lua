@@ -16,7 +16,7 @@ if sketch ~= '' then
   elseif own and own == base then
     redis.call('SET', hll, sketch, 'KEEPTTL')
   else
-    redis.call('SET', temporary, sketch, 'EX', 60)
+    redis.call('SET', temporary, sketch, 'EX', TEMPORARY_S)
     local united = redis.pcall('PFMERGE', hll, temporary)
     redis.call('DEL', temporary)
     if united.err then error(united.err, 0) end -- the bucket's own sketch is damaged, or not a sketch
