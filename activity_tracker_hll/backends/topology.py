@@ -76,8 +76,9 @@ class Topology:
 
     @property
     def serving(self) -> list[Node]:
-        """The masters and their replicas."""
-        return [*self.masters, *(replica for those in self.replicas.values() for replica in those)]
+        """The masters and their replicas, each asked for itself."""
+        replicas = (Node(each.host, each.port) for those in self.replicas.values() for each in those)
+        return [*self.masters, *sorted(replicas)]
 
     def address_of(self, key: str) -> str:
         """The node that has a key, as the lines that begin with OF_NODE name it; empty if nobody does."""
