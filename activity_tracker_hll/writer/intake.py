@@ -99,7 +99,7 @@ class Intake:
         overflowed = len(self.overflow)
         del self.overflow[:overflowed]
         taken: list[tuple[str | None, Queue]] = []
-        for bucket, append in [*self._released, *self._current()]:
+        for bucket, append in [*self._released, *self._filled()]:
             queue = _queue(append)
             if queue:
                 count = len(queue)
@@ -157,6 +157,21 @@ class Intake:
         self.appends = Appends(self.appends.open_queue)
         self.overflow, self._released = [], []
         return [(bucket, list(_queue(append))) for bucket, append in all_queues if _queue(append)]
+
+    def _filled(self) -> list[tuple[str | None, Append]]:
+        """Those of the queues that callers find which hold something.
+
+        Of thousands most are empty, each time. No tuple is made for these: so many wake the garbage
+        collector, which takes several times as long.
+        """
+        while True:
+            try:
+                buckets, appends = list(self.appends), list(self.appends.values())
+            except RuntimeError:  # as in _current
+                continue
+            # Of buckets that were added in between there are more appends, at the end.
+            pairs = zip(buckets, appends, strict=False)
+            return [(bucket, append) for bucket, append in pairs if _queue(append)]
 
     def _current(self) -> list[tuple[str | None, Append]]:
         """The queues that callers find."""

@@ -43,12 +43,19 @@ class Disturbed(Appends):
     """Its queues are listed while the garbage collector runs a finalizer that tracks a new bucket."""
 
     def items(self):
+        self.disturb(super().items())
+        return super().items()
+
+    def values(self):
+        self.disturb(super().values())
+        return super().values()
+
+    def disturb(self, view):
         if "by a finalizer" not in self:
-            listed = iter(super().items())
+            listed = iter(view)
             next(listed)
             self["by a finalizer"] = ["late"].append
             list(listed)  # raises
-        return super().items()
 
 
 @pytest.mark.parametrize(
