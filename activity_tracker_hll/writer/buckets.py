@@ -35,6 +35,8 @@ __all__ = ["MAX_HASHES", "Buckets", "Leaving", "Limits"]
 
 MAX_HASHES = 1 << 20
 """Ids, 8 bytes each, that are remembered in case they return to a bucket; for a while, twice as many."""
+_PART = 32
+"""An array of hashes takes as much as so many hashes, besides those that are in it."""
 _MAX_PARTS = 16
 _REFRESH_US = 100_000
 """Ten buckets a second, and no more, are sent again without a reason."""
@@ -201,7 +203,7 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
             if not self.takes_sketches:
                 ticks = np.broadcast_to(np.asarray(seen.since), count).tolist()
                 state.unsent.ids += zip(ids, ticks, strict=True)
-        self._remembered_hashes += count
+        self._remembered_hashes += count + _PART
         if periods is None:
             self._in_use.add(bucket)
         if not self.takes_sketches:
@@ -388,12 +390,12 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
 
     def limit_hashes(self) -> None:
         """Thin out the remembered hashes if they are too many."""
-        if self._remembered_hashes > 2 * MAX_HASHES:
+        if self._remembered_hashes > 2 * MAX_HASHES + _PART * len(self._states):
             self._thin_out()
 
     def recount(self) -> None:
         """Count what is bounded anew, after a push took of it or returned it."""
-        self._remembered_hashes = sum(len(part.hashes) for part in self._parts())
+        self._remembered_hashes = sum(len(part.hashes) + _PART for part in self._parts())
         if max((len(state.unsent.seen) for state in self._unsent.values()), default=0) > _MAX_PARTS:
             self._thin_out()
         self._new_moves = sum(state.moves.new for state in self._with_moves.values())
@@ -417,7 +419,7 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
                 thinned[key] = Seen(hashes[:room], since[:room])
                 total += len(thinned[key].hashes)
             state.unsent.seen = [thinned[key]]
-        self._remembered_hashes = total
+        self._remembered_hashes = total + _PART * len(thinned)
 
 
 def _had_by_all(states: Sequence[BucketState]) -> Registers | None:

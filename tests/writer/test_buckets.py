@@ -42,6 +42,17 @@ def test_of_too_many_hashes_each_is_kept_once_with_its_latest_time(buckets, seed
         assert len(kept.hashes) == len(latest)
 
 
+def test_hashes_that_come_one_by_one_are_bounded_too(buckets, monkeypatch):
+    """Nothing is pushed in an outage, while the queues are drained several times a second."""
+    monkeypatch.setattr("activity_tracker_hll.writer.buckets.MAX_HASHES", 1000)
+    for number in range(500):
+        buckets.add(None, None, Seen(np.array([number], np.uint64), number), ())
+        buckets.limit_hashes()
+    for state in buckets.values():
+        assert len(state.unsent.seen) < 100
+        assert sum(len(part.hashes) for part in state.unsent.seen) == 500
+
+
 def test_what_does_not_fit_is_said(buckets):
     one = Seen(np.array([7], np.uint64), 1)
     rooms = [buckets.add(bucket, None, one, ()) for bucket in ("a", "b", "c", "d")]
