@@ -238,8 +238,9 @@ class BucketState:
         self._pushed = [push for push in self._pushed if push.at > now - _REMEMBER_US]
         if in_flight.seen:
             self._pushed.append(_Pushed(now, in_flight.seen))
-        if in_flight.moves or outcome.returned:
-            self.moves.acknowledge({**in_flight.moves, **outcome.returned}, keep=keep_moves)
+        for sent in (in_flight.moves, outcome.returned):  # one id may be in both, with two stamps
+            if sent:
+                self.moves.acknowledge(sent, keep=keep_moves)
         self._server_has_moved = outcome.moved or bool(outcome.table.members)
         self._server_members = outcome.table.members
         return in_flight.events.count

@@ -35,13 +35,18 @@ __all__ = ["MAX_HASHES", "Buckets", "Leaving", "Limits"]
 
 MAX_HASHES = 1 << 20
 """Ids, 8 bytes each, that are remembered in case they return to a bucket; for a while, twice as many."""
+_PART = 32
+"""An array of hashes takes as much as so many hashes, besides those that are in it."""
 _MAX_PARTS = 16
 _REFRESH_US = 100_000
 """Ten buckets a second, and no more, are sent again without a reason."""
+_DUE_SPARE = 1000
+"""So many more than twice the states may be scheduled before those that were released are sorted out."""
 _RESEND_US = 50_000
 _MOST_RESENDS = 32
-"""Twenty buckets a second are sent again because a server may have lost them, and so many at first. It is for
-the sake of servers with a thousand writers: one that has taken over from another has to go on serving."""
+"""Twenty buckets a second are sent again, because a server may have lost them or without a reason, and so
+many at first. It is for the sake of servers with a thousand writers: one that has taken over from another, or
+is back after an outage, has to go on serving."""
 
 
 class Limits(NamedTuple):
@@ -198,7 +203,7 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
             if not self.takes_sketches:
                 ticks = np.broadcast_to(np.asarray(seen.since), count).tolist()
                 state.unsent.ids += zip(ids, ticks, strict=True)
-        self._remembered_hashes += count
+        self._remembered_hashes += count + _PART
         if periods is None:
             self._in_use.add(bucket)
         if not self.takes_sketches:
@@ -207,7 +212,8 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
             folded = self._folded.get(bucket)
             if folded is None:
                 folded = self._folded[bucket] = CompactRegisters()
-            folded.fold(seen.hashes, partial(_had_by_all, kept))
+            # One that is missing may be made before this is handed out, and then gets all of it.
+            folded.fold(seen.hashes, partial(_had_by_all, kept) if len(kept) == len(names) else None)
         else:
             for state in kept:
                 state.fold(seen.hashes)
@@ -280,24 +286,24 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
         return int(self._resends)
 
     def take(self, now: int, *, everything: bool) -> tuple[dict[PeriodBucket, BucketState], bool]:
-        """What has something to send at these ticks, and whether some of it is sent without a reason.
+        """What has something to send at these ticks, and whether some is to be sent without a reason.
 
         Args:
             everything: whether all that has to be sent again is, at once.
         """
         self._hand_out(self.names(None))
-        again = list(islice(self._awaiting, None if everything else self._may_resend(now)))
-        self._resends = max(self._resends - len(again), 0)
-        for target in again:
-            self.resend_state(target, self._awaiting.pop(target))
         refreshes = False
-        while self._due and self._due[0][0] <= now:
+        while self._due and self._due[0][0] <= now:  # after an outage, all are
             due_at, _, target = heapq.heappop(self._due)
             state = self._states.get(target)
             if state is not None and state.due_at == due_at:
                 refreshes = True
                 state.due_at = None
-                self.resend_state(target, state)
+                self._awaiting[target] = state
+        again = list(islice(self._awaiting, None if everything else self._may_resend(now)))
+        self._resends = max(self._resends - len(again), 0)
+        for target in again:
+            self.resend_state(target, self._awaiting.pop(target))
         taken, self._unsent = self._unsent, {}
         taken = {target: state for target, state in taken.items() if not state.is_idle}
         for target, state in taken.items():
@@ -311,6 +317,13 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
         state.due_at = now + round(mean * self._random.uniform(0.5, 1.5))
         self._due_number += 1
         heapq.heappush(self._due, (state.due_at, self._due_number, target))
+        if len(self._due) > 2 * len(self._states) + _DUE_SPARE:  # most are of states that were released
+            self._due = [
+                entry
+                for entry in self._due
+                if (of := self._states.get(entry[2])) is not None and of.due_at == entry[0]
+            ]
+            heapq.heapify(self._due)
 
     def return_state(self, target: PeriodBucket, state: BucketState) -> None:
         """One that was taken has something to send again."""
@@ -350,7 +363,9 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
         """Release, once a round, idle states of buckets that nobody uses in this window."""
         if not self._made_room:
             self._made_room = True
-            self._release(target for target in self._states if target[1] not in self._in_use)
+            unused = (target for target in self._states if target[1] not in self._in_use)
+            # What is unsent may be idle yet, and about to be added to.
+            self._release(target for target in unused if target not in self._unsent)
 
     def release_ended(self, targets: Iterable[PeriodBucket]) -> None:
         """Release those of periods that have ended, if the server has everything of theirs."""
@@ -368,12 +383,12 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
 
     def limit_hashes(self) -> None:
         """Thin out the remembered hashes if they are too many."""
-        if self._remembered_hashes > 2 * MAX_HASHES:
+        if self._remembered_hashes > 2 * MAX_HASHES + _PART * len(self._states):
             self._thin_out()
 
     def recount(self) -> None:
         """Count what is bounded anew, after a push took of it or returned it."""
-        self._remembered_hashes = sum(len(part.hashes) for part in self._parts())
+        self._remembered_hashes = sum(len(part.hashes) + _PART for part in self._parts())
         if max((len(state.unsent.seen) for state in self._unsent.values()), default=0) > _MAX_PARTS:
             self._thin_out()
         self._new_moves = sum(state.moves.new for state in self._with_moves.values())
@@ -397,7 +412,7 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
                 thinned[key] = Seen(hashes[:room], since[:room])
                 total += len(thinned[key].hashes)
             state.unsent.seen = [thinned[key]]
-        self._remembered_hashes = total
+        self._remembered_hashes = total + _PART * len(thinned)
 
 
 def _had_by_all(states: Sequence[BucketState]) -> Registers | None:

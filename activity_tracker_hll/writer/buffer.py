@@ -59,7 +59,7 @@ class Buffer:
         lock: see above.
         intake: what callers append to.
         buckets: what was drained.
-        refreshes: whether the push under way sends some of it without a reason. The pusher's.
+        refreshes: whether some became due with the push under way, without a reason. The pusher's.
     """
 
     def __init__(
@@ -203,6 +203,7 @@ class Buffer:
                     continue
                 if outcome.late:
                     self._late += state.refuse()
+                    self.buckets.return_state(target, state)  # ids found to be back are refused in their turn
                     continue
                 new_moves = state.moves.new if state.has_moves else 0
                 keep = new_moves <= room

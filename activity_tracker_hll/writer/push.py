@@ -30,10 +30,12 @@ class ServerIdentity:
 
     Args:
         node_of: the server that has a bucket's keys, see :meth:`.BackendSettings.node_of`.
+        has_forked: whether this is a child, whose parent may have pushed to others.
     """
 
-    def __init__(self, node_of: Callable[[PeriodBucket], str]) -> None:
+    def __init__(self, node_of: Callable[[PeriodBucket], str], *, has_forked: bool = False) -> None:
         self._node_of = node_of
+        self._has_forked = has_forked
         self._last: dict[str, _Ids] = {}
         self._ask_at: int | None = None
         self._settled_at: int | None = None
@@ -64,7 +66,7 @@ class ServerIdentity:
         before, self._last = self._last, found
         known = frozenset[bytes]().union(*before.values())
         changed = bool(before) and any(not ids <= known for ids in found.values())
-        if changed:
+        if changed or (self._has_forked and not before):
             self._settled_at = now + _SETTLED_US
         return changed
 
@@ -74,7 +76,8 @@ class ServerIdentity:
 
     def of(self, target: PeriodBucket) -> _Ids | None:
         """Identity of the server that has a bucket; None if it is not known."""
-        return self._last.get(self._node_of(target))
+        only = self._last.get("")
+        return self._last.get(self._node_of(target)) if only is None else only
 
 
 def _identities(replies: tuple[object, ...]) -> dict[str, _Ids]:
@@ -108,15 +111,16 @@ def push(
     sent = data.clock.ticks()
     if server.is_due(sent):
         of_server, of_replication, time = yield [("INFO", "server"), ("INFO", "replication"), ("TIME",)]
-        if server.has_changed(sent, of_server, of_replication):
+        changed = server.has_changed(sent, of_server, of_replication)
+        if server.is_unsettled(sent):  # noted before anything can fail: it is not told twice
+            buffer.resend_to_others(server.of)
+        if changed:
             # It may lack what the last one acknowledged, and have another clock.
             data.forget()
             yield from data.agree(Access.TRACK)
-        if server.is_unsettled(sent):
-            buffer.resend_to_others(server.of)
         data.clock.sample(sent, time)
-    loads = buffer.take_unsent(everything=everything)
     try:
+        loads = buffer.take_unsent(everything=everything)
         outcomes, mark_error = yield from unite(data.context, loads, data.open_periods, running)
         for outcome in outcomes.values():
             data.clock.observe(outcome.table.newest)

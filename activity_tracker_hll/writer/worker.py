@@ -36,7 +36,7 @@ _BUSY_DRAIN_INTERVAL_S = 0.02
 _SHORTEST_INTERVAL_S = 0.03
 _REST, _REST_FROM_WORK = 4, 20
 """A push is followed by a rest of so many times what it took, and what its thread worked: at most a fifth of
-the time is spent on pushes, and a twentieth of a core."""
+the time is spent on pushes, and a twentieth of a core, also on looking for what there is to push."""
 _IDLE_S = 0.1
 """How soon it is looked whether there is something to push, where there was nothing the last time."""
 _FIRST_RETRY_S = 0.05
@@ -264,7 +264,7 @@ class Worker:
         if shard not in self._servers:
             keys = self._planner.data_set(shard).context.keys.bucket
             self._servers[shard] = ServerIdentity(
-                lambda target: self._backend.node_of(keys(*target).hll, shard)
+                lambda target: self._backend.node_of(keys(*target).hll, shard), has_forked=self._has_forked
             )
         return self._servers[shard]
 

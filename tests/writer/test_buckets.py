@@ -1,12 +1,16 @@
 """All buckets and periods of a writer, within bounds: no server, no threads."""
 
+import tracemalloc
 from random import Random
 
 import numpy as np
 import pytest
 
 from activity_tracker_hll.operations.tracking.side_table import Seen
+from activity_tracker_hll.operations.tracking.stamps import ServerClock
+from activity_tracker_hll.operations.tracking.unite import Outcome
 from activity_tracker_hll.periods import Calendar
+from activity_tracker_hll.writer.bucket_state import BucketState
 from activity_tracker_hll.writer.buckets import Buckets, Limits
 
 NOON = 20_000 * 86_400 + 43_200
@@ -38,8 +42,72 @@ def test_of_too_many_hashes_each_is_kept_once_with_its_latest_time(buckets, seed
         assert len(kept.hashes) == len(latest)
 
 
+def test_hashes_that_come_one_by_one_are_bounded_too(buckets, monkeypatch):
+    """Nothing is pushed in an outage, while the queues are drained several times a second."""
+    monkeypatch.setattr("activity_tracker_hll.writer.buckets.MAX_HASHES", 1000)
+    for number in range(500):
+        buckets.add(None, None, Seen(np.array([number], np.uint64), number), ())
+        buckets.limit_hashes()
+    for state in buckets.values():
+        assert len(state.unsent.seen) < 100
+        assert sum(len(part.hashes) for part in state.unsent.seen) == 500
+
+
 def test_what_does_not_fit_is_said(buckets):
     one = Seen(np.array([7], np.uint64), 1)
     rooms = [buckets.add(bucket, None, one, ()) for bucket in ("a", "b", "c", "d")]
     assert rooms == [0, 0, 0, 2]
     assert {bucket for _, bucket in buckets} == {"a", "b", "c"}
+
+
+def test_room_is_not_made_of_what_is_about_to_be_added_to(buckets):
+    one = Seen(np.array([7], np.uint64), 1)
+    clock = ServerClock(lambda: 1, lambda: 1)
+    for bucket in "abcde":
+        buckets.add(bucket, ("daily-20241004",), one, ())
+    taken, _ = buckets.take(1, everything=False)
+    for state in taken.values():
+        state.take_unsent(clock, sketches=True)
+        state.acknowledge(Outcome(), 1, keep_moves=True)
+    buckets.begin()
+    assert buckets.add("f", None, one, ()) == 0  # the second of its periods takes the place of the others
+    assert list(buckets) == [(name, "f") for name in buckets.names(None)]
+    assert [state.pending for state in buckets.values()] == [1, 1]
+
+
+def test_an_id_that_is_sent_with_two_stamps_is_acknowledged():
+    """As back, by this process, and as found to be back, by the time at which it was seen."""
+    state, clock = BucketState(), ServerClock(lambda: 1, lambda: 1)
+    state.moves.leave(b"u", 7, ticks=10)
+    state.unsent.seen.append(Seen(np.array([7], np.uint64), 20))
+    load = state.take_unsent(clock, sketches=True)
+    stamp = load.moves[b"u"]
+    state.acknowledge(Outcome(returned={b"u": stamp - 5}), 30, keep_moves=True)
+    assert state.is_idle
+
+
+def test_nothing_is_kept_of_hours_that_have_ended():
+    """However seldom all is sent again."""
+    buckets = Buckets(Calendar("UTC"), ["hourly"], Limits(6, 10, 10**15), Random(1))
+    buckets.takes_sketches = True
+    buckets.open_window(NOON)
+    clock = ServerClock(lambda: 1, lambda: 1)
+
+    def pass_hours(first, last):
+        for hour in range(first, last):
+            buckets.update_window(NOON + 3600 * hour)
+            buckets.add("a", None, Seen(np.array([7], np.uint64), 1), ())
+            taken, _ = buckets.take(hour, everything=False)
+            for state in taken.values():
+                state.take_unsent(clock, sketches=True)
+                state.acknowledge(Outcome(), hour, keep_moves=True)
+            buckets.recount()
+        assert len(buckets) == 1
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        before = pass_hours(0, 3000)
+        assert pass_hours(3000, 9000) < before + 300_000
+    finally:
+        tracemalloc.stop()

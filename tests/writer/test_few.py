@@ -116,3 +116,41 @@ def test_an_event_that_came_amid_the_push_goes_with_the_next(real_server, writer
     for id in (1, 2):
         plain.track(id=id)
     same(real_server, writer, plain, None)
+
+
+def test_what_is_evicted_once_it_is_added_is_sent_again(real_server, writer, plain):
+    for namespace in ("written", "plain"):
+        real_server.tracker(KINDS, namespace=namespace).track(old_id="x", old_bucket="b")
+
+    def evict(commands):
+        if any(command[0] == "PFADD" for command in commands):
+            for kind in KINDS:
+                real_server.client.delete(writer.keys("b", kind=kind).hll)
+
+    writer.line.meanwhile = evict
+    writer.track(id=1, bucket="b")
+    assert writer.push() is None
+    for kind in KINDS:
+        assert real_server.client.pfcount(writer.keys("b", kind=kind).hll) == 1
+
+
+def test_a_period_that_had_no_room_gets_nothing_of_the_other(real_server):
+    writer = Still(real_server, max_sketches=2)
+    writer.track_many(range(500), ["daily"], bucket="b")
+    writer.track(["daily"], id=1, bucket="other")
+
+    def meanwhile(_commands):
+        writer.line.meanwhile = lambda _commands: None
+        writer.track_many(range(10_000, 13_000), bucket="b")
+        writer.drain()
+
+    writer.push()
+    writer.track(["daily"], id=2, bucket="other")
+    writer.drain()
+    writer.line.meanwhile = meanwhile
+    writer.push()
+    assert writer.statistics.dropped == 3000
+    writer.track(id=10_000, bucket="b")
+    writer.push()
+    writer.push()
+    assert 0 < real_server.client.pfcount(writer.keys("b", kind="monthly").hll) < 3200

@@ -1,5 +1,7 @@
 """What a server lost is sent again, and nothing else is."""
 
+import os
+
 import numpy as np
 import psutil
 import pytest
@@ -340,10 +342,10 @@ def test_many_buckets_are_refreshed_more_seldom(real_server):
     writer.push()
     assert not any(writer.registers(bucket).any() for bucket in buckets)
     writer.wait(17)
-    writer.push()
+    writer.push_all(everything=True)
     assert 60 < sum(bool(writer.registers(bucket).any()) for bucket in buckets) < 240
     writer.wait(16)
-    writer.push()
+    writer.push_all(everything=True)
     assert all(writer.registers(bucket).any() for bucket in buckets)
 
 
@@ -371,3 +373,86 @@ def test_what_is_tracked_meanwhile_does_not_wait_and_is_not_sent_as_a_whole(real
     assert writer.push_all(everything=True) == []
     for bucket, registers in zip(buckets, before, strict=True):
         assert (writer.registers(bucket) >= registers).all()
+
+
+def test_after_an_outage_not_all_is_refreshed_at_once(real_server):
+    writer = Still(real_server, kinds=["daily"], refresh_interval=10)
+    buckets = [f"b{n}" for n in range(100)]
+    for bucket in buckets:
+        writer.track(id=1, bucket=bucket)
+    writer.push()
+    for bucket in buckets:
+        real_server.client.delete(writer.keys(bucket).hll)
+    writer.wait(1000)
+    assert writer.push() is None
+    assert sum(bool(writer.registers(bucket).any()) for bucket in buckets) == 32
+    assert writer.push_all(everything=True) == []
+    assert all(writer.registers(bucket).any() for bucket in buckets)
+
+
+def test_another_server_is_remembered_however_long_it_is_not_ready(real_server):
+    writer = Still(real_server, refresh_interval=10_000)
+    writer.track(id=1, bucket="b")
+    writer.push()
+    real_server.client.delete(writer.keys("b").hll)
+    writer.line.info = b"run_id:another"
+    writer.wait(1)
+    writer.track(id=2, bucket="other")
+    assert isinstance(writer.push(2), BackendConnectionError)  # after it has said who it is
+    writer.wait(100)
+    assert writer.push() is None
+    assert writer.registers("b").any()
+
+
+def test_a_child_recognises_another_server_than_its_parents(real_server):
+    writer = Still(real_server, refresh_interval=10_000)
+    writer.track(id=1, bucket="b")
+    writer.push()
+    real_server.client.delete(writer.keys("b").hll)
+    writer.line.info = b"run_id:another"
+    writer.after_fork(os.getppid())
+    writer.buffer.take_over(NOON)
+    writer.track(id=2, bucket="other")
+    assert writer.push() is None
+    assert writer.registers("b").any()
+
+
+def test_what_fails_before_anything_is_sent_loses_nothing(real_server, monkeypatch):
+    writer = Still(real_server)
+    for bucket in ("b", "c"):
+        writer.track(id=1, bucket=bucket)
+    clock, calls = writer.planner.data_set(0).clock, []
+    stamp = clock.stamp
+
+    def short_of_memory(ticks):
+        calls.append(ticks)
+        if len(calls) == 3:
+            raise MemoryError
+        return stamp(ticks)
+
+    monkeypatch.setattr(clock, "stamp", short_of_memory)
+    assert isinstance(writer.push(), MemoryError)
+    assert writer.statistics.pending == 4
+    assert writer.push() is None
+    assert writer.statistics.pushed == 4
+    assert all(writer.registers(bucket).any() for bucket in ("b", "c"))
+
+
+def test_an_id_that_is_back_in_a_period_that_is_too_late_is_not_kept_for_ever(real_server):
+    writer = Still(real_server, kinds=["daily"])
+    writer.tracker.track(old_id="u", old_bucket="b")
+    writer.wait(2)
+    writer.drain()
+    writer.track(id="u", bucket="b")
+    keys = writer.keys("b")
+
+    def collapse(commands):
+        if writer.line.sent["ZRANGEBYSCORE"] == 2 and commands[0][0] == "ZRANGEBYSCORE":
+            real_server.client.set(keys.counted, 1)
+            real_server.client.delete(keys.hll, keys.moved, keys.moves)
+
+    writer.line.meanwhile = collapse
+    assert writer.push() is None
+    assert writer.statistics.late == 1
+    assert writer.push() is None
+    assert all(state.is_idle for state in writer.buckets.values())

@@ -278,9 +278,10 @@ class _Sending:
     def _lacks_sketch(self, target: PeriodBucket, existed: int, moved: int, *table: object) -> bool:
         """Note what the server has; returns whether it has lost registers that can be sent again."""
         outcome, load = self.outcomes[target], self._loads[target]
+        expected = load.expects_sketch or outcome.has_sketch
         outcome.has_sketch = True
         outcome.moved, outcome.table = bool(moved), TableState.read(table)
-        missing = load.expects_sketch and not existed and not outcome.lost_sketch
+        missing = expected and not existed and not outcome.lost_sketch
         outcome.lost_sketch |= missing
         outcome.lost_any |= (
             missing
