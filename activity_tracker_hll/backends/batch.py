@@ -69,10 +69,9 @@ class Batch:
             question = Batch([call_rights(sorted(called))])
             yield question
             [lacking] = question.replies
-            for index in denied if isinstance(lacking, bytes) else ():
-                of_script = commands_of(self._commands[index][1])
-                names = [line[1:] for line in lacking.decode().splitlines() if line[1:] in of_script]
-                self.replies[index] = naming(self.replies[index], names)
+            names = [line[1:] for line in lacking.decode().splitlines()] if isinstance(lacking, bytes) else []
+            for index in denied:
+                self.replies[index] = naming(self.replies[index], [name for name in names if name in called])
 
     def begin(self) -> bool:
         """Begin an attempt; returns whether there was one before, in which case its connection is closed."""

@@ -236,7 +236,7 @@ def test_a_certificate_that_does_not_hold(executable, tmp_path, use, names, live
     try:
         node.start()
         with raises(BackendConnectionError, words):
-            use(url=f"rediss://127.0.0.1:{node.port}", **tls.of_client, **FAST)
+            use(url=f"rediss://127.0.0.1:{node.port}", ssl_check_hostname=True, **tls.of_client, **FAST)
     finally:
         node.close()
 
