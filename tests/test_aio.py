@@ -403,7 +403,7 @@ def test_a_loop_that_is_busy_delays_no_push(real_server):
     asyncio.run(main())
 
 
-def test_a_client_that_was_handed_in_is_shared(real_server):
+def test_a_client_that_was_handed_in_is_shared(real_server, unhurried):
     async def main():
         client = redis.asyncio.Redis(**real_server.options, client_name="handed-in")
         async with AsyncActivityTracker(["daily"], client=client, timezone="UTC") as tracker:

@@ -43,14 +43,14 @@ def with_replicas_known(cluster):
     return cluster
 
 
-@pytest.fixture(params=["valkey", "redis"])
+@pytest.fixture(params=["valkey", pytest.param("redis", marks=pytest.mark.long)])
 def cluster(request, started_cluster):
     cluster = with_replicas_known(started_cluster(request.param))
     cluster.flush()
     return cluster
 
 
-@pytest.fixture(params=["valkey", "redis"])
+@pytest.fixture(params=["valkey", pytest.param("redis", marks=pytest.mark.long)])
 def doomed_cluster(request, tmp_path):
     """For who does something to its nodes."""
     with closing(Cluster(program(request.param), tmp_path / "cluster")) as cluster:
@@ -58,7 +58,7 @@ def doomed_cluster(request, tmp_path):
         yield with_replicas_known(cluster)
 
 
-@pytest.fixture(params=["valkey", "redis"])
+@pytest.fixture(params=["valkey", pytest.param("redis", marks=pytest.mark.long)])
 def sentinels(request, tmp_path):
     with closing(Sentinels(program(request.param), tmp_path)) as sentinels:
         sentinels.start()
@@ -147,6 +147,7 @@ def test_who_reads_asks_replicas_of_a_cluster_and_gets_the_masters_answers(clust
         assert not any(map(asked, cluster.replicas))
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     ("in_url", "given"), [("true", False), ("FALSE", True), ("true", None), ("false", None)]
 )
@@ -167,6 +168,7 @@ def test_who_writes_asks_no_replica_of_a_cluster(cluster, tracker_of):
         assert not any(map(asked, cluster.replicas))
 
 
+@pytest.mark.extended
 def test_masters_answer_for_replicas_that_are_gone(doomed_cluster, tracker_of):
     cluster = doomed_cluster
     with tracker_of(url=cluster.url + FROM_REPLICAS) as reader:
@@ -182,6 +184,7 @@ def test_masters_answer_for_replicas_that_are_gone(doomed_cluster, tracker_of):
         assert answers(reader) == found
 
 
+@pytest.mark.extended
 def test_a_master_answers_for_a_replica_that_lost_it(doomed_cluster, tracker_of):
     cluster = doomed_cluster
     with tracker_of(url=cluster.url + FROM_REPLICAS) as reader:
@@ -206,6 +209,7 @@ def by_strategy():
     return {"load_balancing_strategy": cluster.LoadBalancingStrategy.RANDOM_REPLICA}
 
 
+@pytest.mark.extended
 @pytest.mark.filterwarnings("ignore:.*read_from_replicas:DeprecationWarning")
 @pytest.mark.parametrize(
     ("library", "options"),
@@ -252,6 +256,7 @@ def test_who_reads_asks_the_replica_that_sentinel_knows(sentinels, tracker_of):
         assert not asked(replica)
 
 
+@pytest.mark.extended
 def test_the_master_answers_until_sentinel_knows_a_replica_again(sentinels, tracker_of):
     master, replica = sentinels.master, sentinels.replica
     with tracker_of(url=sentinels.url + FROM_REPLICAS) as reader:
@@ -269,6 +274,7 @@ def test_the_master_answers_until_sentinel_knows_a_replica_again(sentinels, trac
         eventually(lambda: answers(reader) == found and asked(replica))
 
 
+@pytest.mark.extended
 def test_the_master_answers_for_a_replica_that_lost_it(sentinels, tracker_of):
     with tracker_of(url=sentinels.url + FROM_REPLICAS) as reader:
         track(reader)
@@ -284,11 +290,13 @@ def test_the_master_answers_for_a_replica_that_lost_it(sentinels, tracker_of):
         assert asked(sentinels.master)
 
 
+@pytest.mark.extended
 def test_a_replica_of_a_cluster_that_hung_is_left_alone_for_a_while(doomed_cluster, tracker_of, monkeypatch):
     cluster = doomed_cluster
     left_alone(cluster.url, cluster.masters, cluster.replicas[0], tracker_of, monkeypatch)
 
 
+@pytest.mark.extended
 def test_a_replica_that_hung_is_left_alone_for_a_while(sentinels, tracker_of, monkeypatch):
     left_alone(sentinels.url, [sentinels.master], sentinels.replica, tracker_of, monkeypatch)
 

@@ -88,7 +88,14 @@ ORDER = ("read", "collapse", "track")
 
 @pytest.mark.parametrize(
     ("role", "right"),
-    [(max(of, key=ORDER.index), f"+{command}") for command, of in RIGHTS.items()]
+    [
+        pytest.param(
+            max(of, key=ORDER.index),
+            f"+{command}",
+            marks=() if command in {"pfadd", "pfmerge", "get"} else pytest.mark.extended,
+        )
+        for command, of in RIGHTS.items()
+    ]
     + [(role, pattern) for role in ROLES for pattern in KEYS.patterns()],
 )
 def test_a_right_that_is_missing_is_named(prepared, make, role, right):

@@ -252,6 +252,7 @@ def test_cluster(part, tmp_path):
         assert results["hang"]["while_hung"] > 0
 
 
+@pytest.mark.extended
 def test_cluster_notices_other_counts():
     change = (
         "import importlib, itertools; from activity_tracker_hll import Estimate\n"
@@ -264,6 +265,7 @@ def test_cluster_notices_other_counts():
     assert "counts of one server and of the cluster differ" in done.stderr
 
 
+@pytest.mark.extended
 def test_killed(tmp_path):
     printed, results = quick("killed.py", tmp_path)
     assert "Events lost" in printed
@@ -275,6 +277,7 @@ def test_killed(tmp_path):
         assert all(used > 0 for used in row["process"])
 
 
+@pytest.mark.extended
 def test_scale(tmp_path):
     printed, results = quick("scale.py", tmp_path)
     for words in ("One writer", "All 10 writers", "The model and a cluster"):
