@@ -34,9 +34,9 @@ _MANY_EVENTS = 65_536
 _DRAIN_INTERVAL_S = 0.25
 _BUSY_DRAIN_INTERVAL_S = 0.02
 _SHORTEST_INTERVAL_S = 0.03
-_REST, _REST_FROM_WORK = 4, 20
+_REST, _REST_FROM_WORK = 4, 10
 """A push is followed by a rest of so many times what it took, and what its thread worked: at most a fifth of
-the time is spent on pushes, and a twentieth of a core, also on looking for what there is to push."""
+the time is spent on pushes, and a tenth of a core, also on looking for what there is to push."""
 _IDLE_S = 0.1
 """How soon it is looked whether there is something to push, where there was nothing the last time."""
 _FIRST_RETRY_S = 0.05
