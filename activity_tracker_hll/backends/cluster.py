@@ -145,7 +145,7 @@ class ClusterSettings:
     @property
     def address(self) -> str:
         """The addresses given, for messages."""
-        return ",".join(f"{node.host}:{node.port}" for node in self._given)
+        return ",".join(node.address for node in self._given)
 
     def pool(self, node: Node, read_only: Callable[[Any], Any]) -> tuple[Any, tuple[str, ...]]:
         """The pool of a node, and what getting a connection from it wants.
@@ -220,7 +220,7 @@ class BaseCluster:
     def absent(self, nodes: Iterable[Node]) -> dict[Node, Any]:
         """The answers of those nodes that nobody waits for."""
         return {
-            node: redis.ConnectionError(f"{node.host}:{node.port} gave no answer a moment ago")
+            node: redis.ConnectionError(f"{node.address} gave no answer a moment ago")
             for node in nodes
             if self.settings.is_down(node)
         }

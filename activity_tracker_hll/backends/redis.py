@@ -209,7 +209,7 @@ class RedisSettings(BackendSettings):
         """
         for index, reply in enumerate(replies):
             if isinstance(reply, Failed):
-                replies[index] = self.translated(reply.error, f"{reply.node.host}:{reply.node.port}")
+                replies[index] = self.translated(reply.error, reply.node.address)
         return replies
 
 

@@ -261,4 +261,4 @@ def _told(part: _Part) -> bytes:
     failed = f"{OF_FAILURE}{part.reply.error}" if isinstance(part.reply, Failed) else ""
     told: bytes = failed.encode() if failed else part.reply
     end = b"" if told.endswith(b"\n") else b"\r\n"
-    return f"{OF_NODE}{part.node.host}:{part.node.port}\r\n".encode() + told + end
+    return f"{OF_NODE}{part.node.address}\r\n".encode() + told + end

@@ -29,6 +29,11 @@ class Node(NamedTuple):
     port: int
     is_replica: bool = False
 
+    @property
+    def address(self) -> str:
+        """As messages have it, and the lines that begin with OF_NODE."""
+        return f"{self.host}:{self.port}"
+
 
 @dataclass(slots=True)
 class Topology:
@@ -83,7 +88,7 @@ class Topology:
     def address_of(self, key: str) -> str:
         """The node that has a key, as the lines that begin with OF_NODE name it; empty if nobody does."""
         node = self.owners[slot_of(key)]
-        return "" if node is None else f"{node.host}:{node.port}"
+        return "" if node is None else node.address
 
     def move(self, slot: int, node: Node) -> None:
         """A slot is known to be another node's."""

@@ -300,15 +300,21 @@ def test_it_may_be_learned_later_which_node_has_what(real_server):
         assert bool(writer.registers("b").any()) == there
 
 
-def test_a_thousand_writers_do_not_send_all_at_once(real_server):
-    """Twenty a second, after the first few; whoever waits for a flush does not wait for that."""
-    writer = Still(real_server, kinds=["daily"])
-    buckets = [f"b{n}" for n in range(200)]
+def pushed_and_lost(writer, count):
+    """Buckets with an id in each, of which the server has lost all."""
+    buckets = [f"b{n}" for n in range(count)]
     for bucket in buckets:
         writer.track(id=1, bucket=bucket)
     writer.push()
     for bucket in buckets:
-        real_server.client.delete(writer.keys(bucket).hll)
+        writer.server.client.delete(writer.keys(bucket).hll)
+    return buckets
+
+
+def test_a_thousand_writers_do_not_send_all_at_once(real_server):
+    """Twenty a second, after the first few; whoever waits for a flush does not wait for that."""
+    writer = Still(real_server, kinds=["daily"])
+    buckets = pushed_and_lost(writer, 200)
 
     def there():
         return sum(bool(writer.registers(bucket).any()) for bucket in buckets)
@@ -332,12 +338,7 @@ def test_a_thousand_writers_do_not_send_all_at_once(real_server):
 
 def test_many_buckets_are_refreshed_more_seldom(real_server):
     writer = Still(real_server, kinds=["daily"], refresh_interval=10)
-    buckets = [f"b{n}" for n in range(300)]
-    for bucket in buckets:
-        writer.track(id=1, bucket=bucket)
-    writer.push()
-    for bucket in buckets:
-        real_server.client.delete(writer.keys(bucket).hll)
+    buckets = pushed_and_lost(writer, 300)
     writer.wait(14)  # 15 to 45 seconds, where it is ten a second
     writer.push()
     assert not any(writer.registers(bucket).any() for bucket in buckets)
@@ -377,12 +378,7 @@ def test_what_is_tracked_meanwhile_does_not_wait_and_is_not_sent_as_a_whole(real
 
 def test_after_an_outage_not_all_is_refreshed_at_once(real_server):
     writer = Still(real_server, kinds=["daily"], refresh_interval=10)
-    buckets = [f"b{n}" for n in range(100)]
-    for bucket in buckets:
-        writer.track(id=1, bucket=bucket)
-    writer.push()
-    for bucket in buckets:
-        real_server.client.delete(writer.keys(bucket).hll)
+    buckets = pushed_and_lost(writer, 100)
     writer.wait(1000)
     assert writer.push() is None
     assert sum(bool(writer.registers(bucket).any()) for bucket in buckets) == 32

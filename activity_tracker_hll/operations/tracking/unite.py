@@ -197,10 +197,10 @@ class _Sending:
             commands: list[Command] = []
             parts: dict[PeriodBucket, slice] = {}
             for target in batch:
-                first, hll, moves = len(commands), keys(*target).hll, keys(*target).moves
-                commands += ("EXISTS", hll), ("ZCARD", moves)
+                first, of_target = len(commands), keys(*target)
+                commands += ("EXISTS", of_target.hll), ("ZCARD", of_target.moves)
                 if len(few[target]):
-                    commands.append(("PFADD", hll, *hashing.ids_of(few[target].hashes())))
+                    commands.append(("PFADD", of_target.hll, *hashing.ids_of(few[target].hashes())))
                 parts[target] = slice(first, len(commands))
             replies = yield commands
             for target, part in parts.items():
