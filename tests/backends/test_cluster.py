@@ -30,7 +30,7 @@ SETTINGS = {
 CLIENTS = ("url", "redis-py", "valkey-py", "redis-py, asyncio", "valkey-py, asyncio")
 
 
-@pytest.fixture(scope="module", params=["valkey", pytest.param("redis", marks=pytest.mark.extended)])
+@pytest.fixture(scope="module", params=["valkey", "redis"])
 def cluster(request, started_cluster):
     return started_cluster(request.param)
 
@@ -129,7 +129,13 @@ def library(name):
 
 
 @pytest.mark.parametrize(
-    "client", ["url", *(pytest.param(client, marks=pytest.mark.extended) for client in CLIENTS[1:])]
+    ("cluster", "client"),
+    [
+        *(pytest.param("valkey", client, marks=pytest.mark.extended) for client in CLIENTS),
+        ("redis", "url"),
+        *(pytest.param("redis", client, marks=pytest.mark.long) for client in CLIENTS[1:]),
+    ],
+    indirect=["cluster"],
 )
 def test_as_one_server(cluster, of_one_server, client):
     cluster.flush()

@@ -312,9 +312,11 @@ def left_alone(url, masters, replica, tracker_of, monkeypatch):
         caught_up(*masters)
         found = answers(reader)
         assert asked(replica)
+        forget(replica)
         replica.pause()
         assert answers(reader) == found
         replica.resume()
+        eventually(lambda: asked(replica))  # it still reads what it was asked while it hung
         forget(replica)
         assert answers(reader) == found
         assert not asked(replica)

@@ -139,7 +139,12 @@ def test_what_sparse_cannot_say():
 
 
 @pytest.mark.parametrize(
-    "part", [0, *(pytest.param(part, marks=pytest.mark.extended) for part in range(1, 10))]
+    "part",
+    [
+        0,
+        pytest.param(1, marks=pytest.mark.extended),
+        *(pytest.param(n, marks=pytest.mark.long) for n in range(2, 10)),
+    ],
 )
 def test_ten_thousand_corruptions(part):
     dice, whole = random.Random(part), 0
