@@ -7,6 +7,8 @@ skips at a desk and fails in CI.
 
 from __future__ import annotations
 
+import math
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +27,13 @@ from helpers.servers import Server, installed, program
 # printed as a decorator that runs it again.
 hypothesis.settings.register_profile("tests", deadline=None, derandomize=False, print_blob=True)
 hypothesis.settings.load_profile("tests")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One and a half for each core, as tests wait for servers and processes two fifths of their time."""
+    del config
+    return math.ceil(1.5 * (os.cpu_count() or 1))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -138,6 +138,7 @@ def options(started):
     return {"unix_socket_path": socket, "clock": lambda: NOON, "timezone": "UTC"}
 
 
+@pytest.mark.extended
 def test_calls(fuzz, options):
     with ActivityTracker(["daily"], **options) as tracker:
 

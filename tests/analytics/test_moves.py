@@ -92,7 +92,8 @@ def check(buckets, days, moved, trials):
             assert inside.mean() <= MOST + 3.5 * sqrt(MOST * (1 - MOST) / trials), name
 
 
-@pytest.mark.parametrize("buckets", [1, pytest.param(3, marks=pytest.mark.extended)])
+@pytest.mark.extended
+@pytest.mark.parametrize("buckets", [1, 3])
 def test_errors_and_intervals(buckets):
     check(buckets, 7, 0.5, 10)
 

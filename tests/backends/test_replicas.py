@@ -66,7 +66,7 @@ def sentinels(request, tmp_path):
         yield sentinels
 
 
-@pytest.fixture(params=["waits", "awaits"])
+@pytest.fixture(params=["waits", pytest.param("awaits", marks=pytest.mark.extended)])
 def kind(request):
     return request.param
 

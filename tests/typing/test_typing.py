@@ -12,6 +12,8 @@ import pytest
 
 from helpers.servers import missing
 
+pytestmark = pytest.mark.extended
+
 HERE = Path(__file__).parent
 FILES = [HERE / name for name in ("client.py", "web_client.py", "misuses.py")]
 
@@ -44,9 +46,7 @@ def pyright():
     }
 
 
-CHECKERS = pytest.mark.parametrize(
-    "check", [mypy, pytest.param(pyright, marks=pytest.mark.extended)], ids=lambda check: check.__name__
-)
+CHECKERS = pytest.mark.parametrize("check", [mypy, pyright], ids=lambda check: check.__name__)
 
 
 @CHECKERS

@@ -14,6 +14,7 @@ import pytest
 from helpers.services import START, STRICT, counts, held, registers, run
 
 
+@pytest.mark.extended
 def test_forks_while_the_threads_are_busy(real_server):
     """200 forks from under a writer at full load; children use theirs, and end with os._exit."""
     out = run(

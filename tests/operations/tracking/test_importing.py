@@ -21,7 +21,7 @@ from helpers.moments import NOON, TODAY, YESTERDAY
 from helpers.servers import sketches_on
 
 
-@pytest.mark.parametrize("secret", [None, "hush"])
+@pytest.mark.parametrize("secret", [None, pytest.param("hush", marks=pytest.mark.extended)])
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_makes_the_sketches_that_pfadd_makes(real_server, form, secret):
     kinds = ["hourly", "daily", "monthly"]
@@ -141,7 +141,7 @@ def test_what_waits_to_be_sent_is_bounded(real_server):
     assert len(sent) >= 2
 
 
-@pytest.mark.parametrize("secret", [None, "hush"])
+@pytest.mark.parametrize("secret", [None, pytest.param("hush", marks=pytest.mark.extended)])
 def test_ids_that_return_in_a_large_lot_are_back(server, secret):
     tracker = server.tracker(["daily", "monthly"], secret=secret)
     for id in range(50):
