@@ -73,8 +73,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
         if any(type(value) is str and value == "redis" for value in parameters):
             item.add_marker(pytest.mark.extended)
-        if item.config.getoption("cluster") and item.originalname in LEFT_OUT:  # type: ignore[attr-defined]
-            item.add_marker(pytest.mark.skip(LEFT_OUT[item.originalname]))  # type: ignore[attr-defined]
+        if item.config.getoption("cluster"):
+            names = (item.originalname, item.path.name)  # type: ignore[attr-defined]
+            for reason in filter(None, map(LEFT_OUT.get, names)):
+                item.add_marker(pytest.mark.skip(reason))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

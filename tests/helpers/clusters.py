@@ -38,8 +38,16 @@ LEFT_OUT = {
     "test_a_client_that_was_handed_in_is_shared": "makes a client of one server",
     "test_intervals_hold": "makes a client of one server",
     "test_error_of_the_remainder": "copies keys by hand; statistics do not depend on servers",
+    "test_codec_servers.py": "merges and reads keys by hand; the encoding does not depend on a cluster",
+    "test_counts_are_the_server_s": "pipelines PFCOUNT by hand",
+    "test_rights.py": "a cluster wants rights of its own, which are tested there beside those of one server",
+    "test_wrong_password_and_missing_permission": "a cluster wants one right more, +cluster|slots",
+    "test_a_writer_leaves_the_connections_of_others_open": "makes a client of one server",
+    "test_shards": "has two databases, and a cluster has one",
+    "test_whether_there_are_data_is_asked_once_a_period": "counts the batches for a single server",
+    "test_a_server_that_is_slow_to_count_is_read": "changes the replies of a single server",
 }
-"""Tests of what asks servers that are not for a cluster, and why."""
+"""Tests of what asks servers that are not for a cluster, by their names or that of their file, and why."""
 NODE_TIMEOUT_MS = 1000
 
 
