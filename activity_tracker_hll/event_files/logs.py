@@ -48,7 +48,8 @@ _HOST_NAME = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
 _CHAIN = re.compile(rb"(?P<chain>[^\s,\"\[]{1,100}(?:, ?[^\s,\"\[]{1,100}){1,30}) ")
 _QUOTED = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
 # apachelogs tries each way to share out the words that are not quoted among the fields.
-_MOST_WORDS = 60
+_BREAKS = re.compile(r"[ \[]")
+_MOST_BREAKS = 60
 _ESCAPE = re.compile(r"\\x([0-9A-Fa-f]{2})|\\[^x]|([\x80-\xff])")
 _LETTERS_OF_ESCAPES = "tnrbvfx"
 _FIRST_YEAR = 1980
@@ -130,7 +131,7 @@ class ApacheParser:
         else:
             hosts = None
         text = _plain_escapes(line)
-        if _QUOTED.sub("", text).count(" ") > _MOST_WORDS:
+        if len(_BREAKS.findall(_QUOTED.sub("", text))) > _MOST_BREAKS:
             raise self._refused(line)
         for index, parser in enumerate(self._parsers):
             try:
