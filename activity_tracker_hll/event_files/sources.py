@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
@@ -41,7 +42,7 @@ def read_sources(
     sources: Sequence[Source],
     layout: Layout,
     calendar: Calendar,
-    standard_input: BinaryIO,
+    standard_input: BinaryIO | None = None,
     *,
     hourly: bool = False,
     on_read: Callable[[int], object] = lambda _: None,
@@ -52,13 +53,13 @@ def read_sources(
         sources: the files; what became of each is noted there.
         layout: how to read them.
         calendar: has the zone.
-        standard_input: see :func:`.opening.opened`.
+        standard_input: what '-' is; None = that of this process.
         hourly: whether a time of day is required.
         on_read: see :func:`.opening.opened`.
     """
     for source in sources:
         try:
-            with opened(source.path, standard_input, on_read) as stream:
+            with opened(source.path, standard_input or sys.stdin.buffer, on_read) as stream:
                 for event in read_stream(
                     stream, source.name, layout, calendar, source.rejected, hourly=hourly
                 ):

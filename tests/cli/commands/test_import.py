@@ -142,7 +142,7 @@ def test_a_dry_run_shows_events_and_touches_no_server(run, tmp_path):
         *("--time-format", "%d.%m.%Y %H:%M", "--file-timezone", "America/New_York", "--null", "NULL"),
         *("--bucket-field", "site"),
     ).stdout
-    assert "time in UTC" in shown
+    assert "in.csv, with times in UTC:" in shown
     assert "2026-01-03 04:30:00" in shown
     assert shown.count("bob") == 9
     assert "line 3" in shown
