@@ -49,6 +49,7 @@ _ISO_TIME = re.compile(
     r" ?(?P<zone>[A-Za-z_/+\-0-9:]*)(?:\[(?P<region>[A-Za-z_/+\-0-9]+)\])?",
     re.ASCII,
 )
+_YEAR = re.compile("%[YyGcx]")
 _OFFSET = re.compile(r"[+-][0-9]{2}(?::?[0-9]{2}(?::?[0-9]{2})?)?", re.ASCII)
 _UTC_NAMES = {"Z", "UTC", "GMT", "ETC/UTC", "ETC/GMT"}
 # Unlike each other in every part that a format may have.
@@ -239,6 +240,8 @@ def _pattern(format: str) -> _Pattern:
     format = format.removesuffix("%Z").rstrip() if has_zone_name else format
     if "%Z" in format.replace("%%", ""):
         raise ValueError("the name of a zone, %Z, has to be last in a time format")
+    if not _YEAR.search(format.replace("%%", "")):  # else it would be 1900, of which Python may warn
+        raise ValueError(f"time format {format!r:.{_SHOWN}} does not say year, month and day")
     try:
         parsed = datetime.strptime(_PROBE.strftime(format), format)  # noqa: DTZ007 (of the format's parts)
     except ValueError as error:

@@ -137,7 +137,7 @@ def test_formats_of_strptime(format, value, expected):
         ("%m/%d", "does not say"),
         ("%Y-%m-%d %I:%M", "has %I without %p"),
         ("%Y %Z %m-%d", "has to be last"),
-        ("%Q", "bad directive"),
+        ("%Q %Y", "bad directive"),
     ],
 )
 def test_formats_by_which_a_time_would_be_a_wrong_one(format, says):

@@ -259,6 +259,8 @@ def _count_events(
             raise
         kept = tracker.settings.keep_sketches
         is_kept = all(kind in kept and kept[kind] is None for kind in periods)
+    if len(sources) == 1 and sources[0].error and not done.events:
+        raise click.ClickException(f"{sources[0].name}: {sources[0].error}")
     counts = done.events * len(set(periods))
     _report(display, sources, done, counts, time.monotonic() - started)
     if done.late < counts:
@@ -292,8 +294,6 @@ def _report(display: Console, sources: Sequence[Source], done: Imported, counts:
             display.print(f"{source.name}: {_summary([source])}")
         if source.error:
             display.print(f"{source.name}: {source.error}")
-    if any(source.error for source in sources) and not (done.events or _bad_lines(sources)):
-        return  # the errors say all
     display.print(
         f"{_summary(sources)}, {seconds:.1f} s, {many(round(done.events / max(seconds, 1e-9)), 'event')}/s"
     )
@@ -315,6 +315,8 @@ def _summary(sources: Sequence[Source]) -> str:
 
 
 def _show_bad_lines(display: Console, sources: Sequence[Source]) -> None:
+    # Of a file without any event its error says more.
+    sources = [source for source in sources if source.events or not source.error]
     first = [line for source in sources for line in source.rejected.first][:_BAD_LINES_SHOWN]
     for line in first:
         display.print(line)
