@@ -231,9 +231,11 @@ def _is_likely(entry: Any, *, is_guess: bool) -> bool:
     logname, user = getattr(entry, "remote_logname", None), getattr(entry, "remote_user", None)
     if (logname or user) and not _are_words_of_a_user(logname or b"", user or b""):
         return False
+    host = getattr(entry, "remote_host", b"").decode("latin-1")
+    if " " in host and "," not in host:  # nor does a host, unless it is a chain of them
+        return False
     if not is_guess:
         return True
-    host = entry.remote_host.decode("latin-1")
     bare = address("remote_host", host, "first") or ""
     if host == "-" or not (is_address(bare) or _HOST_NAME.fullmatch(host)):
         return False

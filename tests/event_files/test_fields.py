@@ -1,5 +1,6 @@
 """What an event is made of: ids of several fields, addresses, nothings, filters, missing fields."""
 
+import io
 import re
 
 import pytest
@@ -8,7 +9,9 @@ pytest.importorskip("apachelogs")
 
 from activity_tracker_hll.event_files.addresses import address, is_address_field
 from activity_tracker_hll.event_files.layout import FieldError, Filter, Layout
-from helpers.event_files import COMBINED, COMMON, events, ids
+from activity_tracker_hll.event_files.lines import Lines, Rejected
+from activity_tracker_hll.event_files.readers import read
+from helpers.event_files import COMBINED, COMMON, UTC, events, ids
 
 XFF = "X-Forwarded-For"
 
@@ -152,6 +155,13 @@ def test_a_field_that_some_lines_lack_makes_these_bad_and_one_that_all_lack_is_a
     else:
         with pytest.raises(FieldError, match=r"no line has a field 'id'; the first one has: uid, time"):
             events(b"".join(lines))
+
+
+def test_a_field_that_all_lines_lack_is_said_at_once():
+    text = io.BytesIO(b'{"uid": "x", "time": "2026-01-02"}\n' * 100_000)
+    with pytest.raises(FieldError):
+        list(read(Lines.of(text, "in", Rejected()), Layout(), UTC))
+    assert text.tell() < 1 << 17
 
 
 @pytest.mark.parametrize(

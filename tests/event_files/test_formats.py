@@ -81,6 +81,15 @@ def test_a_prefix_does_not_keep_a_format_from_being_named():
     assert ids(line, log_format="vhost_combined", bucket_field="vhost") == [b"10.0.0.1"]
 
 
+@pytest.mark.parametrize("log_format", ["%h %t", "common", "$remote_addr [$time_local]"])
+def test_a_prefix_is_no_part_of_a_host(log_format):
+    rest = b"" if "%" in log_format or "$" in log_format else COMMON.partition(b"]")[2].rstrip()
+    user = b"- ann " if rest else b""
+    text = b"web-1  | 192.0.2.1 " + user + b"[17/May/2015:10:05:03 +0200]" + rest + b"\n"
+    assert ids(text, log_format=log_format) == [b"192.0.2.1"]
+    assert events(text.replace(b"|", b"!"), log_format=log_format)[1].count == 1
+
+
 def test_lines_that_kubernetes_has_split_are_put_together():
     stamp = b"2024-01-10T10:00:00.1Z "
     text = stamp + b"stdout F " + COMBINED
@@ -244,6 +253,7 @@ def test_json_in_all_shapes(text, name):
         (json.dumps(RECORDS)[:-2], IDS[:2], 1),
         (json.dumps(RECORDS) + "]", IDS, 1),
         ("[1, " + json.dumps(RECORDS)[1:], IDS, 1),
+        ('{"a":\n{"b": 1}' + json.dumps(RECORDS[0]), [b"u0"], 1),
         ('{"id": "x\n', [], 1),
         ('{"id": "x\n' + json.dumps(RECORDS[0]), [b"u0"], 1),
         ('{"id": x}\n' + json.dumps(RECORDS[0]), [b"u0"], 1),
