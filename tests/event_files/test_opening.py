@@ -8,7 +8,7 @@ import random
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from activity_tracker_hll.event_files.opening import HEAD, DamagedError, MissingPackageError, opened
@@ -62,6 +62,7 @@ def test_zstd_without_its_package_names_the_extra(monkeypatch):
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+@settings(max_examples=20)
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=30), times=st.sampled_from([1, 9000]))
 def test_encodings_by_their_mark(encoding, text, times):
     text = f"\n{text}" * times

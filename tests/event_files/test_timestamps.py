@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from activity_tracker_hll.errors import ActivityTrackerError
@@ -82,6 +82,7 @@ def test_what_is_no_iso(value, says):
 
 
 @pytest.mark.parametrize("format", EPOCH_UNITS)
+@settings(max_examples=25)
 @given(moment=st.datetimes(datetime(1980, 1, 1), datetime(2199, 12, 31), timezones=st.just(UTC)))
 def test_numbers_of_each_unit_are_exact_and_no_other_unit_takes_them(format, moment):
     moment = moment.replace(microsecond=0)
