@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .columns import Coded, Texts
 from .hll.hashing import SLACK, Hasher
 from .hll.registers import Hashes
 from .ids import MAX_ID_BYTES, IdEncoder, check_batch
@@ -29,7 +30,16 @@ _TEXTS = (str, bytes)
 _PADDING = "\0" * SLACK
 _END = "\n" + _PADDING
 _SEPARATOR = ord("\n")
-_WITH_LENGTH = (list, tuple, set, frozenset, range, np.ndarray)  # the len() of others may be wrong
+_WITH_LENGTH = (
+    list,
+    tuple,
+    set,
+    frozenset,
+    range,
+    np.ndarray,
+    Texts,
+    Coded,
+)  # the len() of others may be wrong
 
 # glibc gets a large block from the system page by page, and returns it as soon as it is freed, unless a
 # larger block was freed before. This one is never touched, but after it, batches of lists take half the time.
@@ -75,8 +85,14 @@ def hashes_of_bytes(encoded: Sequence[bytes]) -> Hashes:
 
 def _hash_chunk(hasher: Hasher, encoder: IdEncoder, chunk: Any, argument: str, first: int) -> Hashes:
     """Hash a list or array of up to CHUNK ids; `first` is the index of the first one, for errors."""
+    if isinstance(chunk, Coded):
+        return _hash_coded(encoder, chunk, argument)
     if not encoder.has_secret:
-        hashed = _hash_array(hasher, chunk) if isinstance(chunk, np.ndarray) else _hash_list(hasher, chunk)
+        if isinstance(chunk, Texts):
+            hashed = _hash_sizes(hasher, chunk.buffer, chunk.starts, chunk.sizes)
+        else:
+            is_array = isinstance(chunk, np.ndarray)
+            hashed = _hash_array(hasher, chunk) if is_array else _hash_list(hasher, chunk)
         if hashed is not None:
             return hashed
     return _hash_bytes(hasher, encoder.many(chunk, argument, first))
@@ -90,7 +106,7 @@ def _chunks(batch: Iterable[Any]) -> Iterator[Any]:
             size = _ids_to_join(batch)
         for start in range(0, len(batch), size):
             yield batch[start : start + size]
-    elif isinstance(batch, np.ndarray):
+    elif isinstance(batch, (np.ndarray, Texts, Coded)):
         for start in range(0, len(batch), size):
             yield batch[start : start + size]
     else:
@@ -121,6 +137,16 @@ def _hash_list(hasher: Hasher, ids: Sequence[Any]) -> Hashes | None:
     except (TypeError, UnicodeEncodeError, struct.error):
         pass
     return None
+
+
+def _hash_coded(encoder: IdEncoder, ids: Coded, argument: str) -> Hashes:
+    """Hash values that repeat, each once."""
+    present, codes = np.unique(ids.codes, return_inverse=True)
+    values = ids.values
+    chosen = [values[code] for code in present.tolist()] if isinstance(values, Sequence) else values[present]
+    return np.concatenate(list(map(np.copy, hashes(encoder, chosen, argument))) or [np.empty(0, np.uint64)])[
+        codes
+    ]
 
 
 def _hash_lines(hasher: Hasher, text: bytes, count: int) -> Hashes | None:

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import numpy as np
 
+from .columns import Coded, Texts
 from .errors import ActivityTrackerError, ArgumentTypeError, ArgumentValueError
 from .messages import plain_text, shown, type_of
 
@@ -31,7 +32,7 @@ _ENCODERS: dict[type, Callable[..., bytes]] = {
     UUID: lambda value: str(value).encode(),
 }
 # What iterating over cannot fail; of others, iter() may raise whatever it likes.
-_COLLECTIONS = (list, tuple, set, frozenset, range)
+_COLLECTIONS = (list, tuple, set, frozenset, range, Texts, Coded)
 
 
 class IdEncoder:
@@ -83,7 +84,7 @@ class IdEncoder:
             ArgumentTypeError, ArgumentValueError: a bad id, naming its index.
         """
         batch = check_batch(values, argument)
-        if isinstance(batch, np.ndarray):
+        if isinstance(batch, (np.ndarray, Texts, Coded)):
             batch = batch.tolist()
         if self._key is None and isinstance(batch, (list, tuple)) and (encoded := _encode_strings(batch)):
             return encoded

@@ -1,1 +1,1 @@
-"""Reading events from files: access logs, delimited text, JSON lines. Nothing here knows about servers."""
+"""Reading events from files: access logs, delimited text, JSON. Nothing here knows about servers."""

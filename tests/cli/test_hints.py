@@ -295,11 +295,33 @@ def test_plurals():
     data = ("--data", "x", "--timezone", "UTC")
     text = "id,time\na,2020-01-01\nb\n"
     shown = [
-        run("import", "--format", "csv", "--period", "daily", "--keep-sketches", "366", *data, input=text),
+        run(
+            "import",
+            "--format",
+            "csv",
+            "--period",
+            "daily",
+            "--keep-sketches",
+            "366",
+            *data,
+            input=text,
+            status=3,
+        ),
         run("lookup", *data),
         run("doctor", *data),
         run("collapse", *data),
-        run("import", "--format", "csv", "--period", "daily", "--period", "yearly", *data, input=text),
+        run(
+            "import",
+            "--format",
+            "csv",
+            "--period",
+            "daily",
+            "--period",
+            "yearly",
+            *data,
+            input=text,
+            status=3,
+        ),
         run("collapse", *data),
         run("demo", "--days", "1", "--users", "1"),
     ]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...columns import Coded, EventColumns, Texts
 from ...errors import ArgumentTypeError, ArgumentValueError
 from ...ids import check_batch, is_masked
 from ...messages import shown
@@ -85,7 +86,7 @@ class Columns:
 
     def ids(self, indexes: Sequence[int]) -> list[Any]:
         """The ids of some events."""
-        chosen: list[Any] = self.columns[0][indexes].tolist()
+        chosen: list[Any] = self.columns[0][np.asarray(indexes, np.int64)].tolist()
         return chosen
 
     def dates(self, indexes: Sequence[int]) -> list[Any]:
@@ -93,6 +94,8 @@ class Columns:
         dates = self.columns[2]
         if isinstance(dates, date):
             return [dates] * len(indexes)
+        if isinstance(dates, Coded):
+            return dates[np.asarray(indexes, np.int64)].tolist()
         return [dates[index] for index in indexes]
 
 
@@ -100,7 +103,7 @@ Batch = Rows | Columns
 
 
 def batches(events: Any, due: Callable[[], bool] = lambda: False) -> Iterator[Batch]:
-    """Divide events, given as an iterable or as a tuple of three columns, into batches.
+    """Divide events, given as an iterable, also of columns, or as a tuple of three columns, into batches.
 
     Args:
         events: the iterable or the columns.
@@ -118,7 +121,13 @@ def batches(events: Any, due: Callable[[], bool] = lambda: False) -> Iterator[Ba
         rows = iter(events)
     except Exception as error:
         raise ArgumentTypeError(f"events cannot be iterated over, got {shown(events)}") from error
-    yield from _row_batches(rows, due)
+    first = next(rows, None)
+    if isinstance(first, EventColumns):
+        for part in chain([first], rows):
+            if len(part):
+                yield Columns((part.ids, part.buckets, part.dates))
+        return
+    yield from _row_batches(rows if first is None else chain([first], rows), due)
 
 
 def _row_batches(events: Iterator[Any], due: Callable[[], bool]) -> Iterator[Rows]:
@@ -169,6 +178,8 @@ def _slicer(values: Any, name: str, count: int) -> Callable[[slice], Any]:
 def _listed(column: Any, count: int) -> list[Any]:
     if column is None or isinstance(column, (str, date)):
         return [column] * count
+    if isinstance(column, (Coded, Texts)):
+        return column.tolist()
     if isinstance(column, np.ndarray):
         listed: list[Any] = _as_python(column)
         return listed

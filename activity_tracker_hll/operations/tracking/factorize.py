@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ... import bulk
+from ...columns import Coded
 from ...errors import ArgumentValueError
 from ...ids import IdEncoder
 from ..base import Context
@@ -61,6 +62,8 @@ class BucketFactorizer(dict[Any, int]):
         """
         if buckets is None or isinstance(buckets, str):
             return np.array(self[buckets])
+        if isinstance(buckets, Coded):
+            return self._factorize_coded(buckets)
         if isinstance(buckets, np.ndarray) and buckets.dtype.kind == "U":
             return self._factorize_texts(buckets)
         values = buckets.tolist() if isinstance(buckets, np.ndarray) else buckets
@@ -73,6 +76,14 @@ class BucketFactorizer(dict[Any, int]):
         except ValueError:  # more than 256 buckets
             pass
         return np.fromiter(map(self.__getitem__, buckets), np.int64, len(buckets))
+
+    def _factorize_coded(self, buckets: Coded) -> Indexes:
+        """Look up each name that is there once."""
+        values = buckets.values if isinstance(buckets.values, Sequence) else buckets.values.tolist()
+        present = np.flatnonzero(np.bincount(buckets.codes, minlength=len(values)))
+        table = np.zeros(len(values), np.int64)
+        table[present] = [self[values[code]] for code in present.tolist()]
+        return table.take(buckets.codes)
 
     def _factorize_texts(self, buckets: NDArray[np.str_]) -> Indexes:
         """Factorize by hashes, and check that no two names share one."""

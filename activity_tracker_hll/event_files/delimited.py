@@ -1,0 +1,186 @@
+"""Delimited text, with a comma, a tab or another character, or white space; read record by record."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any
+
+from .layout import FieldError, Layout
+from .lines import Lines, printable
+from .records import Record
+
+__all__ = ["DELIMITERS", "SEPARATOR_LINE", "delimited_records", "text_of"]
+
+DELIMITERS = {"csv": ",", "tsv": "\t", "whitespace": None}
+SEPARATOR_LINE = re.compile(rb"sep=(.)\r?\n?", re.IGNORECASE)
+"""A first line that says the delimiter, as Excel writes it and reads it."""
+
+_LINES_OF_A_RECORD = 10
+_OPEN_QUOTE = "a quote is opened and not closed"
+_NAMES_SHOWN = 500
+
+
+def _rows(lines: Lines, layout: Layout) -> Iterator[list[Any]]:
+    """Rows of fields: for CSV str, with bytes that are not UTF-8 escaped; for whitespace bytes."""
+    delimiter = layout.delimiter or DELIMITERS[layout.format]
+    first = lines.peek(1)
+    if first and SEPARATOR_LINE.fullmatch(first[0]):
+        next(iter(lines))
+    if delimiter is None:
+        return (row for row in map(bytes.split, lines) if row)
+    return _csv_rows(lines, delimiter)
+
+
+class _OpenQuoteError(Exception):
+    """A quote was opened, and not closed within the lines that a record may have."""
+
+
+def _csv_reader(lines: Iterable[str], delimiter: str, **options: Any) -> Iterator[list[str]]:
+    # A quote after a comma and a space opens a field, too.
+    return csv.reader(lines, delimiter=delimiter, skipinitialspace=not delimiter.isspace(), **options)
+
+
+def _csv_rows(lines: Lines, delimiter: str) -> Iterator[list[str]]:
+    """The records of CSV; of a bad record only the first line is skipped, and the next begins another one."""
+    record_lines: list[tuple[int, bytes]] = []  # the lines of the present record
+    width = None
+    reader = _csv_reader(_record(lines, record_lines), delimiter)
+    while True:
+        record_lines.clear()
+        try:
+            row = next(reader, None)
+            if row is not None and len(record_lines) > 1:
+                _check_record(row, record_lines, delimiter, width)
+        except (_OpenQuoteError, csv.Error) as error:
+            lines.number = record_lines[0][0]
+            lines.reject(str(error))
+            lines.put_back(record_lines[1:])
+            # A generator that has raised an exception is at its end.
+            reader = _csv_reader(_record(lines, record_lines), delimiter)
+            continue
+        if row is None:
+            return
+        if row:
+            width = width or len(row)
+            lines.number = record_lines[0][0]
+            yield row
+
+
+def _record(lines: Lines, record_lines: list[tuple[int, bytes]]) -> Iterator[str]:
+    """The lines of one record for a csv.reader, which asks for another one only inside quotes."""
+    for line in lines:
+        record_lines.append((lines.number, line))
+        if len(record_lines) > _LINES_OF_A_RECORD:
+            break
+        yield line.decode("utf-8", "surrogateescape")
+    if record_lines:
+        raise _OpenQuoteError(_OPEN_QUOTE)
+
+
+def _check_record(
+    row: list[str], record_lines: list[tuple[int, bytes]], delimiter: str, width: int | None
+) -> None:
+    """Distinguish a record of several lines from a stray quote that one in a later line seems to close.
+
+    That quote really opens another field: text follows it, or the number of fields is not the usual one.
+
+    Raises:
+        _OpenQuoteError: the quote is a stray one.
+    """
+    text = [line.decode("utf-8", "surrogateescape") for _, line in record_lines]
+    try:
+        next(_csv_reader(text, delimiter, strict=True))
+    except csv.Error as error:
+        raise _OpenQuoteError(_OPEN_QUOTE) from error
+    if width is not None and len(row) != width:
+        raise _OpenQuoteError(_OPEN_QUOTE)
+
+
+class _Row:
+    """A record of delimited text."""
+
+    default_id = "id"
+    default_time: tuple[str, ...] = ("time",)
+
+    def __init__(self, columns: dict[str, int], cells: list[Any]) -> None:
+        self._columns = columns
+        self._cells = cells
+
+    def value(self, field: str) -> bytes:
+        """See :class:`.records.Record`."""
+        try:
+            cell = self._cells[self._columns[field]]
+        except IndexError:
+            count = len(self._cells)
+            raise ValueError(f"only {count} field{'s' * (count != 1)}: {self._cells!r:.80}") from None
+        return cell.encode("utf-8", "surrogateescape") if isinstance(cell, str) else cell
+
+    def names(self) -> list[str]:
+        """See :class:`.records.Record`."""
+        return list(self._columns)
+
+
+def delimited_records(lines: Lines, layout: Layout, is_time: Callable[[Any], bool]) -> Iterator[Record]:
+    """The records of delimited text.
+
+    Args:
+        lines: the lines.
+        layout: its format is one of :data:`DELIMITERS`, and it has the delimiter.
+        is_time: whether something is a time; the first line is no header if it has one.
+
+    Raises:
+        FieldError: there is no such column, or there are several of its name.
+    """
+    fields = layout.fields(_Row.default_id, _Row.default_time)
+    rows = _rows(lines, layout)
+    if layout.names is None:
+        first = next(rows, None)
+        if first is None:
+            return
+        times = layout.times(_Row.default_time)
+        has_header = _is_header(first, fields, times, is_time) if layout.header is None else layout.header
+        names = [text_of(cell).strip() for cell in first] if has_header else None
+        rows = rows if has_header else chain([first], rows)
+    else:
+        names = list(layout.names)
+    columns = {field: _column_index(field, names) for field in fields}
+    for row in rows:
+        yield _Row(columns, row)
+
+
+def _is_header(
+    row: list[Any], fields: Sequence[str], times: Sequence[str], is_time: Callable[[Any], bool]
+) -> bool:
+    """Whether a row is a header: fields given by name need one; otherwise, if its time is not a time."""
+    if not all(field.isdecimal() for field in fields):
+        return True
+    try:
+        return not is_time(" ".join(text_of(row[int(field) - 1]) for field in times))
+    except IndexError:
+        return True
+
+
+def _column_index(field: str, names: list[str] | None) -> int:
+    if names is not None and names.count(field) > 1:
+        raise FieldError(f"several columns are called {field!r:.80}: give the number of one")
+    if names is not None and field in names:
+        return names.index(field)
+    if field.isdecimal() and int(field) > 0:
+        return int(field) - 1
+    if names is None:
+        raise FieldError(f"field {field!r} needs a header; without one, give the number of its column")
+    has = printable(", ".join(names))
+    has = has if len(has) <= _NAMES_SHOWN else f"{has[:_NAMES_SHOWN]}..."
+    raise FieldError(f"no field {field!r} in the header, which has: {has}")
+
+
+def text_of(cell: str | bytes) -> str:
+    """Text of a cell; bytes that are not UTF-8 are escaped."""
+    return cell.decode("utf-8", "surrogateescape") if isinstance(cell, bytes) else cell
+
+
+def _bytes(cell: str | bytes) -> bytes:
+    return cell.encode("utf-8", "surrogateescape") if isinstance(cell, str) else cell
