@@ -13,6 +13,7 @@ import numpy as np
 
 from ... import bulk
 from ...backends.base import Command, Reply
+from ...columns import Coded, Texts
 from ...errors import BackendError, LateEventError
 from ...ids import IdEncoder, check_batch
 from ...keys import BucketKeys
@@ -71,7 +72,7 @@ class Ids:
             ArgumentTypeError, ArgumentValueError: a bad id, by its place.
         """
         batch: Any = check_batch(ids, "ids")
-        if not isinstance(batch, (list, tuple, np.ndarray)):
+        if not isinstance(batch, (list, tuple, np.ndarray, Texts, Coded)):
             batch = list(batch)
         hashes = bulk.all_hashes(encoder, batch) if len(batch) >= FEW else None
         return cls(batch, hashes, encoder.many(batch) if hashes is None else None)

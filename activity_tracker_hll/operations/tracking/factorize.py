@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ... import bulk
-from ...columns import Coded
+from ...columns import Coded, Instants
 from ...errors import ArgumentValueError
 from ...ids import IdEncoder
 from ..base import Context
@@ -48,6 +48,9 @@ class BucketFactorizer(dict[Any, int]):
         self._hashes = np.empty(0, np.uint64)
         self._indexes = np.empty(0, np.int64)
         self._texts = np.empty(0, "U1")
+        # The values that repeat in columns, as long as they stay the same object, and their indexes or -1.
+        self._values: Any = None
+        self._index_of_value = np.empty(0, np.int64)
 
     def __missing__(self, bucket: object) -> int:
         self.names.append(self._check(bucket))
@@ -79,11 +82,14 @@ class BucketFactorizer(dict[Any, int]):
 
     def _factorize_coded(self, buckets: Coded) -> Indexes:
         """Look up each name that is there once."""
-        values = buckets.values if isinstance(buckets.values, Sequence) else buckets.values.tolist()
-        present = np.flatnonzero(np.bincount(buckets.codes, minlength=len(values)))
-        table = np.zeros(len(values), np.int64)
-        table[present] = [self[values[code]] for code in present.tolist()]
-        return table.take(buckets.codes)
+        if buckets.values is not self._values:
+            self._values, self._index_of_value = buckets.values, np.full(len(buckets.values), -1)
+        indexes = self._index_of_value.take(buckets.codes)
+        if indexes.min(initial=0) < 0:
+            new = np.unique(buckets.codes[indexes < 0])
+            self._index_of_value[new] = [self[name] for name in Coded(buckets.values, new)]
+            indexes = self._index_of_value.take(buckets.codes)
+        return indexes
 
     def _factorize_texts(self, buckets: NDArray[np.str_]) -> Indexes:
         """Factorize by hashes, and check that no two names share one."""
@@ -138,6 +144,10 @@ class PeriodFactorizer:
         """The indexes of a column of dates; None if some are unusual."""
         if isinstance(dates, date):
             dates = [dates]
+        if isinstance(dates, Instants):
+            return None if np.isnat(dates.moments).any() else self._factorize_quarters(dates.quarters())
+        if isinstance(dates, Coded):
+            return self._factorize_coded(dates)
         if isinstance(dates, np.ndarray) and dates.dtype.kind == "M":
             return self._factorize_datetime64(dates)
         values = dates.tolist() if isinstance(dates, np.ndarray) else dates
@@ -173,25 +183,44 @@ class PeriodFactorizer:
             return None
         if not -_EXACT_S < seconds.min() <= seconds.max() < _EXACT_S:
             return None
-        return self._factorize_slots(
-            np.floor_divide(seconds, _QUARTER_S).astype(np.int64), self._index_of_quarter
-        )
+        return self._factorize_quarters(np.floor_divide(seconds, _QUARTER_S).astype(np.int64))
+
+    def _factorize_coded(self, dates: Coded) -> Indexes | None:
+        values, codes = np.unique(dates.codes, return_inverse=True)
+        indexes = self.factorize(Coded(dates.values, values).tolist())
+        return None if indexes is None else indexes[codes]
+
+    def _factorize_quarters(self, quarters: Indexes) -> Indexes | None:
+        return self._factorize_slots(quarters, self._index_of_quarter)
 
     def _factorize_slots(self, slots: Indexes, find: Callable[[int], int | None]) -> Indexes | None:
         first, last = int(slots.min()), int(slots.max())
         if last - first >= _WIDEST_TABLE:
-            return None
+            # So far apart are but stray ones among many.
+            distinct, which = np.unique(slots, return_inverse=True)
+            indexes = self._indexes_of(distinct.tolist(), find)
+            return None if indexes is None else indexes.take(which)
         slots -= first
+        present = np.flatnonzero(np.bincount(slots))
+        indexes = self._indexes_of((present + first).tolist(), find)
+        if indexes is None:
+            return None
         table = np.zeros(last - first + 1, np.int64)
-        for slot in np.flatnonzero(np.bincount(slots)).tolist():
-            key = find, first + slot
+        table[present] = indexes
+        return table[slots]
+
+    def _indexes_of(self, slots: Sequence[int], find: Callable[[int], int | None]) -> Indexes | None:
+        """The index of each distinct slot, remembered from one batch to the next; None if one has none."""
+        indexes = []
+        for slot in slots:
+            key = find, slot
             if key not in self._index_by_slot:
-                self._index_by_slot[key] = find(first + slot)
+                self._index_by_slot[key] = find(slot)
             index = self._index_by_slot[key]
             if index is None:
                 return None
-            table[slot] = index
-        return table[slots]
+            indexes.append(index)
+        return np.array(indexes, np.int64)
 
     def _index_of_hour(self, hour: int) -> int | None:
         """The index of an hour, counted from the day before 0001-01-01 in the calendar's zone."""

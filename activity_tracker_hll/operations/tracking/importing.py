@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ... import bulk
+from ...columns import Coded
 from ...errors import ActivityTrackerError, ArgumentTypeError, BackendError
 from ...hll.registers import Hashes
 from ...keys import check_bucket
@@ -48,6 +49,7 @@ class Importing:
         self._gathered = gathered
         self._clock = clock
         self._sketches = False
+        self._coded_hashes = bulk.CodedHashes(context.ids)
         self._buckets = BucketFactorizer(self._trackable)
         self._periods = PeriodFactorizer(context, kinds)
         self._have_moves: dict[PeriodBucket, bool] = {}
@@ -63,10 +65,13 @@ class Importing:
 
         Raises:
             ActivityTrackerError: it is bad.
+            Exception: what the iterable raised instead of it.
         """
         for event in batch:
             self._checked(event)
             return
+        if batch.error is not None:
+            raise batch.error
 
     def add(self, batch: Batch) -> Operation[Exception | None]:
         """Gather the events of a batch, up to the first bad one; returns what is wrong with that, if any."""
@@ -82,7 +87,7 @@ class Importing:
         hashes, buckets, periods = [], [], []
         try:
             for ids, bucket_column, dates in batch.parts():
-                hashes.append(bulk.all_hashes(self._context.ids, ids))
+                hashes.append(self._hashes(ids))
                 buckets.append(np.broadcast_to(self._buckets.factorize(bucket_column), len(ids)))
                 period_indexes = self._periods.factorize(dates)
                 if period_indexes is None:
@@ -93,6 +98,11 @@ class Importing:
         return np.concatenate(hashes), np.concatenate(buckets) * len(self._periods.names) + np.concatenate(
             periods
         )
+
+    def _hashes(self, ids: Any) -> Hashes:
+        if isinstance(ids, Coded):
+            return self._coded_hashes.of(ids)
+        return bulk.all_hashes(self._context.ids, ids)
 
     def _add_groups(self, batch: Batch, hashes: Hashes, indexes: Indexes) -> Operation[None]:
         combinations = len(self._periods.names)
