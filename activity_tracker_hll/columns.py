@@ -14,11 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Coded", "EventColumns", "Instants", "Texts", "as_python"]
+__all__ = ["PER_SECOND", "QUARTER_S", "Coded", "EventColumns", "Instants", "Texts", "as_python"]
 
 _EPOCH = datetime(1970, 1, 1)
-_QUARTER_S = 900  # no zone's clock changes within a quarter of an hour, except for a few before 1972
-_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+QUARTER_S = 900
+"""No zone's clock changes within a quarter of an hour, except for a few before 1972; those are detected."""
+
+PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+"""Of the units of numpy's datetimes that are finer than a minute."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,20 +101,15 @@ class Instants:
     @classmethod
     def of_naive(cls, moments: NDArray[np.datetime64], zone: tzinfo) -> Instants:
         """The instants of naive times in a zone; of those that it has twice, the first."""
-        values, per_second = moments.view(np.int64), _PER_SECOND[np.datetime_data(moments.dtype)[0]]
-        quarters, which = np.unique(values // (_QUARTER_S * per_second), return_inverse=True)
-        starts = (quarters * _QUARTER_S).tolist()
+        values, per_second = moments.view(np.int64), PER_SECOND[np.datetime_data(moments.dtype)[0]]
+        quarters, which = np.unique(values // (QUARTER_S * per_second), return_inverse=True)
+        starts = (quarters * QUARTER_S).tolist()
         first = np.array([_offset(zone, start) for start in starts], np.int64)
-        last = np.array([_offset(zone, start + _QUARTER_S - 1) for start in starts], np.int64)
+        last = np.array([_offset(zone, start + QUARTER_S - 1) for start in starts], np.int64)
         offsets = first.take(which)
         for odd in np.flatnonzero((first != last).take(which)).tolist():
             offsets[odd] = _offset(zone, int(values[odd]) // per_second)
         return cls((values - offsets * per_second).view(moments.dtype))
-
-    def quarters(self) -> NDArray[np.int64]:
-        """The quarter of an hour of each, counted from 1970."""
-        per_second = _PER_SECOND[np.datetime_data(self.moments.dtype)[0]]
-        return self.moments.view(np.int64) // (_QUARTER_S * per_second)
 
     def __len__(self) -> int:
         return len(self.moments)

@@ -264,7 +264,7 @@ class Planner:
         events = events if table is None else table.events(events)
         if isinstance(events, (str, bytes, Mapping)) or not isinstance(events, Iterable):
             raise ArgumentTypeError(
-                f"events must be a table or an iterable of (id, bucket, datetime), got {type_of(events)}"
+                f"events must be an iterable of (id, bucket, datetime) or a table, got {type_of(events)}"
             )
         kinds = self.kinds(periods)
         arguments.check_callable(progress, "progress")

@@ -48,6 +48,10 @@ class Rows:
     def __iter__(self) -> Iterator[Any]:
         return iter(self.events)
 
+    def first(self) -> Iterator[Any]:
+        """The first event, if there is one."""
+        return iter(self.events[:1])
+
     def parts(self) -> Iterator[Part]:
         """The events as columns.
 
@@ -82,6 +86,12 @@ class Columns:
 
     def __iter__(self) -> Iterator[Any]:
         return zip(*(_listed(column, len(self)) for column in self.columns), strict=True)
+
+    def first(self) -> Iterator[Any]:
+        """The first event, if there is one."""
+        ids, *others = self.columns
+        first = Columns((ids[:1], *(other if _is_single(other) else other[:1] for other in others)))
+        return iter(first)
 
     def parts(self) -> Iterator[Part]:
         """All three columns in one part."""
@@ -177,7 +187,7 @@ def _slicer(values: Any, name: str, count: int) -> Callable[[slice], Any]:
     """A function that takes a slice of a column, or of one value that stands for all."""
     if isinstance(values, np.datetime64):
         values = as_python(values)
-    if values is None or isinstance(values, (str, date)):
+    if _is_single(values):
         return lambda _part: values
     if is_masked(values):
         raise ArgumentTypeError(f"events: {name} must not be a masked array")
@@ -198,8 +208,13 @@ def _slicer(values: Any, name: str, count: int) -> Callable[[slice], Any]:
     return take
 
 
+def _is_single(values: Any) -> bool:
+    """Whether it is one value that stands for all events."""
+    return values is None or isinstance(values, (str, date))
+
+
 def _listed(column: Any, count: int) -> list[Any]:
-    if column is None or isinstance(column, (str, date)):
+    if _is_single(column):
         return [column] * count
     if isinstance(column, _COLUMNS):
         return column.tolist()
