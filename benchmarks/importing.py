@@ -52,8 +52,9 @@ from _common import (
 from rich.table import Table
 
 from activity_tracker_hll import HyperLogLog
+from activity_tracker_hll.event_files.layout import Layout
 from activity_tracker_hll.event_files.lines import Lines, Rejected
-from activity_tracker_hll.event_files.readers import Layout, read
+from activity_tracker_hll.event_files.readers import read
 
 BY_HAND, TUPLES, COLUMNS = "by hand, PFADD", "import_events, tuples", "import_events, columns"
 GOALS = {BY_HAND: None, TUPLES: 2.0, COLUMNS: 4.0}
@@ -226,7 +227,7 @@ def read_files(server: Server, events: list[tuple[str, str, datetime]], rounds: 
             layout = Layout(format=name, bucket_field=None if name == "log" else "bucket")
 
             def parse(content: bytes = content.encode(), layout: Layout = layout) -> list[Any]:
-                return list(read(Lines(BytesIO(content), "file", Rejected()), layout, ours.calendar))
+                return list(read(Lines.of(BytesIO(content), "file", Rejected()), layout, ours.calendar))
 
             parsed = parse()
             if len(parsed) != len(events):

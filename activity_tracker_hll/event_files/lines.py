@@ -43,20 +43,23 @@ def printable(text: str) -> str:
 
 
 class Lines:
-    """The lines of a stream, counted as they are handed out.
+    """Numbered lines, handed out one by one to a reader that may look ahead, and may find them bad.
+
+    Args:
+        numbered: the lines with their numbers, from 1; not all of them, where another reader takes some.
 
     Attributes:
-        name: the stream's name, for messages and for detecting its format.
+        name: the file's name, for messages and for detecting its format.
         number: the number of the line that was handed out last, from 1.
         line: that line.
     """
 
-    def __init__(self, stream: BinaryIO, name: str, rejected: Rejected) -> None:
+    def __init__(self, numbered: Iterable[tuple[int, bytes]], name: str, rejected: Rejected) -> None:
         self.name = name
         self.number = 0
         self.line = b""
         self._rejected = rejected
-        self._lines = self._read(stream)
+        self._lines = iter(numbered)
         self._ahead: deque[tuple[int, bytes]] = deque()
 
     def __iter__(self) -> Iterator[bytes]:
@@ -81,18 +84,24 @@ class Lines:
         """Record the line that was handed out last as bad."""
         self._rejected.add(self.name, self.number, reason)
 
-    def _read(self, stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
-        number = 0
-        try:
-            while line := stream.readline(LONGEST_LINE):
-                number += 1
-                if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
-                    _skip_line(stream)
-                    self._rejected.add(self.name, number, f"longer than {LONGEST_LINE:,} bytes")
-                    continue
-                yield number, line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            self._rejected.add(self.name, number + 1, f"the gzip data are damaged or cut short ({error})")
+    @classmethod
+    def of(cls, stream: BinaryIO, name: str, rejected: Rejected) -> Lines:
+        """All lines of a stream; what is too long or damaged is recorded as bad."""
+        return cls(_numbered(stream, name, rejected), name, rejected)
+
+
+def _numbered(stream: BinaryIO, name: str, rejected: Rejected) -> Iterator[tuple[int, bytes]]:
+    number = 0
+    try:
+        while line := stream.readline(LONGEST_LINE):
+            number += 1
+            if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+                _skip_line(stream)
+                rejected.add(name, number, f"longer than {LONGEST_LINE:,} bytes")
+                continue
+            yield number, line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        rejected.add(name, number + 1, f"the gzip data are damaged or cut short ({error})")
 
 
 @contextmanager

@@ -1,13 +1,17 @@
-"""Access logs in Apache's formats, parsed by the package apachelogs."""
+"""Access logs in Apache's formats, read line by line by the package apachelogs."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import apachelogs
 
-__all__ = ["LOG_FORMATS", "LogParser", "is_log", "log_value"]
+from .layout import FieldError, Layout
+from .lines import Lines
+
+__all__ = ["LOG_FORMATS", "LogParser", "is_log", "log_value", "read_log"]
 
 LOG_FORMATS = {
     "combined": apachelogs.COMBINED,
@@ -109,3 +113,33 @@ def log_value(entry: Any, field: str) -> Any:
     if value is None:
         raise ValueError(f"no {field}")
     return value
+
+
+def read_log(lines: Lines, layout: Layout) -> Iterator[tuple[Any, Any, Any]]:
+    """The id, bucket and time of each entry, not yet checked or converted."""
+    parser = LogParser(layout.log_format)
+    fields = layout.fields("remote_host", "request_time")
+    for line in lines:
+        if not line.strip():
+            continue
+        try:
+            entry = parser.parse(line)
+            id, bucket, time = (None if field is None else log_value(entry, field) for field in fields)
+        except ValueError as error:
+            lines.reject(str(error))
+        except KeyError:
+            has = ", ".join(parser.fields(entry))
+            raise FieldError(
+                f"no field {_missing_field(fields, entry)!r} in this log, which has: {has}"
+            ) from None
+        else:
+            yield id, bucket, time
+
+
+def _missing_field(fields: list[str | None], entry: Any) -> str:
+    for field in fields:
+        try:
+            log_value(entry, field or "remote_host")
+        except KeyError:
+            return str(field)
+    return ""

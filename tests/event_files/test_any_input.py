@@ -12,13 +12,9 @@ from hypothesis import strategies as st
 
 pytest.importorskip("apachelogs")
 
+from activity_tracker_hll.event_files.layout import FORMATS, Layout, LayoutError
 from activity_tracker_hll.event_files.lines import Lines, Rejected
-from activity_tracker_hll.event_files.readers import (
-    FORMATS,
-    Layout,
-    LayoutError,
-    read,
-)
+from activity_tracker_hll.event_files.readers import read
 from helpers.event_files import COMBINED, COMMON, UTC, events, read_opened
 
 SAMPLES = {
@@ -138,7 +134,7 @@ def test_memory_stays_flat_whatever_quotes_are_open():
             return len(line) if self.left >= 0 else 0
 
     rejected = Rejected()
-    lines = Lines(io.BufferedReader(Endless(), 2048), "in.csv", rejected)
+    lines = Lines.of(io.BufferedReader(Endless(), 2048), "in.csv", rejected)
     tracemalloc.start()
     assert list(read(lines, Layout(header=False, id="1", time="2"), UTC)) == []
     peak = tracemalloc.get_traced_memory()[1]

@@ -9,14 +9,10 @@ import pytest
 
 pytest.importorskip("apachelogs")
 
+from activity_tracker_hll.event_files.formats import detect
+from activity_tracker_hll.event_files.layout import FieldError, Layout, TimeFormatError
 from activity_tracker_hll.event_files.lines import LONGEST_LINE, Lines, Rejected
-from activity_tracker_hll.event_files.readers import (
-    FieldError,
-    Layout,
-    TimeFormatError,
-    detect,
-    read,
-)
+from activity_tracker_hll.event_files.readers import read
 from activity_tracker_hll.periods import Calendar
 from helpers.event_files import COMBINED, COMMON, events, ids, read_opened
 
@@ -205,7 +201,7 @@ def test_a_time_format_that_fits_no_line_is_said_once_with_a_line(text, fields, 
 def test_a_time_format_that_fits_no_line_is_said_at_once():
     text = io.BytesIO(b"id,time\n" + b"x,never\n" * 1_000_000)
     with pytest.raises(TimeFormatError):
-        list(read(Lines(text, "in", Rejected()), Layout(), UTC))
+        list(read(Lines.of(text, "in", Rejected()), Layout(), UTC))
     assert text.tell() < 1 << 20
 
 

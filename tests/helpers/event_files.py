@@ -2,8 +2,9 @@
 
 import io
 
+from activity_tracker_hll.event_files.layout import Layout
 from activity_tracker_hll.event_files.lines import Lines, Rejected, opened
-from activity_tracker_hll.event_files.readers import Layout, read
+from activity_tracker_hll.event_files.readers import read
 from activity_tracker_hll.periods import Calendar
 
 UTC = Calendar("UTC")
@@ -13,7 +14,7 @@ COMMON = b'10.0.0.2 - - [17/May/2015:23:59:59 -0200] "GET / HTTP/1.1" 404 -\n'
 
 def events(text, layout=None, *, name="in", calendar=UTC, hourly=False, **fields):
     rejected = Rejected()
-    lines = Lines(io.BytesIO(text), name, rejected)
+    lines = Lines.of(io.BytesIO(text), name, rejected)
     return list(read(lines, layout or Layout(**fields), calendar, hourly=hourly)), rejected
 
 
@@ -26,4 +27,4 @@ def ids(text, **fields):
 def read_opened(path, stdin=b""):
     sizes, rejected = [], Rejected()
     with opened(str(path), io.BytesIO(stdin), sizes.append) as stream:
-        return list(Lines(stream, str(path), rejected)), sum(sizes), rejected
+        return list(Lines.of(stream, str(path), rejected)), sum(sizes), rejected

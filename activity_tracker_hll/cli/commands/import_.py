@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.progress import DownloadColumn, TextColumn
 from rich.table import Column
 
+from ...event_files.layout import FORMATS, Layout, LayoutError
 from ...event_files.lines import Lines, Rejected, opened, total_size
 from ...event_files.logs import LogParser
-from ...event_files.readers import FORMATS, Event, Layout, LayoutError, read
+from ...event_files.readers import Event, read
 from ...keys import check_bucket
 from ...operations import Imported
 from ...periods import Calendar, PeriodKind
@@ -131,7 +132,7 @@ def _events(
         name = "stdin" if path == "-" else path
         try:
             with opened(path, sys.stdin.buffer, on_read) as stream:
-                lines = Lines(stream, name, rejected)
+                lines = Lines.of(stream, name, rejected)
                 yield from read(lines, layout, calendar, hourly=hourly)
         except OSError as error:
             raise click.FileError(name, hint=str(error)) from error
