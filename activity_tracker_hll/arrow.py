@@ -26,7 +26,7 @@ except ImportError as error:
         " pip install 'activity-tracker-hll[arrow]'"
     ) from error
 
-__all__ = ["ColumnReader", "array_of", "nulls", "stream_of"]
+__all__ = ["ColumnReader", "array_of", "is_text", "nulls", "stream_of"]
 
 Array = Any
 """A pyarrow.Array."""
@@ -121,7 +121,7 @@ class ColumnReader:
         kind = array.type
         if pa.types.is_integer(kind):
             return _numbers(array)
-        if _is_text(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        if is_text(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
             return _texts(array)
         if pa.types.is_fixed_size_binary(kind):
             return _equal_texts(_fixed_size(array))
@@ -151,7 +151,7 @@ class ColumnReader:
         return names
 
     def _check_text(self, kind: Any) -> None:
-        if not _is_text(kind):
+        if not is_text(kind):
             raise ArgumentTypeError(f"{self._argument} must be text, got {kind}")
 
     def _coded(self, array: Array, read: Callable[[Array], Any]) -> Coded:
@@ -175,7 +175,7 @@ class ColumnReader:
         array = _plain(array)
         if pa.types.is_dictionary(array.type):
             array = _plain(array.dictionary_decode())
-        if _is_text(array.type):
+        if is_text(array.type):
             array = _parsed(array, self._argument)
         kind = array.type
         if pa.types.is_date32(kind):
@@ -205,8 +205,9 @@ def _addresses(array: Array) -> list[tuple[int, int] | None]:
     return [None if buffer is None else (buffer.address, buffer.size) for buffer in array.buffers()]
 
 
-def _is_text(kind: Any) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+def is_text(kind: Any) -> bool:
+    """Whether values of a type are text, in any layout."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def _texts(array: Array) -> Texts:
