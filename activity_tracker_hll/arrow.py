@@ -78,7 +78,7 @@ def nulls(array: Array) -> NDArray[np.int64]:
         return np.empty(0, np.int64)
     missing = array.is_null()
     if is_dictionary:
-        missing = pc.or_(missing, array.dictionary.is_null().take(array.indices).fill_null(value=True))
+        missing = pc.or_(missing, array.dictionary.is_null().take(array.indices).fill_null(True))  # noqa: FBT003
     return np.flatnonzero(missing.to_numpy(zero_copy_only=False))
 
 

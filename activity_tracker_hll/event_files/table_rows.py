@@ -184,7 +184,7 @@ class _Rows:
         for place, reason in bad.items():
             reasons[int(rows[place])] = reason
         for row in sorted(reasons):
-            self._rejected.add(self._name, self._rows + row + 1, reasons[row])
+            self._rejected.add(self._name, self._rows + row + 1, reasons[row], "row")
         self._rows += count
         if not bad:
             return EventColumns(ids, buckets, dates)
