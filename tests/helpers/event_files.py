@@ -3,8 +3,9 @@
 import io
 
 from activity_tracker_hll.event_files.layout import Layout
-from activity_tracker_hll.event_files.lines import Lines, Rejected, opened
-from activity_tracker_hll.event_files.readers import read
+from activity_tracker_hll.event_files.lines import Lines, Rejected
+from activity_tracker_hll.event_files.opening import opened
+from activity_tracker_hll.event_files.readers import read_stream
 from activity_tracker_hll.periods import Calendar
 
 UTC = Calendar("UTC")
@@ -14,8 +15,9 @@ COMMON = b'10.0.0.2 - - [17/May/2015:23:59:59 -0200] "GET / HTTP/1.1" 404 -\n'
 
 def events(text, layout=None, *, name="in", calendar=UTC, hourly=False, **fields):
     rejected = Rejected()
-    lines = Lines.of(io.BytesIO(text), name, rejected)
-    return list(read(lines, layout or Layout(**fields), calendar, hourly=hourly)), rejected
+    with opened("-", io.BytesIO(text), lambda _: None) as stream:
+        found = list(read_stream(stream, name, layout or Layout(**fields), calendar, rejected, hourly=hourly))
+    return found, rejected
 
 
 def ids(text, **fields):
