@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PER_SECOND", "QUARTER_S", "Coded", "EventColumns", "Instants", "Texts", "as_python"]
+__all__ = ["PER_SECOND", "QUARTER_S", "Coded", "EventColumns", "Instants", "Texts", "as_python", "is_single"]
 
 _EPOCH = datetime(1970, 1, 1)
 QUARTER_S = 900
@@ -145,6 +145,11 @@ class EventColumns:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def rows(self) -> Iterator[tuple[Any, Any, Any]]:
+        """Each event as a tuple."""
+        columns = (self.ids, self.buckets, self.dates)
+        return zip(*(_listed(column, len(self)) for column in columns), strict=True)
+
 
 def _offset(zone: tzinfo, second: int) -> int:
     """Seconds that a zone is ahead of UTC at a naive time, given in seconds since 1970."""
@@ -153,6 +158,20 @@ def _offset(zone: tzinfo, second: int) -> int:
     except OverflowError:  # such a year is refused later
         return 0
     return 0 if offset is None else round(offset.total_seconds())
+
+
+def is_single(column: Any) -> bool:
+    """Whether it is one value that stands for all events."""
+    return column is None or isinstance(column, (str, date))
+
+
+def _listed(column: Any, count: int) -> list[Any]:
+    if is_single(column):
+        return [column] * count
+    if isinstance(column, np.ndarray):
+        listed: list[Any] = as_python(column)
+        return listed
+    return list(column)
 
 
 def as_python(values: NDArray[Any] | np.datetime64) -> Any:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 
 from .arguments import AggregateBuckets, Buckets
 from .backends.base import BaseBackend, Keep
+from .columns import EventColumns
 from .ids import Id
 from .operations import (
     Access,
@@ -146,7 +147,7 @@ class ActivityTracker(Reader):
 
     def import_events(
         self,
-        events: Iterable[tuple[Id, str | None, dt.date]] | tuple[Any, Any, Any] | ArrowStream,
+        events: Iterable[tuple[Id, str | None, dt.date] | EventColumns] | tuple[Any, Any, Any] | ArrowStream,
         periods: Iterable[PeriodKind] | None = None,
         *,
         id_column: str | None = None,

@@ -1,5 +1,6 @@
 """Columns and tables of other libraries: the ids, buckets and times in them, against the same as objects."""
 
+import asyncio
 import subprocess
 import sys
 import textwrap
@@ -11,10 +12,12 @@ import numpy as np
 import pytest
 
 from activity_tracker_hll import ArgumentTypeError, ArgumentValueError, HyperLogLog
+from activity_tracker_hll.aio import AsyncActivityTracker
 from activity_tracker_hll.columns import Coded, Instants
 from activity_tracker_hll.operations.tracking.batches import batches
 from activity_tracker_hll.periods import Calendar
 from activity_tracker_hll.tables import TableLayout
+from helpers.servers import sketches_on
 from helpers.tables import (
     COLUMNS,
     EXTENDED_COLUMNS,
@@ -338,12 +341,30 @@ def test_a_dictionary_stays_one_object_in_all_parts_of_a_table():
     table = pa.table(
         {"user": column, "at": pa.array(np.full(140_000, np.datetime64(0, "s"))), "platform": column}
     )
-    parts = list(TableLayout("user", "at", "platform").events(table.to_reader(max_chunksize=30_000)))
+    parts = list(TableLayout("user", "at", "platform").events(table.to_reader(max_chunksize=20_000)))
     assert len(parts) > 5
     assert all(isinstance(part.ids, Coded) for part in parts)
     assert (
         len({id(part.ids.values) for part in parts}) == len({id(part.buckets.values) for part in parts}) == 1
     )
+
+
+def test_asyncio_takes_tables_and_a_writer_columns(real_server):
+    made = events(UTC, 300)
+    names = {**NAMES, "bucket_column": None, "bucket": "aio"}
+
+    async def main():
+        async with AsyncActivityTracker(["daily"], timezone="UTC", **real_server.options) as awaited:
+            assert (await awaited.import_events(table_of(made), **names)).events == 300
+            await awaited.track_many(pa.array(["a", "b"]), bucket="many")
+
+    asyncio.run(main())
+    with real_server.tracker(["daily"], timezone="UTC").buffered() as writer:
+        for column in (pa.array(["b", "c"]), pd.Series([1, 2]), pd.Categorical(["c", "d"])):
+            writer.track_many(column, bucket="many")
+        with pytest.raises(ArgumentTypeError, match=r"ids\[1\] is missing"):
+            writer.track_many(pa.array(["e", None]), bucket="many")
+    assert {sketch.count() for sketch in sketches_on(real_server).values()} == {300, 6}
 
 
 WITHOUT_PYARROW = """

@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..columns import Coded, EventColumns, Instants, Texts
+from .. import zones
+from ..columns import PER_SECOND, Coded, EventColumns, Instants, Texts
 from ..errors import ActivityTrackerError, ArgumentTypeError, MissingExtraError
 from ..ids import MAX_ID_BYTES, encode
 from ..keys import check_bucket
 from ..periods import Calendar
 from .layout import FieldError, Layout, LayoutError, TimeFormatError
 from .lines import Rejected, printable
-from .timestamps import BadTimestampError, timestamp_parser
+from .timestamps import EPOCH_UNITS, BadTimestampError, timestamp_parser
 
 try:
     import pyarrow as pa
@@ -42,7 +43,7 @@ _ROWS = 65_536
 _BUFFER = 1 << 20
 _MISFITS = 1000
 _NAMES_SHOWN = 500
-_EPOCH_UNITS = {"epoch": "s", "epoch_ms": "ms", "epoch_us": "us", "epoch_ns": "ns"}
+_UNITS = {per_second: unit for unit, per_second in PER_SECOND.items()}
 # Whatever the zone, what lies between is in years that a calendar has. Other times are looked at one by one.
 _FIRST, _LAST = np.datetime64("1000-01-02"), np.datetime64("9998-12-30")
 
@@ -62,7 +63,8 @@ def read(
     hourly: bool,
 ) -> Iterator[EventColumns]:
     """See :func:`.tables.read_table`."""
-    fields = [field for field in layout.fields("id", "time") if field is not None]
+    _check(layout)
+    fields = [*layout.ids("id"), *filter(None, [layout.bucket_field]), *layout.times(("time",))]
     rows = _Rows(path, layout, calendar, rejected, hourly=hourly)
     done = 0
     try:
@@ -79,6 +81,20 @@ def read(
             raise
         raise LayoutError(f"the file is damaged or cut short ({printable(str(error))})") from error
     rows.finish()
+
+
+def _check(layout: Layout) -> None:
+    """Refuse what is for text: rows and columns are better chosen by what writes tables."""
+    asked = {
+        "several id fields": len(layout.ids("id")) > 1,
+        "several time fields": len(layout.times(("time",))) > 1,
+        "id_fallback": layout.id_fallback,
+        "null": layout.nulls,
+        "filters": layout.filters,
+    }
+    for what, value in asked.items():
+        if value:
+            raise LayoutError(f"{what}: not for tables, only for text and JSON")
 
 
 @contextmanager
@@ -153,7 +169,8 @@ class _Rows:
         self._calendar = calendar
         self._rejected = rejected
         self._hourly = hourly
-        self._parse_time = timestamp_parser(layout.time_format, calendar, hourly=hourly)
+        self._parse_time = timestamp_parser(layout.time_format, calendar, hourly=hourly, zone=layout.timezone)
+        self._zone = zones.load(layout.timezone)
         self._ids, self._buckets, self._times = map(ColumnReader, ("ids", "buckets", "times"))
         self._rows = 0
         self._fits = False
@@ -216,7 +233,7 @@ class _Rows:
         if pa.types.is_date(kind) and self._hourly:
             raise TimeFormatError("times are dates without a time of day, which hourly periods need")
         if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-            return self._in_range(self._times.dates(array, None))
+            return self._in_range(self._times.dates(array, self._zone))
         if pa.types.is_integer(kind) or pa.types.is_floating(kind) or is_text(kind):
             fast = self._fast_dates(array, kind)
             return self._parsed(array) if fast is None else fast
@@ -225,18 +242,18 @@ class _Rows:
     def _fast_dates(self, array: Any, kind: Any) -> tuple[Any, Reasons] | None:
         """The same for a column all of which is plain; None if it may not be."""
         format = self._layout.time_format
-        if pa.types.is_integer(kind) and format in _EPOCH_UNITS and len(array):
+        if pa.types.is_integer(kind) and format in EPOCH_UNITS and len(array):
             extremes = pc.min_max(array).as_py()
             try:
                 for value in extremes.values():
                     self._parse_time(value)
             except (BadTimestampError, ActivityTrackerError):
                 return None
-            moments = array.cast(pa.int64()).to_numpy().view(f"datetime64[{_EPOCH_UNITS[format]}]")
+            moments = array.cast(pa.int64()).to_numpy().view(f"datetime64[{_UNITS[EPOCH_UNITS[format]]}]")
             return Instants(moments), {}
         if is_text(kind) and format == "iso":
             try:
-                dates = self._times.dates(array, None)
+                dates = self._times.dates(array, self._zone)
             except ActivityTrackerError:
                 return None
             is_day = isinstance(dates, np.ndarray) and dates.dtype == "datetime64[D]"

@@ -4,8 +4,9 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-pa = pytest.importorskip("pyarrow")
+pytest.importorskip("pyarrow")
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import feather
 
@@ -14,6 +15,7 @@ from activity_tracker_hll.event_files.lines import Rejected
 from activity_tracker_hll.event_files.tables import read_table, table_format
 from activity_tracker_hll.operations.tracking.batches import batches
 from activity_tracker_hll.periods import Calendar
+from helpers.tables import usual
 
 BERLIN, UTC_CALENDAR = Calendar("Europe/Berlin"), Calendar("UTC")
 LAYOUT = Layout(id="user_id", time="ts", bucket_field="platform")
@@ -35,26 +37,6 @@ def read(path, layout=LAYOUT, calendar=UTC_CALENDAR, **options):
             raise part.error
         events += [(*event[:2], calendar.moment(event[2], "time")) for event in part]
     return events, rejected
-
-
-def usual(count=1000):
-    """A nullable integer as id, times with a zone, buckets in a dictionary; and the events in it."""
-    ids = [None if number % 97 == 0 else 10**12 + number % 300 for number in range(count)]
-    times = [datetime(2026, 1, 1, 22, tzinfo=UTC) + timedelta(minutes=number) for number in range(count)]
-    buckets = ["web" if number % 3 else "app" for number in range(count)]
-    table = pa.table(
-        {
-            "user_id": pa.array(ids, pa.int64()),
-            "ts": pa.array(times, pa.timestamp("us", "Europe/Berlin")),
-            "platform": pa.array(buckets).dictionary_encode(),
-        }
-    )
-    events = [
-        (id, bucket, BERLIN.moment(time, "time"))
-        for id, bucket, time in zip(ids, buckets, times, strict=True)
-        if id is not None
-    ]
-    return table, events
 
 
 def parquet(table, path):

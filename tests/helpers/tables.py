@@ -1,8 +1,11 @@
 """Columns and tables of other libraries, made of the same values."""
 
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
+
+from activity_tracker_hll.periods import Calendar
 
 pa = pytest.importorskip("pyarrow")
 pd = pytest.importorskip("pandas")
@@ -106,3 +109,24 @@ TABLES = {
     "duckdb": _duckdb,
 }
 """What can be imported as a table, made of one of pyarrow."""
+
+
+def usual(count=1000):
+    """A nullable integer as id, times with a zone, buckets in a dictionary; and the events in it."""
+    ids = [None if number % 97 == 0 else 10**12 + number % 300 for number in range(count)]
+    times = [datetime(2026, 1, 1, 22, tzinfo=UTC) + timedelta(minutes=number) for number in range(count)]
+    buckets = ["web" if number % 3 else "app" for number in range(count)]
+    table = pa.table(
+        {
+            "user_id": pa.array(ids, pa.int64()),
+            "ts": pa.array(times, pa.timestamp("us", "Europe/Berlin")),
+            "platform": pa.array(buckets).dictionary_encode(),
+        }
+    )
+    berlin = Calendar("Europe/Berlin")
+    events = [
+        (id, bucket, berlin.moment(time, "time"))
+        for id, bucket, time in zip(ids, buckets, times, strict=True)
+        if id is not None
+    ]
+    return table, events

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...columns import Coded, EventColumns, Instants, Texts, as_python
+from ...columns import Coded, EventColumns, Instants, Texts, as_python, is_single
 from ...errors import ArgumentTypeError, ArgumentValueError
 from ...ids import check_batch, is_masked
 from ...messages import shown
@@ -85,13 +85,12 @@ class Columns:
         return len(self.columns[0])
 
     def __iter__(self) -> Iterator[Any]:
-        return zip(*(_listed(column, len(self)) for column in self.columns), strict=True)
+        return EventColumns(*self.columns).rows()
 
     def first(self) -> Iterator[Any]:
         """The first event, if there is one."""
         ids, *others = self.columns
-        first = Columns((ids[:1], *(other if _is_single(other) else other[:1] for other in others)))
-        return iter(first)
+        return EventColumns(ids[:1], *(other if is_single(other) else other[:1] for other in others)).rows()
 
     def parts(self) -> Iterator[Part]:
         """All three columns in one part."""
@@ -187,7 +186,7 @@ def _slicer(values: Any, name: str, count: int) -> Callable[[slice], Any]:
     """A function that takes a slice of a column, or of one value that stands for all."""
     if isinstance(values, np.datetime64):
         values = as_python(values)
-    if _is_single(values):
+    if is_single(values):
         return lambda _part: values
     if is_masked(values):
         raise ArgumentTypeError(f"events: {name} must not be a masked array")
@@ -206,19 +205,3 @@ def _slicer(values: Any, name: str, count: int) -> Callable[[slice], Any]:
         raise ArgumentValueError(f"events: {count} ids but {len(values)} {name}")
     take: Callable[[slice], Any] = values.__getitem__
     return take
-
-
-def _is_single(values: Any) -> bool:
-    """Whether it is one value that stands for all events."""
-    return values is None or isinstance(values, (str, date))
-
-
-def _listed(column: Any, count: int) -> list[Any]:
-    if _is_single(column):
-        return [column] * count
-    if isinstance(column, _COLUMNS):
-        return column.tolist()
-    if isinstance(column, np.ndarray):
-        listed: list[Any] = as_python(column)
-        return listed
-    return list(column)

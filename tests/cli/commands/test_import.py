@@ -1,6 +1,8 @@
 """The command import, and what becomes of it up to lookup."""
 
 import random
+from collections import defaultdict
+from functools import partial
 
 import pytest
 
@@ -102,3 +104,32 @@ def test_bad_lines_are_shown_and_the_status_says_whether_all_were(run, tmp_path)
     run("import", "--format", "csv", input="id,time\nx,never\n", status=1)
     run("import", "--format", "csv", input="id,time\n")
     run("import", input="")
+
+
+def test_a_parquet_file_beside_a_text_file(run, tmp_path):
+    """Nulls are bad rows, and days those of the zone."""
+    tables = pytest.importorskip("helpers.tables")
+    table, events = tables.usual()
+    pytest.importorskip("pyarrow.parquet").write_table(table, tmp_path / "events.parquet")
+    (tmp_path / "more.csv").write_text("user_id,platform,ts\nann,web,2026-01-02T12:00:00\n")
+    berlin = partial(run, options=("--timezone", "Europe/Berlin"))
+    files = (tmp_path / "events.parquet", tmp_path / "more.csv")
+    options = ("--id", "user_id", "--time", "ts", "--bucket-field", "platform")
+    assert "2026-01-01 23:01:00" in berlin("import", *files, *options, "--dry-run").stdout
+    result = berlin("import", *files, *options, status=3)
+    assert "events.parquet, row 98: id is missing" in result.stderr
+    assert "990 events, 11 bad lines, " in result.stderr
+    exact = defaultdict(set)
+    for id, bucket, time in [*events, ("ann", "web", events[-1][2])]:
+        exact[f"{time:%Y-%m-%d}", bucket].add(id)
+    found = counts(berlin, "--live", "--bucket", "web", "--bucket", "app", "--start", "2026-01-01")
+    assert {place: count for place, count in found.items() if count} == {
+        place: pytest.approx(len(ids), abs=3) for place, ids in exact.items()
+    }
+
+
+def test_parquet_is_not_read_from_standard_input(run, tmp_path):
+    tables = pytest.importorskip("helpers.tables")
+    pytest.importorskip("pyarrow.parquet").write_table(tables.usual(10)[0], tmp_path / "events")
+    result = run("import", input=(tmp_path / "events").read_bytes(), status=1)
+    assert "Parquet is read from a file itself, neither piped nor compressed" in result.stderr
