@@ -29,7 +29,7 @@ class Texts:
     """Texts as they stand in a buffer.
 
     Attributes:
-        buffer: shape (bytes,), contiguous. With some bytes (:data:`.hashing.SLACK`) of any content after the
+        buffer: shape (bytes,), contiguous. With 32 bytes or more of any content after the
             last text, that need not be copied to be hashed.
         starts: shape (n,), where each text begins in the buffer.
         sizes: shape (n,), the bytes of each.
