@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .hll.hashing import SLACK
+
 __all__ = ["PER_SECOND", "QUARTER_S", "Coded", "EventColumns", "Instants", "Texts", "as_python", "is_single"]
 
 _EPOCH = datetime(1970, 1, 1)
@@ -29,8 +31,8 @@ class Texts:
     """Texts as they stand in a buffer.
 
     Attributes:
-        buffer: shape (bytes,), contiguous. With 32 bytes or more of any content after the
-            last text, that need not be copied to be hashed.
+        buffer: shape (bytes,), contiguous. With SLACK bytes of any content after the last text, no part
+            of it need be copied to be hashed.
         starts: shape (n,), where each text begins in the buffer.
         sizes: shape (n,), the bytes of each.
     """
@@ -43,7 +45,8 @@ class Texts:
     def of(cls, texts: Sequence[bytes]) -> Texts:
         """The same as separate objects, put into a buffer."""
         sizes = np.fromiter(map(len, texts), np.int64, len(texts))
-        return cls(np.frombuffer(b"".join(texts), np.uint8), np.cumsum(sizes) - sizes, sizes)
+        buffer = np.frombuffer(b"".join([*texts, bytes(SLACK)]), np.uint8)
+        return cls(buffer, np.cumsum(sizes) - sizes, sizes)
 
     def __len__(self) -> int:
         return len(self.starts)
