@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from .columns import Coded, Texts
 from .hll.hashing import SLACK, Hasher
-from .hll.registers import Hashes
+from .hll.registers import STEP, Hashes
 from .ids import MAX_ID_BYTES, IdEncoder, check_batch
 
 __all__ = ["CHUNK", "Hashes", "all_hashes", "hashes", "hashes_of_bytes"]
 
-CHUNK = 20_480
-"""Ids hashed together: the arrays of a step fit in the processor's second-level cache."""
+CHUNK = STEP
+"""Ids hashed together."""
 
 _JOINED_BYTES = 512 * 1024
 _SHORTEST_CHUNK = 1024
