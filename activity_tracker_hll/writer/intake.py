@@ -5,9 +5,9 @@ Invariants established here:
 - Callers only append, which is atomic, and take no lock. Everything else is done under the buffer's lock.
 - Every `append` that a caller may hold leads to a queue that will be drained. Callers find the queues' own
   `append` methods in one table, and from that table queues are drained. A queue that is released, because its
-  bucket is not in use, or because it is long, is drained until nobody but this module refers to its `append`.
+  bucket is not in use or it is long, is drained until nobody but this module refers to its `append`.
 - A queue holds the events of its bucket in their order.
-- No step of what is done with a queue takes long, however long that is: callers wait for it where it holds the
+- Nothing that is done with a long queue takes long at a time: callers wait where it holds the
   interpreter's lock.
 """
 
