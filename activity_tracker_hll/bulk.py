@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from .columns import Coded, Texts
 from .errors import ActivityTrackerError
 from .hll.hashing import SLACK, Hasher
-from .hll.registers import Hashes
+from .hll.registers import STEP, Hashes
 from .ids import MAX_ID_BYTES, IdEncoder, check_batch
 
-__all__ = ["CHUNK", "CodedHashes", "Hashes", "all_hashes", "hashes", "hashes_of_bytes"]
+__all__ = ["CHUNK", "CodedHashes", "Hashes", "all_hashes", "are_texts", "hashes", "hashes_of_bytes"]
 
-CHUNK = 20_480
-"""Ids hashed together: the arrays of a step fit in the processor's second-level cache."""
+CHUNK = STEP
+"""Ids hashed together."""
 
 _JOINED_BYTES = 512 * 1024
 _SHORTEST_CHUNK = 1024
@@ -127,6 +127,21 @@ def _chosen(values: Any, indexes: NDArray[Any]) -> Any:
 def hashes_of_bytes(encoded: Sequence[bytes]) -> Hashes:
     """The hashes of ids as they are sent: encoded, and hashed with the secret if there is one."""
     return _hash_bytes(Hasher(len(encoded)), encoded)
+
+
+def are_texts(ids: Sequence[Any]) -> bool:
+    """Whether ids are all of type str, and valid; False also for some that are, with line ends in them."""
+    for start in range(0, len(ids), CHUNK):
+        part = ids[start : start + CHUNK]
+        try:
+            lines = ("\n" + "\n".join(part) + "\n").encode()
+        except (TypeError, UnicodeEncodeError):
+            return False
+        ends = np.flatnonzero(np.frombuffer(lines, np.uint8) == _SEPARATOR)
+        steps = ends[1:] - ends[:-1]
+        if len(steps) != len(part) or not 1 < steps.min() <= steps.max() <= MAX_ID_BYTES + 1:
+            return False
+    return True
 
 
 def _hash_chunk(hasher: Hasher, encoder: IdEncoder, chunk: Any, argument: str, first: int) -> Hashes:

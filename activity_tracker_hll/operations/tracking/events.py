@@ -169,11 +169,12 @@ class Tracking:
         gathered = Gathered(data.context, data.open_periods, lambda: self.running(now))
         if hashes is not None and not (yield from data.takes_sketches()):
             hashes, encoded = None, data.context.ids.many(ids.given)
-        for name in self.periods(kinds, event.moment, now):
-            if hashes is not None:
-                gathered.add_hashes((name, event.bucket), hashes, stamp)
-            else:
-                gathered.add_ids((name, event.bucket), ((id, stamp) for id in encoded or ()))
+        targets = [(name, event.bucket) for name in self.periods(kinds, event.moment, now)]
+        if hashes is not None:
+            gathered.add_hashes(hashes, dict.fromkeys(targets, stamp))
+        else:
+            for target in targets:
+                gathered.add_ids(target, ((id, stamp) for id in encoded or ()))
         late = yield from gathered.push()
         if late:
             raise LateEventError(list(late))

@@ -132,17 +132,18 @@ class Importing:
         """Gather events of one bucket and one period of each kind."""
         stamps: list[int] = []
         encoded: list[bytes] = []
+        folded: dict[PeriodBucket, int | Stamps] = {}
         for target in targets:
             as_hashes = len(hashes) >= FEW or self._gathered.has_sketch(target)
             moves = self._have_moves[target] or self._gathered.has_table(target)
             if not stamps and (moves or not as_hashes):
                 stamps = [self._stamp(moment) for moment in batch.dates(positions.tolist())]
             if as_hashes:
-                since: int | Stamps = np.array(stamps, np.int64) if moves else _ANY_TIME
-                self._gathered.add_hashes(target, hashes, since)
+                folded[target] = np.array(stamps, np.int64) if moves else _ANY_TIME
             else:
                 encoded = encoded or self._context.ids.many(batch.ids(positions.tolist()))
                 self._gathered.add_ids(target, zip(encoded, stamps, strict=True))
+        self._gathered.add_hashes(hashes, folded)
 
     def _stamp(self, moment: Any) -> int:
         """The stamp of an event: its time, if it has one; for a mere day, the present time."""
