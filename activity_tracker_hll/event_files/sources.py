@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
+from time import monotonic
 from typing import BinaryIO
 
 from ..columns import EventColumns, Texts
@@ -20,6 +21,7 @@ from .tables import LONGEST_MAGIC, read_table, table_format
 __all__ = ["Source", "read_sources"]
 
 _EVENTS = 8192
+_MOMENT_S = 0.1
 
 
 @dataclass(slots=True)
@@ -51,6 +53,19 @@ def _is_table(path: str) -> bool:
         return table_format(file.read(LONGEST_MAGIC)) is not None
 
 
+def _in_columns(events: Iterator[Event]) -> Iterator[EventColumns]:
+    """Some thousand events at a time, or what came in a moment: a stream may be slow."""
+    some: list[Event] = []
+    began = monotonic()
+    for event in events:
+        some.append(event)
+        if len(some) == _EVENTS or monotonic() - began > _MOMENT_S:
+            yield _columns(some)
+            some, began = [], monotonic()
+    if some:
+        yield _columns(some)
+
+
 def _columns(events: Sequence[Event]) -> EventColumns:
     ids, buckets, dates = zip(*events, strict=True)
     return EventColumns(Texts.of(ids), list(buckets), list(dates))
@@ -60,7 +75,7 @@ def read_sources(
     sources: Sequence[Source],
     layout: Layout,
     calendar: Calendar,
-    standard_input: BinaryIO,
+    standard_input: BinaryIO | None = None,
     *,
     hourly: bool = False,
     on_read: Callable[[int], object] = lambda _: None,
@@ -71,7 +86,7 @@ def read_sources(
         sources: the files; what became of each is noted there.
         layout: how to read them.
         calendar: has the zone.
-        standard_input: see :func:`.opening.opened`.
+        standard_input: what '-' is; None = that of this process.
         hourly: whether a time of day is required.
         on_read: see :func:`.opening.opened`.
     """
@@ -84,12 +99,12 @@ def read_sources(
                     source.events += len(columns)
                     yield columns
                 continue
-            with opened(source.path, standard_input, on_read) as stream:
+            with opened(source.path, standard_input or sys.stdin.buffer, on_read) as stream:
                 if kind := table_format(head(stream)):
                     raise LayoutError(f"{kind} is read from a file itself, neither piped nor compressed")  # noqa: TRY301
                 events = read_stream(stream, source.name, layout, calendar, source.rejected, hourly=hourly)
-                while some := list(islice(events, _EVENTS)):
-                    source.events += len(some)
-                    yield _columns(some)
+                for columns in _in_columns(events):
+                    source.events += len(columns)
+                    yield columns
         except (OSError, LayoutError, DamagedError, MissingExtraError) as error:
             source.error = str(error.strerror or error) if isinstance(error, OSError) else str(error)

@@ -295,8 +295,9 @@ class BufferedTracker(BaseWriter):
         """Record that many ids were active in one bucket at one moment, without waiting for the server.
 
         Args:
-            ids: list, tuple, set, iterator or one-dimensional numpy array (S, U, integer); all are
-                checked before the first is taken. What an iterator raises is raised as it is.
+            ids: list, tuple, set, iterator, one-dimensional numpy array (S, U, integer), or a column of
+                pandas, polars or pyarrow; all are checked before the first is taken. What an iterator raises
+                is raised as it is.
             periods: kinds of period; None = the tracker's.
             bucket: the bucket the ids are in; None = the unnamed bucket.
             date: date or datetime of the events; None = now. Hourly periods need a datetime.
