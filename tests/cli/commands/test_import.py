@@ -233,6 +233,8 @@ def test_an_import_that_is_interrupted_is_completed_by_a_second_one(run, tmp_pat
     read_sources = module.read_sources
     with monkeypatch.context() as patched:
         patched.setattr(module, "read_sources", stopped)
+        patched.setattr("activity_tracker_hll.event_files.sources._EVENTS", 1000)
+        patched.setattr("activity_tracker_hll.event_files.sources._MOMENT_S", 3600)
         shown = run("import", tmp_path / "access.log", status=130).stderr
     assert "2,000 events were read" in shown
     assert "Running the same command again is harmless" in " ".join(shown.split())
