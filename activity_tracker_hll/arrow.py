@@ -73,13 +73,11 @@ def _in_one_chunk(chunked: Any) -> Array:
 
 def nulls(array: Array) -> NDArray[np.int64]:
     """The places of values that are missing."""
-    is_dictionary = pa.types.is_dictionary(array.type)
-    if not array.null_count and not (is_dictionary and array.dictionary.null_count):
+    # Of dictionaries and runs the number is not known: what is missing may be one of the values.
+    has_values = pa.types.is_dictionary(array.type) or pa.types.is_run_end_encoded(array.type)
+    if not has_values and not array.null_count:
         return np.empty(0, np.int64)
-    missing = array.is_null()
-    if is_dictionary:
-        missing = pc.or_(missing, array.dictionary.is_null().take(array.indices).fill_null(True))  # noqa: FBT003
-    return np.flatnonzero(missing.to_numpy(zero_copy_only=False))
+    return np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False))
 
 
 def _plain(array: Array) -> Array:

@@ -105,6 +105,7 @@ MISSING = {
     "integers": pa.array([1, 2, None]),
     "index": pa.DictionaryArray.from_arrays(pa.array([0, 0, None]), ["a"]),
     "value": pa.DictionaryArray.from_arrays(pa.array([0, 0, 1]), pa.array(["a", None])),
+    "run": pa.compute.run_end_encode(pa.array(["a", "a", None])),
     "Int64": pd.array([1, 2, None], dtype="Int64"),
     "category": pd.Categorical(["a", "b", None]),
     "str": pd.Series(["a", "b", None], dtype="str"),
@@ -206,7 +207,8 @@ def test_instants_of_naive_times_are_as_the_standard_library_has_them(zone):
     """Also where clocks skip an hour, have one twice, or were 44:30 minutes off."""
     seconds = np.arange(0, 60 * 366 * 86_400, 86_399 * 30)
     transitions = np.arange(np.datetime64("2025-03-29T00", "s"), np.datetime64("2025-04-07T00", "s"), 601)
-    naive = np.concatenate([seconds.astype("datetime64[s]"), transitions])
+    of_monrovia = np.arange(np.datetime64("1972-01-06T23", "s"), np.datetime64("1972-01-07T02", "s"), 101)
+    naive = np.concatenate([seconds.astype("datetime64[s]"), transitions, of_monrovia])
     found = Instants.of_naive(naive, ZoneInfo(zone)).tolist()
     assert found == [time.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC) for time in naive.tolist()]
 
