@@ -15,14 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .columns import Coded, Texts
+from .errors import ActivityTrackerError
 from .hll.hashing import SLACK, Hasher
-from .hll.registers import Hashes
+from .hll.registers import STEP, Hashes
 from .ids import MAX_ID_BYTES, IdEncoder, check_batch
 
-__all__ = ["CHUNK", "Hashes", "all_hashes", "hashes", "hashes_of_bytes"]
+__all__ = ["CHUNK", "CodedHashes", "Hashes", "all_hashes", "are_texts", "hashes", "hashes_of_bytes"]
 
-CHUNK = 20_480
-"""Ids hashed together: the arrays of a step fit in the processor's second-level cache."""
+CHUNK = STEP
+"""Ids hashed together."""
 
 _JOINED_BYTES = 512 * 1024
 _SHORTEST_CHUNK = 1024
@@ -62,9 +63,13 @@ def hashes(encoder: IdEncoder, ids: object, argument: str = "ids") -> Iterator[H
     """
     batch = check_batch(ids, argument)
     hasher = Hasher(min(CHUNK, len(batch)) if isinstance(batch, _WITH_LENGTH) else CHUNK)
+    coded = CodedHashes(encoder)
     first = 0
     for chunk in _chunks(batch):
-        yield _hash_chunk(hasher, encoder, chunk, argument, first)
+        if isinstance(chunk, Coded):
+            yield coded.of(chunk, argument, first)
+        else:
+            yield _hash_chunk(hasher, encoder, chunk, argument, first)
         first += len(chunk)
 
 
@@ -78,18 +83,72 @@ def all_hashes(encoder: IdEncoder, ids: Sized) -> Hashes:
     return result
 
 
+class CodedHashes:
+    """Hashes of values that repeat: each is hashed once, as long as the values stay the same object.
+
+    Args:
+        encoder: see :func:`hashes`.
+    """
+
+    def __init__(self, encoder: IdEncoder) -> None:
+        self._encoder = encoder
+        self._values: Any = None
+        self._hashes = np.empty(0, np.uint64)
+        self._known = np.empty(0, np.bool_)
+
+    def of(self, ids: Coded, argument: str = "ids", first: int = 0) -> Hashes:
+        """The hash of each id; a value that none of them has need not be valid.
+
+        Raises:
+            ArgumentTypeError, ArgumentValueError: a bad id, naming its index; `first` is that of the first.
+        """
+        if ids.values is not self._values:
+            self._values = ids.values
+            self._hashes, self._known = (
+                np.empty(len(ids.values), np.uint64),
+                np.zeros(len(ids.values), np.bool_),
+            )
+        known = self._known.take(ids.codes)
+        if not known.all():
+            new = np.unique(ids.codes[~known])
+            try:
+                self._hashes[new] = all_hashes(self._encoder, _chosen(ids.values, new))
+            except ActivityTrackerError:
+                self._encoder.many(ids, argument, first)
+                raise
+            self._known[new] = True
+        return self._hashes.take(ids.codes)
+
+
+def _chosen(values: Any, indexes: NDArray[Any]) -> Any:
+    return [values[index] for index in indexes.tolist()] if isinstance(values, Sequence) else values[indexes]
+
+
 def hashes_of_bytes(encoded: Sequence[bytes]) -> Hashes:
     """The hashes of ids as they are sent: encoded, and hashed with the secret if there is one."""
     return _hash_bytes(Hasher(len(encoded)), encoded)
 
 
+def are_texts(ids: Sequence[Any]) -> bool:
+    """Whether ids are all of type str, and valid; False also for some that are, with line ends in them."""
+    for start in range(0, len(ids), CHUNK):
+        part = ids[start : start + CHUNK]
+        try:
+            lines = ("\n" + "\n".join(part) + "\n").encode()
+        except (TypeError, UnicodeEncodeError):
+            return False
+        ends = np.flatnonzero(np.frombuffer(lines, np.uint8) == _SEPARATOR)
+        steps = ends[1:] - ends[:-1]
+        if len(steps) != len(part) or not 1 < steps.min() <= steps.max() <= MAX_ID_BYTES + 1:
+            return False
+    return True
+
+
 def _hash_chunk(hasher: Hasher, encoder: IdEncoder, chunk: Any, argument: str, first: int) -> Hashes:
     """Hash a list or array of up to CHUNK ids; `first` is the index of the first one, for errors."""
-    if isinstance(chunk, Coded):
-        return _hash_coded(encoder, chunk, argument)
     if not encoder.has_secret:
         if isinstance(chunk, Texts):
-            hashed = _hash_sizes(hasher, chunk.buffer, chunk.starts, chunk.sizes)
+            hashed = _hash_texts(hasher, chunk)
         else:
             is_array = isinstance(chunk, np.ndarray)
             hashed = _hash_array(hasher, chunk) if is_array else _hash_list(hasher, chunk)
@@ -139,16 +198,6 @@ def _hash_list(hasher: Hasher, ids: Sequence[Any]) -> Hashes | None:
     return None
 
 
-def _hash_coded(encoder: IdEncoder, ids: Coded, argument: str) -> Hashes:
-    """Hash values that repeat, each once."""
-    present, codes = np.unique(ids.codes, return_inverse=True)
-    values = ids.values
-    chosen = [values[code] for code in present.tolist()] if isinstance(values, Sequence) else values[present]
-    return np.concatenate(list(map(np.copy, hashes(encoder, chosen, argument))) or [np.empty(0, np.uint64)])[
-        codes
-    ]
-
-
 def _hash_lines(hasher: Hasher, text: bytes, count: int) -> Hashes | None:
     """Hash ids joined by line ends, with SLACK bytes behind; None if one has a line end or is invalid."""
     buffer = np.frombuffer(text, np.uint8)
@@ -180,6 +229,24 @@ def _line_ends(ends: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
     positions *= 8
     positions += below >> 3
     return positions
+
+
+def _hash_texts(hasher: Hasher, texts: Texts) -> Hashes | None:
+    """Hash texts where they stand; None if one is empty or too long."""
+    buffer, starts, sizes = texts.buffer, texts.starts, texts.sizes
+    shortest, longest = int(sizes.min(initial=MAX_ID_BYTES)), int(sizes.max(initial=0))
+    if not 0 < shortest <= longest <= MAX_ID_BYTES:
+        return None
+    begin, end = int(starts.min()), int(starts.max()) + longest
+    if end + SLACK > len(buffer):
+        buffer, starts = (
+            np.concatenate([buffer[begin:end], np.zeros(longest + SLACK, np.uint8)]),
+            starts - begin,
+        )
+    stride = int(starts[1] - starts[0]) if len(starts) > 1 else longest
+    if shortest == longest and (np.diff(starts) == stride).all() and stride > 0:
+        return hasher.equal(buffer[int(starts[0]) :], len(starts), longest, stride)
+    return hasher.ragged(buffer, starts, sizes)
 
 
 def _hash_sizes(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,14 @@ from numpy.typing import NDArray
 
 from .hll.hashing import SLACK
 
-__all__ = ["Coded", "EventColumns", "Texts"]
+__all__ = ["PER_SECOND", "QUARTER_S", "Coded", "EventColumns", "Instants", "Texts", "as_python", "is_single"]
+
+_EPOCH = datetime(1970, 1, 1)
+QUARTER_S = 900
+"""No zone's clock changes within a quarter of an hour, except for a few before 1972; those are detected."""
+
+PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+"""Of the units of numpy's datetimes that are finer than a minute."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,7 +31,8 @@ class Texts:
     """Texts as they stand in a buffer.
 
     Attributes:
-        buffer: shape (bytes,), contiguous, with at least SLACK bytes of any content after the last text.
+        buffer: shape (bytes,), contiguous. With SLACK bytes of any content after the last text, no part
+            of it need be copied to be hashed.
         starts: shape (n,), where each text begins in the buffer.
         sizes: shape (n,), the bytes of each.
     """
@@ -83,13 +92,53 @@ class Coded:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Instants:
+    """Moments that are certain, whatever the tracker's zone.
+
+    Attributes:
+        moments: shape (n,), datetime64 in UTC, of seconds or finer units down to nanoseconds.
+    """
+
+    moments: NDArray[np.datetime64]
+
+    @classmethod
+    def of_naive(cls, moments: NDArray[np.datetime64], zone: tzinfo) -> Instants:
+        """The instants of naive times in a zone; of those that it has twice, the first."""
+        values, per_second = moments.view(np.int64), PER_SECOND[np.datetime_data(moments.dtype)[0]]
+        quarters, which = np.unique(values // (QUARTER_S * per_second), return_inverse=True)
+        starts = (quarters * QUARTER_S).tolist()
+        first = np.array([_offset(zone, start) for start in starts], np.int64)
+        last = np.array([_offset(zone, start + QUARTER_S - 1) for start in starts], np.int64)
+        offsets = first.take(which)
+        for odd in np.flatnonzero((first != last).take(which)).tolist():
+            offsets[odd] = _offset(zone, int(values[odd]) // per_second)
+        return cls((values - offsets * per_second).view(moments.dtype))
+
+    def __len__(self) -> int:
+        return len(self.moments)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.tolist())
+
+    def __getitem__(self, part: slice | NDArray[Any] | Sequence[int]) -> Instants:
+        return Instants(self.moments[part])
+
+    def tolist(self) -> list[Any]:
+        """Each as an aware datetime; what is none as :func:`as_python` has it."""
+        return [
+            moment.replace(tzinfo=UTC) if isinstance(moment, datetime) else moment
+            for moment in as_python(self.moments)
+        ]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class EventColumns:
     """Some events, as columns of equal length.
 
     Attributes:
         ids: the ids.
         buckets: the bucket of each event, or one for all: a name, or None for the unnamed one.
-        dates: the time of each event, naive in the tracker's zone; or one for all.
+        dates: the time of each event, naive in the tracker's zone, or as instants; or one for all.
     """
 
     ids: Texts | Coded | NDArray[Any]
@@ -98,3 +147,39 @@ class EventColumns:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def rows(self) -> Iterator[tuple[Any, Any, Any]]:
+        """Each event as a tuple."""
+        columns = (self.ids, self.buckets, self.dates)
+        return zip(*(_listed(column, len(self)) for column in columns), strict=True)
+
+
+def _offset(zone: tzinfo, second: int) -> int:
+    """Seconds that a zone is ahead of UTC at a naive time, given in seconds since 1970."""
+    try:
+        offset = (_EPOCH + timedelta(seconds=second)).replace(tzinfo=zone).utcoffset()
+    except OverflowError:  # such a year is refused later
+        return 0
+    return 0 if offset is None else round(offset.total_seconds())
+
+
+def is_single(column: Any) -> bool:
+    """Whether it is one value that stands for all events."""
+    return column is None or isinstance(column, (str, date))
+
+
+def _listed(column: Any, count: int) -> list[Any]:
+    if is_single(column):
+        return [column] * count
+    if isinstance(column, np.ndarray):
+        listed: list[Any] = as_python(column)
+        return listed
+    return list(column)
+
+
+def as_python(values: NDArray[Any] | np.datetime64) -> Any:
+    """What there is in Python for numpy's values: plain numbers where it has no such time."""
+    # What is finer than microseconds would be plain numbers, too. Others cannot be converted before: what is
+    # out of range then becomes another time, or an OverflowError, as the version of numpy may be.
+    fine = values.dtype.kind == "M" and np.datetime_data(values.dtype)[0] in ("ns", "ps", "fs", "as")
+    return (values.astype("datetime64[us]") if fine else values).tolist()

@@ -16,7 +16,8 @@ import numpy as np
 
 from .columns import Coded, Texts
 from .errors import ActivityTrackerError, ArgumentTypeError, ArgumentValueError
-from .messages import plain_text, shown, type_of
+from .messages import WHY_FLOATS, plain_text, shown, type_of
+from .tables import as_ids
 
 __all__ = ["MAX_ID_BYTES", "Id", "IdEncoder", "check_batch", "encode", "is_masked"]
 
@@ -152,9 +153,12 @@ def check_batch(values: object, argument: str) -> Iterable[Any]:
         ArgumentTypeError: not an iterable, or rather a single id or a mapping; an array of another shape or
             type.
     """
+    if type(values) in _COLLECTIONS:
+        return cast("Iterable[Any]", values)
+    values = as_ids(values, argument)
     if isinstance(values, (str, bytes, bytearray, memoryview, Mapping)) or not isinstance(values, Iterable):
         raise ArgumentTypeError(
-            f"{argument} must be a list, tuple, set, iterator or numpy array of ids,"
+            f"{argument} must be a list, tuple, set, iterator, array or column of ids,"
             f" got {type(values).__name__} {shown(values)}"
         )
     if is_masked(values):
@@ -163,6 +167,7 @@ def check_batch(values: object, argument: str) -> Iterable[Any]:
         raise ArgumentTypeError(
             f"{argument} must be a one-dimensional array of S, U or integer type,"
             f" got {values.ndim} dimensions of {values.dtype}"
+            f"{WHY_FLOATS if values.dtype.kind == 'f' else ''}"
         )
     if isinstance(values, np.ndarray):
         return np.asarray(values)

@@ -18,7 +18,10 @@ from uuid import UUID
 
 import numpy as np
 
-__all__ = ["plain_text", "printable", "shown", "type_of"]
+__all__ = ["WHY_FLOATS", "plain_text", "printable", "shown", "type_of"]
+
+WHY_FLOATS = ", which integers become where some are missing: load them as integers, such as pandas' Int64"
+"""Why ids came to be floats: the end of a sentence."""
 
 _LONGEST = 80
 _LONGEST_TEXT = 300

@@ -19,7 +19,7 @@ from .analytics.results import Rows
 from .backends.base import DEFAULT_KEEP, BackendSettings, Keep, check_keep, check_length, fitting
 from .errors import ArgumentTypeError, ArgumentValueError
 from .keys import check_bucket
-from .messages import shown
+from .messages import shown, type_of
 from .operations import (
     Access,
     Collapsed,
@@ -49,6 +49,7 @@ from .operations import (
 from .operations.rights import ROLES
 from .operations.settings import Aggregates
 from .periods import PERIODS, Calendar, PeriodKind, check_kind
+from .tables import TableLayout
 
 __all__ = ["Planner"]
 
@@ -255,13 +256,15 @@ class Planner:
         self,
         events: object,
         periods: Iterable[PeriodKind] | None,
+        table: TableLayout | None,
         progress: Callable[[int], object] | None,
         shard: int,
     ) -> Operation[Imported]:
         """See :meth:`.ActivityTracker.import_events`."""
+        events = events if table is None else table.events(events)
         if isinstance(events, (str, bytes, Mapping)) or not isinstance(events, Iterable):
             raise ArgumentTypeError(
-                f"events must be an iterable of (id, bucket, datetime), got {type(events).__name__}"
+                f"events must be an iterable of (id, bucket, datetime) or a table, got {type_of(events)}"
             )
         kinds = self.kinds(periods)
         arguments.check_callable(progress, "progress")

@@ -104,8 +104,9 @@ class HyperLogLog:
         """Add many ids, or none of them if one is bad.
 
         Args:
-            ids: a list, tuple, set, iterator or one-dimensional numpy array (S, U, integer); arrays and lists
-                of one type are the fastest. What an iterator raises is raised as it is.
+            ids: a list, tuple, set, iterator, one-dimensional numpy array (S, U, integer), or a column of
+                pandas, polars or pyarrow; arrays, columns and lists of one type are the fastest. What an
+                iterator raises is raised as it is.
 
         Raises:
             ArgumentTypeError, ArgumentValueError: a bad id, naming its index.

@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from types import EllipsisType, MappingProxyType, TracebackType
 from typing import Any, ClassVar, Self
 
-from numpy.typing import NDArray
-
 from .arguments import AggregateBuckets, Buckets
 from .backends.base import BaseBackend, Keep
+from .columns import EventColumns
 from .ids import Id
 from .operations import (
     Access,
@@ -26,6 +25,7 @@ from .operations import (
 from .periods import PeriodKind
 from .reader import Reader
 from .shorthands import of_kind
+from .tables import ArrowStream, TableLayout
 from .writer import BufferedTracker
 
 __all__ = ["ActivityTracker"]
@@ -129,9 +129,9 @@ class ActivityTracker(Reader):
         """Record that many ids were active in one bucket at one moment.
 
         Args:
-            ids: list, tuple, set, iterator or one-dimensional numpy array (S, U, integer); all are
-                checked before the first is sent. What an iterator raises is raised as it is, and nothing is
-                sent then.
+            ids: list, tuple, set, iterator, one-dimensional numpy array (S, U, integer), or a column of
+                pandas, polars or pyarrow; all are checked before the first is sent. What an iterator raises
+                is raised as it is, and nothing is sent then.
             periods: kinds of period; None = the tracker's.
             bucket: the bucket the ids are in; None = the unnamed bucket.
             date: date or datetime of the events; None = now. Hourly periods need a datetime.
@@ -147,9 +147,14 @@ class ActivityTracker(Reader):
 
     def import_events(
         self,
-        events: Iterable[tuple[Id, str | None, dt.date]] | tuple[NDArray[Any], Any, Any],
+        events: Iterable[tuple[Id, str | None, dt.date] | EventColumns] | tuple[Any, Any, Any] | ArrowStream,
         periods: Iterable[PeriodKind] | None = None,
         *,
+        id_column: str | None = None,
+        time_column: str | None = None,
+        bucket_column: str | None = None,
+        bucket: str | None = None,
+        timezone: str | dt.tzinfo | None = None,
         progress: Callable[[int], object] | None = None,
         shard: int = 0,
     ) -> Imported:
@@ -160,10 +165,17 @@ class ActivityTracker(Reader):
         import runs may come before events read earlier.
 
         Args:
-            events: (id, bucket, date or datetime) tuples, consumed once. Or, some times as fast, a tuple of
-                three columns: a numpy array of ids; an array or list of buckets, or one for all; an array
-                (also of datetime64) or list of dates, or one for all.
+            events: (id, bucket, date or datetime) tuples, consumed once. Or, many times as fast, a table: a
+                data frame of pandas or polars, a relation of DuckDB, a table or RecordBatchReader of pyarrow,
+                or whatever else has ``__arrow_c_stream__``. Or a tuple of three columns: an array of ids
+                (numpy's, pandas', Arrow's); an array or list of buckets, or one for all; an array (also of
+                datetime64) or list of dates, or one for all.
             periods: kinds of period; None = the tracker's.
+            id_column: the table's column of ids: text, bytes, integers or UUIDs.
+            time_column: its column of timestamps, dates, or text such as 2026-01-31T23:59:59Z.
+            bucket_column: its column of buckets.
+            bucket: one bucket for all events of a table; None = the unnamed bucket.
+            timezone: IANA name or tzinfo that times without a zone in a table are in; None = the tracker's.
             progress: called with the number of events sent so far.
             shard: the data set, by its place in the backend's `shards` option.
 
@@ -171,11 +183,15 @@ class ActivityTracker(Reader):
             How many events were sent, and how often one was refused as late.
 
         Raises:
-            ArgumentTypeError, ArgumentValueError: a bad event, by its place; those before it count, as they
-                do before what an iterable raises, which is raised as it is.
+            ArgumentTypeError, ArgumentValueError: a bad event, by its place, such as one whose id, bucket or
+                time is missing in a table; those before it may count, as they do before what an iterable
+                raises, which is raised as it is.
+            MissingExtraError: a table needs pyarrow, of the extra ``arrow``.
             BackendError: the server or the way to it failed.
         """
-        return self._run(self._planner.import_events(events, periods, progress, shard), shard, Access.TRACK)
+        table = TableLayout.of(events, id_column, time_column, bucket_column, bucket, timezone)
+        operation = self._planner.import_events(events, periods, table, progress, shard)
+        return self._run(operation, shard, Access.TRACK)
 
     def buffered(
         self,

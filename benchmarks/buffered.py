@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from itertools import cycle, islice
 from pathlib import Path
@@ -52,6 +53,7 @@ PLAIN = "plain"
 _SAMPLE_S = 0.1
 _EVENTS_PER_STEP = 10_000
 _UNIX, _TCP = "Unix socket", "TCP"
+MANY, HAND_MADE = "buffered track_many", f"a list, PFADD of {PER_CALL}"
 BUFFERED, FOUR, UNBUFFERED = "buffered track", "buffered track, 4 threads", "track"
 ASYNC, AWAITED = "buffered track, asyncio", "buffered track, asyncio, awaited"
 PFADD, ASYNC_PFADD, HLL, EXACT = "PFADD", "PFADD, asyncio, awaited", "HLL", "activity-tracker"
@@ -101,6 +103,26 @@ class Method:
         self._adds[bucket](id)
 
 
+class HandMade:
+    """What one writes in ten lines instead: a list, sent where it is full."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self._ids: list[str] = []
+
+    def track(self, *, id: str) -> None:
+        """Keep it, or send all."""
+        self._ids.append(id)
+        if len(self._ids) >= PER_CALL:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what there is."""
+        if self._ids:
+            self._client.pfadd(PLAIN, *self._ids)
+            self._ids = []
+
+
 def ids_of(count: int) -> list[str]:
     """Ids of 17 characters: 'u' and 16 hex digits."""
     source = np.random.default_rng(1)
@@ -113,6 +135,17 @@ def repeated(call: Callable[..., object], ids: Sequence[str]) -> Callable[[], No
     def run() -> None:
         for id in ids:
             call(id=id)
+
+    return run
+
+
+def repeated_many(call: Callable[..., object], ids: Sequence[str]) -> Callable[[], None]:
+    """The same ids, so many a call."""
+    lots = [ids[start : start + PER_CALL] for start in range(0, len(ids), PER_CALL)]
+
+    def run() -> None:
+        for lot in lots:
+            call(lot)
 
     return run
 
@@ -159,6 +192,7 @@ def contestants(server: Server, sizes: Sizes) -> Iterator[dict[str, Entry]]:
             entries[f"{BUFFERED}, {way}"] = Entry(repeated(writer.track, calls), len(calls))
             entries[f"{PFADD}, {way}"] = Entry(repeated_pfadd(client, trips), len(trips))
             if way == _UNIX:
+                entries[MANY] = Entry(repeated_many(writer.track_many, calls), len(calls))
                 entries[FOUR] = Entry(in_threads(repeated(writer.track, quarter), 4), 4 * len(quarter))
                 entries[f"{UNBUFFERED}, {way}"] = Entry(repeated(tracker.track, trips), len(trips))
         exact = ExactTracker(["daily"], "redis", **ways[_TCP])
@@ -232,12 +266,83 @@ def goals_of(rates: dict[str, list[float]]) -> list[Goal]:
         goal(tcp, f"{EXACT}, {_TCP}", 250),
         goal(unix, HLL, 1),
         goal(tcp, HLL, 1),
+        goal(MANY, unix, 5),
         goal(FOUR, unix, 0.5),
         goal(ASYNC, ASYNC_PFADD, 100),
         goal(AWAITED, ASYNC_PFADD, 100),
         goal(tcp, f"{PFADD}, {_TCP}", None),
         goal(unix, f"{UNBUFFERED}, {_UNIX}", None),
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """The writer next to a list of one's own: rates until the server has all, and the longest calls.
+
+    Attributes:
+        rates: events a second in each round, by contestant.
+        longest: seconds that the longest call of each round took, timed in a run of their own.
+    """
+
+    rates: dict[str, list[float]]
+    longest: dict[str, list[float]]
+
+    @property
+    def goals(self) -> list[Goal]:
+        """The writer's ratios: of rates, and of how much shorter the longest call is."""
+        shorter = {name: [1 / each for each in seconds] for name, seconds in self.longest.items()}
+        what = f"{BUFFERED} / {HAND_MADE}"
+        return [
+            Goal(f"{what}, end to end", Ratio.of_rates(self.rates[BUFFERED], self.rates[HAND_MADE]), 1.8),
+            Goal(f"{what}, longest call", Ratio.of_rates(shorter[BUFFERED], shorter[HAND_MADE]), 1),
+        ]
+
+
+def measure_streams(server: Server, sizes: Sizes, rounds: int) -> Streams:
+    """Send the same events by both, in turns."""
+    users = ids_of(sizes.users)
+    chosen = np.random.default_rng(2).integers(sizes.users, size=sizes.calls).tolist()
+    events = [users[user] for user in chosen]
+    with (
+        ActivityTracker(["daily"], unix_socket_path=server.socket) as tracker,
+        tracker.buffered() as writer,
+        redis.Redis(unix_socket_path=server.socket) as client,
+    ):
+        contestants: dict[str, Any] = {BUFFERED: writer, HAND_MADE: HandMade(client)}
+
+        def stream(contestant: Any) -> None:
+            for id in events:
+                contestant.track(id=id)
+            contestant.flush()
+
+        def longest_of(name: str) -> None:
+            track, most = contestants[name].track, 0.0
+            for id in events:
+                begin = time.perf_counter()
+                track(id=id)
+                most = max(most, time.perf_counter() - begin)
+            contestants[name].flush()
+            longest[name].append(most)
+
+        seconds = in_turns(
+            {name: partial(stream, each) for name, each in contestants.items()}, rounds, server.flush
+        )
+        longest: dict[str, list[float]] = {name: [] for name in contestants}
+        in_turns({name: partial(longest_of, name) for name in contestants}, rounds, server.flush)
+    return Streams(
+        {name: [len(events) / each for each in spent] for name, spent in seconds.items()},
+        {name: most[1:] for name, most in longest.items()},
+    )
+
+
+def stream_table(streams: Streams) -> Table:
+    """Rates end to end, and the longest calls."""
+    made = table(
+        "Streaming, Unix socket", "", "events/s", "longest call, ms", caption="Medians of the rounds."
+    )
+    for name, rates in streams.rates.items():
+        made.add_row(name, f"{median(rates):,.0f}", f"{1000 * median(streams.longest[name]):.2f}")
+    return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,14 +494,16 @@ def main(server: str, quick: bool, file: Path | None, plot: Path | None, rounds:
     sizes = Sizes.quick() if quick else Sizes()
     with serve(server, "HLL") as running:
         rates = measure_calls(running, sizes, 2 if quick else rounds)
+        streams = measure_streams(running, sizes, 2 if quick else rounds)
         result = end_to_end(running, sizes, 0.5 if quick else seconds)
-    goals = goals_of(rates)
-    show(running.environment, *call_tables(rates, goals), end_table(result, sizes))
+    goals = [*goals_of(rates), *streams.goals]
+    show(running.environment, *call_tables(rates, goals), stream_table(streams), end_table(result, sizes))
     save_json(
         file,
         running.environment,
         calls=[{"what": name, "calls_per_s": median(values)} for name, values in rates.items()],
         ratios=[goal.as_json() for goal in goals],
+        longest_call_s={name: median(seconds) for name, seconds in streams.longest.items()},
         end_to_end=[
             {"what": row.what, "seconds": row.seconds, "server_us": row.server_us, "bytes": row.bytes}
             for row in result.costs

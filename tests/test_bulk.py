@@ -235,6 +235,27 @@ def test_all_hashes_of_many():
     assert bulk.hashes_of_bytes(encoded).tolist() == expected(ids)
 
 
+NO_TEXTS = [None, True, 1.5, [], "", b"", "x" * 1025, "\ud800"]
+
+
+@given(st.lists(MIXED | st.sampled_from(NO_TEXTS), max_size=8), st.sampled_from([0, CHUNK - 4, CHUNK]))
+@example(["a\nb"], 0)
+@example(["\ud800"], 0)
+@example(["x" * 1024, "ä" * 512], 0)
+@example(["x" * 1025], 0)
+@example(["ä" * 513], 0)
+@example(["a", "", "b"], 0)
+@example([""], 0)
+def test_texts_are_those_that_can_be_counted_as_they_stand(ids, before):
+    def is_plain(id):
+        try:
+            return isinstance(id, str) and "\n" not in id and 0 < len(str.encode(id)) <= 1024
+        except UnicodeEncodeError:
+            return False
+
+    assert bulk.are_texts(["x"] * before + ids) == all(map(is_plain, ids))
+
+
 # With a secret
 
 

@@ -32,11 +32,11 @@ class Rejected:
     filtered: int = 0
     first: list[str] = field(default_factory=list)
 
-    def add(self, name: str, number: int, reason: str) -> None:
-        """Record a bad line."""
+    def add(self, name: str, number: int, reason: str, what: str = "line") -> None:
+        """Record a bad line, or whatever else is numbered in the file."""
         self.count += 1
         if len(self.first) < _MAX_SHOWN:
-            self.first.append(printable(f"{name}, line {number}: {reason}"))
+            self.first.append(printable(f"{name}, {what} {number}: {reason}"))
 
 
 def printable(text: str) -> str:

@@ -5,15 +5,23 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
 from typing import BinaryIO
 
+from ..columns import EventColumns, Texts
+from ..errors import MissingExtraError
 from ..periods import Calendar
 from .layout import Layout, LayoutError
 from .lines import Rejected
-from .opening import DamagedError, opened
+from .opening import DamagedError, head, opened
 from .readers import Event, read_stream
+from .tables import LONGEST_MAGIC, read_table, table_format
 
 __all__ = ["Source", "read_sources"]
+
+_EVENTS = 8192
+_MOMENT_S = 0.1
 
 
 @dataclass(slots=True)
@@ -38,6 +46,31 @@ class Source:
         return "stdin" if self.path == "-" else self.path
 
 
+def _is_table(path: str) -> bool:
+    if path == "-":
+        return False
+    with Path(path).open("rb") as file:
+        return table_format(file.read(LONGEST_MAGIC)) is not None
+
+
+def _in_columns(events: Iterator[Event]) -> Iterator[EventColumns]:
+    """Some thousand events at a time, or what came in a moment: a stream may be slow."""
+    some: list[Event] = []
+    began = monotonic()
+    for event in events:
+        some.append(event)
+        if len(some) == _EVENTS or monotonic() - began > _MOMENT_S:
+            yield _columns(some)
+            some, began = [], monotonic()
+    if some:
+        yield _columns(some)
+
+
+def _columns(events: Sequence[Event]) -> EventColumns:
+    ids, buckets, dates = zip(*events, strict=True)
+    return EventColumns(Texts.of(ids), list(buckets), list(dates))
+
+
 def read_sources(
     sources: Sequence[Source],
     layout: Layout,
@@ -46,7 +79,7 @@ def read_sources(
     *,
     hourly: bool = False,
     on_read: Callable[[int], object] = lambda _: None,
-) -> Iterator[Event]:
+) -> Iterator[EventColumns]:
     """The valid events of some files; one that cannot be read does not keep the others from being read.
 
     Args:
@@ -59,11 +92,19 @@ def read_sources(
     """
     for source in sources:
         try:
-            with opened(source.path, standard_input or sys.stdin.buffer, on_read) as stream:
-                for event in read_stream(
-                    stream, source.name, layout, calendar, source.rejected, hourly=hourly
+            if _is_table(source.path):
+                for columns in read_table(
+                    source.path, layout, calendar, source.rejected, on_read, hourly=hourly
                 ):
-                    source.events += 1
-                    yield event
-        except (OSError, LayoutError, DamagedError) as error:
+                    source.events += len(columns)
+                    yield columns
+                continue
+            with opened(source.path, standard_input or sys.stdin.buffer, on_read) as stream:
+                if kind := table_format(head(stream)):
+                    raise LayoutError(f"{kind} is read from a file itself, neither piped nor compressed")  # noqa: TRY301
+                events = read_stream(stream, source.name, layout, calendar, source.rejected, hourly=hourly)
+                for columns in _in_columns(events):
+                    source.events += len(columns)
+                    yield columns
+        except (OSError, LayoutError, DamagedError, MissingExtraError) as error:
             source.error = str(error.strerror or error) if isinstance(error, OSError) else str(error)

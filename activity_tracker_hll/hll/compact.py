@@ -10,7 +10,16 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from .registers import MAX_RANK, REGISTERS, Hashes, Registers, empty, fold, hashes_of, positions
+from .registers import (
+    MAX_RANK,
+    REGISTERS,
+    Hashes,
+    Registers,
+    empty,
+    hashes_of,
+    raise_at,
+    steps,
+)
 
 __all__ = ["CompactRegisters"]
 
@@ -76,16 +85,29 @@ class CompactRegisters:
             known: where there are many hashes, asked for registers that these may be raised to as well: a
                 hash that raises none of them takes less time.
         """
-        if self._dense is None and len(self._packed) + len(hashes) > _MOST:
-            self._dense, self._packed = self.dense(), _NOTHING
-            raised = known() if known is not None else None
-            if raised is not None:
-                np.maximum(self._dense, raised, out=self._dense)
+        self._make_room(len(hashes), known)
+        for index, rank in steps(hashes):
+            self._raise_at(index, rank)
+
+    def raise_at(self, index: NDArray[np.int64], rank: NDArray[np.uint8]) -> None:
+        """Raise some to ranks; of both any number, as :func:`.positions` returns them."""
+        self._make_room(len(index))
+        self._raise_at(index, rank)
+
+    def _raise_at(self, index: NDArray[np.int64], rank: NDArray[np.uint8]) -> None:
         if self._dense is not None:
-            fold(self._dense, hashes)
+            raise_at(self._dense, index, rank)
         else:
-            index, rank = positions(hashes)
             self._packed = _highest(self._packed, index.astype(np.uint32) << _RANK_BITS | rank)
+
+    def _make_room(self, more: int, known: Callable[[], Registers | None] | None = None) -> None:
+        """Become dense if so many hashes would be too many to be packed."""
+        if self._dense is not None or len(self._packed) + more <= _MOST:
+            return
+        self._dense, self._packed = self.dense(), _NOTHING
+        raised = known() if known is not None else None
+        if raised is not None:
+            np.maximum(self._dense, raised, out=self._dense)
 
     def raise_to(self, other: CompactRegisters) -> None:
         """Raise each to the other's."""

@@ -8,6 +8,8 @@ both a maximum: they may be repeated, and done in any order.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +17,7 @@ __all__ = [
     "MAX_RANK",
     "PRECISION",
     "REGISTERS",
+    "STEP",
     "Hashes",
     "Registers",
     "empty",
@@ -23,6 +26,8 @@ __all__ = [
     "hashes_of",
     "histogram",
     "positions",
+    "raise_at",
+    "steps",
 ]
 
 PRECISION = 14
@@ -33,6 +38,9 @@ REGISTERS = 1 << PRECISION
 
 MAX_RANK = 64 - PRECISION + 1
 """The rank of a hash whose 50 remaining bits are all zero."""
+
+STEP = 20_480
+"""Hashes handled together: the arrays of a step fit in the processor's second-level cache."""
 
 Registers = NDArray[np.uint8]
 """Shape (16384,): the rank each register holds, 0 where it was never chosen."""
@@ -74,7 +82,18 @@ def fold(registers: Registers, hashes: Hashes) -> None:
         registers: shape (16384,).
         hashes: shape (n,), of any n.
     """
-    index, rank = positions(hashes)
+    for index, rank in steps(hashes):
+        raise_at(registers, index, rank)
+
+
+def steps(hashes: Hashes) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
+    """The :func:`positions` of hashes, a step at a time."""
+    for start in range(0, len(hashes), STEP):
+        yield positions(hashes[start : start + STEP])
+
+
+def raise_at(registers: Registers, index: NDArray[np.int64], rank: NDArray[np.uint8]) -> None:
+    """Raise registers, in place, to ranks; of both any number, as :func:`positions` returns them."""
     # Once a sketch has seen some thousand ids, few hashes still raise a register; the others end here.
     raising = np.flatnonzero(rank > registers.take(index))
     np.maximum.at(registers, index[raising], rank[raising])

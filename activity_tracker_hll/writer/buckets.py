@@ -109,13 +109,14 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
         self._resends = float(_MOST_RESENDS)
         """How many of them may be sent at once."""
         self._counted_at: int | None = None
-        self._with_moves: dict[PeriodBucket, BucketState] = {}
+        self._moves: dict[PeriodBucket, tuple[int, int]] = {}
+        """By state, how many moves it has that were never acknowledged, and how many that were."""
         self._remembering: dict[PeriodBucket, int] = {}
         """By state, how many hashes it keeps of what was pushed; the one pushed longest ago is the first."""
         self._due: list[tuple[int, int, PeriodBucket]] = []
         """A heap: ticks at which a state is to be sent again, unless it says otherwise by then."""
         self._due_number = 0
-        self._remembered_hashes = self._remembered_pushed = self._new_moves = 0
+        self._remembered_hashes = self._remembered_pushed = self._new_moves = self._kept_moves = 0
         self._made_room = False
 
     def __getitem__(self, target: PeriodBucket) -> BucketState:
@@ -225,7 +226,6 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
         state = self._to_add_to(target)
         if state is None:
             return len(leaving)
-        self._with_moves[target] = state
         room = self._limits.moves - self._new_moves
         before = state.moves.new
         kept = []
@@ -233,7 +233,7 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
             if state.moves.new - before < room or state.moves.is_new(event.id):
                 state.moves.leave(*event)
                 kept.append(event.hash)
-        self._new_moves += state.moves.new - before
+        self._count_moves(target, state)
         state.unsent.count += len(kept)
         if kept and self.takes_sketches:  # the server adds them too, but might lose them
             state.fold(np.array(kept, np.uint64))
@@ -328,11 +328,11 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
     def return_state(self, target: PeriodBucket, state: BucketState) -> None:
         """One that was taken has something to send again."""
         self._unsent[target] = state
+        self._count_moves(target, state)
 
     def acknowledged(self, target: PeriodBucket, state: BucketState) -> None:
         """Note that one has been pushed; what would exceed the bounds is forgotten."""
-        if state.has_moves:
-            self._with_moves[target] = state
+        self._count_moves(target, state)
         self._remember(target, state)
         most = MAX_HASHES * max(len(self._kinds), 1)  # the periods of a bucket share them
         while self._remembered_pushed > most:
@@ -353,9 +353,17 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
 
     def room_for_moves(self) -> int:
         """How many more acknowledged moves may be remembered."""
-        return self._limits.moves - sum(
-            len(state.moves) - state.moves.new for state in self._with_moves.values()
-        )
+        return self._limits.moves - self._kept_moves
+
+    def _count_moves(self, target: PeriodBucket, state: BucketState | None) -> None:
+        """Count the moves of a state, which may have changed; None = it is released."""
+        new, kept = self._moves.pop(target, (0, 0))
+        self._new_moves -= new
+        self._kept_moves -= kept
+        if state is not None and state.has_moves:
+            new, kept = self._moves[target] = state.moves.new, len(state.moves) - state.moves.new
+            self._new_moves += new
+            self._kept_moves += kept
 
     # Bounds
 
@@ -378,7 +386,7 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
             if state is not None and state.is_idle and target not in self._awaiting:
                 del self._states[target]
                 self._unsent.pop(target, None)
-                self._with_moves.pop(target, None)
+                self._count_moves(target, None)
                 self._remembered_pushed -= self._remembering.pop(target, 0)
 
     def limit_hashes(self) -> None:
@@ -386,12 +394,13 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
         if self._remembered_hashes > 2 * MAX_HASHES + _PART * len(self._states):
             self._thin_out()
 
-    def recount(self) -> None:
-        """Count what is bounded anew, after a push took of it or returned it."""
+    def recount(self, pushed: Mapping[PeriodBucket, BucketState]) -> None:
+        """Count what is bounded anew, after a push took these states or returned them."""
         self._remembered_hashes = sum(len(part.hashes) + _PART for part in self._parts())
         if max((len(state.unsent.seen) for state in self._unsent.values()), default=0) > _MAX_PARTS:
             self._thin_out()
-        self._new_moves = sum(state.moves.new for state in self._with_moves.values())
+        for target, state in pushed.items():
+            self._count_moves(target, state)
 
     def _parts(self) -> Iterable[Seen]:
         """All unsent hashes, each part once; the periods of a bucket share them."""

@@ -166,7 +166,7 @@ class Buffer:
         with self.lock:
             self._in_flight, self.refreshes = self.buckets.take(self._clock.ticks(), everything=everything)
             loads = {target: self._load(state) for target, state in self._in_flight.items()}
-            self.buckets.recount()
+            self.buckets.recount(self._in_flight)
             return loads
 
     def _load(self, state: BucketState) -> Load:
@@ -222,8 +222,8 @@ class Buffer:
             for target, state in self._in_flight.items():
                 state.put_back(all_in_doubt=True)
                 self.buckets.return_state(target, state)
+            self.buckets.recount(self._in_flight)
             self._in_flight = {}
-            self.buckets.recount()
 
     # Forks
 
@@ -251,7 +251,6 @@ class Buffer:
             for state in self.buckets.values():
                 state.forget_counts()
             self._reset_counts()
-            self.buckets.recount()
 
     def _reset_counts(self) -> None:
         self._drainer.reset_counts()

@@ -19,11 +19,12 @@ from operator import not_
 import numpy as np
 
 from .. import bulk
+from ..hll.registers import Hashes
 from ..ids import IdEncoder
 from ..operations.tracking.side_table import Seen, Stamps
 from ..operations.tracking.stamps import ServerClock
 from .buckets import Buckets, Leaving
-from .intake import ExplicitEvent, Intake, Queue
+from .intake import ExplicitEvent, Intake, Queue, in_steps
 
 __all__ = ["Drainer"]
 
@@ -98,19 +99,23 @@ class Drainer:
             taken: events by bucket.
             errors: what is wrong with some is added to it.
         """
-        explicit: Sequence[tuple[str | None, Queue]] = ()
-        if self._intake.has_explicit:
-            which = [ExplicitEvent in map(type, events) for _, events in taken]
-            explicit, taken = list(compress(taken, which)), list(compress(taken, map(not_, which)))
-        waiting = [
-            (bucket, remaining)
-            for bucket, events in explicit
-            if (remaining := self._absorb_explicit(bucket, events, errors))
-        ]
-        if taken and not self._absorb_together(taken):
-            for bucket, events in taken:
-                self._absorb_ids(bucket, events, self._since(bucket), errors)
-        return waiting
+        waiting: dict[str | None, Queue] = {}
+        hashed: dict[tuple[str | None, int], list[Hashes]] = {}
+        for step in in_steps(taken):
+            plain = step
+            if self._intake.has_explicit:
+                which = [bucket in waiting or ExplicitEvent in map(type, events) for bucket, events in step]
+                plain = list(compress(step, map(not_, which)))
+                for bucket, events in compress(step, which):
+                    remaining = events if bucket in waiting else self._absorb_explicit(bucket, events, errors)
+                    if remaining:
+                        waiting.setdefault(bucket, []).extend(remaining)
+            if plain and not self._hash_together(plain, hashed):
+                for bucket, events in plain:
+                    self._absorb_ids(bucket, events, self._since(bucket), errors)
+        for (bucket, since), parts in hashed.items():
+            self._add(bucket, None, Seen(parts[0] if len(parts) == 1 else np.concatenate(parts), since))
+        return list(waiting.items())
 
     def reset_counts(self) -> None:
         """In a forked child: what was drained until now counts as the parent's."""
@@ -128,8 +133,16 @@ class Drainer:
         """Ticks before which nothing in a bucket's queue was appended."""
         return max(self._drained_at, self._not_before.get(bucket, self._drained_at))
 
-    def _absorb_together(self, taken: Sequence[tuple[str | None, Queue]]) -> bool:
-        """Hash plain ids of all buckets at once; returns False, and does nothing, if one is not valid."""
+    def _hash_together(
+        self,
+        taken: Sequence[tuple[str | None, Queue]],
+        hashed: dict[tuple[str | None, int], list[Hashes]],
+    ) -> bool:
+        """Hash plain ids of all buckets at once; returns False, and does nothing, if one is not valid.
+
+        Args:
+            hashed: hashes are added to it, by bucket and ticks before which none was appended.
+        """
         if not self._buckets.takes_sketches:
             return False
         together = taken[0][1] if len(taken) == 1 else [id for _, ids in taken for id in ids]
@@ -139,7 +152,8 @@ class Drainer:
             return False
         start = 0
         for bucket, ids in taken:
-            self._add(bucket, None, Seen(hashes[start : start + len(ids)], self._since(bucket)))
+            of_bucket = hashed.setdefault((bucket, self._since(bucket)), [])
+            of_bucket.append(hashes[start : start + len(ids)])
             start += len(ids)
         return True
 

@@ -5,18 +5,23 @@ Invariants established here:
 - Callers only append, which is atomic, and take no lock. Everything else is done under the buffer's lock.
 - Every `append` that a caller may hold leads to a queue that will be drained. Callers find the queues' own
   `append` methods in one table, and from that table queues are drained. A queue that is released, because its
-  bucket is not in use, is drained until nobody but this module refers to its `append`.
+  bucket is not in use or it is long, is drained until nobody but this module refers to its `append`.
 - A queue holds the events of its bucket in their order.
+- Nothing that is done with a long queue takes long at a time: callers wait where it holds the
+  interpreter's lock.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-__all__ = ["Append", "Appends", "ExplicitEvent", "Intake", "Queue"]
+__all__ = ["STEP", "Append", "Appends", "ExplicitEvent", "Intake", "Queue", "extend", "in_steps"]
+
+STEP = 8192
+"""Events handled together: with the objects they refer to, they fit in the processor's second-level cache."""
 
 T = TypeVar("T")
 
@@ -100,14 +105,31 @@ class Intake:
         """Empty the queues; returns their events by bucket, and how many events have overflowed."""
         overflowed = len(self.overflow)
         del self.overflow[:overflowed]
-        taken: list[tuple[str | None, Queue]] = []
-        for bucket, append in [*self._released, *self._filled()]:
-            queue = _queue(append)
-            if queue:
-                count = len(queue)
-                taken.append((bucket, queue[:count]))
-                del queue[:count]
+        self._replace_long()
+        taken = self._take_released()
+        for bucket, append in self._filled():
+            taken.append((bucket, _taken(append)))
         return taken, overflowed
+
+    def _replace_long(self) -> None:
+        """Give buckets with a long queue a new one, so that the long one can be emptied at leisure."""
+        for bucket, append in self._filled():
+            if len(_queue(append)) > STEP:
+                self.appends[bucket] = [].append
+                self._released.append((bucket, append))
+
+    def _take_released(self) -> list[tuple[str | None, Queue]]:
+        """Take the queues that no caller may append to any more as they are, and empty the others."""
+        taken: list[tuple[str | None, Queue]] = []
+        counts = _reference_counts(self._released)
+        released, self._released = self._released, []
+        for (bucket, append), references in zip(released, counts, strict=True):
+            if references > _OWN_REFERENCES:
+                self._released.append((bucket, append))
+                taken.append((bucket, _taken(append)))
+            else:
+                taken.append((bucket, _queue(append)))
+        return [(bucket, events) for bucket, events in taken if events]
 
     def put_back(self, bucket: str | None, events: Queue) -> None:
         """Return events that have to wait; they come before what was appended since."""
@@ -184,6 +206,47 @@ def _listed(view: Callable[[], Collection[T]]) -> list[T]:
             return list(view())
         except RuntimeError:  # the garbage collector ran amid this, and a finalizer tracked a new bucket
             continue
+
+
+def extend(append: Append, events: Sequence[Any]) -> None:
+    """Append several events at once: as atomic as one, for a list or a tuple."""
+    _queue(append).extend(events)
+
+
+def in_steps(taken: Sequence[tuple[str | None, Queue]]) -> Iterator[list[tuple[str | None, Queue]]]:
+    """Events by bucket, in their order, up to STEP at a time of all buckets together.
+
+    The queues are emptied on the way: to free all events at once would hold callers up.
+    """
+    step: list[tuple[str | None, Queue]] = []
+    room = STEP
+    for bucket, queue in taken:
+        for events in _parts(queue):
+            if len(events) > room:
+                yield step
+                step, room = [], STEP
+            step.append((bucket, events))
+            room -= len(events)
+    if step:
+        yield step
+
+
+def _parts(queue: Queue) -> Iterator[Queue]:
+    if len(queue) <= STEP:
+        yield queue
+        return
+    queue.reverse()
+    while queue:
+        yield queue[: -STEP - 1 : -1]
+        del queue[-STEP:]
+
+
+def _taken(append: Append) -> Queue:
+    """What is in a queue now; it is emptied of that."""
+    queue = _queue(append)
+    events = queue[:]
+    del queue[: len(events)]
+    return events
 
 
 def _queue(append: Append) -> Queue:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
 import numpy as np
 
-from .. import arguments
+from .. import arguments, bulk
 from ..backends.base import BaseBackend
 from ..errors import ArgumentTypeError, ArgumentValueError, WriterClosedError
 from ..ids import Id, check_batch, encode
@@ -27,7 +27,7 @@ from ..words import many
 from . import lifecycle
 from .buckets import Limits
 from .buffer import Buffer
-from .intake import Append, Appends, ExplicitEvent
+from .intake import Append, Appends, ExplicitEvent, extend
 from .statistics import Statistics
 from .worker import Worker
 
@@ -295,8 +295,9 @@ class BufferedTracker(BaseWriter):
         """Record that many ids were active in one bucket at one moment, without waiting for the server.
 
         Args:
-            ids: list, tuple, set, iterator or one-dimensional numpy array (S, U, integer); all are
-                checked before the first is taken. What an iterator raises is raised as it is.
+            ids: list, tuple, set, iterator, one-dimensional numpy array (S, U, integer), or a column of
+                pandas, polars or pyarrow; all are checked before the first is taken. What an iterator raises
+                is raised as it is.
             periods: kinds of period; None = the tracker's.
             bucket: the bucket the ids are in; None = the unnamed bucket.
             date: date or datetime of the events; None = now. Hourly periods need a datetime.
@@ -306,15 +307,9 @@ class BufferedTracker(BaseWriter):
             ArgumentTypeError, ArgumentValueError: a bad id, by its place, or another bad argument.
             WriterClosedError: after close().
         """
-        batch: Any = check_batch(ids, "ids")
-        plain = [
-            _plain(id, f"ids[{index}]")
-            for index, id in enumerate(batch.tolist() if isinstance(batch, np.ndarray) else batch)
-        ]
+        plain = _all_plain(ids)
         if periods is None and date is None and shard is _FIRST_SHARD:
-            append = self._append_to(bucket)
-            for id in plain:
-                append(id)
+            extend(self._append_to(bucket), plain)
         else:
             for id in plain:
                 self._track(periods, id, bucket, None, None, date, shard)
@@ -365,6 +360,17 @@ class BufferedTracker(BaseWriter):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _all_plain(ids: object) -> Sequence[str | bytes]:
+    """Many ids as a queue holds them; an iterator is consumed once."""
+    batch: Any = check_batch(ids, "ids")
+    if isinstance(batch, np.ndarray):
+        batch = batch.tolist()
+    listed: Sequence[Any] = batch if isinstance(batch, (list, tuple)) else list(batch)
+    if bulk.are_texts(listed):
+        return listed
+    return [_plain(id, f"ids[{index}]") for index, id in enumerate(listed)]
 
 
 def _plain(id: object, argument: str) -> str | bytes:

@@ -313,3 +313,13 @@ def test_plot_without_matplotlib_names_the_extra(tmp_path):
     done = run("-c", without("accuracy.py", "matplotlib", arguments=["--plot", "plot.png"]))
     assert done.returncode == 1
     assert "activity-tracker-hll[bench]" in done.stderr
+
+
+@pytest.mark.extended
+def test_tables(tmp_path):
+    for package in ("pyarrow", "pandas", "polars", "duckdb"):
+        pytest.importorskip(package)
+    printed, results = quick("tables.py", tmp_path)
+    assert "DuckDB" in printed
+    assert len(results["results"]) >= 3
+    assert all(row["ratio"]["median"] > 0 for row in results["results"])

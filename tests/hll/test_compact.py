@@ -66,6 +66,21 @@ def test_what_is_known_may_be_there_as_well(parts):
     assert (np.where(found > known, found, 0) == np.where(plain > known, plain, 0)).all()
 
 
+@given(PARTS, st.lists(st.integers(1, 60_000), min_size=1, max_size=3))
+def test_hashes_raise_the_same_in_one_step_and_in_any(parts, sizes):
+    (compact, plain), alone = both(parts), both(parts)[0]
+    more = hashes(5, 70_000)
+    places, ranks = positions(more)
+    compact.raise_at(places, ranks)
+    start = 0
+    for stop in np.cumsum([*sizes, len(more)]).tolist():
+        alone.fold(more[start:stop])
+        start = stop
+    np.maximum.at(plain, places, ranks)
+    assert (compact.dense() == plain).all()
+    assert (alone.dense() == plain).all()
+
+
 def test_few_take_little_memory():
     for size in (0, 1, 1_000, 1_500):
         compact = both([(1, size)])[0]

@@ -22,7 +22,7 @@ from helpers.sketches import numbers
 T, V = ArgumentTypeError, ArgumentValueError
 
 BAD_BATCHES = [
-    ("None", None, "must be a list, tuple, set, iterator or numpy array of ids, got NoneType None"),
+    ("None", None, "must be a list, tuple, set, iterator, array or column of ids, got NoneType None"),
     ("bool", True, "must be a list.*got bool True"),
     ("int", 7, "must be a list.*got int 7"),
     ("float", 1.5, r"must be a list.*got float 1\.5"),

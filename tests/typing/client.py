@@ -9,6 +9,7 @@ from uuid import UUID
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import redis
 
 from activity_tracker_hll import (
@@ -90,6 +91,20 @@ def calls(tracker: ActivityTracker) -> None:
     assert_type(tracker.import_events(events(), ["daily"], shard=1), Imported)
     tracker.import_events((np.array(["a", "b"]), "bucket", DAY))
     tracker.import_events((np.arange(2), ["a", None], np.array(["2026-01-01"] * 2, "M8[D]")))
+    frame = pl.DataFrame({"user": ["a"], "at": [DAY]})
+    assert_type(tracker.import_events(frame, id_column="user", time_column="at"), Imported)
+    tracker.import_events(
+        pd.DataFrame({"user": ["a"], "at": [DAY], "site": ["b"]}),
+        ["daily"],
+        id_column="user",
+        time_column="at",
+        bucket_column="site",
+        timezone="UTC",
+    )
+    tracker.import_events((pd.Series(["a"]), pd.Series(["b"]), pd.Series([DAY])))
+    tracker.track_many(pd.Series(["a"]))
+    tracker.track_many(frame["user"], bucket="b")
+    HyperLogLog(pd.array(["a"], dtype="string"))
     assert_type(tracker.collapse(buckets=["a", None], aggregate_buckets={"t": ["a"]}), list[Collapsed])
     assert_type(tracker.collapse(CHOSEN, date=DAY, max_periods=3, recount=True, shard=1), list[Collapsed])
     due = tracker.collapse_due(["daily"], date=DAY, max_periods=None, buckets={"a"}, progress=print)

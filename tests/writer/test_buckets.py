@@ -6,12 +6,13 @@ from random import Random
 import numpy as np
 import pytest
 
+from activity_tracker_hll.bulk import hashes_of_bytes
 from activity_tracker_hll.operations.tracking.side_table import Seen
 from activity_tracker_hll.operations.tracking.stamps import ServerClock
 from activity_tracker_hll.operations.tracking.unite import Outcome
 from activity_tracker_hll.periods import Calendar
 from activity_tracker_hll.writer.bucket_state import BucketState
-from activity_tracker_hll.writer.buckets import Buckets, Limits
+from activity_tracker_hll.writer.buckets import Buckets, Leaving, Limits
 
 NOON = 20_000 * 86_400 + 43_200
 
@@ -86,6 +87,53 @@ def test_an_id_that_is_sent_with_two_stamps_is_acknowledged():
     assert state.is_idle
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_moves_are_bounded_whatever_becomes_of_them(seed):
+    """As if all were counted anew each time."""
+    random = Random(seed)
+    buckets = Buckets(Calendar("UTC"), ["daily"], Limits(30, 12, 10**15), Random(1))
+    buckets.takes_sketches = True
+    buckets.open_window(NOON)
+    ticks = iter(range(1, 10**6))
+    clock = ServerClock(lambda: next(ticks), lambda: 10**15)
+
+    def count(which):
+        return sum(which(state.moves) for state in buckets.values() if state.has_moves)
+
+    for step in range(300):
+        id, bucket = b"%d" % random.randrange(40), random.choice("abcd")
+        [hash] = hashes_of_bytes([id]).tolist()
+        [period] = buckets.names(None)
+        before = count(lambda moves: moves.new)
+        is_new = not any(state.moves.is_new(id) for target, state in buckets.items() if target[1] == bucket)
+        if random.random() < 0.7:
+            dropped = buckets.leave(bucket, period, [Leaving(id, hash, next(ticks))])
+            assert dropped == (is_new and before >= 12)
+        else:
+            buckets.add(bucket, None, Seen(np.array([hash], np.uint64), next(ticks)), ())
+        if not random.randrange(4):
+            taken, _ = buckets.take(next(ticks), everything=False)
+            for state in taken.values():
+                state.take_unsent(clock, sketches=True)
+            buckets.recount(taken)
+            for target, state in taken.items():
+                fate = random.randrange(4)
+                if not fate:
+                    state.put_back(all_in_doubt=bool(random.randrange(2)))
+                    buckets.return_state(target, state)
+                elif fate == 1:
+                    state.refuse()
+                    buckets.return_state(target, state)
+                else:
+                    returned = {b"returned %d" % random.randrange(9): next(ticks) for _ in range(fate - 2)}
+                    state.note_returned(returned, clock)
+                    state.acknowledge(Outcome(returned=returned), next(ticks), keep_moves=fate == 2)
+                    buckets.acknowledged(target, state)
+        if not random.randrange(60):
+            buckets.update_window(NOON + 86_400 * (step + 1))
+        assert buckets.room_for_moves() == 12 - count(lambda moves: len(moves) - moves.new)
+
+
 def test_nothing_is_kept_of_hours_that_have_ended():
     """However seldom all is sent again."""
     buckets = Buckets(Calendar("UTC"), ["hourly"], Limits(6, 10, 10**15), Random(1))
@@ -101,7 +149,7 @@ def test_nothing_is_kept_of_hours_that_have_ended():
             for state in taken.values():
                 state.take_unsent(clock, sketches=True)
                 state.acknowledge(Outcome(), hour, keep_moves=True)
-            buckets.recount()
+            buckets.recount(taken)
         assert len(buckets) == 1
         return tracemalloc.get_traced_memory()[0]
 

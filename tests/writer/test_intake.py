@@ -1,8 +1,10 @@
 """The queues that callers append to: no server, no threads."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from activity_tracker_hll.writer.intake import Appends, Intake
+from activity_tracker_hll.writer.intake import STEP, Appends, Intake, extend, in_steps
 
 
 @pytest.fixture
@@ -72,3 +74,43 @@ def test_a_finalizer_may_track_a_new_bucket_at_any_moment(intake, call):
     intake.appends = disturbed
     call(intake)
     assert "by a finalizer, 1" in disturbed
+
+
+def test_long_queues_are_taken_whole_and_in_order(intake):
+    for count in (STEP, STEP + 1, 3 * STEP + 5):
+        append = intake.append_to("long")
+        extend(append, range(count))
+        intake.append_to("short")(count)
+        taken, _ = intake.take()
+        del append  # held while it was taken: what is appended now still counts
+        assert sorted(taken, key=lambda row: len(row[1])) == [("short", [count]), ("long", [*range(count)])]
+        assert intake.events == 0
+
+
+def test_what_is_appended_while_a_long_queue_is_taken_is_in_the_next_lot(intake):
+    held = intake.append_to("b")
+    extend(held, range(STEP + 1))
+    assert intake.take() == ([("b", [*range(STEP + 1)])], 0)
+    held("late")
+    intake.append_to("b")("new")
+    assert intake.appends["b"] is not held
+    assert (intake.released, intake.events) == (1, 2)
+    assert intake.take() == ([("b", ["late"]), ("b", ["new"])], 0)
+    del held
+    assert intake.take() == ([], 0)
+    assert intake.released == 0
+
+
+@given(st.lists(st.integers(0, 3 * STEP), max_size=6))
+def test_steps_are_small_and_keep_the_order_of_each_bucket(sizes):
+    taken = [
+        (bucket % 4, [*range(bucket * 100_000, bucket * 100_000 + size)]) for bucket, size in enumerate(sizes)
+    ]
+    wanted, found = {}, {}
+    for bucket, events in taken:
+        wanted.setdefault(bucket, []).extend(events)
+    for step in in_steps(taken):
+        assert 0 <= sum(len(events) for _, events in step) <= STEP
+        for bucket, events in step:
+            found.setdefault(bucket, []).extend(events)
+    assert found == wanted

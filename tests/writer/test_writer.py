@@ -195,6 +195,28 @@ def test_what_is_no_id(server):
     assert counts(tracker, None) == {None: 1}
 
 
+@pytest.mark.parametrize("bad", ["", None, 1.5, "x" * 1025, "ä" * 513, "\ud800", b"", True])
+@pytest.mark.parametrize("form", [list, tuple, iter], ids=["list", "tuple", "iterator"])
+def test_of_many_ids_with_a_bad_one_none_is_taken(server, form, bad):
+    with server.tracker().buffered(flush_interval=60) as writer:
+        ids = [f"u{n}" for n in range(21_000)]
+        for place in (0, 7, 20_999):
+            with raises((ArgumentTypeError, ArgumentValueError), rf"ids\[{place}\]"):
+                writer.track_many(form([*ids[:place], bad, *ids[place:]]))
+        assert writer.statistics.tracked == 0
+        writer.track_many(["a\nb", "a", "b\n", "ä"])
+        writer.track_many(form(ids[:100]))
+        assert writer.statistics.tracked == writer.flush(20).pushed == 104
+
+
+def test_many_ids_stay_the_callers(server):
+    with server.tracker().buffered(flush_interval=FAST) as writer:
+        ids = [f"u{n}" for n in range(300)]
+        writer.track_many(ids)
+        ids.clear()
+        assert writer.flush(20).pushed == 300
+
+
 @pytest.mark.parametrize(
     ("event", "error", "words"),
     [

@@ -1,11 +1,11 @@
-"""The command `import`: events from logs, delimited text and JSON."""
+"""The command `import`: events from logs, delimited text, JSON and tables."""
 
 from __future__ import annotations
 
 import re
 import time
 from collections.abc import Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import click
@@ -67,6 +67,8 @@ class _Filter(click.ParamType[Filter]):
         "activity-tracker-hll import visits.csv --id user \\",
         "    --time when --time-format %d.%m.%Y \\",
         "    --bucket-field site --period daily --period weekly",
+        "activity-tracker-hll import events.parquet --id user_id --time ts \\",
+        "    --bucket-field platform",
         "zcat events.jsonl.gz | activity-tracker-hll import \\",
         "    --format jsonl --id user.id --time ts \\",
         "    --time-format epoch",
@@ -168,6 +170,8 @@ def import_(
     **layout: Any,
 ) -> None:
     """Count the events in FILES, or in standard input: access logs, CSV, TSV, JSON; also compressed.
+
+    Files of Parquet and Feather (Arrow) are tables; they need the extra 'arrow'.
 
     FIELD is a name in the header, a JSON key (dots lead into nested objects, numbers into lists), a part of a
     log entry (remote_host, remote_user, virtual_host, status, method, path, User-Agent...) or the number of a
@@ -350,9 +354,9 @@ def _show_events(sources: Sequence[Source], layout: Layout, calendar: Calendar, 
     display = console()
     for source in sources:
         events = read_sources([source], layout, calendar, hourly=hourly)
-        first = list(islice(events, _EVENTS_SHOWN))
+        first = islice(chain.from_iterable(columns.rows() for columns in events), _EVENTS_SHOWN)
         rows = [
-            [named(bucket), printable(id.decode("utf-8", "surrogateescape")), when.isoformat(" ", "seconds")]
+            [named(bucket), printable(_text(id)), calendar.moment(when, "time").isoformat(" ", "seconds")]
             for id, bucket, when in first
         ]
         display.print(f"{source.name}, with times in {calendar.zone_name}:")
@@ -364,3 +368,7 @@ def _show_events(sources: Sequence[Source], layout: Layout, calendar: Calendar, 
     display.print("Nothing was counted: this was a dry run.")
     if any(source.error or not source.events for source in sources):
         raise click.exceptions.Exit(1)
+
+
+def _text(id: Any) -> str:
+    return id.decode("utf-8", "surrogateescape") if isinstance(id, bytes) else str(id)

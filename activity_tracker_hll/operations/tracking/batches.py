@@ -9,22 +9,25 @@ from itertools import chain, islice
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ...columns import Coded, EventColumns, Texts
+from ...columns import Coded, EventColumns, Instants, Texts, as_python, is_single
 from ...errors import ArgumentTypeError, ArgumentValueError
 from ...ids import check_batch, is_masked
 from ...messages import shown
+from ...tables import as_buckets, as_dates, is_column
 
 __all__ = ["EVENTS_PER_BATCH", "Batch", "Columns", "Part", "Rows", "batches"]
 
 EVENTS_PER_BATCH = 65_536
 
+_COLUMNS = (Texts, Coded, Instants)
 _MOST_PER_STEP = 4096
 _EVENTS_PER_PART = 8192  # with the objects they refer to, these fit in the processor's second-level cache
 
 Part = tuple[Any, Any, Any]
 """Ids, buckets and dates: sequences or arrays. In columns, one bucket or date may stand for all events."""
+
+_NO_EVENTS: Part = (np.empty(0, np.int64), None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,10 @@ class Rows:
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.events)
+
+    def first(self) -> Iterator[Any]:
+        """The first event, if there is one."""
+        return iter(self.events[:1])
 
     def parts(self) -> Iterator[Part]:
         """The events as columns.
@@ -72,13 +79,18 @@ class Columns:
     """Events as three columns; see :data:`Part`."""
 
     columns: Part
-    error: None = None
+    error: Exception | None = None
 
     def __len__(self) -> int:
         return len(self.columns[0])
 
     def __iter__(self) -> Iterator[Any]:
-        return zip(*(_listed(column, len(self)) for column in self.columns), strict=True)
+        return EventColumns(*self.columns).rows()
+
+    def first(self) -> Iterator[Any]:
+        """The first event, if there is one."""
+        ids, *others = self.columns
+        return EventColumns(ids[:1], *(other if is_single(other) else other[:1] for other in others)).rows()
 
     def parts(self) -> Iterator[Part]:
         """All three columns in one part."""
@@ -94,7 +106,7 @@ class Columns:
         dates = self.columns[2]
         if isinstance(dates, date):
             return [dates] * len(indexes)
-        if isinstance(dates, Coded):
+        if isinstance(dates, (Coded, Instants)):
             return dates[np.asarray(indexes, np.int64)].tolist()
         return [dates[index] for index in indexes]
 
@@ -114,8 +126,13 @@ def batches(events: Any, due: Callable[[], bool] = lambda: False) -> Iterator[Ba
     """
     if isinstance(events, tuple):
         events = tuple(tuple.__iter__(events))
-        if len(events) == 3 and isinstance(events[0], np.ndarray):
-            yield from _column_batches(*events)
+        if len(events) == 3 and (isinstance(events[0], np.ndarray) or is_column(events[0])):
+            ids, buckets, dates = events
+            yield from _column_batches(
+                check_batch(ids, "events: ids"),
+                as_buckets(buckets, "events: buckets"),
+                as_dates(dates, "events: dates"),
+            )
             return
     try:
         rows = iter(events)
@@ -123,11 +140,21 @@ def batches(events: Any, due: Callable[[], bool] = lambda: False) -> Iterator[Ba
         raise ArgumentTypeError(f"events cannot be iterated over, got {shown(events)}") from error
     first = next(rows, None)
     if isinstance(first, EventColumns):
-        for part in chain([first], rows):
-            if len(part):
-                yield Columns((part.ids, part.buckets, part.dates))
+        yield from _batches_of_columns(chain([first], rows))
         return
     yield from _row_batches(rows if first is None else chain([first], rows), due)
+
+
+def _batches_of_columns(parts: Iterator[EventColumns]) -> Iterator[Columns]:
+    while True:
+        try:
+            part = next(parts, None)
+        except Exception as raised:  # noqa: BLE001 (the caller's own are raised too, after the events before)
+            yield Columns(_NO_EVENTS, raised)
+            return
+        if part is None:
+            return
+        yield from _column_batches(part.ids, part.buckets, part.dates)
 
 
 def _row_batches(events: Iterator[Any], due: Callable[[], bool]) -> Iterator[Rows]:
@@ -148,8 +175,7 @@ def _row_batches(events: Iterator[Any], due: Callable[[], bool]) -> Iterator[Row
             return
 
 
-def _column_batches(ids: NDArray[Any], buckets: Any, dates: Any) -> Iterator[Columns]:
-    check_batch(ids, "events: ids")
+def _column_batches(ids: Any, buckets: Any, dates: Any) -> Iterator[Columns]:
     buckets_of, dates_of = _slicer(buckets, "buckets", len(ids)), _slicer(dates, "dates", len(ids))
     for start in range(0, len(ids), EVENTS_PER_BATCH):
         part = slice(start, start + EVENTS_PER_BATCH)
@@ -159,36 +185,23 @@ def _column_batches(ids: NDArray[Any], buckets: Any, dates: Any) -> Iterator[Col
 def _slicer(values: Any, name: str, count: int) -> Callable[[slice], Any]:
     """A function that takes a slice of a column, or of one value that stands for all."""
     if isinstance(values, np.datetime64):
-        values = _as_python(values)
-    if values is None or isinstance(values, (str, date)):
+        values = as_python(values)
+    if is_single(values):
         return lambda _part: values
     if is_masked(values):
         raise ArgumentTypeError(f"events: {name} must not be a masked array")
-    if not isinstance(values, (list, tuple)) and not (isinstance(values, np.ndarray) and values.ndim == 1):
+    is_array = isinstance(values, np.ndarray) and values.ndim == 1
+    if not is_array and not isinstance(values, (list, tuple, *_COLUMNS)):
         raise ArgumentTypeError(f"events: {name} must be an array, a list or one value, got {shown(values)}")
-    if type(values) not in (list, tuple, np.ndarray):  # a subclass, which may hand out what it likes
+    if type(values) not in (
+        list,
+        tuple,
+        np.ndarray,
+        *_COLUMNS,
+    ):  # a subclass, which may hand out what it likes
         kind: Any = next(kind for kind in (list, tuple, np.ndarray) if isinstance(values, kind))
         values = np.asarray(values) if kind is np.ndarray else list(kind.__iter__(values))
     if len(values) != count:
         raise ArgumentValueError(f"events: {count} ids but {len(values)} {name}")
     take: Callable[[slice], Any] = values.__getitem__
     return take
-
-
-def _listed(column: Any, count: int) -> list[Any]:
-    if column is None or isinstance(column, (str, date)):
-        return [column] * count
-    if isinstance(column, (Coded, Texts)):
-        return column.tolist()
-    if isinstance(column, np.ndarray):
-        listed: list[Any] = _as_python(column)
-        return listed
-    return list(column)
-
-
-def _as_python(values: NDArray[Any] | np.datetime64) -> Any:
-    """What there is in Python for numpy's values: plain numbers where it has no such time."""
-    # What is finer than microseconds would be plain numbers, too. Others cannot be converted before: what is
-    # out of range then becomes another time, or an OverflowError, as the version of numpy may be.
-    fine = values.dtype.kind == "M" and np.datetime_data(values.dtype)[0] in ("ns", "ps", "fs", "as")
-    return (values.astype("datetime64[us]") if fine else values).tolist()

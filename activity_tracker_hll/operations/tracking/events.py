@@ -13,6 +13,7 @@ import numpy as np
 
 from ... import bulk
 from ...backends.base import Command, Reply
+from ...columns import Coded, Texts
 from ...errors import BackendError, LateEventError
 from ...ids import IdEncoder, check_batch
 from ...keys import BucketKeys
@@ -71,7 +72,7 @@ class Ids:
             ArgumentTypeError, ArgumentValueError: a bad id, by its place.
         """
         batch: Any = check_batch(ids, "ids")
-        if not isinstance(batch, (list, tuple, np.ndarray)):
+        if not isinstance(batch, (list, tuple, np.ndarray, Texts, Coded)):
             batch = list(batch)
         hashes = bulk.all_hashes(encoder, batch) if len(batch) >= FEW else None
         return cls(batch, hashes, encoder.many(batch) if hashes is None else None)
@@ -168,11 +169,12 @@ class Tracking:
         gathered = Gathered(data.context, data.open_periods, lambda: self.running(now))
         if hashes is not None and not (yield from data.takes_sketches()):
             hashes, encoded = None, data.context.ids.many(ids.given)
-        for name in self.periods(kinds, event.moment, now):
-            if hashes is not None:
-                gathered.add_hashes((name, event.bucket), hashes, stamp)
-            else:
-                gathered.add_ids((name, event.bucket), ((id, stamp) for id in encoded or ()))
+        targets = [(name, event.bucket) for name in self.periods(kinds, event.moment, now)]
+        if hashes is not None:
+            gathered.add_hashes(hashes, dict.fromkeys(targets, stamp))
+        else:
+            for target in targets:
+                gathered.add_ids(target, ((id, stamp) for id in encoded or ()))
         late = yield from gathered.push()
         if late:
             raise LateEventError(list(late))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ... import bulk
-from ...columns import Coded
+from ...columns import PER_SECOND, QUARTER_S, Coded, Instants
 from ...errors import ArgumentValueError
 from ...ids import IdEncoder
 from ..base import Context
@@ -25,8 +25,6 @@ __all__ = ["BucketFactorizer", "Indexes", "PeriodFactorizer"]
 Indexes = NDArray[np.int64]
 
 _UNIX_EPOCH = date(1970, 1, 1).toordinal()
-# No zone's clock changes within a quarter of an hour, except for a few before 1972; those are detected.
-_QUARTER_S = 900
 _WIDEST_TABLE = 1 << 20
 _FAR = 10**9
 _EXACT_S = 2.0**32  # below this, a float of seconds is exact to the microsecond
@@ -48,6 +46,9 @@ class BucketFactorizer(dict[Any, int]):
         self._hashes = np.empty(0, np.uint64)
         self._indexes = np.empty(0, np.int64)
         self._texts = np.empty(0, "U1")
+        # The values that repeat in columns, as long as they stay the same object, and their indexes or -1.
+        self._values: Any = None
+        self._index_of_value = np.empty(0, np.int64)
 
     def __missing__(self, bucket: object) -> int:
         self.names.append(self._check(bucket))
@@ -79,11 +80,17 @@ class BucketFactorizer(dict[Any, int]):
 
     def _factorize_coded(self, buckets: Coded) -> Indexes:
         """Look up each name that is there once."""
-        values = buckets.values if isinstance(buckets.values, Sequence) else buckets.values.tolist()
-        present = np.flatnonzero(np.bincount(buckets.codes, minlength=len(values)))
-        table = np.zeros(len(values), np.int64)
-        table[present] = [self[values[code]] for code in present.tolist()]
-        return table.take(buckets.codes)
+        if buckets.values is not self._values:
+            self._values, self._index_of_value = buckets.values, np.full(len(buckets.values), -1)
+        indexes = self._index_of_value.take(buckets.codes)
+        if indexes.min(initial=0) < 0:
+            unknown = buckets.codes[indexes < 0]
+            # np.unique takes ten times as long, which is less only where many values are not there.
+            few = len(self._values) <= len(unknown)
+            new = np.flatnonzero(np.bincount(unknown)) if few else np.unique(unknown)
+            self._index_of_value[new] = [self[name] for name in Coded(buckets.values, new)]
+            indexes = self._index_of_value.take(buckets.codes)
+        return indexes
 
     def _factorize_texts(self, buckets: NDArray[np.str_]) -> Indexes:
         """Factorize by hashes, and check that no two names share one."""
@@ -138,6 +145,10 @@ class PeriodFactorizer:
         """The indexes of a column of dates; None if some are unusual."""
         if isinstance(dates, date):
             dates = [dates]
+        if isinstance(dates, Instants):
+            return self._factorize_instants(dates.moments)
+        if isinstance(dates, Coded):
+            return self._factorize_coded(dates)
         if isinstance(dates, np.ndarray) and dates.dtype.kind == "M":
             return self._factorize_datetime64(dates)
         values = dates.tolist() if isinstance(dates, np.ndarray) else dates
@@ -159,12 +170,15 @@ class PeriodFactorizer:
         unit = np.datetime_data(dates.dtype)[0]
         if np.isnat(dates).any() or (self._hourly and unit in "YMWD"):
             return None
+        find = self._index_of_unix_hour if self._hourly else self._index_of_unix_day
+        if unit in PER_SECOND:
+            slot_s = 3600 if self._hourly else 86_400
+            return self._factorize_slots(dates.view(np.int64), find, slot_s * PER_SECOND[unit])
         values = dates.astype(np.int64)
         if unit in "YMWDh" and not -_FAR < values.min() <= values.max() < _FAR:
             return None  # hours would overflow
         wanted = "h" if self._hourly else "D"
-        hours = dates.astype(f"datetime64[{wanted}]").astype(np.int64) * (1 if self._hourly else 24)
-        return self._factorize_slots(hours + _UNIX_EPOCH * 24, self._index_of_hour)
+        return self._factorize_slots(dates.astype(f"datetime64[{wanted}]").astype(np.int64), find)
 
     def _factorize_aware(self, dates: Sequence[datetime]) -> Indexes | None:
         try:
@@ -173,25 +187,67 @@ class PeriodFactorizer:
             return None
         if not -_EXACT_S < seconds.min() <= seconds.max() < _EXACT_S:
             return None
-        return self._factorize_slots(
-            np.floor_divide(seconds, _QUARTER_S).astype(np.int64), self._index_of_quarter
-        )
+        return self._factorize_slots(seconds.astype(np.int64), self._index_of_quarter, QUARTER_S)
 
-    def _factorize_slots(self, slots: Indexes, find: Callable[[int], int | None]) -> Indexes | None:
-        first, last = int(slots.min()), int(slots.max())
-        if last - first >= _WIDEST_TABLE:
+    def _factorize_instants(self, moments: NDArray[np.datetime64]) -> Indexes | None:
+        if np.isnat(moments).any():
             return None
+        per_quarter = QUARTER_S * PER_SECOND[np.datetime_data(moments.dtype)[0]]
+        return self._factorize_slots(moments.view(np.int64), self._index_of_quarter, per_quarter)
+
+    def _factorize_coded(self, dates: Coded) -> Indexes | None:
+        values, codes = np.unique(dates.codes, return_inverse=True)
+        indexes = self.factorize(Coded(dates.values, values).tolist())
+        return None if indexes is None else indexes[codes]
+
+    def _factorize_slots(
+        self, times: Indexes, find: Callable[[int], int | None], per_slot: int = 1
+    ) -> Indexes | None:
+        """The index of each time, or shape () if it is the same for all; None if one has none.
+
+        Args:
+            times: whole numbers of some unit.
+            find: the index of a slot of time, by its number.
+            per_slot: the units of a slot.
+        """
+        first, last = int(times.min()) // per_slot, int(times.max()) // per_slot
+        if first == last:  # as in most batches of events in the order of time
+            indexes = self._indexes_of([first], find)
+            return None if indexes is None else indexes[0]
+        slots = times // per_slot
+        if last - first >= _WIDEST_TABLE:
+            # So far apart are but stray ones among many.
+            distinct, which = np.unique(slots, return_inverse=True)
+            indexes = self._indexes_of(distinct.tolist(), find)
+            return None if indexes is None else indexes.take(which)
         slots -= first
+        present = np.flatnonzero(np.bincount(slots))
+        indexes = self._indexes_of((present + first).tolist(), find)
+        if indexes is None:
+            return None
         table = np.zeros(last - first + 1, np.int64)
-        for slot in np.flatnonzero(np.bincount(slots)).tolist():
-            key = find, first + slot
+        table[present] = indexes
+        return table[slots]
+
+    def _indexes_of(self, slots: Sequence[int], find: Callable[[int], int | None]) -> Indexes | None:
+        """The index of each distinct slot, remembered from one batch to the next; None if one has none."""
+        indexes = []
+        for slot in slots:
+            key = find, slot
             if key not in self._index_by_slot:
-                self._index_by_slot[key] = find(first + slot)
+                self._index_by_slot[key] = find(slot)
             index = self._index_by_slot[key]
             if index is None:
                 return None
-            table[slot] = index
-        return table[slots]
+            indexes.append(index)
+        return np.array(indexes, np.int64)
+
+    def _index_of_unix_day(self, day: int) -> int | None:
+        return self._index_of_unix_hour(day * 24)
+
+    def _index_of_unix_hour(self, hour: int) -> int | None:
+        """The index of an hour, counted from 1970 in the calendar's zone."""
+        return self._index_of_hour(hour + _UNIX_EPOCH * 24)
 
     def _index_of_hour(self, hour: int) -> int | None:
         """The index of an hour, counted from the day before 0001-01-01 in the calendar's zone."""
@@ -205,7 +261,7 @@ class PeriodFactorizer:
     def _index_of_quarter(self, quarter: int) -> int | None:
         """The index of a quarter of an hour, counted from 1970 in UTC."""
         try:
-            edges = (self._calendar.local(quarter * _QUARTER_S + second) for second in (0, _QUARTER_S - 1))
+            edges = (self._calendar.local(quarter * QUARTER_S + second) for second in (0, QUARTER_S - 1))
             first, last = (self.periods(self._calendar.moment(edge, "date")) for edge in edges)
         except (OverflowError, ValueError, OSError):
             return None

@@ -6,12 +6,12 @@ PFADD.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ...errors import BackendError
 from ...hll.compact import CompactRegisters
-from ...hll.registers import Hashes
+from ...hll.registers import Hashes, steps
 from ..base import Context, Operation, PeriodBucket
 from .open_periods import OpenPeriods
 from .side_table import Seen, SideTable, Stamps
@@ -76,18 +76,23 @@ class Gathered:
         gathered += ids
         self.events += len(gathered) - before
 
-    def add_hashes(self, target: PeriodBucket, hashes: Hashes, since: int | Stamps) -> None:
-        """Fold hashes into registers; the array is kept, and must not change afterwards.
+    def add_hashes(self, hashes: Hashes, since: Mapping[PeriodBucket, int | Stamps]) -> None:
+        """Fold hashes into registers of several buckets and periods; the array is kept, and must not change.
 
         Args:
-            since: stamps, one for all or one for each.
+            since: for each bucket and period stamps, one for all ids or one for each.
         """
-        gathered = self._buckets.setdefault(target, _Bucket())
-        if gathered.registers is None:
-            gathered.registers = CompactRegisters()
-        gathered.registers.fold(hashes)
-        gathered.seen.append(Seen(hashes, since))
-        self.events += len(hashes)
+        targets: list[CompactRegisters] = []
+        for target, stamps in since.items():
+            gathered = self._buckets.setdefault(target, _Bucket())
+            if gathered.registers is None:
+                gathered.registers = CompactRegisters()
+            targets.append(gathered.registers)
+            gathered.seen.append(Seen(hashes, stamps))
+            self.events += len(hashes)
+        for index, rank in steps(hashes):
+            for registers in targets:
+                registers.raise_at(index, rank)
 
     def has_sketch(self, target: PeriodBucket) -> bool:
         """Whether a sketch is sent anyway, so that more hashes cost the server nothing."""

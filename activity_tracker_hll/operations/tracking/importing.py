@@ -7,13 +7,14 @@ event, which is slower, but finds out what is wrong, and where.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 
 from ... import bulk
+from ...columns import Coded
 from ...errors import ActivityTrackerError, ArgumentTypeError, BackendError
 from ...hll.registers import Hashes
 from ...keys import check_bucket
@@ -48,6 +49,7 @@ class Importing:
         self._gathered = gathered
         self._clock = clock
         self._sketches = False
+        self._coded_hashes = bulk.CodedHashes(context.ids)
         self._buckets = BucketFactorizer(self._trackable)
         self._periods = PeriodFactorizer(context, kinds)
         self._have_moves: dict[PeriodBucket, bool] = {}
@@ -63,10 +65,13 @@ class Importing:
 
         Raises:
             ActivityTrackerError: it is bad.
+            Exception: what the iterable raised instead of it.
         """
-        for event in batch:
+        for event in batch.first():
             self._checked(event)
             return
+        if batch.error is not None:
+            raise batch.error
 
     def add(self, batch: Batch) -> Operation[Exception | None]:
         """Gather the events of a batch, up to the first bad one; returns what is wrong with that, if any."""
@@ -78,38 +83,40 @@ class Importing:
         return batch.error
 
     def _factorized(self, batch: Batch) -> tuple[Hashes, Indexes] | None:
-        """The hash of each id, the index of its bucket and periods; None if an event is not plain."""
-        hashes, buckets, periods = [], [], []
+        """The hash of each id, the index of its bucket and periods; None if an event is not plain.
+
+        The indexes have shape () if all are the same.
+        """
+        hashes, pairs = [], []
         try:
             for ids, bucket_column, dates in batch.parts():
-                hashes.append(bulk.all_hashes(self._context.ids, ids))
-                buckets.append(np.broadcast_to(self._buckets.factorize(bucket_column), len(ids)))
-                period_indexes = self._periods.factorize(dates)
-                if period_indexes is None:
+                hashes.append(self._hashes(ids))
+                buckets, periods = self._buckets.factorize(bucket_column), self._periods.factorize(dates)
+                if periods is None:
                     return None
-                periods.append(np.broadcast_to(period_indexes, len(ids)))
+                pairs.append((buckets, periods))
         except Exception:  # noqa: BLE001 (whatever a caller's object raises: one by one it is found, and named)
             return None
-        return np.concatenate(hashes), np.concatenate(buckets) * len(self._periods.names) + np.concatenate(
-            periods
-        )
+        indexes = [buckets * len(self._periods.names) + periods for buckets, periods in pairs]
+        if len(hashes) == 1:
+            return hashes[0], np.asarray(indexes[0])
+        each = [np.broadcast_to(some, len(part)) for some, part in zip(indexes, hashes, strict=True)]
+        return np.concatenate(hashes), np.concatenate(each)
+
+    def _hashes(self, ids: Any) -> Hashes:
+        if isinstance(ids, Coded):
+            return self._coded_hashes.of(ids)
+        return bulk.all_hashes(self._context.ids, ids)
 
     def _add_groups(self, batch: Batch, hashes: Hashes, indexes: Indexes) -> Operation[None]:
         combinations = len(self._periods.names)
-        index_count = len(self._buckets.names) * combinations
-        # numpy sorts 16-bit numbers by radix.
-        order = np.argsort(indexes.astype(np.uint16 if index_count <= 1 << 16 else np.int64), kind="stable")
-        hashes = hashes[order]
-        present, counts = _distinct(indexes, index_count)
         groups = [
-            (self._buckets.names[index // combinations], self._periods.names[index % combinations])
-            for index in present.tolist()
+            (self._buckets.names[index // combinations], self._periods.names[index % combinations], positions)
+            for index, positions in _groups(indexes, len(batch), len(self._buckets.names) * combinations)
         ]
-        yield from self._find_moves([(name, bucket) for bucket, names in groups for name in names])
-        end = 0
-        for (bucket, names), count in zip(groups, counts.tolist(), strict=True):
-            start, end = end, end + count
-            self._add_group(batch, [(name, bucket) for name in names], hashes[start:end], order[start:end])
+        yield from self._find_moves([(name, bucket) for bucket, names, _ in groups for name in names])
+        for bucket, names, positions in groups:
+            self._add_group(batch, [(name, bucket) for name in names], hashes.take(positions), positions)
 
     def _find_moves(self, targets: Sequence[PeriodBucket]) -> Operation[None]:
         """Ask, once for each, whether ids were moved out of it: only then the time of an event matters."""
@@ -125,17 +132,18 @@ class Importing:
         """Gather events of one bucket and one period of each kind."""
         stamps: list[int] = []
         encoded: list[bytes] = []
+        folded: dict[PeriodBucket, int | Stamps] = {}
         for target in targets:
             as_hashes = len(hashes) >= FEW or self._gathered.has_sketch(target)
             moves = self._have_moves[target] or self._gathered.has_table(target)
             if not stamps and (moves or not as_hashes):
                 stamps = [self._stamp(moment) for moment in batch.dates(positions.tolist())]
             if as_hashes:
-                since: int | Stamps = np.array(stamps, np.int64) if moves else _ANY_TIME
-                self._gathered.add_hashes(target, hashes, since)
+                folded[target] = np.array(stamps, np.int64) if moves else _ANY_TIME
             else:
                 encoded = encoded or self._context.ids.many(batch.ids(positions.tolist()))
                 self._gathered.add_ids(target, zip(encoded, stamps, strict=True))
+        self._gathered.add_hashes(hashes, folded)
 
     def _stamp(self, moment: Any) -> int:
         """The stamp of an event: its time, if it has one; for a mere day, the present time."""
@@ -182,10 +190,26 @@ def _parts(event: object) -> list[Any]:
     return list(list.__iter__(event)) if isinstance(event, list) else []
 
 
-def _distinct(indexes: Indexes, index_count: int) -> tuple[Indexes, Indexes]:
-    """The distinct indexes, sorted, and how often each occurs."""
+def _groups(indexes: Indexes, count: int, index_count: int) -> Iterator[tuple[int, Indexes]]:
+    """The distinct indexes of `count` events, in order, and where each occurs.
+
+    Args:
+        indexes: one of each event, or one of all.
+        count: how many events there are.
+        index_count: how many indexes there may be.
+    """
+    if not indexes.ndim:
+        yield int(indexes), np.arange(count)
+        return
     if index_count > 1 << 20:  # too many combinations for a table of them
-        return np.unique(indexes, return_counts=True)
-    counts = np.bincount(indexes, minlength=index_count)
-    present = np.flatnonzero(counts)
-    return present, counts[present]
+        present, counts = np.unique(indexes, return_counts=True)
+    else:
+        every = np.bincount(indexes, minlength=index_count)
+        present = np.flatnonzero(every)
+        counts = every[present]
+    # numpy sorts 16-bit numbers by radix.
+    order = np.argsort(indexes.astype(np.uint16 if index_count <= 1 << 16 else np.int64), kind="stable")
+    end = 0
+    for index, size in zip(present.tolist(), counts.tolist(), strict=True):
+        start, end = end, end + size
+        yield index, order[start:end]

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -196,11 +197,12 @@ class _Sending:
         for batch in batched(few, PLAIN_PER_BATCH):
             commands: list[Command] = []
             parts: dict[PeriodBucket, slice] = {}
+            ids = iter(hashing.ids_of(np.concatenate([few[target].hashes() for target in batch])))
             for target in batch:
                 first, of_target = len(commands), keys(*target)
                 commands += ("EXISTS", of_target.hll), ("ZCARD", of_target.moves)
-                if len(few[target]):
-                    commands.append(("PFADD", of_target.hll, *hashing.ids_of(few[target].hashes())))
+                if count := len(few[target]):
+                    commands.append(("PFADD", of_target.hll, *islice(ids, count)))
                 parts[target] = slice(first, len(commands))
             replies = yield commands
             for target, part in parts.items():

@@ -2,6 +2,8 @@
 
 import random
 import sys
+from collections import defaultdict
+from functools import partial
 
 import pytest
 
@@ -105,6 +107,35 @@ def test_bad_lines_are_shown_and_the_status_says_whether_all_were(run, tmp_path)
     run("import", input="")
 
 
+def test_a_parquet_file_beside_a_text_file(run, tmp_path):
+    """Nulls are bad rows, and days those of the zone."""
+    tables = pytest.importorskip("helpers.tables")
+    table, events = tables.usual()
+    pytest.importorskip("pyarrow.parquet").write_table(table, tmp_path / "events.parquet")
+    (tmp_path / "more.csv").write_text("user_id,platform,ts\nann,web,2026-01-02T12:00:00\n")
+    berlin = partial(run, options=("--timezone", "Europe/Berlin"))
+    files = (tmp_path / "events.parquet", tmp_path / "more.csv")
+    options = ("--id", "user_id", "--time", "ts", "--bucket-field", "platform")
+    assert "2026-01-01 23:01:00" in berlin("import", *files, *options, "--dry-run").stdout
+    result = berlin("import", *files, *options, status=3)
+    assert "events.parquet, row 98: id is missing" in result.stderr
+    assert "990 events, 11 bad lines, " in result.stderr
+    exact = defaultdict(set)
+    for id, bucket, time in [*events, ("ann", "web", events[-1][2])]:
+        exact[f"{time:%Y-%m-%d}", bucket].add(id)
+    found = counts(berlin, "--live", "--bucket", "web", "--bucket", "app", "--start", "2026-01-01")
+    assert {place: count for place, count in found.items() if count} == {
+        place: pytest.approx(len(ids), abs=3) for place, ids in exact.items()
+    }
+
+
+def test_parquet_is_not_read_from_standard_input(run, tmp_path):
+    tables = pytest.importorskip("helpers.tables")
+    pytest.importorskip("pyarrow.parquet").write_table(tables.usual(10)[0], tmp_path / "events")
+    result = run("import", input=(tmp_path / "events").read_bytes(), status=1)
+    assert "Parquet is read from a file itself, neither piped nor compressed" in result.stderr
+
+
 NGINX = '172.17.0.{} - - [10/Jan/2024:10:00:00 +0000] "GET {} HTTP/1.1" {} 615 "-" "{}" "{}"\n'
 
 
@@ -202,6 +233,8 @@ def test_an_import_that_is_interrupted_is_completed_by_a_second_one(run, tmp_pat
     read_sources = module.read_sources
     with monkeypatch.context() as patched:
         patched.setattr(module, "read_sources", stopped)
+        patched.setattr("activity_tracker_hll.event_files.sources._EVENTS", 1000)
+        patched.setattr("activity_tracker_hll.event_files.sources._MOMENT_S", 3600)
         shown = run("import", tmp_path / "access.log", status=130).stderr
     assert "2,000 events were read" in shown
     assert "Running the same command again is harmless" in " ".join(shown.split())

@@ -1,0 +1,266 @@
+"""Arrow's arrays as columns of ids, buckets and times, without an object for each value. Needs ``arrow``.
+
+Values stay in Arrow's buffers where they can be hashed there. Nothing is guessed: a type that could stand for
+several things is refused by an error that says what is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import tzinfo
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .columns import Coded, Instants, Texts
+from .errors import ArgumentTypeError, ArgumentValueError, MissingExtraError
+from .messages import WHY_FLOATS, shown
+
+try:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+except ImportError as error:
+    raise MissingExtraError(
+        "tables and Arrow's columns, also those of polars and DuckDB, need pyarrow, of the extra 'arrow':"
+        " pip install 'activity-tracker-hll[arrow]'"
+    ) from error
+
+__all__ = ["ColumnReader", "array_of", "is_text", "nulls", "stream_of"]
+
+Array = Any
+"""A pyarrow.Array."""
+
+_DATE_LENGTH = len("2026-01-31")
+_HEX = np.frombuffer("".join(f"{byte:02x}" for byte in range(256)).encode(), np.uint16)
+_UUID_BYTES = 16
+_UUID_PARTS = ((0, 4, 0), (4, 6, 9), (6, 8, 14), (8, 10, 19), (10, 16, 24))  # from, to, place in the text
+_UUID_LENGTH = 36
+
+
+def stream_of(table: Any) -> Any:
+    """A pyarrow.RecordBatchReader of what has ``__arrow_c_stream__``."""
+    return pa.RecordBatchReader.from_stream(table)
+
+
+def array_of(column: Any, argument: str) -> Array:
+    """One array of a column with ``__arrow_c_array__``, ``__arrow_c_stream__`` or ``__arrow_array__``.
+
+    Raises:
+        ArgumentTypeError: it is a table.
+    """
+    is_array = hasattr(column, "__arrow_c_array__") or hasattr(column, "__arrow_array__")
+    if isinstance(column, (pa.Array, pa.ChunkedArray)):
+        array = column
+    elif is_array and not hasattr(column, "schema"):
+        array = pa.array(column)
+    else:
+        array = pa.chunked_array(column)
+    if pa.types.is_struct(array.type):
+        raise ArgumentTypeError(f"{argument} must be one column, got {type(column).__name__} of {array.type}")
+    return _in_one_chunk(array) if isinstance(array, pa.ChunkedArray) else array
+
+
+def _in_one_chunk(chunked: Any) -> Array:
+    if chunked.num_chunks == 1:
+        return chunked.chunk(0)
+    if pa.types.is_dictionary(chunked.type):
+        chunked = chunked.unify_dictionaries()
+    elif chunked.type in (pa.string(), pa.binary()):  # the offsets of which may not reach as far as all do
+        chunked = chunked.cast(pa.large_string() if chunked.type == pa.string() else pa.large_binary())
+    return chunked.combine_chunks()
+
+
+def nulls(array: Array) -> NDArray[np.int64]:
+    """The places of values that are missing."""
+    # Of dictionaries and runs the number is not known: what is missing may be one of the values.
+    has_values = pa.types.is_dictionary(array.type) or pa.types.is_run_end_encoded(array.type)
+    if not has_values and not array.null_count:
+        return np.empty(0, np.int64)
+    return np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False))
+
+
+def _plain(array: Array) -> Array:
+    """The same values in a layout that is one of those below."""
+    kind = array.type
+    if pa.types.is_run_end_encoded(kind):
+        return _plain(pc.run_end_decode(array))
+    if pa.types.is_string_view(kind):
+        return array.cast(pa.large_string())
+    if pa.types.is_binary_view(kind):
+        return array.cast(pa.large_binary())
+    return array
+
+
+class ColumnReader:
+    """Reads the arrays of a column, without missing values; a dictionary that they share is read once.
+
+    Args:
+        argument: what the column is called, for errors.
+    """
+
+    def __init__(self, argument: str) -> None:
+        self._argument = argument
+        self._dictionary: Array = None
+        self._values: Any = None
+
+    def ids(self, array: Array) -> Texts | Coded | NDArray[Any]:
+        """The ids of an array.
+
+        Raises:
+            ArgumentTypeError: ids are of no such type.
+        """
+        array = _plain(array)
+        if pa.types.is_dictionary(array.type):
+            return self._coded(array, self._ids)
+        return self._ids(array)
+
+    def _ids(self, array: Array) -> Texts | NDArray[Any]:
+        kind = array.type
+        if pa.types.is_integer(kind):
+            return _numbers(array)
+        if is_text(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            return _texts(array)
+        if pa.types.is_fixed_size_binary(kind):
+            return _equal_texts(_fixed_size(array))
+        if isinstance(kind, pa.BaseExtensionType) and kind.extension_name == "arrow.uuid":
+            return _equal_texts(_texts_of_uuids(_fixed_size(array.storage)))
+        raise ArgumentTypeError(
+            f"{self._argument} must be text, bytes, integers or UUIDs, got {kind}"
+            f"{WHY_FLOATS if pa.types.is_floating(kind) else ''}"
+        )
+
+    def buckets(self, array: Array) -> Coded:
+        """The buckets of an array.
+
+        Raises:
+            ArgumentTypeError: buckets are of no such type.
+        """
+        array = _plain(array)
+        if pa.types.is_dictionary(array.type):
+            return self._coded(array, self._names)
+        self._check_text(array.type)
+        array = array.dictionary_encode()
+        return Coded(array.dictionary.to_pylist(), _numbers(array.indices))
+
+    def _names(self, array: Array) -> list[Any]:
+        self._check_text(array.type)
+        names: list[Any] = array.to_pylist()
+        return names
+
+    def _check_text(self, kind: Any) -> None:
+        if not is_text(kind):
+            raise ArgumentTypeError(f"{self._argument} must be text, got {kind}")
+
+    def _coded(self, array: Array, read: Callable[[Array], Any]) -> Coded:
+        dictionary = array.dictionary
+        if self._dictionary is None or not _is_same(dictionary, self._dictionary):
+            self._values = read(_plain(dictionary))
+            self._dictionary = dictionary  # kept, so that nothing else comes to lie where it does
+        return Coded(self._values, _numbers(array.indices))
+
+    def dates(self, array: Array, zone: tzinfo | None) -> Instants | NDArray[np.datetime64]:
+        """The times of an array: as instants, where the column or the caller has a zone.
+
+        Args:
+            array: timestamps, dates, or text that has the form of ISO 8601.
+            zone: of times without one; None = the tracker's.
+
+        Raises:
+            ArgumentTypeError, ArgumentValueError: times are of no such type, or text is no time, or it is not
+                certain which one.
+        """
+        array = _plain(array)
+        if pa.types.is_dictionary(array.type):
+            array = _plain(array.dictionary_decode())
+        if is_text(array.type):
+            array = _parsed(array, self._argument)
+        kind = array.type
+        if pa.types.is_date32(kind):
+            return _numbers(array.view(pa.int32())).astype("datetime64[D]")
+        if pa.types.is_date64(kind):
+            return _numbers(array.view(pa.int64())).view("datetime64[ms]").astype("datetime64[D]")
+        if not pa.types.is_timestamp(kind):
+            raise ArgumentTypeError(
+                f"{self._argument} must be timestamps, dates or ISO 8601 text, got {kind}"
+            )
+        moments = _numbers(array.view(pa.int64())).view(f"datetime64[{kind.unit}]")
+        if kind.tz is not None:
+            return Instants(moments)
+        return moments if zone is None else Instants.of_naive(moments, zone)
+
+
+def _is_same(dictionary: Array, other: Array) -> bool:
+    """Whether two dictionaries lie in the same memory."""
+    return bool(
+        dictionary.type == other.type
+        and (dictionary.offset, len(dictionary)) == (other.offset, len(other))
+        and _addresses(dictionary) == _addresses(other)
+    )
+
+
+def _addresses(array: Array) -> list[tuple[int, int] | None]:
+    return [None if buffer is None else (buffer.address, buffer.size) for buffer in array.buffers()]
+
+
+def is_text(kind: Any) -> bool:
+    """Whether values of a type are text, in any layout."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _texts(array: Array) -> Texts:
+    is_large = array.type in (pa.large_string(), pa.large_binary())
+    _, offsets, data = array.buffers()
+    kind = np.dtype(np.int64 if is_large else np.int32)
+    ends = np.empty(0, np.int64)
+    if len(array):
+        found = np.frombuffer(offsets, kind, len(array) + 1, array.offset * kind.itemsize)
+        ends = found.astype(np.int64, copy=False)
+    buffer = np.empty(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
+    return Texts(buffer, ends[:-1], np.diff(ends))
+
+
+def _fixed_size(array: Array) -> NDArray[np.uint8]:
+    """Shape (values, bytes of each)."""
+    width, data = array.type.byte_width, array.buffers()[1]
+    if not len(array) * width:
+        return np.empty((len(array), width), np.uint8)
+    return np.frombuffer(data, np.uint8, len(array) * width, array.offset * width).reshape(-1, width)
+
+
+def _equal_texts(bytes_of_each: NDArray[np.uint8]) -> Texts:
+    count, size = bytes_of_each.shape
+    return Texts(bytes_of_each.reshape(-1), np.arange(count) * size, np.full(count, size))
+
+
+def _texts_of_uuids(uuids: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """As ``str()`` writes them."""
+    texts = np.full((len(uuids), _UUID_LENGTH), ord("-"), np.uint8)
+    for start, end, place in _UUID_PARTS:
+        texts[:, place : place + 2 * (end - start)] = _HEX[uuids[:, start:end]].view(np.uint8)
+    return texts
+
+
+def _numbers(array: Array) -> NDArray[Any]:
+    numbers: NDArray[Any] = array.to_numpy(zero_copy_only=True)
+    return numbers
+
+
+def _parsed(array: Array, argument: str) -> Array:
+    """Dates or timestamps of text, all of it with offsets from UTC or all without."""
+    lengths = pc.min_max(pc.binary_length(array)).as_py()
+    if lengths["max"] == _DATE_LENGTH == lengths["min"]:
+        kinds = [pa.date32()]
+    elif lengths["min"] is not None and lengths["min"] <= _DATE_LENGTH < lengths["max"]:
+        raise ArgumentValueError(f"{argument} must be all dates or all times, got text of both lengths")
+    else:
+        kinds = [pa.timestamp(unit, zone) for unit in ("us", "ns") for zone in (None, "UTC")]
+    for kind in kinds:
+        try:
+            return array.cast(kind)
+        except pa.ArrowInvalid as error:
+            reason = str(error)
+    raise ArgumentValueError(
+        f"{argument} must be text of the form 2026-01-31T23:59:59, all with an offset from UTC or all"
+        f" without: {shown(reason)}"
+    )

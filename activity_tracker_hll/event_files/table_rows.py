@@ -1,0 +1,329 @@
+"""Parquet and Arrow IPC files to columns of events. Knows no server and no click. Needs ``arrow``.
+
+Some ten thousand rows are read at a time, of the columns that are needed. A row that is not a valid event is
+recorded as bad, and reading goes on, as with lines; a column of a type that ids, buckets or times never have
+is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import zones
+from ..columns import PER_SECOND, Coded, EventColumns, Instants, Texts
+from ..errors import ActivityTrackerError, ArgumentTypeError, MissingExtraError
+from ..ids import MAX_ID_BYTES, encode
+from ..keys import check_bucket
+from ..periods import Calendar
+from .layout import FieldError, Layout, LayoutError, TimeFormatError
+from .lines import Rejected, printable
+from .timestamps import EPOCH_UNITS, BadTimestampError, timestamp_parser
+
+try:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+except ImportError as error:
+    raise MissingExtraError(
+        "Parquet and Arrow files need pyarrow, of the extra 'arrow':"
+        " pip install 'activity-tracker-hll[arrow]'"
+    ) from error
+
+from ..arrow import ColumnReader, is_text, nulls
+
+__all__ = ["read"]
+
+_ROWS = 65_536
+_BUFFER = 1 << 20
+_MISFITS = 1000
+_NAMES_SHOWN = 500
+_UNITS = {per_second: unit for unit, per_second in PER_SECOND.items()}
+# Whatever the zone, what lies between is in years that a calendar has. Other times are looked at one by one.
+_FIRST, _LAST = np.datetime64("1000-01-02"), np.datetime64("9998-12-30")
+
+Reasons = dict[int, str]
+"""What is wrong with a row, by its place."""
+_Batches = Iterator[tuple[Any, int]]
+"""Record batches, and the bytes of the file up to the end of each."""
+
+
+def read(
+    path: str,
+    layout: Layout,
+    calendar: Calendar,
+    rejected: Rejected,
+    on_read: Callable[[int], object],
+    *,
+    hourly: bool,
+) -> Iterator[EventColumns]:
+    """See :func:`.tables.read_table`."""
+    _check(layout)
+    fields = [*layout.ids("id"), *filter(None, [layout.bucket_field]), *layout.times(("time",))]
+    rows = _Rows(path, layout, calendar, rejected, hourly=hourly)
+    done = 0
+    try:
+        with _opened(path, layout) as (schema, batches):
+            columns = [_column(field, schema) for field in fields]
+            for batch, end in batches(columns):
+                arrays = [_array(batch, column) for column in columns]
+                for start in range(0, len(batch), _ROWS):
+                    yield rows.events([array.slice(start, _ROWS) for array in arrays])
+                on_read(end - done)
+                done = end
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise LayoutError(f"the file is damaged or cut short ({printable(str(error))})") from error
+    rows.finish()
+
+
+def _check(layout: Layout) -> None:
+    """Refuse what is for text: rows and columns are better chosen by what writes tables."""
+    asked = {
+        "several id fields": len(layout.ids("id")) > 1,
+        "several time fields": len(layout.times(("time",))) > 1,
+        "id_fallback": layout.id_fallback,
+        "null": layout.nulls,
+        "filters": layout.filters,
+    }
+    for what, value in asked.items():
+        if value:
+            raise LayoutError(f"{what}: not for tables, only for text and JSON")
+
+
+@contextmanager
+def _opened(path: str, layout: Layout) -> Iterator[tuple[Any, Callable[[list[list[str]]], _Batches]]]:
+    """The schema of a file, and a function that reads columns of it."""
+    size = Path(path).stat().st_size
+    with Path(path).open("rb") as stream:
+        if stream.read(4) == b"PAR1":
+            # Buckets are few. Without its own buffers, what is ahead in the file is not kept in memory.
+            repeated = [layout.bucket_field] if layout.bucket_field is not None else None
+            with pq.ParquetFile(
+                path, read_dictionary=repeated, pre_buffer=False, buffer_size=_BUFFER
+            ) as file:
+                yield file.schema_arrow, lambda columns: _parquet_batches(file, columns, size)
+        else:
+            with pa.OSFile(path) as source:
+                yield pa.ipc.open_file(source).schema, lambda columns: _ipc_batches(source, columns, size)
+
+
+def _parquet_batches(file: Any, columns: list[list[str]], size: int) -> _Batches:
+    names, count, rows = [".".join(column) for column in columns], file.metadata.num_rows, 0
+    for batch in file.iter_batches(_ROWS, columns=names):
+        rows += len(batch)
+        yield batch, size * rows // max(count, 1)
+
+
+def _ipc_batches(source: Any, columns: list[list[str]], size: int) -> _Batches:
+    schema = pa.ipc.open_file(source).schema
+    wanted = sorted({schema.get_field_index(column[0]) for column in columns})
+    file = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=wanted))
+    count = file.num_record_batches
+    for index in range(count):
+        yield file.get_batch(index), size * (index + 1) // count
+
+
+def _column(field: str, schema: Any) -> list[str]:
+    """The path to a column: its name, and those in structs."""
+    names = list(schema.names)
+    if names.count(field) == 1:
+        return [field]
+    first, *others = field.split(".")
+    if others and names.count(first) == 1:
+        kind = schema.field(first).type
+        for name in others:
+            if not pa.types.is_struct(kind) or kind.get_field_index(name) < 0:
+                break
+            kind = kind.field(name).type
+        else:
+            return [first, *others]
+    if field.isdecimal() and 0 < int(field) <= len(names):
+        return [names[int(field) - 1]]
+    has = printable(", ".join(names))
+    has = has if len(has) <= _NAMES_SHOWN else f"{has[:_NAMES_SHOWN]}..."
+    problem = "several columns are called" if field in names else "there is no column"
+    raise FieldError(f"{problem} {field!r} in this table, which has: {has}")
+
+
+def _array(batch: Any, column: list[str]) -> Any:
+    array = batch.column(column[0])
+    return pc.struct_field(array, column[1:]) if len(column) > 1 else array
+
+
+class _Rows:
+    """Makes events of rows, without those that are none."""
+
+    def __init__(
+        self, name: str, layout: Layout, calendar: Calendar, rejected: Rejected, *, hourly: bool
+    ) -> None:
+        check_bucket(layout.bucket)
+        self._name = name
+        self._layout = layout
+        self._calendar = calendar
+        self._rejected = rejected
+        self._hourly = hourly
+        self._parse_time = timestamp_parser(layout.time_format, calendar, hourly=hourly, zone=layout.timezone)
+        self._zone = zones.load(layout.timezone)
+        self._ids, self._buckets, self._times = map(ColumnReader, ("ids", "buckets", "times"))
+        self._rows = 0
+        self._fits = False
+        self._misfits = 0
+        self._misfit = ""
+
+    def events(self, arrays: list[Any]) -> EventColumns:
+        """The events of arrays of ids, of buckets if the layout says so, and of times."""
+        count = len(arrays[0])
+        reasons: Reasons = {}
+        for what, array in zip(
+            ("id", "time") if len(arrays) == 2 else ("id", "bucket", "time"), arrays, strict=True
+        ):
+            reasons |= dict.fromkeys(nulls(array).tolist(), f"{what} is missing")
+        rows = np.delete(np.arange(count), list(reasons))
+        if reasons:
+            arrays = [array.take(pa.array(rows)) for array in arrays]
+        try:
+            ids = self._ids.ids(arrays[0])
+            buckets: Any = self._layout.bucket
+            if len(arrays) == 3:
+                buckets = self._buckets.buckets(_as_text(arrays[1]))
+            dates, bad_times = self._dates(arrays[-1])
+        except ArgumentTypeError as error:
+            raise LayoutError(str(error)) from error
+        bad = {**_bad_buckets(buckets), **bad_times, **_bad_ids(ids)} if len(ids) else {}
+        self._note_misfits(bad_times, len(ids))
+        for place, reason in bad.items():
+            reasons[int(rows[place])] = reason
+        for row in sorted(reasons):
+            self._rejected.add(self._name, self._rows + row + 1, reasons[row], "row")
+        self._rows += count
+        if not bad:
+            return EventColumns(ids, buckets, dates)
+        sound = np.delete(np.arange(len(ids)), list(bad))
+        return EventColumns(
+            ids[sound], buckets[sound] if isinstance(buckets, Coded) else buckets, dates[sound]
+        )
+
+    def finish(self) -> None:
+        """Note that there are no more rows.
+
+        Raises:
+            TimeFormatError: no time had the format.
+        """
+        if self._misfit and not self._fits:
+            raise TimeFormatError(f"no time has the format {self._layout.time_format!r}; {self._misfit}")
+
+    def _note_misfits(self, bad_times: Reasons, count: int) -> None:
+        self._fits = self._fits or count > len(bad_times)
+        self._misfits += len(bad_times)
+        if bad_times and not self._misfit:
+            self._misfit = f"one, for example: {next(iter(bad_times.values()))}"
+        if self._misfits >= _MISFITS:
+            self.finish()
+
+    def _dates(self, array: Any) -> tuple[Any, Reasons]:
+        """Times, and what is wrong with some."""
+        kind = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
+        if pa.types.is_date(kind) and self._hourly:
+            raise TimeFormatError("times are dates without a time of day, which hourly periods need")
+        if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+            return self._in_range(self._times.dates(array, self._zone))
+        if pa.types.is_integer(kind) or pa.types.is_floating(kind) or is_text(kind):
+            fast = self._fast_dates(array, kind)
+            return self._parsed(array) if fast is None else fast
+        raise TimeFormatError(f"times must be timestamps, dates, text or numbers, got {kind}")
+
+    def _fast_dates(self, array: Any, kind: Any) -> tuple[Any, Reasons] | None:
+        """The same for a column all of which is plain; None if it may not be."""
+        format = self._layout.time_format
+        if pa.types.is_integer(kind) and format in EPOCH_UNITS and len(array):
+            extremes = pc.min_max(array).as_py()
+            try:
+                for value in extremes.values():
+                    self._parse_time(value)
+            except (BadTimestampError, ActivityTrackerError):
+                return None
+            moments = array.cast(pa.int64()).to_numpy().view(f"datetime64[{_UNITS[EPOCH_UNITS[format]]}]")
+            return Instants(moments), {}
+        if is_text(kind) and format == "iso":
+            try:
+                dates = self._times.dates(array, self._zone)
+            except ActivityTrackerError:
+                return None
+            is_day = isinstance(dates, np.ndarray) and dates.dtype == "datetime64[D]"
+            return None if is_day and self._hourly else self._in_range(dates)
+        return None
+
+    def _in_range(self, dates: Any) -> tuple[Any, Reasons]:
+        """Times, and which of them are in years that a calendar does not have."""
+        moments = dates.moments if isinstance(dates, Instants) else dates
+        odd = np.flatnonzero((moments < _FIRST) | (moments > _LAST)).tolist()
+        bad: Reasons = {}
+        for place, value in zip(odd, dates[odd].tolist() if odd else (), strict=True):
+            try:
+                self._calendar.moment(value, "time")
+            except ActivityTrackerError as error:
+                bad[place] = str(error)
+        return dates, bad
+
+    def _parsed(self, array: Any) -> tuple[Coded, Reasons]:
+        """Times that the layout's format is of; each is parsed once."""
+        encoded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
+        codes = encoded.indices.to_numpy()
+        values, reasons = encoded.dictionary.to_pylist(), {}
+        for code in np.unique(codes).tolist():
+            try:
+                values[code] = self._parse_time(values[code])
+            except (BadTimestampError, ActivityTrackerError) as error:
+                reasons[code] = str(error)
+        return Coded(values, codes), _by_code(codes, reasons)
+
+
+def _as_text(buckets: Any) -> Any:
+    """Buckets that are numbers are counted by their text, as in other files."""
+    return buckets.cast(pa.string()) if pa.types.is_integer(buckets.type) else buckets
+
+
+def _bad_buckets(buckets: Any) -> Reasons:
+    if not isinstance(buckets, Coded):
+        return {}
+    return _by_code(buckets.codes, _reasons(buckets, check_bucket))
+
+
+def _bad_ids(ids: Texts | Coded | NDArray[Any]) -> Reasons:
+    if isinstance(ids, Texts):
+        odd = np.flatnonzero((ids.sizes == 0) | (ids.sizes > MAX_ID_BYTES))
+        return {place: _reason(encode, id) for place, id in zip(odd.tolist(), ids[odd].tolist(), strict=True)}
+    if isinstance(ids, Coded) and isinstance(ids.values, Texts):
+        return _by_code(ids.codes, _bad_ids(ids.values))
+    return {}
+
+
+def _reasons(coded: Coded, check: Callable[[Any], object]) -> Reasons:
+    """What is wrong with values, by their codes."""
+    present = np.flatnonzero(np.bincount(coded.codes, minlength=len(coded.values)))
+    values = Coded(coded.values, present).tolist()
+    found = {code: _reason(check, value) for code, value in zip(present.tolist(), values, strict=True)}
+    return {code: reason for code, reason in found.items() if reason}
+
+
+def _reason(check: Callable[[Any], object], value: Any) -> str:
+    try:
+        check(value)
+    except ActivityTrackerError as error:
+        return str(error)
+    return ""
+
+
+def _by_code(codes: NDArray[Any], reasons: Mapping[int, str]) -> Reasons:
+    """What is wrong with rows, of what is wrong with their values."""
+    if not reasons:
+        return {}
+    odd = np.flatnonzero(np.isin(codes, list(reasons)))
+    return {place: reasons[code] for place, code in zip(odd.tolist(), codes[odd].tolist(), strict=True)}

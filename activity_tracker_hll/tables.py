@@ -1,0 +1,274 @@
+"""Columns and tables of other libraries, as this one takes ids, buckets and dates.
+
+pandas is looked for among what was imported, and pyarrow is imported only for what needs it: without it,
+columns of pandas are taken as numpy has them, and others as any iterable is.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from operator import attrgetter
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import zones
+from .columns import Coded, EventColumns, Instants
+from .errors import ArgumentTypeError, ArgumentValueError, MissingExtraError
+from .keys import check_bucket
+from .messages import plain_text, printable, shown, type_of
+
+__all__ = ["ArrowStream", "TableLayout", "as_buckets", "as_dates", "as_ids", "is_column", "is_table"]
+
+_ROWS_PER_STEP = 65_536
+
+
+class ArrowStream(Protocol):
+    """A table or a column that hands out its data as Arrow's: of polars, pyarrow, DuckDB, pandas..."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """A capsule of a C stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableLayout:
+    """Where the events of a table are.
+
+    Attributes:
+        id_column, time_column: names of columns.
+        bucket_column: the column with the buckets; None = all events are in `bucket`.
+        bucket: a bucket, or None for the unnamed one.
+        zone: of times that have none; None = the tracker's.
+    """
+
+    id_column: str
+    time_column: str
+    bucket_column: str | None = None
+    bucket: str | None = None
+    zone: tzinfo | None = None
+
+    @classmethod
+    def of(
+        cls,
+        events: object,
+        id_column: str | None,
+        time_column: str | None,
+        bucket_column: str | None,
+        bucket: str | None,
+        timezone: str | tzinfo | None,
+    ) -> TableLayout | None:
+        """As it was said; None where events are no table.
+
+        Raises:
+            ArgumentTypeError, ArgumentValueError: naming the argument.
+        """
+        columns = {"id_column": id_column, "time_column": time_column, "bucket_column": bucket_column}
+        given = [*columns.items(), ("bucket", bucket), ("timezone", timezone)]
+        if not is_table(events):
+            for argument, value in given:
+                if value is not None:
+                    raise ArgumentTypeError(f"{argument} is for events in a table, got {type_of(events)}")
+            return None
+        names = {argument: plain_text(name) for argument, name in columns.items()}
+        for argument, name in columns.items():
+            if names[argument] is None and (name is not None or argument != "bucket_column"):
+                raise ArgumentTypeError(
+                    f"{argument} must be the name of one of its columns, got {shown(name)}"
+                )
+        if bucket_column is not None and bucket is not None:
+            raise ArgumentValueError("bucket and bucket_column exclude each other")
+        return cls(
+            str(names["id_column"]),
+            str(names["time_column"]),
+            names["bucket_column"],
+            check_bucket(bucket),
+            zones.load(timezone),
+        )
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of those that are read."""
+        names = [self.id_column, self.time_column]
+        return names if self.bucket_column is None else [*names, self.bucket_column]
+
+    def events(self, table: Any) -> Iterator[EventColumns]:
+        """The events of a table.
+
+        Raises:
+            MissingExtraError: the table needs pyarrow.
+            ArgumentTypeError, ArgumentValueError: there is no such column, it is of another type, or a value
+                is missing.
+        """
+        return self._of_frame(table) if _is_frame(table) else self._of_stream(table)
+
+    def _of_frame(self, frame: Any) -> Iterator[EventColumns]:
+        self._check(list(frame.columns))
+        yield EventColumns(
+            as_ids(frame[self.id_column], _called(self.id_column)),
+            self.bucket
+            if self.bucket_column is None
+            else as_buckets(frame[self.bucket_column], _called(self.bucket_column)),
+            as_dates(frame[self.time_column], _called(self.time_column), self.zone),
+        )
+
+    def _of_stream(self, table: Any) -> Iterator[EventColumns]:
+        from . import arrow  # noqa: PLC0415 (needs the extra)
+
+        try:
+            reader = arrow.stream_of(table)
+        except Exception as error:
+            raise ArgumentTypeError(f"events cannot be read as a table: {error}") from error
+        self._check(reader.schema.names)
+        readers = [arrow.ColumnReader(_called(name)) for name in self.columns]
+        done = 0
+        for batch in reader:
+            arrays = [batch.column(reader.schema.get_field_index(name)) for name in self.columns]
+            for start in range(0, len(batch), _ROWS_PER_STEP):
+                parts = [array.slice(start, _ROWS_PER_STEP) for array in arrays]
+                missing = [int(found[0]) if len(found := arrow.nulls(part)) else None for part in parts]
+                sound = min((place for place in missing if place is not None), default=len(parts[0]))
+                id, time, *bucket = (part.slice(0, sound) for part in parts)
+                yield EventColumns(
+                    readers[0].ids(id),
+                    readers[2].buckets(bucket[0]) if bucket else self.bucket,
+                    readers[1].dates(time, self.zone),
+                )
+                if sound < len(parts[0]):
+                    raise _missing(_called(self.columns[missing.index(sound)]), done + sound)
+                done += len(parts[0])
+
+    def _check(self, names: list[Any]) -> None:
+        for name in self.columns:
+            if names.count(name) != 1:
+                has = printable(", ".join(map(str, names)))
+                raise ArgumentValueError(
+                    f"events must have one column {shown(name)}, got {names.count(name)}; all columns: {has}"
+                )
+
+
+def is_table(values: object) -> bool:
+    """Whether events are given as a table."""
+    return _is_frame(values) or hasattr(type(values), "__arrow_c_stream__")
+
+
+def is_column(values: object) -> bool:
+    """Whether something is a column, of pandas or Arrow."""
+    return _is_arrow(values) or _is_of_pandas(values, "Series", "Index", "api.extensions.ExtensionArray")
+
+
+def _called(column: str) -> str:
+    return f"events[{shown(column)}]"
+
+
+def _missing(argument: str, place: int) -> ArgumentTypeError:
+    return ArgumentTypeError(f"{argument}[{place}] is missing: leave out or fill what has no value")
+
+
+def as_ids(values: Any, argument: str) -> Any:
+    """The ids of a column of pandas or Arrow; anything else as it is.
+
+    Raises:
+        ArgumentTypeError: ids are of no such type, or one is missing.
+    """
+    return _converted(values, argument, lambda reader, array: reader.ids(array))
+
+
+def as_buckets(values: Any, argument: str) -> Any:
+    """The same for buckets."""
+    return _converted(values, argument, lambda reader, array: reader.buckets(array))
+
+
+def as_dates(values: Any, argument: str, zone: tzinfo | None = None) -> Any:
+    """The same for dates.
+
+    Args:
+        values: the column.
+        argument: what it is called, for errors.
+        zone: of times that have none; None = the tracker's.
+
+    Raises:
+        ArgumentTypeError, ArgumentValueError: dates are of no such type, one is missing, or text is no time.
+    """
+    found = _converted(values, argument, lambda reader, array: reader.dates(array, zone))
+    if zone is None or not isinstance(found, np.ndarray):
+        return found
+    if found.dtype.kind == "M":
+        return found if np.datetime_data(found.dtype)[0] in "YMWD" else Instants.of_naive(found, zone)
+    return [_in_zone(moment, zone) for moment in found.tolist()]
+
+
+def _in_zone(moment: Any, zone: tzinfo) -> Any:
+    is_naive = isinstance(moment, datetime) and moment.tzinfo is None
+    return moment.replace(tzinfo=zone) if is_naive else moment
+
+
+def _converted(values: Any, argument: str, read: Callable[[Any, Any], Any]) -> Any:
+    """A column of pandas or Arrow; anything else as it is.
+
+    Args:
+        values: the column.
+        argument: what it is called, for errors.
+        read: makes a column of Arrow's array; called with an :class:`.arrow.ColumnReader` and that.
+    """
+    if not is_column(values):
+        return values
+    if _is_of_pandas(values, "Series", "Index"):
+        values = values.array
+    if _is_of_pandas(values, "arrays.Categorical"):
+        codes = np.asarray(values.codes)
+        if len(codes) and codes.min() < 0:
+            raise _missing(argument, int((codes < 0).argmax()))
+        return Coded(_listed(_converted(values.categories, argument, read)), codes)
+    if _is_of_pandas(values, "arrays.DatetimeArray"):
+        moments: NDArray[Any] = np.asarray(values, f"datetime64[{values.unit}]")  # in UTC, if it has a zone
+        return moments if values.tz is None else Instants(moments)
+    if _is_of_pandas(values, "arrays.NumpyExtensionArray") and not _is_all_text(values):
+        return np.asarray(values)
+    try:
+        from . import arrow  # noqa: PLC0415 (needs an extra)
+    except MissingExtraError:
+        if not isinstance(values, Collection):
+            raise
+        objects = np.empty(len(values), object)
+        objects[:] = list(values)
+        return objects
+    array = arrow.array_of(values, argument)
+    missing = arrow.nulls(array)
+    if len(missing):
+        raise _missing(argument, int(missing[0]))
+    return read(arrow.ColumnReader(argument), array)
+
+
+def _listed(values: Any) -> Any:
+    """The values of a dictionary, which are few: each as it is looked up."""
+    return values.tolist() if isinstance(values, Coded) else values
+
+
+def _is_all_text(values: Any) -> bool:
+    """Whether an array of objects of pandas has nothing but text, which can be made an array of Arrow."""
+    if values.dtype != object:
+        return False
+    return bool(sys.modules["pandas"].api.types.infer_dtype(values, skipna=False) == "string")
+
+
+def _is_frame(values: object) -> bool:
+    return _is_of_pandas(values, "DataFrame")
+
+
+def _is_of_pandas(values: object, *names: str) -> bool:
+    """Whether something is of one of pandas' classes; nobody has one who has not imported pandas."""
+    pandas = sys.modules.get("pandas")
+    if pandas is None:
+        return False
+    try:
+        return isinstance(values, tuple(attrgetter(name)(pandas) for name in names))
+    except AttributeError:  # another thread is importing it just now
+        return False
+
+
+def _is_arrow(values: object) -> bool:
+    return any(hasattr(type(values), name) for name in ("__arrow_c_array__", "__arrow_c_stream__"))

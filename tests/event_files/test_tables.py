@@ -1,0 +1,183 @@
+"""Reading Parquet and Arrow files into events, with rows among them that are none; no server."""
+
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+pytest.importorskip("pyarrow")
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import feather
+
+from activity_tracker_hll.event_files.layout import FieldError, Layout, LayoutError, TimeFormatError
+from activity_tracker_hll.event_files.lines import Rejected
+from activity_tracker_hll.event_files.tables import read_table, table_format
+from activity_tracker_hll.operations.tracking.batches import batches
+from activity_tracker_hll.periods import Calendar
+from helpers.tables import usual
+
+BERLIN, UTC_CALENDAR = Calendar("Europe/Berlin"), Calendar("UTC")
+LAYOUT = Layout(id="user_id", time="ts", bucket_field="platform")
+MOMENT = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def written(path, table, **options):
+    pq.write_table(table if isinstance(table, pa.Table) else pa.table(table), path, **options)
+    return str(path)
+
+
+def read(path, layout=LAYOUT, calendar=UTC_CALENDAR, **options):
+    """The events of a file, and its bad rows."""
+    rejected = Rejected()
+    parts = batches(read_table(path, layout, calendar, rejected, **options))
+    events = []
+    for part in parts:
+        if part.error is not None:
+            raise part.error
+        events += [(*event[:2], calendar.moment(event[2], "time")) for event in part]
+    return events, rejected
+
+
+def parquet(table, path):
+    pq.write_table(table, path, row_group_size=300)
+
+
+def feather_file(table, path):
+    feather.write_feather(table, path, chunksize=300)
+
+
+@pytest.mark.parametrize("write", [parquet, feather_file])
+def test_a_file_has_the_events_in_it_and_its_nulls_are_bad_rows(tmp_path, write):
+    table, events = usual()
+    write(table, tmp_path / "events")
+    steps = []
+    found, rejected = read(str(tmp_path / "events"), calendar=BERLIN, on_read=steps.append)
+    assert found == events
+    assert rejected.count == 11
+    assert [line.rpartition("row ")[2] for line in rejected.first] == [
+        f"{number}: id is missing" for number in (1, 98, 195, 292, 389)
+    ]
+    assert sum(steps) == (tmp_path / "events").stat().st_size
+    assert len(steps) > 1
+
+
+def test_kinds_of_tables_are_seen_in_their_first_bytes(tmp_path):
+    table, _ = usual(10)
+    for write, kind in ((parquet, "Parquet"), (feather_file, "Arrow")):
+        write(table, tmp_path / "events")
+        assert table_format((tmp_path / "events").read_bytes()[:6]) == kind
+    assert table_format(b"PAR,1\n") is None
+
+
+BAD = {
+    "user_id": (["", "a" * 1025, "é"], ["must not be empty", "at most 1024 bytes"]),
+    "platform": (["", "a{b", "web"], ["must not be empty", "bucket"]),
+    "ts": (["soon", "", "2026-01-01T12:00:00Z"], ["time 'soon' is not", "time '' is not"]),
+}
+
+
+@pytest.mark.parametrize("encode", [pa.array, lambda values: pa.array(values).dictionary_encode()])
+@pytest.mark.parametrize("column", BAD)
+def test_what_is_no_event_is_a_bad_row_with_number_and_reason(tmp_path, column, encode):
+    values, reasons = BAD[column]
+    columns = {"user_id": ["x"] * 4, "ts": [MOMENT.isoformat()] * 4, "platform": ["app"] * 4}
+    columns[column] = [None, *values]
+    path = written(tmp_path / "events", {name: encode(values) for name, values in columns.items()})
+    found, rejected = read(path)
+    assert len(found) == 1
+    [(id, bucket, time)] = found
+    last = {"user_id": "é".encode(), "platform": "web", "ts": MOMENT.replace(tzinfo=None)}[column]
+    assert last in (id, bucket, time)
+    assert rejected.count == 3
+    assert "row 1" in rejected.first[0]
+    assert "is missing" in rejected.first[0]
+    for number, reason in enumerate(reasons, 2):
+        assert f"row {number}: " in rejected.first[number - 1]
+        assert reason in rejected.first[number - 1]
+
+
+def test_times_in_years_that_a_calendar_has_not_are_bad_rows(tmp_path):
+    times = pa.array([0, 10**14, -(10**13), 253_402_300_799], pa.int64()).cast(pa.timestamp("s"))
+    for kind in (times, times.cast(pa.timestamp("s", "UTC"))):
+        path = written(tmp_path / "events", {"id": [1, 2, 3, 4], "time": kind})
+        found, rejected = read(path, Layout())
+        assert found == [(1, None, datetime(1970, 1, 1))]
+        assert rejected.count == 3
+
+
+@pytest.mark.parametrize(
+    ("times", "format", "wanted"),
+    [
+        ([1_767_268_800, 1_767_268_801], "epoch", [MOMENT, MOMENT + timedelta(seconds=1)]),
+        ([1_767_268_800_000, 1_767_268_801_000], "epoch_ms", [MOMENT, MOMENT + timedelta(seconds=1)]),
+        ([1_767_268_800.0, 1_767_268_801.5], "epoch", [MOMENT, MOMENT + timedelta(seconds=1.5)]),
+        (["01.01.2026 12:00", "01.01.2026 13:00"], "%d.%m.%Y %H:%M", [MOMENT, MOMENT + timedelta(hours=1)]),
+        (["2026-01-01T12:00:00+00:00", "2026-01-01T12:00:00"], "iso", [MOMENT, MOMENT]),
+        ([date(2026, 1, 1), date(2026, 1, 2)], "iso", [datetime(2026, 1, 1), datetime(2026, 1, 2)]),
+    ],
+)
+def test_the_format_of_times_is_as_in_other_files(tmp_path, times, format, wanted):
+    path = written(tmp_path / "events", {"id": [1, 2], "time": times})
+    found, rejected = read(path, Layout(time_format=format))
+    assert [time for _, _, time in found] == [time.replace(tzinfo=None) for time in wanted]
+    assert rejected.count == 0
+
+
+def test_an_epoch_out_of_range_is_one_bad_row(tmp_path):
+    path = written(tmp_path / "events", {"id": [1, 2], "time": [1_767_268_800, 10**17]})
+    found, rejected = read(path, Layout(time_format="epoch"))
+    assert [id for id, _, _ in found] == [1]
+    assert "row 2" in rejected.first[0]
+
+
+def test_a_field_may_lie_in_a_struct_or_be_given_by_its_number(tmp_path):
+    users = pa.array([{"id": "a", "x": 1}, {"id": None, "x": 2}, None])
+    path = written(tmp_path / "events", {"user": users, "when": [MOMENT] * 3, "a.b": ["web"] * 3})
+    found, rejected = read(path, Layout(id="user.id", time="2", bucket_field="a.b"))
+    assert found == [(b"a", "web", datetime(2026, 1, 1, 12))]
+    assert rejected.count == 2
+
+
+def test_numbers_as_buckets_are_their_text(tmp_path):
+    path = written(tmp_path / "events", {"id": [1, 2], "time": [MOMENT] * 2, "site": [7, 8]})
+    assert [bucket for _, bucket, _ in read(path, Layout(bucket_field="site"))[0]] == ["7", "8"]
+
+
+@pytest.mark.parametrize(
+    ("layout", "hourly", "kind", "problem"),
+    [
+        (
+            Layout(id="user"),
+            False,
+            FieldError,
+            "no column 'user' in this table, which has: id, time, day, score",
+        ),
+        (Layout(id="user.id"), False, FieldError, "no column 'user.id'"),
+        (Layout(id="id", time="9"), False, FieldError, "no column '9'"),
+        (Layout(id="score"), False, LayoutError, "got double, which integers become where some are missing"),
+        (Layout(bucket_field="time"), False, LayoutError, "buckets must be text, got timestamp"),
+        (Layout(time="day"), True, TimeFormatError, "dates without a time of day, which hourly periods need"),
+        (Layout(time="id"), False, TimeFormatError, "no time has the format 'iso'; one, for example"),
+        (
+            Layout(time="flag"),
+            False,
+            TimeFormatError,
+            "times must be timestamps, dates, text or numbers, got bool",
+        ),
+    ],
+)
+def test_a_file_laid_out_otherwise_is_an_error_with_a_reason(tmp_path, layout, hourly, kind, problem):
+    columns = {"id": [1], "time": [MOMENT], "day": [date(2026, 1, 1)], "score": [1.5], "flag": [True]}
+    with pytest.raises(kind, match=problem):
+        read(written(tmp_path / "events", columns), layout, hourly=hourly)
+
+
+@pytest.mark.parametrize("write", [parquet, feather_file])
+@pytest.mark.parametrize("keep", [0.1, 0.5, 0.99])
+def test_a_damaged_file_is_an_error_with_a_reason(tmp_path, write, keep):
+    write(usual()[0], tmp_path / "events")
+    content = (tmp_path / "events").read_bytes()
+    (tmp_path / "events").write_bytes(content[: int(len(content) * keep)])
+    with pytest.raises(LayoutError, match="damaged or cut short"):
+        read(str(tmp_path / "events"))

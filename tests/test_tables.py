@@ -1,0 +1,409 @@
+"""Columns and tables of other libraries: the ids, buckets and times in them, against the same as objects."""
+
+import asyncio
+import subprocess
+import sys
+import textwrap
+from datetime import UTC, date, datetime, timedelta
+from itertools import chain
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+
+from activity_tracker_hll import ArgumentTypeError, ArgumentValueError, HyperLogLog
+from activity_tracker_hll.aio import AsyncActivityTracker
+from activity_tracker_hll.columns import Coded, Instants
+from activity_tracker_hll.operations.tracking.batches import batches
+from activity_tracker_hll.periods import Calendar
+from activity_tracker_hll.tables import TableLayout
+from helpers.servers import sketches_on
+from helpers.tables import (
+    COLUMNS,
+    EXTENDED_COLUMNS,
+    INTEGER_COLUMNS,
+    NAMES,
+    POLARS_TEXT,
+    TABLES,
+    TEXT_COLUMNS,
+    pa,
+    pd,
+    table_of,
+    uuids,
+)
+
+IDS = {
+    "text of one length": [f"user-{number % 90:03}" for number in range(200)],
+    "text": ["é" * (number % 40 + 1) + str(number) for number in range(200)],
+    "bytes": [b"\xff\0" * (number % 20 + 1) for number in range(200)],
+    "integers": [number * 10**15 for number in range(200)],
+}
+MADE = [
+    pytest.param(
+        make, values, marks=[pytest.mark.extended] if name in EXTENDED_COLUMNS else [], id=f"{name}-{kind}"
+    )
+    for name, make in {**COLUMNS, **EXTENDED_COLUMNS}.items()
+    for kind, values in IDS.items()
+] + [
+    pytest.param(
+        make, values, marks=[pytest.mark.extended] if name in POLARS_TEXT else [], id=f"{name}-{kind}"
+    )
+    for name, make in {**TEXT_COLUMNS, **POLARS_TEXT}.items()
+    for kind, values in list(IDS.items())[:2]
+]
+
+
+@pytest.mark.parametrize("secret", [None, "hush"])
+@pytest.mark.parametrize(("make", "values"), MADE)
+def test_a_column_has_the_ids_that_its_values_are(make, values, secret):
+    assert HyperLogLog(make(values), secret=secret) == HyperLogLog(values, secret=secret)
+
+
+@pytest.mark.parametrize("make", INTEGER_COLUMNS.values(), ids=INTEGER_COLUMNS.keys())
+def test_integers_of_any_width_are_their_digits(make):
+    values = [*range(0, 127, 2)] * 3
+    assert HyperLogLog(make(values)) == HyperLogLog(map(str, values))
+
+
+def test_negative_integers_are_their_digits():
+    assert HyperLogLog(pa.array([-1, 7, -(2**63)])) == HyperLogLog(["-1", "7", str(-(2**63))])
+
+
+def test_uuids_are_their_text():
+    values = uuids(200)
+    column = pa.array([value.bytes for value in values], pa.uuid())
+    assert HyperLogLog(column) == HyperLogLog(column.slice(0, 200)) == HyperLogLog(values)
+    assert HyperLogLog(column.slice(7, 100)) == HyperLogLog(map(str, values[7:107]))
+
+
+def test_binary_of_a_fixed_size_is_its_bytes():
+    values = [value.bytes for value in uuids(200)]
+    column = pa.array([b"." * 16, *values], pa.binary(16)).slice(1)
+    assert HyperLogLog(column) == HyperLogLog(values)
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 31, 33, 1023, 1024])
+def test_texts_at_the_end_of_a_buffer_are_hashed_to_their_end(size):
+    """Where memory ends that may be read: what follows the last text in it is not part of that."""
+    values = [b"x" * size, b"y" * size, b"z" * max(1, size - 1)]
+    buffers = [None, np.cumsum([0, *map(len, values)]).astype(np.int32), b"".join(values)]
+    column = pa.Array.from_buffers(
+        pa.binary(), 3, [buffer if buffer is None else pa.py_buffer(buffer) for buffer in buffers]
+    )
+    assert HyperLogLog(column) == HyperLogLog(values)
+
+
+def test_a_dictionary_is_hashed_once_and_only_where_it_is_used():
+    column = pa.DictionaryArray.from_arrays(pa.array([0, 2, 0]), ["a", "", "b"])
+    assert HyperLogLog(column) == HyperLogLog(["a", "b"])
+    with pytest.raises(ArgumentValueError, match=r"ids\[2\] must not be empty"):
+        HyperLogLog(pa.DictionaryArray.from_arrays(pa.array([0, 2, 1]), ["a", "", "b"]))
+
+
+MISSING = {
+    "text": pa.array(["a", "b", None]),
+    "integers": pa.array([1, 2, None]),
+    "index": pa.DictionaryArray.from_arrays(pa.array([0, 0, None]), ["a"]),
+    "value": pa.DictionaryArray.from_arrays(pa.array([0, 0, 1]), pa.array(["a", None])),
+    "run": pa.compute.run_end_encode(pa.array(["a", "a", None])),
+    "Int64": pd.array([1, 2, None], dtype="Int64"),
+    "category": pd.Categorical(["a", "b", None]),
+    "str": pd.Series(["a", "b", None], dtype="str"),
+}
+
+
+@pytest.mark.parametrize("column", MISSING.values(), ids=MISSING.keys())
+def test_a_missing_id_is_named_by_its_place(column):
+    with pytest.raises(ArgumentTypeError, match=r"ids\[2\] is missing"):
+        HyperLogLog(column)
+
+
+@pytest.mark.parametrize(
+    ("column", "problem"),
+    [
+        (pd.Series([1, 2, None]), "float64, which integers become where some are missing"),
+        (pa.array([1.0, 2.0]), "got double, which integers become where some are missing"),
+        (pd.array([1.5], dtype="Float64"), "got double"),
+        (pa.array([True]), "got bool"),
+        (pd.Series([True]), "bool"),
+        (pa.array([[1]]), r"got list<"),
+        (pa.array([datetime(2026, 1, 1)]), r"got timestamp"),
+        (pd.Series(pd.period_range("2026", periods=2, freq="D")), "got extension<pandas.period"),
+        (pa.table({"a": [1]}), "must be one column, got Table"),
+        (pa.record_batch({"a": [1]}), "must be one column, got RecordBatch"),
+        (pd.DataFrame({"a": [1]}), "must be one column, got DataFrame"),
+    ],
+)
+def test_a_column_of_another_type_is_refused_with_a_reason(column, problem):
+    with pytest.raises(ArgumentTypeError, match=problem):
+        HyperLogLog(column)
+
+
+def test_an_empty_column_has_no_ids():
+    for column in (pa.array([], pa.string()), pa.chunked_array([], pa.int64()), pd.Series([], dtype="str")):
+        assert HyperLogLog(column) == HyperLogLog()
+
+
+# Tables
+
+
+def rows(table, calendar, **names):
+    """All events of a table, with the time of each in the calendar's zone."""
+    layout = TableLayout.of(table, **{**dict.fromkeys(LAYOUT), **NAMES, **names})
+    parts = list(batches(layout.events(table)))
+    assert [part.error for part in parts] == [None] * len(parts)
+    return [
+        (id.decode() if isinstance(id, bytes) else id, bucket, calendar.moment(time, "time"))
+        for id, bucket, time in chain.from_iterable(parts)
+    ]
+
+
+LAYOUT = ("id_column", "time_column", "bucket_column", "bucket", "timezone")
+BERLIN = Calendar("Europe/Berlin")
+# From an hour before clocks go back, at 01:00 UTC, to two hours after.
+AUTUMN = datetime(2025, 10, 26, tzinfo=UTC)
+
+
+def events(zone, count=1400):
+    """Each with an id of its own, 8 s apart, as the clocks of a zone change."""
+    return [
+        (
+            f"user-{number}",
+            ("web", "app", "é")[number % 3],
+            (AUTUMN + timedelta(seconds=8 * number)).astimezone(zone),
+        )
+        for number in range(count)
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.extended] * (name in ("polars", "duckdb"))) for name in TABLES],
+)
+def test_every_table_has_the_events_in_it(name):
+    made = events(ZoneInfo("Europe/Berlin"))
+    wanted = [(id, bucket, BERLIN.moment(time, "time")) for id, bucket, time in made]
+    found = rows(TABLES[name](table_of(made)), BERLIN)
+    assert found == wanted
+    assert len({time for _, _, time in found}) < len(found)  # an hour is there twice
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.extended] * (name in ("polars", "duckdb"))) for name in TABLES],
+)
+def test_times_without_a_zone_are_in_the_trackers_or_in_the_one_that_is_given(name):
+    naive = [(id, bucket, time.replace(tzinfo=None)) for id, bucket, time in events(UTC)]
+    table = table_of(naive)
+    assert rows(TABLES[name](table), BERLIN) == naive
+    utc = [(id, bucket, BERLIN.moment(time.replace(tzinfo=UTC), "time")) for id, bucket, time in naive]
+    assert rows(TABLES[name](table), BERLIN, timezone="UTC") == utc
+
+
+@pytest.mark.parametrize(
+    "zone", ["Europe/Berlin", "Australia/Lord_Howe", "Asia/Kathmandu", "Africa/Monrovia"]
+)
+def test_instants_of_naive_times_are_as_the_standard_library_has_them(zone):
+    """Also where clocks skip an hour, have one twice, or were 44:30 minutes off."""
+    seconds = np.arange(0, 60 * 366 * 86_400, 86_399 * 30)
+    transitions = np.arange(np.datetime64("2025-03-29T00", "s"), np.datetime64("2025-04-07T00", "s"), 601)
+    of_monrovia = np.arange(np.datetime64("1972-01-06T23", "s"), np.datetime64("1972-01-07T02", "s"), 101)
+    naive = np.concatenate([seconds.astype("datetime64[s]"), transitions, of_monrovia])
+    found = Instants.of_naive(naive, ZoneInfo(zone)).tolist()
+    assert found == [time.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC) for time in naive.tolist()]
+
+
+TIMES = {
+    "s": pa.timestamp("s"),
+    "ms": pa.timestamp("ms"),
+    "us": pa.timestamp("us"),
+    "ns": pa.timestamp("ns"),
+    "ns with a zone": pa.timestamp("ns", "UTC"),
+    "date": pa.date32(),
+    "date64": pa.date64(),
+    "text": pa.string(),
+    "dictionary": pa.dictionary(pa.int8(), pa.string()),
+}
+
+
+@pytest.mark.parametrize("kind", TIMES.values(), ids=TIMES.keys())
+def test_every_type_of_time_stands_for_its_moment(kind):
+    column = pa.array([date(2026, 1, 2), date(1969, 12, 31)]).cast(pa.timestamp("s"))
+    column = column.cast(pa.timestamp("us")).cast(kind.value_type if kind == TIMES["dictionary"] else kind)
+    column = column.dictionary_encode() if kind == TIMES["dictionary"] else column
+    table = pa.table({"user": ["a", "b"], "at": column})
+    found = rows(table, Calendar("UTC"), bucket_column=None, bucket="x")
+    assert found == [("a", "x", datetime(2026, 1, 2)), ("b", "x", datetime(1969, 12, 31))]
+
+
+@pytest.mark.parametrize(
+    ("texts", "wanted"),
+    [
+        (["2026-01-02T03:04:05Z", "2026-01-02 03:04:05.5+02:00"], [(3, 4, 5, 0), (1, 4, 5, 500_000)]),
+        (["2026-01-02 03:04:05", "2026-01-02T03:04"], [(3, 4, 5, 0), (3, 4, 0, 0)]),
+        (["2026-01-02 03:04:05.123456789", "2026-01-02 00:00:00"], [(3, 4, 5, 123_456), (0, 0, 0, 0)]),
+    ],
+)
+def test_text_of_iso_8601_is_a_time(texts, wanted):
+    found = rows(pa.table({"user": [1, 2], "at": texts}), Calendar("UTC"), bucket_column=None)
+    assert [time for _, _, time in found] == [datetime(2026, 1, 2, *parts) for parts in wanted]
+
+
+@pytest.mark.parametrize(
+    ("times", "problem"),
+    [
+        (["2026-01-02T03:04:05Z", "2026-01-02T03:04:05"], "all with an offset from UTC or all without"),
+        (["2026-01-02", "2026-01-02T03:04:05"], "must be all dates or all times"),
+        (["01/02/2026", "01/03/2026"], "must be text of the form"),
+        ([1_767_225_600, 1_767_225_600], "must be timestamps, dates or ISO 8601 text, got int64"),
+        ([1.5, 2.5], "got double"),
+    ],
+)
+def test_times_that_are_not_certain_are_refused(times, problem):
+    table = pa.table({"user": [1, 2], "at": times})
+    with pytest.raises((ArgumentTypeError, ArgumentValueError), match=rf"events\['at'\] .*{problem}"):
+        list(TableLayout("user", "at").events(table))
+
+
+@pytest.mark.parametrize("column", ["user", "platform", "at"])
+def test_what_is_missing_in_a_table_is_named_and_what_comes_before_counts(server, column):
+    made = events(UTC, 300)
+    table = table_of(made)
+    values = table.column(column).to_pylist()
+    values[200] = None
+    index = table.schema.get_field_index(column)
+    table = table.set_column(index, column, pa.array(values, table.schema.field(column).type))
+    tracker = server.tracker(["daily"], timezone="UTC", buckets=["web", "app", "é"])
+    with pytest.raises(ArgumentTypeError, match=rf"events\['{column}'\]\[200\] is missing"):
+        tracker.import_events(table.to_reader(max_chunksize=90), **NAMES)
+    [(_, counts)] = tracker.lookup("daily", start=AUTUMN, end=AUTUMN + timedelta(days=1), live=True)
+    assert sum(counts.values()) == pytest.approx(200, abs=6)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"id_column": None}, "id_column must be the name of one of its columns, got None"),
+        ({"time_column": None}, "time_column must be the name"),
+        ({"bucket_column": 3}, "bucket_column must be the name"),
+        (
+            {"id_column": "User"},
+            r"must have one column 'User', got 0; all columns: other, at, user, platform",
+        ),
+        ({"bucket": "x"}, "bucket and bucket_column exclude each other"),
+        ({"timezone": "Mars"}, "timezone must be an IANA name"),
+    ],
+)
+@pytest.mark.parametrize("name", ["pyarrow", "pandas"])
+def test_a_table_is_checked_before_anything_is_sent(server, name, options, problem):
+    tracker = server.tracker(["daily"])
+    with pytest.raises((ArgumentTypeError, ArgumentValueError), match=problem):
+        tracker.import_events(TABLES[name](table_of(events(UTC, 10))), **{**NAMES, **options})
+    assert not server.names()
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"bucket_column": "at"}, r"events\['at'\] must be text, got timestamp"),
+        ({"id_column": "other"}, r"events\['other'\] must be text, bytes, integers or UUIDs, got struct"),
+    ],
+)
+def test_a_column_of_another_type_than_is_needed_is_refused(options, problem):
+    table = table_of(events(UTC, 10))
+    with pytest.raises(ArgumentTypeError, match=problem):
+        list(TableLayout(**{**NAMES, **options}).events(table))
+
+
+@pytest.mark.parametrize("argument", LAYOUT)
+def test_names_of_columns_are_for_tables(server, argument):
+    with pytest.raises(ArgumentTypeError, match=f"{argument} is for events in a table, got <list>"):
+        server.tracker().import_events([], **{argument: "x"})
+
+
+def test_columns_of_other_libraries_stand_for_arrays_in_a_tuple_of_three():
+    made = events(ZoneInfo("Europe/Berlin"), 100)
+    ids, buckets, times = (list(column) for column in zip(*made, strict=True))
+    for given in (
+        (pd.Series(ids), pd.Series(buckets, dtype="category"), pd.Series(times)),
+        (pa.array(ids), pa.array(buckets), pa.array(times)),
+        (pd.array(ids), buckets, times),
+        (np.array(ids), pd.Series(buckets), pd.DatetimeIndex(times)),
+    ):
+        [part] = batches(given)
+        found = [(*event[:2], BERLIN.moment(event[2], "time")) for event in part]
+        assert [(id.decode() if isinstance(id, bytes) else id, *others) for id, *others in found] == [
+            (*event[:2], BERLIN.moment(event[2], "time")) for event in made
+        ]
+
+
+def test_a_dictionary_stays_one_object_in_all_parts_of_a_table():
+    """So that it is hashed once, however many there are."""
+    column = pa.array(["a", "b"] * 70_000).dictionary_encode()
+    table = pa.table(
+        {"user": column, "at": pa.array(np.full(140_000, np.datetime64(0, "s"))), "platform": column}
+    )
+    parts = list(TableLayout("user", "at", "platform").events(table.to_reader(max_chunksize=20_000)))
+    assert len(parts) > 5
+    assert all(isinstance(part.ids, Coded) for part in parts)
+    assert (
+        len({id(part.ids.values) for part in parts}) == len({id(part.buckets.values) for part in parts}) == 1
+    )
+
+
+def test_asyncio_takes_tables_and_a_writer_columns(real_server):
+    made = events(UTC, 300)
+    names = {**NAMES, "bucket_column": None, "bucket": "aio"}
+
+    async def main():
+        async with AsyncActivityTracker(["daily"], timezone="UTC", **real_server.options) as awaited:
+            assert (await awaited.import_events(table_of(made), **names)).events == 300
+            await awaited.track_many(pa.array(["a", "b"]), bucket="many")
+
+    asyncio.run(main())
+    with real_server.tracker(["daily"], timezone="UTC").buffered() as writer:
+        for column in (pa.array(["b", "c"]), pd.Series([1, 2]), pd.Categorical(["c", "d"])):
+            writer.track_many(column, bucket="many")
+        with pytest.raises(ArgumentTypeError, match=r"ids\[1\] is missing"):
+            writer.track_many(pa.array(["e", None]), bucket="many")
+    assert {sketch.count() for sketch in sketches_on(real_server).values()} == {300, 6}
+
+
+WITHOUT_PYARROW = """
+    import sys
+    sys.modules["pyarrow"] = None
+    import numpy as np, pandas as pd
+    from activity_tracker_hll import HyperLogLog, MissingExtraError
+    from activity_tracker_hll.operations.tracking.batches import batches
+    from activity_tracker_hll.tables import TableLayout
+
+    ids = [f"user-{number}" for number in range(200)]
+    for column in (
+        pd.Series(ids, dtype=object),
+        pd.Series(ids).astype("category"),
+        pd.array(ids, dtype="string[python]"),
+    ):
+        assert HyperLogLog(column) == HyperLogLog(ids)
+    assert HyperLogLog(pd.array(range(200), dtype="Int64")) == HyperLogLog(range(200))
+    times = pd.date_range("2026-01-01", periods=200, freq="h", tz="Europe/Berlin")
+    platforms = pd.Series(["a", "b"] * 100, dtype=object)
+    frame = pd.DataFrame({"user": np.arange(200), "at": times, "platform": platforms})
+    [part] = batches(TableLayout("user", "at", "platform").events(frame))
+    assert [event[2] for event in part] == times.to_pydatetime().tolist()
+
+    class Table:
+        def __arrow_c_stream__(self, requested_schema=None):
+            raise AssertionError
+
+    try:
+        list(TableLayout("user", "at").events(Table()))
+    except MissingExtraError as error:
+        print(error)
+"""
+
+
+@pytest.mark.extended
+def test_without_pyarrow_pandas_is_taken_and_what_is_missing_is_named():
+    command = [sys.executable, "-c", textwrap.dedent(WITHOUT_PYARROW)]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "pip install 'activity-tracker-hll[arrow]'" in shown
