@@ -130,16 +130,27 @@ def hashes_of_bytes(encoded: Sequence[bytes]) -> Hashes:
 
 
 def are_texts(ids: Sequence[Any]) -> bool:
-    """Whether ids are all of type str, and valid; False also for some that are, with line ends in them."""
+    """Whether ids are all valid, and str; False also for some that are, with line ends in them.
+
+    Without numpy, which would let other threads have the interpreter's lock at each of its steps.
+    """
     for start in range(0, len(ids), CHUNK):
-        part = ids[start : start + CHUNK]
+        part = ids[start : start + CHUNK] if len(ids) > CHUNK else ids
         try:
-            lines = ("\n" + "\n".join(part) + "\n").encode()
+            lines = "\n".join(part).encode()
         except (TypeError, UnicodeEncodeError):
             return False
-        ends = np.flatnonzero(np.frombuffer(lines, np.uint8) == _SEPARATOR)
-        steps = ends[1:] - ends[:-1]
-        if len(steps) != len(part) or not 1 < steps.min() <= steps.max() <= MAX_ID_BYTES + 1:
+        if not all(part) or lines.count(_SEPARATOR) != len(part) - 1 or not _are_short(lines):
+            return False
+    return True
+
+
+def _are_short(lines: bytes) -> bool:
+    """Whether no line is longer than an id may be."""
+    end = -1
+    while len(lines) - end > MAX_ID_BYTES + 1:
+        end = lines.rfind(_SEPARATOR, end + 1, end + MAX_ID_BYTES + 2)
+        if end < 0:
             return False
     return True
 

@@ -238,11 +238,17 @@ def test_all_hashes_of_many():
 NO_TEXTS = [None, True, 1.5, [], "", b"", "x" * 1025, "\ud800"]
 
 
-@given(st.lists(MIXED | st.sampled_from(NO_TEXTS), max_size=8), st.sampled_from([0, CHUNK - 4, CHUNK]))
+@given(
+    st.lists(MIXED | st.sampled_from(NO_TEXTS), min_size=1, max_size=8),
+    st.sampled_from([0, CHUNK - 4, CHUNK]),
+)
 @example(["a\nb"], 0)
 @example(["\ud800"], 0)
 @example(["x" * 1024, "ä" * 512], 0)
 @example(["x" * 1025], 0)
+@example(["a", "x" * 1025, "b"], 0)
+@example(["x" * 1024] * 3, 0)
+@example(["x" * 600 + "\n" + "x" * 600], 0)
 @example(["ä" * 513], 0)
 @example(["a", "", "b"], 0)
 @example([""], 0)

@@ -16,8 +16,9 @@ from helpers.still import BUCKETS, EVENTS, KINDS, Still, held, play
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(events=st.lists(EVENTS, max_size=30))
-def test_any_history_ends_as_if_nothing_was_buffered(server, events):
+@given(events=st.lists(EVENTS, max_size=30), step=st.sampled_from([1, 2, 3, 8192]))
+def test_any_history_ends_as_if_nothing_was_buffered(server, monkeypatch, events, step):
+    monkeypatch.setattr("activity_tracker_hll.writer.intake.STEP", step)
     server.client.flushdb()
     writer = Still(server)
     plain = server.tracker(KINDS, namespace="plain")
@@ -31,6 +32,25 @@ def test_any_history_ends_as_if_nothing_was_buffered(server, events):
     assert statistics.pending == statistics.dropped == statistics.late == 0
     assert statistics.pushed == statistics.tracked
     server.trackers.clear()
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 8192])
+def test_what_follows_an_event_that_has_to_wait_waits_too(server, monkeypatch, step):
+    """Its queue is drained before the one that has the addition which it waits for."""
+    monkeypatch.setattr("activity_tracker_hll.writer.intake.STEP", step)
+    writer = Still(server)
+    for bucket in ("b", "c"):
+        writer.track(id="anyone", bucket=bucket)
+    writer.drain()
+    writer.wait(1)
+    writer.track(id="u", bucket="c", old_id="u", old_bucket="b")
+    for id in ("u", "v", "w"):
+        writer.track(id=id, bucket="b")
+    assert writer.push() is None
+    assert (writer.left("b"), writer.back("b")) == (set(), {b"u"})
+    writer.track(id="u", bucket="c", old_id="u", old_bucket="b")
+    assert writer.push() is None
+    assert (writer.left("b"), writer.back("b")) == ({b"u"}, set())
 
 
 def test_a_period_that_ends_keeps_what_came_before(server):
