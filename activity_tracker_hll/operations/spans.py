@@ -121,7 +121,7 @@ class View:
         Raises:
             MissingSketchesError: naming what, why, and the setting that decides.
         """
-        said = (sentence for each in self.found for sentence in _about(self.context, each))
+        said = (sentence for each in self.found if each.gone for sentence in _about(self.context, each))
         sentences = list(dict.fromkeys(said))
         if sentences:
             more = len(sentences) - _MOST_SENTENCES
@@ -183,11 +183,18 @@ def look(
     found, guesses = yield from together(
         survey(context, periods, names), guess(context, names, periods, windows)
     )
-    begins = (np.flatnonzero(each.has_data | each.is_gone) for each in found)
-    begin = min((int(each[0]) for each in begins if each.size), default=len(periods))
+    begin = _first(found, len(periods))
     if begin and (yield from has_begun(context, names, periods[0])):
         begin = 0
     return View(context, periods, found, begin, running, guesses)
+
+
+def _first(found: Sequence[Found], periods: int) -> int:
+    """The index of the first of so many periods in which there is, or was, anything; after the last: nothing."""
+    if any(each.has_data[0] for each in found):
+        return 0
+    begins = (np.flatnonzero(each.has_data | each.is_gone) for each in found)
+    return min((int(each[0]) for each in begins if each.size), default=periods)
 
 
 def mark_untracked(view: View) -> Operation[None]:
@@ -202,6 +209,8 @@ def mark_untracked(view: View) -> Operation[None]:
     ):
         for each in found:
             each.never(each.name.buckets)
+        return
+    if not any(each.absent for each in found):
         return
     listed = {bucket for sources in context.aggregates.values() for bucket in sources}
     known = {*(context.known or ()), *context.aggregates, *listed}

@@ -23,7 +23,7 @@ from ..backends.base import Command
 from ..keys import Column
 from ..periods import Period
 from .base import UNCOUNTED, Context, Operation, batched, together, unwrap
-from .many_keys import existing, values
+from .many_keys import commands_for, existing, values
 
 __all__ = ["Found", "Name", "has_begun", "have_begun", "kept", "sketch_keys", "survey"]
 
@@ -172,19 +172,27 @@ def _look_at_once(columns: Sequence[Column], *, ids_chosen: bool) -> Operation[l
 
     Three commands ask for it, however many buckets there are.
     """
-    rare = [(*column.moved, *column.raw, *(column.stderr if ids_chosen else ())) for column in columns]
-    counts = [key for column in columns for key in column.counted] if ids_chosen else []
-    (sketches, others), [stored] = yield from together(
-        existing([[key for column in columns for key in column.hll], list(chain.from_iterable(rare))]),
-        values([counts]),
-    )
-    if sketches < sum(len(column.hll) for column in columns) or others or not _are_counted(stored).all():
+    sketches: list[str] = []
+    rare: list[str] = []
+    counts: list[str] = []
+    for column in columns:
+        sketches += column.hll
+        rare += column.moved
+        rare += column.raw
+        if ids_chosen:
+            rare += column.stderr
+            counts += column.counted
+    asked = commands_for("EXISTS", sketches), commands_for("EXISTS", rare), commands_for("MGET", counts)
+    replies = iter(unwrap((yield [*chain.from_iterable(asked)])))
+    here, others, stored = ([*islice(replies, len(commands))] for commands in asked)
+    if sum(here) < len(sketches) or any(others):
         return []
-    everywhere = [np.ones(len(column.hll), bool) for column in columns]
-    return [
-        _There(here, ~here, has_moves=False, counted=here, suspect=~here, is_plain=True)
-        for here in everywhere
-    ]
+    if any(uncounted in part for part in stored for uncounted in UNCOUNTED):
+        return []
+    everywhere = np.ones(len(columns[0].hll), bool)
+    nowhere = ~everywhere
+    plain = _There(everywhere, nowhere, has_moves=False, counted=everywhere, suspect=nowhere, is_plain=True)
+    return [plain] * len(columns)
 
 
 def _look_at_each(columns: Sequence[Column], *, ids_chosen: bool) -> Operation[list[_There]]:
@@ -252,10 +260,11 @@ def _found(
     name: Name, periods: Sequence[Period], there: Mapping[str | None, _There], *, ids_chosen: bool
 ) -> Found:
     sources = [there[bucket] for bucket in name.buckets]
-    nowhere = np.zeros(len(periods), bool)
-    if not name.union and all(source.is_plain for source in sources):
+    if not name.union and all([source.is_plain for source in sources]):
         present = [source.here for source in sources]
-        return Found(name, periods, name.buckets, present, nowhere, ~nowhere, [], has_moves=False)
+        everywhere, nowhere = present[0], sources[0].suspect
+        return Found(name, periods, name.buckets, present, nowhere, everywhere, [], has_moves=False)
+    nowhere = np.zeros(len(periods), bool)
     has_moves = any(source.has_moves for source in sources)
     gone = [~source.here & source.counted for source in sources]
     is_gone = reduce(np.logical_or, gone, nowhere)
