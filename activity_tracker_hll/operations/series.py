@@ -95,10 +95,11 @@ def guess(
 
 def guessed(found: Found, replies: Sequence[Reply]) -> list[int] | None:
     """The counts, if it turned out that a guess tells them."""
-    of_union = found.present[len(found.name.buckets) :]  # where it stands for sources that are gone
-    if found.has_moves or found.raw or found.gone or any(map(np.any, of_union)):
+    if found.has_moves or found.raw or found.gone:
         return None
-    return [number(reply, "a union") for reply in unwrap(list(replies))]
+    if len(found.present) > len(found.name.buckets) and found.present[-1].any():
+        return None  # the union stands for sources that are gone
+    return [number(reply, "a union") for reply in unwrap(replies)]
 
 
 def is_slow_to_count(context: Context, asked: Sequence[tuple[Found, Windows]]) -> Operation[bool]:

@@ -138,7 +138,7 @@ def survey(context: Context, periods: Sequence[Period], names: Sequence[Name]) -
 
 
 def _survey(context: Context, periods: Sequence[Period], names: Sequence[Name]) -> Operation[list[Found]]:
-    buckets = list(dict.fromkeys(bucket for name in names for bucket in _asked(name)))
+    buckets = _buckets(names)
     labels = tuple(period.name for period in periods)
     columns = {bucket: context.keys.column(labels, bucket) for bucket in buckets}
     there = yield from _look(context, list(columns.values()))
@@ -150,10 +150,14 @@ def _survey(context: Context, periods: Sequence[Period], names: Sequence[Name]) 
     return found
 
 
-def _asked(name: Name) -> Iterator[str | None]:
-    yield from name.buckets
-    if name.union:
-        yield name.name
+def _buckets(names: Iterable[Name]) -> list[str | None]:
+    """All buckets that tell of some names, each once."""
+    asked: dict[str | None, None] = {}
+    for name in names:
+        asked.update(dict.fromkeys(name.buckets))
+        if name.union:
+            asked[name.name] = None
+    return list(asked)
 
 
 def _look(context: Context, columns: Sequence[Column]) -> Operation[list[_There]]:
@@ -260,7 +264,7 @@ def _found(
     name: Name, periods: Sequence[Period], there: Mapping[str | None, _There], *, ids_chosen: bool
 ) -> Found:
     sources = [there[bucket] for bucket in name.buckets]
-    if not name.union and all([source.is_plain for source in sources]):
+    if not name.union and all(source.is_plain for source in sources):
         present = [source.here for source in sources]
         everywhere, nowhere = present[0], sources[0].suspect
         return Found(name, periods, name.buckets, present, nowhere, everywhere, [], has_moves=False)
@@ -333,11 +337,21 @@ def sketch_keys(context: Context, found: Found) -> list[list[str]]:
 
 def have_begun(context: Context, names: Sequence[Name], period: Period) -> Operation[bool]:
     """Whether there is something of each name in a period."""
-    numbers = yield from existing(
-        [*context.keys.counts(period.name, buckets), *context.keys.sketches(period.name, buckets)]
-        for buckets in (list(_asked(name)) for name in names)
+    buckets = _buckets(names)
+    counts, sketches = context.keys.counts(period.name, buckets), context.keys.sketches(period.name, buckets)
+    numbers = yield from existing([counts, sketches])
+    if len(buckets) in numbers:
+        return True
+    if not any(numbers):
+        return False
+    return all(
+        (
+            yield from existing(
+                [*context.keys.counts(period.name, own), *context.keys.sketches(period.name, own)]
+                for own in (_buckets([name]) for name in names)
+            )
+        )
     )
-    return all(numbers)
 
 
 def has_begun(context: Context, names: Sequence[Name], before: Period) -> Operation[bool]:
@@ -345,7 +359,7 @@ def has_begun(context: Context, names: Sequence[Name], before: Period) -> Operat
 
     Up to fifty years are looked back, fewer of many buckets or of hours.
     """
-    buckets = list(dict.fromkeys(bucket for name in names for bucket in _asked(name)))
+    buckets = _buckets(names)
     keys = (
         key
         for period in islice(_earlier(context, before), _MOST_KEYS_BACK // (2 * len(buckets)))
