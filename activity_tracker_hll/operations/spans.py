@@ -181,8 +181,9 @@ def look(
     Args:
         windows: what :meth:`View.unique` will be asked for.
     """
-    found, guesses = yield from together(
-        survey(context, periods, names), guess(context, names, periods, windows)
+    # The guess comes first, as it keeps the server busy while the rest is on its way.
+    guesses, found = yield from together(
+        guess(context, names, periods, windows), survey(context, periods, names)
     )
     begin = _first(found, len(periods))
     if begin and (yield from has_begun(context, names, periods[0])):

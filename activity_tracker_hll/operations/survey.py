@@ -11,7 +11,7 @@ Only what exists is asked here, of many buckets at once; :mod:`.series` reads it
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import reduce
 from itertools import chain, islice, takewhile
 from typing import Any, NamedTuple
@@ -79,13 +79,13 @@ class Found:
     present: list[Bools]
     is_gone: Bools
     has_data: Bools
-    gone: list[tuple[Period, str | None]]
+    gone: Sequence[tuple[Period, str | None]]
     has_moves: bool
-    raw: set[tuple[Period, str | None]] = field(default_factory=set)
-    suspects: set[int] = field(default_factory=set)
-    unproven: list[tuple[int, str | None]] = field(default_factory=list)
-    unions: list[int] = field(default_factory=list)
-    absent: list[str | None] = field(default_factory=list)
+    raw: frozenset[tuple[Period, str | None]] = frozenset()
+    suspects: frozenset[int] = frozenset()
+    unproven: Sequence[tuple[int, str | None]] = ()
+    unions: Sequence[int] = ()
+    absent: Sequence[str | None] = ()
     was_never_tracked: bool = False
 
     def never(self, buckets: Iterable[str | None]) -> None:
@@ -99,9 +99,8 @@ class Found:
         for column in self.present[:-1]:
             column[index] = False
         self.present[-1][index] = True
-        self.unproven = [entry for entry in self.unproven if entry[0] != index]
-        if not is_proven:
-            self.unproven.append((index, self.name.name))
+        unproven = [entry for entry in self.unproven if entry[0] != index]
+        self.unproven = unproven if is_proven else [*unproven, (index, self.name.name)]
 
 
 class _There(NamedTuple):
@@ -143,7 +142,8 @@ def _survey(context: Context, periods: Sequence[Period], names: Sequence[Name]) 
     columns = {bucket: context.keys.column(labels, bucket) for bucket in buckets}
     there = yield from _look(context, list(columns.values()))
     by_bucket = dict(zip(buckets, there, strict=True))
-    found = [_found(name, periods, by_bucket, ids_chosen=context.are_ids_chosen) for name in names]
+    ids_chosen = context.are_ids_chosen
+    found = [_found(name, periods, by_bucket, ids_chosen=ids_chosen) for name in names]
     for each in found:
         if each.unions and not context.is_cluster:
             yield from _use_unions(each, columns, by_bucket[each.name.name])
@@ -152,12 +152,8 @@ def _survey(context: Context, periods: Sequence[Period], names: Sequence[Name]) 
 
 def _buckets(names: Iterable[Name]) -> list[str | None]:
     """All buckets that tell of some names, each once."""
-    asked: dict[str | None, None] = {}
-    for name in names:
-        asked.update(dict.fromkeys(name.buckets))
-        if name.union:
-            asked[name.name] = None
-    return list(asked)
+    asked = [(*name.buckets, name.name) if name.union else name.buckets for name in names]
+    return list(dict.fromkeys(chain.from_iterable(asked)))
 
 
 def _look(context: Context, columns: Sequence[Column]) -> Operation[list[_There]]:
@@ -267,7 +263,7 @@ def _found(
     if not name.union and all(source.is_plain for source in sources):
         present = [source.here for source in sources]
         everywhere, nowhere = present[0], sources[0].suspect
-        return Found(name, periods, name.buckets, present, nowhere, everywhere, [], has_moves=False)
+        return Found(name, periods, name.buckets, present, nowhere, everywhere, (), has_moves=False)
     nowhere = np.zeros(len(periods), bool)
     has_moves = any(source.has_moves for source in sources)
     gone = [~source.here & source.counted for source in sources]
@@ -293,11 +289,12 @@ def _found(
     ]
     for bucket, read in zip(columns, present, strict=True):
         of = there[bucket]
-        found.suspects.update(np.flatnonzero(read & of.counted & of.suspect).tolist())
+        found.suspects |= {*np.flatnonzero(read & of.counted & of.suspect).tolist()}
         if of.raw.any():
-            found.raw.update((periods[index], bucket) for index in np.flatnonzero(read & of.raw).tolist())
+            found.raw |= {(periods[index], bucket) for index in np.flatnonzero(read & of.raw).tolist()}
         if ids_chosen and not (of.counted | ~read).all():
-            found.unproven += [(index, bucket) for index in np.flatnonzero(read & ~of.counted).tolist()]
+            unproven = [(index, bucket) for index in np.flatnonzero(read & ~of.counted).tolist()]
+            found.unproven = [*found.unproven, *unproven]
     found.absent = [
         bucket
         for bucket, source, lost in zip(name.buckets, sources, gone, strict=True)
@@ -319,7 +316,7 @@ def _use_unions(found: Found, columns: Mapping[str | None, Column], union: _Ther
         for index, (of_union, of_sources, of_all) in zip(batch, counts, strict=True):
             if of_union == of_sources == of_all:
                 if union.suspect[index]:
-                    found.suspects.add(index)
+                    found.suspects |= {index}
                 found.use_union(index, is_proven=bool(union.counted[index]) or not found.unproven)
 
 
