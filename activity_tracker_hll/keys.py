@@ -32,7 +32,8 @@ MAX_NAME_BYTES = 200
 # people see.
 _FORBIDDEN = re.compile(r"[{}\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _REMEMBERED = 1024  # the same few buckets and periods with every event
-_REMEMBERED_COLUMNS = 64  # the same few questions again, each of them looked at more than once
+# The same few questions again, each of them looked at more than once; of two months at most, many are small.
+_REMEMBERED_COLUMNS, _REMEMBERED_LONG_COLUMNS, _LONG = 512, 16, 62
 _TAGGED_PARTS = ("stderr", "hll", "moved", "moves")
 
 
@@ -95,8 +96,8 @@ class Keys:
         """set: names of the periods that hold uncounted data"""
         self.bucket = lru_cache(maxsize=_REMEMBERED)(self._bucket)
         """All keys of a bucket in the period of that name: ``bucket(period, bucket)``."""
-        self.column = lru_cache(maxsize=_REMEMBERED_COLUMNS)(self._column)
-        """The keys of a bucket in the periods of those names: ``column(periods, bucket)``."""
+        self._short_column = lru_cache(maxsize=_REMEMBERED_COLUMNS)(self._column)
+        self._long_column = lru_cache(maxsize=_REMEMBERED_LONG_COLUMNS)(self._column)
 
     def _bucket(self, period: str, bucket: str | None) -> BucketKeys:
         name = f"{self.namespace}:{period}"
@@ -119,6 +120,11 @@ class Keys:
     def sketches(self, period: str, buckets: Iterable[str | None]) -> list[str]:
         """The keys of the sketches of many buckets."""
         return [f"{{{count}}}:hll" for count in self.counts(period, buckets)]
+
+    def column(self, periods: tuple[str, ...], bucket: str | None) -> Column:
+        """The keys of a bucket in the periods of those names."""
+        remembered = self._short_column if len(periods) <= _LONG else self._long_column
+        return remembered(periods, bucket)
 
     def _column(self, periods: tuple[str, ...], bucket: str | None) -> Column:
         suffix = "" if bucket is None else f":{bucket}"

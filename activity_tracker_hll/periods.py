@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from functools import lru_cache
 from typing import Literal, NamedTuple, get_args
 
 from . import zones
@@ -52,6 +53,7 @@ _NAME = re.compile(
 _QUARTER_S = 900
 # Names hold four digits for the year, and a period's end must be a date too.
 _FIRST_YEAR, _LAST_YEAR = 1000, 9998
+_REMEMBERED = 4096  # the same days and months with every question
 
 
 def check_kind(kind: object, argument: str = "period") -> PeriodKind:
@@ -94,17 +96,20 @@ class Period:
 
     def next(self) -> Period:
         """The period that begins where this one ends."""
-        return Period(self.kind, self._shifted(+1))
+        return _period(self.kind, self._shifted(+1))
 
     def previous(self) -> Period:
         """The period that ends where this one begins."""
-        return Period(self.kind, self._shifted(-1))
+        return _period(self.kind, self._shifted(-1))
 
     def _shifted(self, steps: int) -> datetime:
         if self.kind in _MONTHS:
             months = self.start.year * 12 + self.start.month - 1 + steps * _MONTHS[self.kind]
             return self.start.replace(year=months // 12, month=months % 12 + 1)
         return self.start + steps * LONGEST[self.kind]
+
+
+_period = lru_cache(maxsize=_REMEMBERED)(Period)
 
 
 class Running(NamedTuple):
@@ -270,7 +275,7 @@ class Calendar:
         elif kind in _MONTHS:
             months = _MONTHS[kind]
             start = start.replace(month=(start.month - 1) // months * months + 1, day=1)
-        return Period(kind, start)
+        return _period(kind, start)
 
     def running(self, kind: str, now: float) -> Running:
         """The period of this kind that is running at a POSIX timestamp."""

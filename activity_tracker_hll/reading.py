@@ -361,14 +361,14 @@ class Reading:
         """
         kinds = [kind] if kind else sorted(self._planner.periods or PERIODS, key=PERIODS.index, reverse=True)
         now = self._now()
-        covers: list[list[Period]] = []
+        covers: list[tuple[PeriodKind, datetime]] = []
         for each in kinds:
             ends = [self._calendar.containing(each, bound) for bound in (first, last)]
             if [period.start for period in ends] == [first, last] and first <= now:
                 until = min(last, self._calendar.containing(each, now).next().start)
                 if kind or not _is_too_long(each, first, until):
                     _check_number(each, first, until)
-                    covers.append(list(self._calendar.between(each, first, until)))
+                    covers.append((each, until))
         if not covers:
             raise ArgumentValueError(
                 f"no {kind or 'kind of'} period covers the range exactly, from {first} until {last}, which"
@@ -377,12 +377,12 @@ class Reading:
                 else f"start must not lie in the future, got {first}"
             )
         context = asked.context
-        if len(covers) == 1:
-            whole = [range(len(covers[0]))] if count else []
-            return (yield from self._view(asked, names, covers[0], whole))
         views: list[tuple[int, int, View]] = []
-        for periods in covers:
+        for each, until in covers:
+            periods = list(self._calendar.between(each, first, until))
             whole = [range(len(periods))]
+            if len(covers) == 1:
+                return (yield from self._view(asked, names, periods, whole if count else ()))
             view, begun = yield from together(
                 look(context, names, periods, self._running(periods), whole if count else ()),
                 have_begun(context, names, periods[0].previous()),
@@ -436,9 +436,10 @@ def _check_number(kind: PeriodKind, first: datetime, last: datetime) -> None:
 
 
 def _one_of(value: object, argument: str, choices: tuple[str, ...]) -> None:
-    expected = f"{argument} must be one of {', '.join(map(repr, choices))}, got {shown(value)}"
     text = plain_text(value)
+    if text in choices:
+        return
+    expected = f"{argument} must be one of {', '.join(map(repr, choices))}, got {shown(value)}"
     if text is None:
         raise ArgumentTypeError(expected)
-    if text not in choices:
-        raise ArgumentValueError(expected)
+    raise ArgumentValueError(expected)

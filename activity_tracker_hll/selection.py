@@ -11,6 +11,7 @@ from . import arguments
 from .errors import ArgumentValueError
 from .messages import shown
 from .operations import Context
+from .operations.settings import Aggregates
 from .operations.survey import Name
 from .periods import PeriodKind
 
@@ -62,19 +63,18 @@ class Asked:
             ArgumentValueError: an aggregate that bears the name of a bucket.
         """
         known = self.context.aggregates
-        names = [self._name(bucket) for bucket in self.buckets]
+        names = [self._name(bucket, known) for bucket in self.buckets]
         for name, sources in self.aggregates.items():
             if name in self.buckets or (name in (self.context.known or ()) and name not in known):
                 raise ArgumentValueError(f"aggregate_buckets[{shown(name)}] bears the name of a bucket")
-            united = self._united(map(self._name, sources))
+            united = self._united(self._name(source, known) for source in sources)
             names.append(Name(name, united, union=set(known.get(name, ())) == set(united)))
         if not self.together or len(names) == 1:
             return names
         return [Name(None, self._united(names), union=False)]
 
-    def _name(self, bucket: str | None) -> Name:
+    def _name(self, bucket: str | None, known: Aggregates) -> Name:
         """A bucket, or an aggregate by its name."""
-        known = self.context.aggregates
         if bucket in known:
             return Name(bucket, known[str(bucket)], union=True)
         self.context.note(bucket, "is it misspelled?")

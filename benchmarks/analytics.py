@@ -202,7 +202,10 @@ class Comparison:
 
 
 class Year:
-    """A year of some buckets on a server, each day collapsed, and each whole month."""
+    """A year of some buckets on a server, each day collapsed, and each month that is over.
+
+    The month in which the year begins is there as well, as it is where a tracker began with both.
+    """
 
     def __init__(self, server: Server, sizes: Sizes, rounds: int) -> None:
         server.flush()
@@ -226,10 +229,10 @@ class Year:
                 registers = simulated(dice, self.sizes.ids_a_day)
                 self._set(f"daily-{day:%Y%m%d}", bucket, registers)
                 by_month.setdefault((f"monthly-{day:%Y%m}", bucket), []).append(registers)
-        for first, _ in self.months:
-            for bucket in self.buckets:
-                name = f"monthly-{first:%Y%m}"
-                self._set(name, bucket, reduce(np.maximum, by_month[name, bucket]))
+        running = f"monthly-{self.today:%Y%m}"
+        for (name, bucket), of_days in by_month.items():
+            if name != running:
+                self._set(name, bucket, reduce(np.maximum, of_days))
 
     def _set(self, period: str, bucket: str, registers: Registers) -> None:
         keys = self.ours.backend.keys.bucket(period, bucket)

@@ -243,7 +243,7 @@ def batched(values: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def unwrap(replies: list[Reply]) -> list[Any]:
+def unwrap(replies: Sequence[Reply]) -> Sequence[Any]:
     """Return the replies, or raise the first error among them."""
     for reply in replies:
         if isinstance(reply, BackendError):

@@ -7,9 +7,9 @@ from itertools import chain, islice
 from typing import Any
 
 from ..backends.base import Command
-from .base import Operation, batched, unwrap
+from .base import Operation, unwrap
 
-__all__ = ["existing", "values"]
+__all__ = ["commands_for", "existing", "values"]
 
 _KEYS_PER_COMMAND = 4000
 """A server looks up as many in about a millisecond."""
@@ -37,8 +37,14 @@ def values(groups: Iterable[Sequence[str]]) -> Operation[list[list[Any]]]:
     return [list(islice(replies, len(keys))) for keys in groups]
 
 
-def _asked(command: str, groups: Sequence[Sequence[str]]) -> Operation[Any]:
-    commands: list[Command] = [
-        (command, *part) for keys in groups for part in batched(keys, _KEYS_PER_COMMAND)
+def commands_for(command: str, keys: Sequence[str]) -> list[Command]:
+    """The commands that ask one thing about all keys."""
+    return [
+        (command, *keys[start : start + _KEYS_PER_COMMAND])
+        for start in range(0, len(keys), _KEYS_PER_COMMAND)
     ]
+
+
+def _asked(command: str, groups: Sequence[Sequence[str]]) -> Operation[Any]:
+    commands = [each for keys in groups for each in commands_for(command, keys)]
     return iter(unwrap((yield commands)) if commands else ())

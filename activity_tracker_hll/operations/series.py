@@ -54,8 +54,8 @@ def inspect(context: Context, found: Found) -> Operation[None]:
             except BackendError as error:
                 raise named(error, (found.periods[index].name, bucket)) from error
             if not all(each is None or is_random(each) for each in registers):
-                found.suspects.add(index)
-    found.unproven.clear()
+                found.suspects |= {index}
+    found.unproven = ()
 
 
 def count_windows(context: Context, asked: Sequence[tuple[Found, Windows]]) -> Operation[list[list[int]]]:
@@ -87,18 +87,19 @@ def guess(
     commands: list[Command] = []
     for name in names:
         columns = [context.keys.column(labels, bucket).hll for bucket in name.buckets]
-        own = columns[0] if len(columns) == 1 else list(chain.from_iterable(zip(*columns, strict=True)))
         many = len(columns)
+        own = columns[0] if many == 1 else list(chain.from_iterable(zip(*columns, strict=True)))
         commands += [("PFCOUNT", *own[many * each.start : many * each.stop]) for each in windows]
     return dict(zip((name.name for name in names), batched((yield commands), len(windows)), strict=True))
 
 
 def guessed(found: Found, replies: Sequence[Reply]) -> list[int] | None:
     """The counts, if it turned out that a guess tells them."""
-    of_union = found.present[len(found.name.buckets) :]  # where it stands for sources that are gone
-    if found.has_moves or found.raw or found.gone or any(map(np.any, of_union)):
+    if found.has_moves or found.raw or found.gone:
         return None
-    return [number(reply, "a union") for reply in unwrap(list(replies))]
+    if len(found.present) > len(found.name.buckets) and found.present[-1].any():
+        return None  # the union stands for sources that are gone
+    return [number(reply, "a union") for reply in unwrap(replies)]
 
 
 def is_slow_to_count(context: Context, asked: Sequence[tuple[Found, Windows]]) -> Operation[bool]:

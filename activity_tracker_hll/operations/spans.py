@@ -84,14 +84,18 @@ class View:
             if counts is None:
                 plain.append(each)
             else:
-                numbers[each.name.name] = _plain(each, windows, [True] * len(windows), counts)
+                numbers[each.name.name] = _plain(each, windows, counts)
         self.context.guesses = len(plain) + len(numbers) == len(self.found)
+        if len(numbers) == len(self.found):
+            return numbers
         known = [_are_known(each, windows) for each in plain]
         asked = [(each, list(compress(windows, are))) for each, are in zip(plain, known, strict=True)]
         if plain and not (yield from is_slow_to_count(self.context, asked)):
             counted = yield from count_windows(self.context, asked)
             for each, are_known, counts in zip(plain, known, counted, strict=True):
-                numbers[each.name.name] = _plain(each, windows, are_known, counts)
+                values = iter(counts)
+                told = [next(values) if is_known else None for is_known in are_known]
+                numbers[each.name.name] = _plain(each, windows, told)
         result: dict[str | None, Sequence[Estimate | None]] = {}
         for each in self.found:
             name = each.name.name
@@ -121,7 +125,7 @@ class View:
         Raises:
             MissingSketchesError: naming what, why, and the setting that decides.
         """
-        said = (sentence for each in self.found for sentence in _about(self.context, each))
+        said = (sentence for each in self.found if each.gone for sentence in _about(self.context, each))
         sentences = list(dict.fromkeys(said))
         if sentences:
             more = len(sentences) - _MOST_SENTENCES
@@ -136,12 +140,9 @@ def _are_known(found: Found, windows: Sequence[range]) -> list[bool]:
     return [not found.is_gone[window.start : window.stop].any() for window in windows]
 
 
-def _plain(
-    found: Found, windows: Sequence[range], is_known: Sequence[bool], counts: Sequence[int]
-) -> Sequence[Estimate | None]:
+def _plain(found: Found, windows: Sequence[range], counts: Sequence[int | None]) -> Sequence[Estimate | None]:
     """Counts of the server as estimates; None where a sketch is gone."""
-    values = iter(counts)
-    estimates = Estimate.plain(next(values) if known else None for known in is_known)
+    estimates = Estimate.plain(counts)
     if found.suspects:
         for index, (window, estimate) in enumerate(zip(windows, estimates, strict=True)):
             if estimate is not None and not found.suspects.isdisjoint(window):
@@ -180,14 +181,22 @@ def look(
     Args:
         windows: what :meth:`View.unique` will be asked for.
     """
-    found, guesses = yield from together(
-        survey(context, periods, names), guess(context, names, periods, windows)
+    # The guess comes first, as it keeps the server busy while the rest is on its way.
+    guesses, found = yield from together(
+        guess(context, names, periods, windows), survey(context, periods, names)
     )
-    begins = (np.flatnonzero(each.has_data | each.is_gone) for each in found)
-    begin = min((int(each[0]) for each in begins if each.size), default=len(periods))
+    begin = _first(found, len(periods))
     if begin and (yield from has_begun(context, names, periods[0])):
         begin = 0
     return View(context, periods, found, begin, running, guesses)
+
+
+def _first(found: Sequence[Found], periods: int) -> int:
+    """The index of the first of so many periods in which there is, or was, anything; else their number."""
+    if any(each.has_data[0] for each in found):
+        return 0
+    begins = (np.flatnonzero(each.has_data | each.is_gone) for each in found)
+    return min((int(each[0]) for each in begins if each.size), default=periods)
 
 
 def mark_untracked(view: View) -> Operation[None]:
@@ -202,6 +211,8 @@ def mark_untracked(view: View) -> Operation[None]:
     ):
         for each in found:
             each.never(each.name.buckets)
+        return
+    if not any(each.absent for each in found):
         return
     listed = {bucket for sources in context.aggregates.values() for bucket in sources}
     known = {*(context.known or ()), *context.aggregates, *listed}

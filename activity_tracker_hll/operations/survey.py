@@ -11,7 +11,7 @@ Only what exists is asked here, of many buckets at once; :mod:`.series` reads it
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import reduce
 from itertools import chain, islice, takewhile
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from ..backends.base import Command
 from ..keys import Column
 from ..periods import Period
 from .base import UNCOUNTED, Context, Operation, batched, together, unwrap
-from .many_keys import existing, values
+from .many_keys import commands_for, existing, values
 
 __all__ = ["Found", "Name", "has_begun", "have_begun", "kept", "sketch_keys", "survey"]
 
@@ -79,13 +79,13 @@ class Found:
     present: list[Bools]
     is_gone: Bools
     has_data: Bools
-    gone: list[tuple[Period, str | None]]
+    gone: Sequence[tuple[Period, str | None]]
     has_moves: bool
-    raw: set[tuple[Period, str | None]] = field(default_factory=set)
-    suspects: set[int] = field(default_factory=set)
-    unproven: list[tuple[int, str | None]] = field(default_factory=list)
-    unions: list[int] = field(default_factory=list)
-    absent: list[str | None] = field(default_factory=list)
+    raw: frozenset[tuple[Period, str | None]] = frozenset()
+    suspects: frozenset[int] = frozenset()
+    unproven: Sequence[tuple[int, str | None]] = ()
+    unions: Sequence[int] = ()
+    absent: Sequence[str | None] = ()
     was_never_tracked: bool = False
 
     def never(self, buckets: Iterable[str | None]) -> None:
@@ -99,9 +99,8 @@ class Found:
         for column in self.present[:-1]:
             column[index] = False
         self.present[-1][index] = True
-        self.unproven = [entry for entry in self.unproven if entry[0] != index]
-        if not is_proven:
-            self.unproven.append((index, self.name.name))
+        unproven = [entry for entry in self.unproven if entry[0] != index]
+        self.unproven = unproven if is_proven else [*unproven, (index, self.name.name)]
 
 
 class _There(NamedTuple):
@@ -138,22 +137,23 @@ def survey(context: Context, periods: Sequence[Period], names: Sequence[Name]) -
 
 
 def _survey(context: Context, periods: Sequence[Period], names: Sequence[Name]) -> Operation[list[Found]]:
-    buckets = list(dict.fromkeys(bucket for name in names for bucket in _asked(name)))
+    buckets = _buckets(names)
     labels = tuple(period.name for period in periods)
     columns = {bucket: context.keys.column(labels, bucket) for bucket in buckets}
     there = yield from _look(context, list(columns.values()))
     by_bucket = dict(zip(buckets, there, strict=True))
-    found = [_found(name, periods, by_bucket, ids_chosen=context.are_ids_chosen) for name in names]
+    ids_chosen = context.are_ids_chosen
+    found = [_found(name, periods, by_bucket, ids_chosen=ids_chosen) for name in names]
     for each in found:
         if each.unions and not context.is_cluster:
             yield from _use_unions(each, columns, by_bucket[each.name.name])
     return found
 
 
-def _asked(name: Name) -> Iterator[str | None]:
-    yield from name.buckets
-    if name.union:
-        yield name.name
+def _buckets(names: Iterable[Name]) -> list[str | None]:
+    """All buckets that tell of some names, each once."""
+    asked = [(*name.buckets, name.name) if name.union else name.buckets for name in names]
+    return list(dict.fromkeys(chain.from_iterable(asked)))
 
 
 def _look(context: Context, columns: Sequence[Column]) -> Operation[list[_There]]:
@@ -172,19 +172,27 @@ def _look_at_once(columns: Sequence[Column], *, ids_chosen: bool) -> Operation[l
 
     Three commands ask for it, however many buckets there are.
     """
-    rare = [(*column.moved, *column.raw, *(column.stderr if ids_chosen else ())) for column in columns]
-    counts = [key for column in columns for key in column.counted] if ids_chosen else []
-    (sketches, others), [stored] = yield from together(
-        existing([[key for column in columns for key in column.hll], list(chain.from_iterable(rare))]),
-        values([counts]),
-    )
-    if sketches < sum(len(column.hll) for column in columns) or others or not _are_counted(stored).all():
+    sketches: list[str] = []
+    rare: list[str] = []
+    counts: list[str] = []
+    for column in columns:
+        sketches += column.hll
+        rare += column.moved
+        rare += column.raw
+        if ids_chosen:
+            rare += column.stderr
+            counts += column.counted
+    asked = commands_for("EXISTS", sketches), commands_for("EXISTS", rare), commands_for("MGET", counts)
+    replies = iter(unwrap((yield [*chain.from_iterable(asked)])))
+    here, others, stored = ([*islice(replies, len(commands))] for commands in asked)
+    if sum(here) < len(sketches) or any(others):
         return []
-    everywhere = [np.ones(len(column.hll), bool) for column in columns]
-    return [
-        _There(here, ~here, has_moves=False, counted=here, suspect=~here, is_plain=True)
-        for here in everywhere
-    ]
+    if any(uncounted in part for part in stored for uncounted in UNCOUNTED):
+        return []
+    everywhere = np.ones(len(columns[0].hll), bool)
+    nowhere = ~everywhere
+    plain = _There(everywhere, nowhere, has_moves=False, counted=everywhere, suspect=nowhere, is_plain=True)
+    return [plain] * len(columns)
 
 
 def _look_at_each(columns: Sequence[Column], *, ids_chosen: bool) -> Operation[list[_There]]:
@@ -252,10 +260,11 @@ def _found(
     name: Name, periods: Sequence[Period], there: Mapping[str | None, _There], *, ids_chosen: bool
 ) -> Found:
     sources = [there[bucket] for bucket in name.buckets]
-    nowhere = np.zeros(len(periods), bool)
     if not name.union and all(source.is_plain for source in sources):
         present = [source.here for source in sources]
-        return Found(name, periods, name.buckets, present, nowhere, ~nowhere, [], has_moves=False)
+        everywhere, nowhere = present[0], sources[0].suspect
+        return Found(name, periods, name.buckets, present, nowhere, everywhere, (), has_moves=False)
+    nowhere = np.zeros(len(periods), bool)
     has_moves = any(source.has_moves for source in sources)
     gone = [~source.here & source.counted for source in sources]
     is_gone = reduce(np.logical_or, gone, nowhere)
@@ -280,11 +289,12 @@ def _found(
     ]
     for bucket, read in zip(columns, present, strict=True):
         of = there[bucket]
-        found.suspects.update(np.flatnonzero(read & of.counted & of.suspect).tolist())
+        found.suspects |= {*np.flatnonzero(read & of.counted & of.suspect).tolist()}
         if of.raw.any():
-            found.raw.update((periods[index], bucket) for index in np.flatnonzero(read & of.raw).tolist())
+            found.raw |= {(periods[index], bucket) for index in np.flatnonzero(read & of.raw).tolist()}
         if ids_chosen and not (of.counted | ~read).all():
-            found.unproven += [(index, bucket) for index in np.flatnonzero(read & ~of.counted).tolist()]
+            unproven = [(index, bucket) for index in np.flatnonzero(read & ~of.counted).tolist()]
+            found.unproven = [*found.unproven, *unproven]
     found.absent = [
         bucket
         for bucket, source, lost in zip(name.buckets, sources, gone, strict=True)
@@ -306,7 +316,7 @@ def _use_unions(found: Found, columns: Mapping[str | None, Column], union: _Ther
         for index, (of_union, of_sources, of_all) in zip(batch, counts, strict=True):
             if of_union == of_sources == of_all:
                 if union.suspect[index]:
-                    found.suspects.add(index)
+                    found.suspects |= {index}
                 found.use_union(index, is_proven=bool(union.counted[index]) or not found.unproven)
 
 
@@ -324,11 +334,21 @@ def sketch_keys(context: Context, found: Found) -> list[list[str]]:
 
 def have_begun(context: Context, names: Sequence[Name], period: Period) -> Operation[bool]:
     """Whether there is something of each name in a period."""
-    numbers = yield from existing(
-        [*context.keys.counts(period.name, buckets), *context.keys.sketches(period.name, buckets)]
-        for buckets in (list(_asked(name)) for name in names)
+    buckets = _buckets(names)
+    counts, sketches = context.keys.counts(period.name, buckets), context.keys.sketches(period.name, buckets)
+    numbers = yield from existing([counts, sketches])
+    if len(buckets) in numbers:
+        return True
+    if not any(numbers):
+        return False
+    return all(
+        (
+            yield from existing(
+                [*context.keys.counts(period.name, own), *context.keys.sketches(period.name, own)]
+                for own in (_buckets([name]) for name in names)
+            )
+        )
     )
-    return all(numbers)
 
 
 def has_begun(context: Context, names: Sequence[Name], before: Period) -> Operation[bool]:
@@ -336,7 +356,7 @@ def has_begun(context: Context, names: Sequence[Name], before: Period) -> Operat
 
     Up to fifty years are looked back, fewer of many buckets or of hours.
     """
-    buckets = list(dict.fromkeys(bucket for name in names for bucket in _asked(name)))
+    buckets = _buckets(names)
     keys = (
         key
         for period in islice(_earlier(context, before), _MOST_KEYS_BACK // (2 * len(buckets)))
