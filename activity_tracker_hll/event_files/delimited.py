@@ -39,6 +39,7 @@ def _csv_rows(lines: Lines, delimiter: str) -> Iterator[list[str]]:
     reader = csv.reader(_record(lines, record_lines), delimiter=delimiter)
     while True:
         record_lines.clear()
+        lines.in_record = False
         try:
             row = next(reader, None)
             if row is not None and len(record_lines) > 1:
@@ -62,6 +63,7 @@ def _record(lines: Lines, record_lines: list[tuple[int, bytes]]) -> Iterator[str
     """The lines of one record for a csv.reader, which asks for another one only inside quotes."""
     for line in lines:
         record_lines.append((lines.number, line))
+        lines.in_record = True
         if len(record_lines) > _LINES_OF_A_RECORD:
             break
         yield line.decode("utf-8", "surrogateescape")
@@ -99,7 +101,7 @@ def read_delimited(
     fields = layout.fields("id", "time")
     has_header = _is_header(first, fields, parse_time) if layout.header is None else layout.header
     names = [text_of(cell).strip() for cell in first] if has_header else None
-    columns = [None if field is None else _column_index(field, names) for field in fields]
+    columns = lines.columns = [None if field is None else _column_index(field, names) for field in fields]
     for row in rows if has_header else chain([first], rows):
         try:
             id, bucket, time = (None if column is None else row[column] for column in columns)

@@ -9,7 +9,7 @@ from typing import Any
 from .layout import Layout
 from .lines import Lines
 
-__all__ = ["read_json"]
+__all__ = ["json_value", "read_json"]
 
 
 def read_json(lines: Lines, layout: Layout) -> Iterator[tuple[Any, Any, Any]]:
@@ -20,14 +20,14 @@ def read_json(lines: Lines, layout: Layout) -> Iterator[tuple[Any, Any, Any]]:
             continue
         try:
             record = json.loads(line)
-            id, bucket, time = (None if field is None else _json_value(record, field) for field in fields)
+            id, bucket, time = (None if field is None else json_value(record, field) for field in fields)
         except (ValueError, RecursionError) as error:
             lines.reject(str(error))
         else:
             yield id, bucket, time
 
 
-def _json_value(record: Any, field: str) -> Any:
+def json_value(record: Any, field: str) -> Any:
     """The value of a key; dots lead into nested objects, unless the key itself contains them."""
     if isinstance(record, dict) and field in record:
         return record[field]

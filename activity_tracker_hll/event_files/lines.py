@@ -52,12 +52,20 @@ class Lines:
         name: the file's name, for messages and for detecting its format.
         number: the number of the line that was handed out last, from 1.
         line: that line.
+        format: the file's format, once it is known.
+        columns: the places of id, bucket and time in a row of delimited text, once they are known.
+        in_record: whether the next line belongs to the record of those before, if it is one.
+        fits: whether a time was found that has the format.
     """
 
     def __init__(self, numbered: Iterable[tuple[int, bytes]], name: str, rejected: Rejected) -> None:
         self.name = name
         self.number = 0
         self.line = b""
+        self.format: str | None = None
+        self.columns: list[int | None] | None = None
+        self.in_record = False
+        self.fits = False
         self._rejected = rejected
         self._lines = iter(numbered)
         self._ahead: deque[tuple[int, bytes]] = deque()

@@ -11,7 +11,7 @@ import apachelogs
 from .layout import FieldError, Layout
 from .lines import Lines
 
-__all__ = ["LOG_FORMATS", "LogParser", "is_log", "log_value", "read_log"]
+__all__ = ["ALIASES", "LOG_FORMATS", "LogParser", "is_log", "log_value", "read_log"]
 
 LOG_FORMATS = {
     "combined": apachelogs.COMBINED,
@@ -22,7 +22,7 @@ LOG_FORMATS = {
 _DEFAULT_FORMATS = ("combined", "common")
 # Both formats have a timestamp; on a line without one, apachelogs takes quadratic time.
 _TIMESTAMP = re.compile(rb"\[\d\d/\w+/\d{4}:")
-_ALIASES = {
+ALIASES = {
     "host": "remote_host",
     "ip": "remote_host",
     "user": "remote_user",
@@ -101,7 +101,7 @@ def log_value(entry: Any, field: str) -> Any:
         KeyError: entries of this format have no such field.
         ValueError: the field is empty ("-") in this entry.
     """
-    field = _ALIASES.get(field, field)
+    field = ALIASES.get(field, field)
     values = vars(entry)
     group, dot, name = field.partition(".")
     if field in values:

@@ -22,7 +22,7 @@ from .lines import Lines
 from .logs import read_log
 from .timestamps import BadTimestampError, timestamp_parser
 
-__all__ = ["Event", "read"]
+__all__ = ["Event", "bucket_of", "read"]
 
 Event = tuple[bytes, str | None, datetime]
 
@@ -47,26 +47,26 @@ def read(lines: Lines, layout: Layout, calendar: Calendar, *, hourly: bool = Fal
     format = layout.format
     if format == "auto":
         format = detect(lines.name, lines.peek(_LINES_TO_DETECT))
+    lines.format = format
     parse_time = timestamp_parser(layout.time_format, calendar, hourly=hourly)
     encode = IdEncoder().one
     check_bucket(layout.bucket)
     misfits: list[str] = []  # as long as no time fits
-    fits = False
     for id, bucket, time in _raw_events(format, lines, layout, parse_time):
         try:
-            event = encode(id), _bucket(bucket) if layout.bucket_field else layout.bucket, parse_time(time)
+            event = encode(id), bucket_of(bucket) if layout.bucket_field else layout.bucket, parse_time(time)
         except BadTimestampError as error:
             lines.reject(str(error))
-            if not fits:
+            if not lines.fits:
                 misfits.append(f"line {lines.number}, for example, is {_line(lines)}: {error}")
                 if len(misfits) == _MISFITS:
                     break
         except ActivityTrackerError as error:
             lines.reject(str(error))
         else:
-            fits = True
+            lines.fits = True
             yield event
-    if misfits and not fits:
+    if misfits and not lines.fits:
         raise TimeFormatError(f"no time has the format {layout.time_format!r}; {misfits[0]}")
 
 
@@ -86,7 +86,7 @@ def _raw_events(
     return read_delimited(format, lines, layout, parse_time)
 
 
-def _bucket(value: Any) -> str | None:
+def bucket_of(value: Any) -> str | None:
     """The bucket from a field, which must not be empty."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)

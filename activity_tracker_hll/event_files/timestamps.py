@@ -9,9 +9,9 @@ from typing import Any
 
 from ..periods import Calendar
 
-__all__ = ["BadTimestampError", "timestamp_parser"]
+__all__ = ["EPOCH_UNITS", "BadTimestampError", "timestamp_parser"]
 
-_EPOCH_UNITS = {"epoch": 1, "epoch_ms": 1000}
+EPOCH_UNITS = {"epoch": 1, "epoch_ms": 1000}
 _EXPECTED = {
     "iso": "an ISO 8601 date or time",
     "epoch": "seconds since 1970",
@@ -59,8 +59,8 @@ def _parse(value: str | bytes | float | datetime, format: str) -> date:
     if isinstance(value, datetime):
         return value
     text = (value.decode() if isinstance(value, bytes) else str(value)).strip()
-    if format in _EPOCH_UNITS:
-        return datetime.fromtimestamp(float(text) / _EPOCH_UNITS[format], UTC)
+    if format in EPOCH_UNITS:
+        return datetime.fromtimestamp(float(text) / EPOCH_UNITS[format], UTC)
     if format != "iso":
         return datetime.strptime(text, format)  # noqa: DTZ007 (without an offset it is in the tracker's zone)
     return date.fromisoformat(text) if len(text) <= _LONGEST_DATE else datetime.fromisoformat(text)

@@ -1,0 +1,112 @@
+"""The fast paths say of every line what the careful reader says."""
+
+import io
+from collections import Counter
+
+import pytest
+
+pytest.importorskip("apachelogs")
+
+from activity_tracker_hll.event_files import blocks, events
+from activity_tracker_hll.event_files.events import read_events
+from activity_tracker_hll.event_files.layout import Layout, LayoutError
+from activity_tracker_hll.event_files.lines import Lines, Rejected
+from activity_tracker_hll.event_files.readers import read
+from activity_tracker_hll.periods import Calendar
+from helpers import odd_lines
+from helpers.event_files import rows
+
+BERLIN = Calendar("Europe/Berlin")
+DELIMITED = {"id": "1", "bucket_field": "2", "time": "3"}
+NAMED = {"id": "id", "bucket_field": "site"}
+KINDS = {
+    "common": {"format": "log"},
+    "combined": {"format": "log"},
+    "users": {"format": "log", "id": "user", "bucket_field": "host"},
+    "agents": {"format": "log", "log_format": "combined", "id": "User-Agent", "bucket_field": "Referer"},
+    "vhost_common": {"log_format": "vhost_common", "format": "log", "bucket_field": "vhost"},
+    "vhost_combined": {"log_format": "vhost_combined", "format": "log"},
+    "csv": {"format": "csv", "header": False, **DELIMITED},
+    "tsv": {"format": "tsv", "header": False, **DELIMITED},
+    "semicolons": {"format": "csv", "delimiter": ";", "header": False, "id": "1", "time": "3"},
+    "seconds": {"format": "csv", "time_format": "epoch", "header": False, **DELIMITED},
+    "milliseconds": {"format": "csv", "time_format": "epoch_ms", "header": False, **DELIMITED},
+    "days": {"format": "csv", "time_format": "%d.%m.%Y", "header": False, **DELIMITED},
+    "jsonl": {"format": "jsonl", **NAMED},
+    "nested": {"format": "jsonl", "id": "user.name"},
+    "jsonl seconds": {"format": "jsonl", "time_format": "epoch", **NAMED},
+    "jsonl milliseconds": {"format": "jsonl", "time_format": "epoch_ms", **NAMED},
+}
+OF_KIND = {"users": "combined", "agents": "combined", "nested": "jsonl"}
+FIRST = {
+    "log": b'10.0.0.1 - ann [17/May/2015:10:05:03 +0200] "GET / HTTP/1.1" 200 5 "http://x/" "Agent"\n',
+    "jsonl": b'{"id": "x", "site": "a", "time": TIME, "user": {"name": "y"}}\n',
+}
+TIMES = {"iso": b"2026-01-02", "epoch": b"1767348672", "epoch_ms": b"1767348672123", "%d.%m.%Y": b"02.01.2026"}
+
+
+class All(Rejected):
+    """All bad lines with their numbers and reasons, in their order."""
+
+    def __init__(self):
+        super().__init__()
+        self.lines = []
+
+    def add(self, name, number, reason):
+        self.lines.append((number, reason))
+
+
+def text_of(kind, count, seed):
+    """A good line, so that a time fits, and many that are made by chance."""
+    layout = Layout(**KINDS[kind])
+    delimiter = {"tsv": b"\t"}.get(layout.format, (layout.delimiter or ",").encode())
+    time = TIMES[layout.time_format]
+    if layout.format == "log":
+        made = odd_lines.make(layout.log_format or OF_KIND.get(kind, kind), count, seed)
+        first = b"" if layout.log_format else FIRST["log"]
+    elif layout.format == "jsonl":
+        made = odd_lines.make("jsonl", count, seed, time_format=layout.time_format)
+        first = FIRST["jsonl"].replace(b"TIME", b'"%s"' % time)
+    else:
+        made = odd_lines.make("csv", count, seed, delimiter=delimiter, time_format=layout.time_format)
+        first = delimiter.join([b"x", b"a", time]) + b"\n"
+    return first + made
+
+
+def both(text, layout, *, hourly=False):
+    """What is found and what is bad, or why nothing can be read: fast and carefully."""
+    results = []
+    for reading in (
+        lambda bad: rows(read_events(io.BytesIO(text), layout, BERLIN, name="in", rejected=bad, hourly=hourly)),
+        lambda bad: read(Lines.of(io.BytesIO(text), "in", bad), layout, BERLIN, hourly=hourly),
+    ):
+        bad = All()
+        try:
+            found = Counter(reading(bad))
+        except LayoutError as error:
+            results.append(str(error))
+        else:
+            results.append((found, bad.lines))
+    return results
+
+
+def compare(kind, count, seed, *, hourly=False):
+    fast, careful = both(text_of(kind, count, seed), Layout(**KINDS[kind]), hourly=hourly)
+    if isinstance(careful, str) or isinstance(fast, str):
+        assert fast == careful
+        return 0
+    assert fast[1] == careful[1]
+    assert fast[0] == careful[0]
+    return len(fast[1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_mutated_lines_are_what_the_careful_reader_says(kind):
+    assert compare(kind, 1000, 0, hourly=kind in ("csv", "jsonl")) > 50
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(1, 6))
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_mutated_lines_are_what_the_careful_reader_says(kind, seed):
+    assert compare(kind, 100_000, seed, hourly=bool(seed % 2)) > 5000
