@@ -5,9 +5,7 @@ Line numbers are exact, lines and blocks are bounded, and what a slow stream bri
 
 from __future__ import annotations
 
-import gzip
 import io
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .lines import LONGEST_LINE, Rejected
+from .opening import DamagedError
 
 __all__ = ["Block", "blocks"]
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _PATIENCE_S = 0.1
-_DAMAGES = (EOFError, zlib.error, gzip.BadGzipFile)
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,11 @@ class Block:
 
 
 def blocks(
-    stream: BinaryIO, name: str, rejected: Rejected, size: Callable[[], int], clock: Callable[[], float] = monotonic
+    stream: BinaryIO,
+    name: str,
+    rejected: Rejected,
+    size: Callable[[], int],
+    clock: Callable[[], float] = monotonic,
 ) -> Iterator[Block]:
     """The lines of a stream, without a byte order mark; the last one gets an end if it has none.
 
@@ -96,8 +98,8 @@ def blocks(
             if len(rest) >= LONGEST_LINE:
                 _reject_long(rejected, name, number)
                 number, rest, skips = number + 1, b"", True
-    except _DAMAGES as error:
-        rejected.add(name, number, f"the gzip data are damaged or cut short ({error})")
+    except DamagedError as error:
+        rejected.add(name, number, str(error))
     else:
         if rest:
             yield _block(rest + b"\n", number, False)
@@ -125,7 +127,7 @@ def _pieces(
                 began = clock() if began is None else began
                 parts.append(data)
                 left -= len(data)
-        except _DAMAGES as error:  # after what came before
+        except DamagedError as error:  # after what came before
             damage = error
         if parts:
             yield b"".join(parts), left > 0

@@ -24,7 +24,10 @@ _BLOCK = 8 * _WORDS
 """Bytes of a text that are compared at once: the SLACK of columns.Texts."""
 
 _MASKS = np.array(
-    [[(1 << 8 * min(8, max(0, size - 8 * word))) - 1 for word in range(_WORDS)] for size in range(_BLOCK + 1)],
+    [
+        [(1 << 8 * min(8, max(0, size - 8 * word))) - 1 for word in range(_WORDS)]
+        for size in range(_BLOCK + 1)
+    ],
     np.uint64,
 )
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
-from datetime import datetime
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
-from ..errors import ActivityTrackerError
 from .layout import FieldError, Layout
 from .lines import Lines, printable
-from .timestamps import BadTimestampError
+from .records import Record
 
-__all__ = ["DELIMITERS", "read_delimited", "text_of"]
+__all__ = ["DELIMITERS", "SEPARATOR_LINE", "delimited_records", "text_of"]
 
 DELIMITERS = {"csv": ",", "tsv": "\t", "whitespace": None}
+SEPARATOR_LINE = re.compile(rb"sep=(.)\r?\n?", re.IGNORECASE)
+"""A first line that says the delimiter, as Excel writes it and reads it."""
+
 _LINES_OF_A_RECORD = 10
 _OPEN_QUOTE = "a quote is opened and not closed"
 _NAMES_SHOWN = 500
 
 
-def _rows(lines: Lines, delimiter: str | None) -> Iterator[list[Any]]:
+def _rows(lines: Lines, layout: Layout) -> Iterator[list[Any]]:
     """Rows of fields: for CSV str, with bytes that are not UTF-8 escaped; for whitespace bytes."""
+    delimiter = layout.delimiter or DELIMITERS[layout.format]
+    first = lines.peek(1)
+    if first and SEPARATOR_LINE.fullmatch(first[0]):
+        next(iter(lines))
     if delimiter is None:
         return (row for row in map(bytes.split, lines) if row)
     return _csv_rows(lines, delimiter)
@@ -32,11 +38,16 @@ class _OpenQuoteError(Exception):
     """A quote was opened, and not closed within the lines that a record may have."""
 
 
+def _csv_reader(lines: Iterable[str], delimiter: str, **options: Any) -> Iterator[list[str]]:
+    # A quote after a comma and a space opens a field, too.
+    return csv.reader(lines, delimiter=delimiter, skipinitialspace=not delimiter.isspace(), **options)
+
+
 def _csv_rows(lines: Lines, delimiter: str) -> Iterator[list[str]]:
     """The records of CSV; of a bad record only the first line is skipped, and the next begins another one."""
     record_lines: list[tuple[int, bytes]] = []  # the lines of the present record
     width = None
-    reader = csv.reader(_record(lines, record_lines), delimiter=delimiter)
+    reader = _csv_reader(_record(lines, record_lines), delimiter)
     while True:
         record_lines.clear()
         lines.in_record = False
@@ -49,7 +60,7 @@ def _csv_rows(lines: Lines, delimiter: str) -> Iterator[list[str]]:
             lines.reject(str(error))
             lines.put_back(record_lines[1:])
             # A generator that has raised an exception is at its end.
-            reader = csv.reader(_record(lines, record_lines), delimiter=delimiter)
+            reader = _csv_reader(_record(lines, record_lines), delimiter)
             continue
         if row is None:
             return
@@ -83,46 +94,80 @@ def _check_record(
     """
     text = [line.decode("utf-8", "surrogateescape") for _, line in record_lines]
     try:
-        next(csv.reader(text, delimiter=delimiter, strict=True))
+        next(_csv_reader(text, delimiter, strict=True))
     except csv.Error as error:
         raise _OpenQuoteError(_OPEN_QUOTE) from error
     if width is not None and len(row) != width:
         raise _OpenQuoteError(_OPEN_QUOTE)
 
 
-def read_delimited(
-    format: str, lines: Lines, layout: Layout, parse_time: Callable[[Any], datetime]
-) -> Iterator[tuple[Any, Any, Any]]:
-    """The id, bucket and time of each record, not yet checked or converted."""
-    rows = _rows(lines, layout.delimiter or DELIMITERS[format])
-    first = next(rows, None)
-    if first is None:
-        return
-    fields = layout.fields("id", "time")
-    has_header = _is_header(first, fields, parse_time) if layout.header is None else layout.header
-    names = [text_of(cell).strip() for cell in first] if has_header else None
-    columns = lines.columns = [None if field is None else _column_index(field, names) for field in fields]
-    for row in rows if has_header else chain([first], rows):
+class _Row:
+    """A record of delimited text."""
+
+    default_id = "id"
+    default_time: tuple[str, ...] = ("time",)
+
+    def __init__(self, columns: dict[str, int], cells: list[Any]) -> None:
+        self._columns = columns
+        self._cells = cells
+
+    def value(self, field: str) -> bytes:
+        """See :class:`.records.Record`."""
         try:
-            id, bucket, time = (None if column is None else row[column] for column in columns)
+            cell = self._cells[self._columns[field]]
         except IndexError:
-            lines.reject(f"only {len(row)} field{'s' * (len(row) != 1)}: {row!r:.80}")
-        else:
-            yield _bytes(id or ""), bucket, time
+            count = len(self._cells)
+            raise ValueError(f"only {count} field{'s' * (count != 1)}: {self._cells!r:.80}") from None
+        return cell.encode("utf-8", "surrogateescape") if isinstance(cell, str) else cell
+
+    def names(self) -> list[str]:
+        """See :class:`.records.Record`."""
+        return list(self._columns)
 
 
-def _is_header(row: list[Any], fields: list[str | None], parse_time: Callable[[Any], datetime]) -> bool:
+def delimited_records(lines: Lines, layout: Layout, is_time: Callable[[Any], bool]) -> Iterator[Record]:
+    """The records of delimited text.
+
+    Args:
+        lines: the lines.
+        layout: its format is one of :data:`DELIMITERS`, and it has the delimiter.
+        is_time: whether something is a time; the first line is no header if it has one.
+
+    Raises:
+        FieldError: there is no such column, or there are several of its name.
+    """
+    fields = layout.fields(_Row.default_id, _Row.default_time)
+    rows = _rows(lines, layout)
+    if layout.names is None:
+        first = next(rows, None)
+        if first is None:
+            return
+        times = layout.times(_Row.default_time)
+        has_header = _is_header(first, fields, times, is_time) if layout.header is None else layout.header
+        names = [text_of(cell).strip() for cell in first] if has_header else None
+        rows = rows if has_header else chain([first], rows)
+    else:
+        names = list(layout.names)
+    columns = lines.columns = {field: _column_index(field, names) for field in fields}
+    for row in rows:
+        yield _Row(columns, row)
+
+
+def _is_header(
+    row: list[Any], fields: Sequence[str], times: Sequence[str], is_time: Callable[[Any], bool]
+) -> bool:
     """Whether a row is a header: fields given by name need one; otherwise, if its time is not a time."""
-    if any(field is not None and not field.isdecimal() for field in fields):
+    if not all(field.isdecimal() for field in fields):
         return True
     try:
-        parse_time(row[int(fields[-1] or 0) - 1])
-    except (BadTimestampError, ActivityTrackerError, IndexError):
+        return not is_time(" ".join(text_of(row[int(field) - 1]) for field in times))
+    except IndexError:
         return True
-    return False
 
 
 def _column_index(field: str, names: list[str] | None) -> int:
+    if names is not None and names.count(field) > 1:
+        raise FieldError(f"several columns are called {field!r:.80}: give the number of one")
     if names is not None and field in names:
         return names.index(field)
     if field.isdecimal() and int(field) > 0:

@@ -6,24 +6,27 @@ decides what a line means, takes all others, in their order. Which lines are bad
 
 from __future__ import annotations
 
+import io
 from bisect import insort
-from collections.abc import Callable, Iterator
-from datetime import datetime
-from typing import Any, BinaryIO
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 
 from ..columns import EventColumns, Texts
 from ..periods import Calendar
 from .blocks import Block, blocks
-from .delimited import DELIMITERS
 from .fast import FastPath, Part, merged
 from .fast_delimited import DelimitedPath
 from .fast_json import JsonPath
 from .fast_logs import LogPath
+from .formats import head_lines, resolve
 from .layout import Layout
 from .lines import Lines, Rejected
-from .readers import Event, bucket_of, read
+from .logs import ApacheRecord
+from .opening import head
+from .readers import CarefulReader, Event, read_stream
 from .timestamps import timestamp_parser
 
 __all__ = ["read_events"]
@@ -32,13 +35,11 @@ _ENOUGH = 1 << 15
 """Events that are worth a batch of their own."""
 
 _MOST = 1 << 18
-"""Events that are waited with until the careful reader comes by, as after each block but of the strangest files."""
-
-_BLOCK_SIZE = 1 << 18
+"""So many events wait at most for the careful reader to come by, which it does after almost any block."""
 
 
 def read_events(
-    stream: BinaryIO,
+    stream: io.BufferedReader,
     layout: Layout | None = None,
     calendar: Calendar | None = None,
     *,
@@ -49,21 +50,39 @@ def read_events(
     """The valid events of a file, in no certain order, as columns that ``import_events`` takes.
 
     Args:
-        stream: the file, open for reading bytes, such as :func:`.opened` gives.
+        stream: the file, see :func:`.opening.opened`.
         layout: how to read it; None = see what it is.
         calendar: has the zone of the dates; None = local time.
         name: the file's name, for detecting its format and for messages.
-        rejected: where bad lines are recorded.
+        rejected: records bad lines.
         hourly: whether a time of day is required.
 
     Raises:
         FieldError: the file does not have a field at all.
         TimeFormatError: no time in it has the format, or none of so many that the others are no better.
     """
-    layout = layout or Layout()
     calendar = calendar or Calendar()
     rejected = rejected if rejected is not None else Rejected()
-    return _Reading(stream, layout, calendar, name, rejected, hourly).columns()
+    layout = resolve(layout or Layout(), name, head_lines(head(stream)))
+    if layout.format == "log" and layout.id == ApacheRecord.default_id:
+        layout = replace(layout, id=None)
+    if _is_fast(layout):
+        yield from _Reading(stream, layout, calendar, name, rejected, hourly).columns()
+        return
+    events = read_stream(stream, name, layout, calendar, rejected, hourly=hourly)
+    while chosen := list(islice(events, _ENOUGH)):
+        yield _columns(chosen)
+
+
+def _is_fast(layout: Layout) -> bool:
+    """Whether there is a fast path for a layout that is resolved."""
+    if not layout.is_plain:
+        return False
+    if layout.format == "log":
+        return LogPath.takes(layout)
+    return layout.format == "jsonl" or (
+        layout.format in ("csv", "tsv") and layout.delimiter is not None and layout.delimiter.isascii()
+    )
 
 
 class _Reading:
@@ -71,26 +90,26 @@ class _Reading:
 
     def __init__(
         self,
-        stream: BinaryIO,
+        stream: io.BufferedReader,
         layout: Layout,
         calendar: Calendar,
         name: str,
         rejected: Rejected,
         hourly: bool,
     ) -> None:
-        self._stream = stream
-        self._layout, self._calendar, self._hourly = layout, calendar, hourly
-        self._rejected = rejected
+        self._stream, self._layout, self._rejected = stream, layout, rejected
         self._lines = Lines(self._careful_lines(), name, rejected)
+        self._careful = CarefulReader(layout, calendar, hourly=hourly)
+        self._parse_time = timestamp_parser(layout.time_format, calendar, hourly=hourly, zone=layout.timezone)
+        self._path = self._find_path()
         self._parts: list[Part] = []  # what the fast path took, and is not handed on yet
-        self._path: FastPath | None = None
         self._is_slow = False
 
     def columns(self) -> Iterator[EventColumns]:
         """All events."""
         bucket = self._layout.bucket
         events: list[Event] = []
-        for event in read(self._lines, self._layout, self._calendar, hourly=self._hourly):
+        for event in self._careful.events(self._lines):
             events.append(event)
             if self._is_slow or self._pending >= _ENOUGH:
                 parts, self._parts = self._parts, []
@@ -101,9 +120,10 @@ class _Reading:
         yield from merged(self._parts, bucket)
         if events:
             yield _columns(events)
+        self._careful.end()
 
     def _careful_lines(self) -> Iterator[tuple[int, bytes]]:
-        """The lines for the careful reader, with their numbers: all, until it knows what a fast path needs."""
+        """The lines for the careful reader, with their numbers: all, until the fast path has what it needs."""
         for block in blocks(self._stream, self._lines.name, self._rejected, self._block_size):
             self._is_slow = block.is_slow
             place = 0
@@ -117,29 +137,29 @@ class _Reading:
     def _left_over(self, path: FastPath, block: Block) -> Iterator[tuple[int, bytes]]:
         """The lines of a block that the fast path leaves to the careful reader, and one besides.
 
-        That one is good, so the careful reader comes back with an event, and what is read is handed on.
+        That one is good, so the careful reader comes by with an event, and what is read is handed on.
         """
         part = path.read(block)
-        places = np.flatnonzero(~part.plain).tolist()
         kept = part.plain.copy()
-        last = block.count - 1 - int(kept[::-1].argmax())
-        if kept[last]:
-            insort(places, last)
-        has_part = False
-        place = 0
+        places = np.flatnonzero(~kept).tolist()
+        visit = block.count - 1 - int(kept[::-1].argmax()) if kept.any() else -1
+        if visit >= 0:
+            insort(places, visit)
+        place, is_added = 0, False
         for wanted in [0, *places] if self._lines.in_record else places:
             if wanted < place:
-                continue  # a line of the record before
+                continue  # it was in the record of a line before
             place = wanted
             while place == wanted or (self._lines.in_record and place < block.count):
-                self._lines.fits = self._lines.fits or bool(kept[:place].any())
+                if not self._careful.fits and kept[:place].any():
+                    self._careful.note_events(path.fields)
                 kept[place] = False
-                if place == last:
+                if place == visit:
                     self._parts.append(part.of(kept))
-                    has_part = True
+                    is_added = True
                 yield block.number + place, block.line(place)
                 place += 1
-        if not has_part:
+        if not is_added:
             self._parts.append(part.of(kept))
 
     @property
@@ -147,23 +167,17 @@ class _Reading:
         return sum(len(part.ids) for part in self._parts)
 
     def _block_size(self) -> int:
-        return self._path.block_size if self._path is not None else _BLOCK_SIZE
+        return self._path.block_size if self._path is not None else 1 << 18
 
     def _find_path(self) -> FastPath | None:
-        """The fast path for this file, once enough is known of it, and if there is one."""
-        layout, format = self._layout, self._lines.format
-        if format == "log" and LogPath.takes(layout):
-            return LogPath(layout, self._parse_time(), bucket_of)
-        if format == "jsonl":
-            return JsonPath(layout, self._parse_time(), bucket_of)
-        if format in ("csv", "tsv") and self._lines.columns is not None:
-            delimiter = layout.delimiter or DELIMITERS[format]
-            if delimiter is not None and delimiter.isascii():
-                return DelimitedPath(layout, delimiter, self._lines.columns, self._parse_time(), bucket_of)
-        return None
-
-    def _parse_time(self) -> Callable[[Any], datetime]:
-        return timestamp_parser(self._layout.time_format, self._calendar, hourly=self._hourly)
+        """The fast path; None if the header, which it needs, is not read yet."""
+        layout = self._layout
+        if layout.format == "log":
+            return LogPath(layout, self._parse_time)
+        if layout.format == "jsonl":
+            return JsonPath(layout, self._parse_time)
+        columns = self._lines.columns
+        return None if columns is None else DelimitedPath(layout, columns, self._parse_time)
 
 
 def _columns(events: list[Event]) -> EventColumns:

@@ -6,6 +6,7 @@ All others it leaves to that one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress
 from typing import Any, Protocol
@@ -14,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..columns import Coded, EventColumns, Texts
+from ..keys import check_bucket
 from .blocks import Block
+from .delimited import text_of
 
-__all__ = ["FastPath", "Part", "merged"]
+__all__ = ["FastPath", "Part", "bucket_of", "merged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +53,19 @@ class FastPath(Protocol):
 
     Attributes:
         block_size: the bytes of a block with which it is fastest.
+        fields: what it looks for in each line.
     """
 
     block_size: int
+    fields: Sequence[str]
 
     def read(self, block: Block) -> Part:
         """Understand what is plain in a block."""
+
+
+def bucket_of(value: str | bytes) -> str | None:
+    """The bucket of a field; ValueError or an ActivityTrackerError if there is none."""
+    return check_bucket(text_of(value))
 
 
 def merged(parts: list[Part], bucket: str | None) -> list[EventColumns]:

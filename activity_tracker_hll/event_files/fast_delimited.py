@@ -18,13 +18,14 @@ from ..hll.hashing import SLACK
 from ..ids import MAX_ID_BYTES
 from .blocks import Block
 from .coder import BAD, Coder
-from .fast import Part
+from .fast import Part, bucket_of
 from .layout import Layout
 from .quarters import TextTimes
 
 __all__ = ["DelimitedPath"]
 
-_LF, _CR, _QUOTE = b'\n\r"'
+_LF, _CR, _QUOTE, _SPACE = b'\n\r" '
+_SPACES = b" \t"
 _LONGEST = 1 << 16
 """Longer lines are left to the careful reader, which bounds their fields."""
 
@@ -36,41 +37,35 @@ class DelimitedPath:
     """Reads blocks of delimited text, without the header.
 
     Args:
-        layout: how times are written.
-        delimiter: one ASCII character.
-        columns: the places of id, bucket and time in a row, from 0.
+        layout: names the fields; its delimiter is ASCII.
+        columns: the place of each field in a row, from 0.
         parse_time: the careful parser.
-        check_bucket: makes a bucket of a field.
     """
 
     block_size = 1 << 20
 
     def __init__(
-        self,
-        layout: Layout,
-        delimiter: str,
-        columns: list[int | None],
-        parse_time: Callable[[Any], datetime],
-        check_bucket: Callable[[Any], Any],
+        self, layout: Layout, columns: dict[str, int], parse_time: Callable[[Any], datetime]
     ) -> None:
-        self._delimiter = ord(delimiter)
-        self._columns = columns
-        self._coder = Coder(check_bucket)
+        self.fields = list(columns)
+        self._delimiter = ord(layout.delimiter or ",")
+        [id], [time] = layout.ids("id"), layout.times(("time",))
+        self._id, self._time = columns[id], columns[time]
+        self._bucket = None if layout.bucket_field is None else columns[layout.bucket_field]
+        self._coder = Coder(bucket_of)
         self._times = TextTimes(layout.time_format, parse_time)
 
     def read(self, block: Block) -> Part:
         """Understand what is plain in a block."""
         rows = _Rows(block.text, self._delimiter)
-        id, bucket, time = self._columns
-        assert id is not None and time is not None
         plain = rows.plain
-        ids = rows.texts(id, plain)
+        ids = rows.texts(self._id, plain)
         plain &= (ids.sizes > 0) & (ids.sizes <= MAX_ID_BYTES)
-        moments = self._times.read(rows.texts(time, plain))
+        moments = self._times.read(rows.texts(self._time, plain))
         plain &= moments.plain
         buckets = None
-        if bucket is not None:
-            codes = self._coder.codes_of_texts(rows.texts(bucket, plain))
+        if self._bucket is not None:
+            codes = self._coder.codes_of_texts(rows.texts(self._bucket, plain))
             buckets = Coded(self._coder.values, codes)
             plain &= codes != BAD
         return Part(ids, buckets, moments.dates, plain)
@@ -84,6 +79,7 @@ class _Rows:
     """
 
     def __init__(self, text: bytes, delimiter: int) -> None:
+        self._delimiter = delimiter
         self._buffer = np.frombuffer(text + bytes(SLACK), np.uint8)
         chars = self._buffer[: len(text)]
         is_line_end = chars == _LF
@@ -136,6 +132,12 @@ class _Rows:
         if column:
             starts = np.where(plain, self._field_ends.take(ends - 1) + 1, 0)
         sizes = np.where(plain, stops - starts, 0)
+        if self._delimiter not in _SPACES:  # what follows a delimiter is left out, as by the csv module
+            has_space = (self._buffer.take(starts) == _SPACE) & (sizes > 0)
+            if has_space.any():
+                starts = starts + has_space
+                sizes -= has_space
+                plain &= ~has_space | (self._buffer.take(starts) != _SPACE)
         if self._has_quotes:
             is_quoted = (self._buffer.take(starts) == _QUOTE) & (sizes >= 2)
             starts = starts + is_quoted

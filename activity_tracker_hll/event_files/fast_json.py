@@ -14,8 +14,8 @@ from ..columns import Coded, Texts
 from ..ids import MAX_ID_BYTES
 from .blocks import Block
 from .coder import BAD, Coder
-from .fast import Part
-from .json_records import json_value
+from .fast import Part, bucket_of
+from .json_records import JsonRecord
 from .layout import Layout
 from .quarters import Moments, TextTimes
 
@@ -35,18 +35,17 @@ class JsonPath:
     Args:
         layout: names the fields.
         parse_time: the careful parser.
-        check_bucket: makes a bucket of a field.
     """
 
     block_size = 1 << 18
 
-    def __init__(
-        self, layout: Layout, parse_time: Callable[[Any], datetime], check_bucket: Callable[[Any], Any]
-    ) -> None:
-        id, bucket, time = layout.fields("id", "time")
-        self._has_bucket = bucket is not None
-        self._values = _values_of([id, time] if bucket is None else [id, time, bucket])
-        self._coder = Coder(check_bucket)
+    def __init__(self, layout: Layout, parse_time: Callable[[Any], datetime]) -> None:
+        self.fields = [*layout.ids(JsonRecord.default_id), *layout.times(JsonRecord.default_time)]
+        self._has_bucket = layout.bucket_field is not None
+        if layout.bucket_field is not None:
+            self.fields.append(layout.bucket_field)
+        self._values = _values_of(self.fields)
+        self._coder = Coder(bucket_of)
         self._times = TextTimes(layout.time_format, parse_time)
 
     def read(self, block: Block) -> Part:
@@ -106,7 +105,7 @@ class JsonPath:
 def _values_of(fields: list[str]) -> Callable[[Any], Row]:
     """What takes the values of fields from a record."""
     if any("." in field for field in fields):
-        return lambda record: tuple([json_value(record, field) for field in fields])
+        return lambda record: tuple(map(JsonRecord(record).value, fields))
     return itemgetter(*fields)
 
 

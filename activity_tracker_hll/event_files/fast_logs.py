@@ -12,13 +12,15 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..columns import Coded
+from .addresses import is_address
 from .blocks import Block
 from .coder import BAD, Coder
-from .fast import Part
+from .fast import Part, bucket_of
 from .layout import Layout
-from .logs import ALIASES, LogParser
+from .logs import ALIASES, log_parser
 from .quarters import LogTimes
 
 __all__ = ["LogPath"]
@@ -28,13 +30,18 @@ _COMMON = ("remote_host", "remote_logname", "remote_user", _TIME, "request_line"
 _HOST_AND_PORT = "virtual_host:port"
 _HEADERS = ("referer", "user-agent")
 _FORMATS: dict[str | None, list[tuple[str, ...]]] = {
-    None: [(*_COMMON, *_HEADERS), _COMMON],
+    None: [(*_COMMON, *_HEADERS), _COMMON, (*_COMMON, *_HEADERS, "x-forwarded-for")],
+    "nginx": [(*_COMMON, *_HEADERS, "x-forwarded-for")],
     "combined": [(*_COMMON, *_HEADERS)],
     "common": [_COMMON],
     "vhost_combined": [(_HOST_AND_PORT, *_COMMON[:-1], "bytes_out", *_HEADERS)],
     "vhost_common": [("virtual_host", *_COMMON)],
 }
 _IDS = ("virtual_host", "remote_host", "remote_user", *_HEADERS)
+_LONG_ADDRESS = rb"(?:[0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}"
+_HOST = rb"(?!- )(?:[A-Za-z0-9_.-]{1,1024}+|" + _LONG_ADDRESS + rb")"
+_WANTED_HOST = rb"(?!- )([A-Za-z0-9_.-]{1,1024}+|[0-9A-Fa-f:]{2,39}+)"  # which may be no address
+_is_long_address = re.compile(_LONG_ADDRESS).fullmatch
 _LF, _DELETE, _BACKSLASH = b"\n\x7f\\"
 _FIRST_PRINTABLE = 0x20
 _CONTROLS = re.compile(rb"[\x00-\x1f\x7f]")
@@ -48,34 +55,38 @@ class LogPath:
     Args:
         layout: one that it takes.
         parse_time: the careful parser, of datetimes.
-        check_bucket: makes a bucket of a field.
     """
 
     block_size = 1 << 18
 
-    def __init__(
-        self, layout: Layout, parse_time: Callable[[Any], datetime], check_bucket: Callable[[Any], Any]
-    ) -> None:
+    def __init__(self, layout: Layout, parse_time: Callable[[Any], datetime]) -> None:
+        self.fields = _asked(layout)
         wanted = _wanted(layout)
         self._patterns = [
             _Pattern(fields, wanted) for fields in _FORMATS[layout.log_format] if {*wanted} <= _names(fields)
         ]
-        self._id, self._time = wanted.index(_field(layout.id or "remote_host")), wanted.index(_TIME)
+        self._id, self._time = wanted.index(_field(self.fields[0])), wanted.index(_TIME)
         self._bucket = wanted.index(_field(layout.bucket_field)) if layout.bucket_field else None
+        self._host = wanted.index("remote_host") if "remote_host" in wanted else None
         self._nothing = (b"",) * len(wanted)
-        self._coder = Coder(check_bucket)
-        parser = LogParser("common")
-        self._times = LogTimes(
-            lambda text: parse_time(parser.parse(b'- - - [%s] "-" - -' % text.encode()).request_time)
-        )
+        self._coder = Coder(bucket_of)
+        parser = log_parser("common")
+
+        def parse(text: str) -> datetime:
+            entry = parser.parse(b'- - - [%s] "-" - -' % text.encode())
+            if entry is None:
+                raise ValueError(text)
+            return parse_time(entry.value(_TIME))
+
+        self._times = LogTimes(parse)
 
     @staticmethod
     def takes(layout: Layout) -> bool:
         """Whether it can read a log of this layout."""
-        fields = layout.fields("remote_host", _TIME)
-        *wanted, time = [_field(name) for name in fields if name is not None]
+        asked = _asked(layout)
+        wanted = [_field(name) for name in asked if name != _TIME]
         return (
-            time == _TIME
+            len(wanted) < len(asked)
             and len({*wanted}) == len(wanted)
             and {*wanted} <= {*_IDS}
             and any({*wanted} <= _names(fields) for fields in _FORMATS.get(layout.log_format, ()))
@@ -94,6 +105,8 @@ class LogPath:
             codes = self._coder.codes([row[bucket] for row in rows])
             buckets = Coded(self._coder.values, codes)
             plain &= codes != BAD
+        if self._host is not None:
+            _check_addresses([row[self._host] for row in rows], plain)
         return Part(ids, buckets, dates, plain)
 
     def _rows(self, block: Block) -> list[Fields]:
@@ -149,7 +162,8 @@ class _Pattern:
 
     def __init__(self, fields: Iterable[str], wanted: Sequence[str]) -> None:
         plain, escaped = (
-            rb" ".join([_patterns(escape)[name][_name(name) in wanted] for name in fields]) for escape in (b"", rb"\\")
+            rb" ".join([_patterns(escape)[name][_name(name) in wanted] for name in fields])
+            for escape in (b"", rb"\\")
         )
         # Whatever else there is in a line is found too, without fields, so that lines can be counted.
         self._find = re.compile(plain + rb"\n|.*+\n").findall
@@ -177,18 +191,25 @@ def _patterns(escape: bytes) -> dict[str, tuple[bytes, bytes]]:
     Args:
         escape: the character that begins an escape; none where no line has one.
     """
-    char, text = rb'[^ "\n' + escape + rb"]", rb'[^"' + escape + rb"]"
-    quoted = rb'"' + text + rb"*+" + (rb"(?:\\(?:[^x]|x[0-9A-Fa-f]{2})" + text + rb"*+)*+" if escape else b"") + rb'"'
-    word, wanted = rb"(?:-|" + char + rb"++)", rb"(" + char + rb"{1,1024}+)"
+    text = rb'[^"' + escape + rb"]"
+    quoted = (
+        rb'"'
+        + text
+        + rb"*+"
+        + (rb"(?:\\(?:[^x]|x[0-9A-Fa-f]{2})" + text + rb"*+)*+" if escape else b"")
+        + rb'"'
+    )
+    name = rb'[A-Za-z_][^ ":\n' + escape + rb"]"  # no address, as may be where a format has other fields
+    word, wanted_name = rb"(?:-|" + name + rb"*+)", rb"(" + name + rb"{0,1023}+)"
     wanted_text = rb'"(?!-")(' + text + rb'{1,1024}+)"'
     host, number = rb'[^ ":\n' + escape + rb"]", rb"(?:[1-9][0-9]*+|0)"
     time = rb"\[(.{%d})\]" % LogTimes.SIZE
     return {
-        "virtual_host": (word, wanted),
+        "virtual_host": (host + rb"++", rb"(" + host + rb"{1,1024}+)"),
         _HOST_AND_PORT: (host + rb"++:" + number, rb"(" + host + rb"{1,1024}+):" + number),
-        "remote_host": (word, wanted),
-        "remote_logname": (word, b""),
-        "remote_user": (word, rb"(?!- )" + wanted),
+        "remote_host": (_HOST, _WANTED_HOST),
+        "remote_logname": (rb"-", b""),
+        "remote_user": (word, wanted_name),
         _TIME: (time, time),
         "request_line": (quoted, b""),
         "status": (rb"(?:[0-9]{3}|-)", b""),
@@ -196,13 +217,28 @@ def _patterns(escape: bytes) -> dict[str, tuple[bytes, bytes]]:
         "bytes_out": (number, b""),
         "referer": (quoted, wanted_text),
         "user-agent": (quoted, wanted_text),
+        "x-forwarded-for": (quoted, b""),
     }
+
+
+def _check_addresses(hosts: list[bytes], plain: NDArray[np.bool_]) -> None:
+    """Hosts with a colon are plain if they are addresses."""
+    if b":" in b"".join(hosts):
+        for place, host in enumerate(hosts):
+            if b":" in host and not _is_long_address(host) and not is_address(host.decode("ascii")):
+                plain[place] = False
 
 
 def _wanted(layout: Layout) -> list[str]:
     """The fields that are asked for, in their order."""
-    fields = {_field(name) for name in layout.fields("remote_host", _TIME) if name is not None}
+    fields = set(map(_field, _asked(layout)))
     return [name for name in ("virtual_host", *_COMMON, *_HEADERS) if name in fields]
+
+
+def _asked(layout: Layout) -> list[str]:
+    """The fields that are asked for, the id first, by the names that people give them."""
+    bucket = [] if layout.bucket_field is None else [layout.bucket_field]
+    return [*layout.ids("remote_host"), *bucket, *layout.times((_TIME,))]
 
 
 def _field(name: str) -> str:

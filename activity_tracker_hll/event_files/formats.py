@@ -1,31 +1,177 @@
-"""Which format a file has, by its name or its first lines."""
+"""Which format a file has, by its name and its first lines: only what fits is guessed, or else nothing."""
 
 from __future__ import annotations
 
-from .logs import is_log
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-__all__ = ["detect"]
+from .. import zones
+from ..keys import check_bucket
+from .delimited import DELIMITERS, SEPARATOR_LINE
+from .layout import FORMATS, Layout, LayoutError
+from .logs import TIMESTAMP, LogParser, log_parser
+from .prefixes import find_prefix
+from .tabular_logs import is_w3c
+from .timestamps import check_time_format
 
+__all__ = ["LINES_TO_DETECT", "check_layout", "head_lines", "resolve"]
+
+LINES_TO_DETECT = 100
+_COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+_JSON = re.compile(rb"\s*(?:\{|\[\s*(?:\{|$))")
 _EXTENSIONS = {
     ".csv": "csv",
     ".tsv": "tsv",
     ".tab": "tsv",
-    ".json": "jsonl",
+    ".json": "json",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
 }
 
 
-def detect(name: str, head: list[bytes]) -> str:
-    """Detect the format of a file by its name, or else by its first lines."""
-    base = name.lower().removesuffix(".gz")
-    for extension, format in _EXTENSIONS.items():
-        if base.endswith(extension):
-            return format
-    nonempty = [line for line in head if line.strip()]
-    if any(is_log(line) for line in nonempty):
+def check_layout(layout: Layout) -> None:
+    """Refuse what would make every line bad.
+
+    Raises:
+        LayoutError: it is said what, with the names of attributes of the layout.
+        ActivityTrackerError: no such bucket or zone.
+    """
+    if layout.format not in FORMATS:
+        raise LayoutError(f"format is one of {', '.join(FORMATS)}, got {layout.format!r:.60}")
+    if layout.log_format is not None and layout.format not in ("auto", "log"):
+        raise LayoutError(f"log_format is of logs, and format is {layout.format}")
+    if layout.bucket is not None and layout.bucket_field is not None:
+        raise LayoutError("bucket and bucket_field exclude each other")
+    if layout.delimiter is not None and (len(layout.delimiter) != 1 or layout.delimiter in '"\r\n'):
+        raise LayoutError(
+            f"delimiter is one character, no quote and no line break, got {layout.delimiter!r:.60}"
+        )
+    check_bucket(layout.bucket)
+    zones.load(layout.timezone)
+    try:
+        check_time_format(layout.time_format)
+    except ValueError as error:
+        raise LayoutError(f"time_format: {error}") from error
+    try:
+        log_parser(layout.log_format)
+    except ValueError as error:
+        raise LayoutError(f"log_format: {error}") from error
+
+
+def head_lines(head: bytes) -> list[bytes]:
+    """The lines of what a file begins with, of which the last one may be cut."""
+    return head.splitlines(keepends=True)[:LINES_TO_DETECT]
+
+
+def resolve(layout: Layout, name: str, head: Sequence[bytes]) -> Layout:
+    """A layout in which nothing is left to detect, but for the header of delimited text.
+
+    Args:
+        layout: what was said.
+        name: the file's name.
+        head: its first lines.
+    """
+    head = [line for line in head if line.strip()]
+    format = layout.format if layout.format != "auto" else _format(layout, name, head)
+    layout = replace(layout, format=format)
+    if format == "log":
+        return _resolved_log(layout, head)
+    if format in ("json", "jsonl"):
+        return replace(layout, prefix=layout.prefix or find_prefix(head, _is_object))
+    if layout.delimiter is None and format != "whitespace":
+        return replace(layout, delimiter=_delimiter(format, head))
+    return layout
+
+
+def _format(layout: Layout, name: str, head: Sequence[bytes]) -> str:
+    if layout.log_format is not None:
         return "log"
-    first = nonempty[0] if nonempty else b""
-    if first.lstrip().startswith(b"{"):
+    found = _by_name(name)
+    if found == "json" or (found is None and head and _JSON.match(head[0])):
+        begin = next((line for line in head if line.lstrip().startswith((b"{", b"["))), b"")
+        return "jsonl" if _is_object(begin) else "json"
+    return found or ("csv" if layout.delimiter is not None else _by_content(head))
+
+
+def _by_content(head: Sequence[bytes]) -> str:
+    # One of a format that does not fit is a log, too, and its lines say that they need a name.
+    if _log_format(head) is not None or any(map(TIMESTAMP.search, head)):
+        return "log"
+    if find_prefix(head, _is_object):
         return "jsonl"
-    return "tsv" if b"\t" in first else "csv" if b"," in first else "whitespace"
+    first = head[0] if head else b""
+    if b"\t" in first:
+        return "tsv"
+    is_separated = SEPARATOR_LINE.fullmatch(first) or b"," in first or b";" in first
+    return "csv" if is_separated else "whitespace"
+
+
+def _by_name(name: str) -> str | None:
+    base = name.lower()
+    for ending in _COMPRESSED:
+        base = base.removesuffix(ending)
+    return next((format for ending, format in _EXTENSIONS.items() if base.endswith(ending)), None)
+
+
+# JSON
+
+
+def _is_object(line: bytes) -> bool:
+    if not line.lstrip().startswith(b"{"):
+        return False
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+# Logs
+
+
+def _resolved_log(layout: Layout, head: Sequence[bytes]) -> Layout:
+    log_format, prefix = layout.log_format, layout.prefix
+    if log_format is None:
+        log_format, prefix = _log_format(head) or (None, prefix)
+    elif prefix is None:
+        prefix = find_prefix(head, _fits(log_parser(log_format)))
+    zone = "UTC" if log_format == "w3c" and layout.timezone is None else layout.timezone
+    return replace(layout, log_format=log_format, prefix=prefix, timezone=zone)
+
+
+def _log_format(head: Sequence[bytes]) -> tuple[str | None, str | None] | None:
+    """The format that lines have (None: one that need not be named), and their prefix; None without one."""
+    if any(map(is_w3c, head)):
+        return "w3c", None
+    for log_format in (None, "alb", "elb"):
+        fits = _fits(log_parser(log_format))
+        prefix = find_prefix(head, fits)
+        if prefix is not None or any(map(fits, head)):
+            return log_format, prefix
+    return None
+
+
+def _fits(parser: LogParser) -> Callable[[bytes], bool]:
+    def fits(line: bytes) -> bool:
+        try:
+            return parser.parse(line) is not None
+        except ValueError:
+            return False
+
+    return fits
+
+
+# Delimited text
+
+
+def _delimiter(format: str, head: Sequence[bytes]) -> str:
+    """A semicolon or tab instead of the comma, where it is what the first line has outside of quotes."""
+    first = head[0] if head else b""
+    if said := SEPARATOR_LINE.fullmatch(first):
+        return said[1].decode("latin-1")
+    usual = DELIMITERS[format] or " "
+    text = re.sub(rb'"[^"]*+"', b"", first)
+    counts = {char: text.count(char.encode()) for char in (usual, ",", ";", "\t")}
+    return usual if counts[usual] else max(counts, key=lambda char: counts[char])

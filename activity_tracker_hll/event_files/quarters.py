@@ -38,6 +38,7 @@ _UNKNOWN, _REFUSED = 0, 1
 _SHIFT_S = 1 << 24  # added to differences in the table, so that they are none of these
 _UNIX_EPOCH = datetime(1970, 1, 1)
 _MICRO = 1_000_000
+_LARGEST_FLOAT = 2.0**62
 
 _ONES = 0x0101010101010101
 _HIGH = np.uint64(0x80 * _ONES)
@@ -145,14 +146,13 @@ class TextTimes:
 
     def read_numbers(self, numbers: NDArray[Any]) -> Moments:
         """Convert numbers, int64 or float64, where times are seconds since 1970."""
-        if self._unit is None or (numbers.dtype.kind == "f" and self._unit != 1):
+        if self._unit is None:
             return _none(len(numbers))
         if numbers.dtype.kind == "f":
-            plain = np.isfinite(numbers) & (np.abs(numbers) < 2.0**32)
-            fractions, whole = np.modf(np.where(plain, numbers, 0))
-            # As datetime.fromtimestamp does; a carry beyond the second is carried on by the sum.
-            micros = np.rint(fractions * _MICRO).astype(np.int64)
-            return self._of_epochs(whole.astype(np.int64), micros, plain)
+            plain = np.isfinite(numbers) & (np.abs(numbers) < _LARGEST_FLOAT)
+            # In the careful parser's order, as each step rounds.
+            micros = np.rint(np.where(plain, numbers, 0) * 1e6 / self._unit).astype(np.int64)
+            return self._of_epochs(*np.divmod(micros, _MICRO), plain)
         return self._of_units(numbers.astype(np.int64, copy=False), np.ones(len(numbers), np.bool_))
 
     def _read_equal(self, texts: Texts, size: int) -> Moments:
@@ -193,7 +193,9 @@ class TextTimes:
         second = _byte(_pairs(digits), 1)
         plain &= date_plain & time_plain & second_plain & (hour < 24) & (minute < 60) & (second < 60)
         seconds = days * _DAY_S + hour * 3600 + minute * 60 + second
-        fraction = len(first[20:size]) - len(first[20:size].lstrip(b"0123456789")) if first[19:20] == b"." else 0
+        fraction = (
+            len(first[20:size]) - len(first[20:size].lstrip(b"0123456789")) if first[19:20] == b"." else 0
+        )
         rest = 19 + (1 + fraction if fraction else 0)
         micros: Integers | int = 0
         if fraction:
@@ -241,10 +243,8 @@ class TextTimes:
 
     def _of_units(self, values: Integers, plain: Flags) -> Moments:
         unit = self._unit or 1
-        if unit > _MICRO:  # finer than what dates hold: how it is rounded is the careful parser's
-            return _none(len(values))
         seconds, rest = np.divmod(values, unit)
-        return self._of_epochs(seconds, rest * (_MICRO // unit), plain)
+        return self._of_epochs(seconds, rest * _MICRO // unit, plain)
 
     def _of_epochs(self, seconds: Integers, micros: Integers, plain: Flags) -> Moments:
         unit = self._unit or 1

@@ -6,7 +6,9 @@ is recorded as bad, and reading goes on; a field that the file does not have at 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import io
+import json
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -14,82 +16,257 @@ from ..errors import ActivityTrackerError
 from ..ids import IdEncoder
 from ..keys import check_bucket
 from ..periods import Calendar
-from .delimited import read_delimited, text_of
-from .formats import detect
-from .json_records import read_json
-from .layout import Layout, TimeFormatError
-from .lines import Lines
-from .logs import read_log
+from .addresses import address, is_address_field
+from .delimited import delimited_records, text_of
+from .formats import LINES_TO_DETECT, check_layout, head_lines, resolve
+from .json_records import json_line_records, json_records
+from .layout import FieldError, Layout, MissingFieldError, TimeFormatError
+from .lines import Lines, Rejected, printable
+from .logs import log_parser, log_records
+from .opening import head
+from .prefixes import without_prefix
+from .records import Record
 from .timestamps import BadTimestampError, timestamp_parser
 
-__all__ = ["Event", "bucket_of", "read"]
+__all__ = ["CarefulReader", "Event", "read", "read_stream"]
 
 Event = tuple[bytes, str | None, datetime]
 
-_LINES_TO_DETECT = 5
+JOINT = b"\t"
+"""Between the fields of an id that is made of several."""
+
 _MISFITS = 1000
+"""So many lines in which nothing fits say that none will."""
+
 _LINE_SHOWN = 200
+_NAMES_SHOWN = 500
 
 
-def read(lines: Lines, layout: Layout, calendar: Calendar, *, hourly: bool = False) -> Iterator[Event]:
+def read_stream(
+    stream: io.BufferedReader,
+    name: str,
+    layout: Layout,
+    calendar: Calendar,
+    rejected: Rejected,
+    *,
+    hourly: bool = False,
+) -> Iterator[Event]:
     """The valid events of a file, with naive datetimes in the calendar's zone.
 
     Args:
-        lines: the file's lines; bad ones are recorded there.
-        layout: how to read the file.
+        stream: the file, see :func:`.opening.opened`.
+        name: its name.
+        layout: how to read it.
         calendar: has the zone.
+        rejected: records bad lines.
         hourly: whether a time of day is required.
 
     Raises:
         FieldError: the file does not have a field at all.
         TimeFormatError: no time in it has the format, or none of so many that the others are no better.
     """
-    format = layout.format
-    if format == "auto":
-        format = detect(lines.name, lines.peek(_LINES_TO_DETECT))
-    lines.format = format
-    parse_time = timestamp_parser(layout.time_format, calendar, hourly=hourly)
-    encode = IdEncoder().one
-    check_bucket(layout.bucket)
-    misfits: list[str] = []  # as long as no time fits
-    for id, bucket, time in _raw_events(format, lines, layout, parse_time):
+    layout = resolve(layout, name, head_lines(head(stream)))
+    lines = Lines.of(stream, name, rejected, in_pieces=layout.format == "json")
+    yield from read(lines, layout, calendar, hourly=hourly)
+
+
+def read(lines: Lines, layout: Layout, calendar: Calendar, *, hourly: bool = False) -> Iterator[Event]:
+    """The valid events of lines, as :func:`read_stream`."""
+    layout = resolve(layout, lines.name, lines.peek(LINES_TO_DETECT))
+    reader = CarefulReader(layout, calendar, hourly=hourly)
+    yield from reader.events(lines)
+    reader.end()
+
+
+class CarefulReader:
+    """Reads events from lines of one file, in one go or some lines at a time.
+
+    Args:
+        layout: how to read them, with nothing left to detect, see :func:`.formats.resolve`.
+        calendar: has the zone.
+        hourly: whether a time of day is required.
+
+    Attributes:
+        fits: whether a line was an event.
+    """
+
+    def __init__(self, layout: Layout, calendar: Calendar, *, hourly: bool = False) -> None:
+        check_layout(layout)
+        self.fits = False
+        self._layout = layout
+        self._parser = log_parser(layout.log_format) if layout.format == "log" else None
+        self._parse_time = timestamp_parser(layout.time_format, calendar, hourly=hourly, zone=layout.timezone)
+        self._encode = IdEncoder().one
+        self._misfits = 0
+        self._first_misfit = ""
+        self._known: set[str] = set()
+        self._missing: dict[str, int] = {}
+        self._has: list[str] = []
+
+    def events(self, lines: Lines) -> Iterator[Event]:
+        """The valid events of some lines.
+
+        Raises:
+            FieldError, TimeFormatError: so many lines were bad for the same reason that all will be.
+        """
+        for record in self._records(lines):
+            try:
+                if not self._passes(record):
+                    lines.leave_out()
+                    continue
+                event = self._id(record), self._bucket(record), self._time(record)
+            except BadTimestampError as error:
+                lines.reject(str(error))
+                if not self.fits:
+                    self._note_misfit(lines, error)
+            except FieldError:
+                raise
+            except (ActivityTrackerError, ValueError) as error:
+                lines.reject(str(error))
+            else:
+                self.fits = True
+                yield event
+
+    def note_events(self, fields: Iterable[str]) -> None:
+        """Take note that another reader found events in the same file, which have these fields."""
+        self.fits = True
+        self._known.update(fields)
+
+    def end(self) -> None:
+        """Say what no line of the file had.
+
+        Raises:
+            FieldError, TimeFormatError: a field, or a time of the format.
+        """
+        for field in self._missing:
+            self._check_known(field)
+        if self._misfits and not self.fits:
+            raise TimeFormatError(
+                f"no time has the format {self._layout.time_format!r}; {self._first_misfit}"
+            )
+
+    def _records(self, lines: Lines) -> Iterator[Record]:
+        layout = self._layout
+        if self._parser is not None:
+            return log_records(lines, layout, self._parser)
+        if layout.format == "jsonl":
+            return json_line_records(without_prefix(lines, layout.prefix), lines)
+        if layout.format == "json":
+            return json_records(lines)
+        return delimited_records(lines, layout, self._is_time)
+
+    def _is_time(self, value: Any) -> bool:
         try:
-            event = encode(id), bucket_of(bucket) if layout.bucket_field else layout.bucket, parse_time(time)
-        except BadTimestampError as error:
-            lines.reject(str(error))
-            if not lines.fits:
-                misfits.append(f"line {lines.number}, for example, is {_line(lines)}: {error}")
-                if len(misfits) == _MISFITS:
-                    break
-        except ActivityTrackerError as error:
-            lines.reject(str(error))
-        else:
-            lines.fits = True
-            yield event
-    if misfits and not lines.fits:
-        raise TimeFormatError(f"no time has the format {layout.time_format!r}; {misfits[0]}")
+            self._parse_time(value)
+        except (BadTimestampError, ActivityTrackerError):
+            return False
+        return True
+
+    def _note_misfit(self, lines: Lines, error: BadTimestampError) -> None:
+        self._misfits += 1
+        if self._misfits == 1:
+            line = printable(text_of(lines.line.strip()[: _LINE_SHOWN + 1]))
+            line = line if len(line) <= _LINE_SHOWN else f"{line[:_LINE_SHOWN]}..."
+            self._first_misfit = f"line {lines.number}, for example, is '{line}': {error}"
+        if self._misfits == _MISFITS:
+            self.end()
+
+    # Fields
+
+    def _value(self, record: Record, field: str) -> Any:
+        """A field of a record; None if it is empty.
+
+        Raises:
+            MissingFieldError: this line lacks it.
+            FieldError: all lines so far do, and they are many.
+        """
+        try:
+            value = record.value(field)
+        except MissingFieldError as error:
+            if field not in self._known:
+                self._missing[field] = self._missing.get(field, 0) + 1
+                self._has = self._has or error.has
+                if self._missing[field] == _MISFITS:
+                    self._check_known(field)
+            raise
+        self._known.add(field)
+        return value
+
+    def _check_known(self, field: str) -> None:
+        if field not in self._known:
+            has = printable(", ".join(self._has))
+            has = has if len(has) <= _NAMES_SHOWN else f"{has[:_NAMES_SHOWN]}..."
+            raise FieldError(f"no line has a field {field!r:.80}; the first one has: {has}")
+
+    def _passes(self, record: Record) -> bool:
+        """Whether all filters let a record by; to them a field that it lacks is an empty one."""
+        for one in self._layout.filters:
+            try:
+                text = _text(self._value(record, one.field))
+            except MissingFieldError:
+                text = ""
+            if (one.pattern.search(text) is not None) != one.keeps:
+                return False
+        return True
+
+    def _id(self, record: Record) -> bytes:
+        fields = self._layout.ids(record.default_id)
+        try:
+            parts = [self._encode(self._part(record, field)) for field in fields]
+        except FieldError:
+            raise
+        except (ActivityTrackerError, ValueError):
+            if self._layout.id_fallback is None:
+                raise
+            return self._encode(self._part(record, self._layout.id_fallback))
+        return parts[0] if len(parts) == 1 else self._encode(JOINT.join(parts))
+
+    def _part(self, record: Record, field: str) -> Any:
+        """A field of the id.
+
+        Raises:
+            MissingFieldError: this line lacks it.
+            ValueError: it is empty, or stands for that.
+        """
+        value = self._value(record, field)
+        if isinstance(value, list):  # as JSON has headers
+            value = ", ".join(map(_text, value)) if is_address_field(field) else _only(value, field)
+        if isinstance(value, (str, bytes)) and is_address_field(field):
+            value = address(field, text_of(value), self._layout.address)
+            value = None if value is None else value.encode("utf-8", "surrogateescape")
+        if value is None or _text(value) in self._layout.nulls:
+            raise ValueError(f"no {field}")
+        return value
+
+    def _bucket(self, record: Record) -> str | None:
+        """The bucket, which must not be empty where a field has it."""
+        if self._layout.bucket_field is None:
+            return self._layout.bucket
+        value = self._value(record, self._layout.bucket_field)
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
+        elif isinstance(value, bytes):
+            value = text_of(value)  # check_bucket refuses what is not UTF-8, as any other bad name
+        return check_bucket("" if value is None or value in self._layout.nulls else value)
+
+    def _time(self, record: Record) -> datetime:
+        fields = self._layout.times(record.default_time)
+        values = [self._value(record, field) for field in fields]
+        if None in values:
+            raise BadTimestampError(f"no {fields[values.index(None)]}")
+        return self._parse_time(values[0] if len(values) == 1 else " ".join(map(_text, values)))
 
 
-def _line(lines: Lines) -> str:
-    """The line that was handed out last, short enough for a message."""
-    line = text_of(lines.line.strip())
-    return repr(line if len(line) <= _LINE_SHOWN else f"{line[:_LINE_SHOWN]}...")
+def _only(items: list[Any], field: str) -> Any:
+    if len(items) != 1:
+        raise ValueError(f"{field} is a list of {len(items)}")
+    return items[0]
 
 
-def _raw_events(
-    format: str, lines: Lines, layout: Layout, parse_time: Callable[[Any], datetime]
-) -> Iterator[tuple[Any, Any, Any]]:
-    if format == "log":
-        return read_log(lines, layout)
-    if format == "jsonl":
-        return read_json(lines, layout)
-    return read_delimited(format, lines, layout, parse_time)
-
-
-def bucket_of(value: Any) -> str | None:
-    """The bucket from a field, which must not be empty."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    elif isinstance(value, bytes):
-        value = text_of(value)  # check_bucket refuses what is not UTF-8, as any other bad name
-    return check_bucket("" if value is None else value)
+def _text(value: Any) -> str:
+    """A value as filters see it."""
+    if isinstance(value, (str, bytes)):
+        return text_of(value)
+    if value is None:
+        return ""
+    return json.dumps(value) if isinstance(value, (bool, dict, list)) else str(value)

@@ -17,7 +17,7 @@ from helpers.servers import program
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (("import", "/nowhere/x.log"), 2, "does not exist"),
+        (("import", "/nowhere/x.log"), 1, "/nowhere/x.log: No such file"),
         (("import", "--format", "xml"), 2, "xml"),
         (("import", "--bucket", "a", "--bucket-field", "b"), 2, "exclude each other"),
         (("import", "--delimiter", "ab"), 2, "one character"),

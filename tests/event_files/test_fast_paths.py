@@ -7,11 +7,11 @@ import pytest
 
 pytest.importorskip("apachelogs")
 
-from activity_tracker_hll.event_files import blocks, events
 from activity_tracker_hll.event_files.events import read_events
 from activity_tracker_hll.event_files.layout import Layout, LayoutError
-from activity_tracker_hll.event_files.lines import Lines, Rejected
-from activity_tracker_hll.event_files.readers import read
+from activity_tracker_hll.event_files.lines import Rejected
+from activity_tracker_hll.event_files.opening import opened
+from activity_tracker_hll.event_files.readers import read_stream
 from activity_tracker_hll.periods import Calendar
 from helpers import odd_lines
 from helpers.event_files import rows
@@ -24,6 +24,7 @@ KINDS = {
     "combined": {"format": "log"},
     "users": {"format": "log", "id": "user", "bucket_field": "host"},
     "agents": {"format": "log", "log_format": "combined", "id": "User-Agent", "bucket_field": "Referer"},
+    "nginx": {"format": "log"},
     "vhost_common": {"log_format": "vhost_common", "format": "log", "bucket_field": "vhost"},
     "vhost_combined": {"log_format": "vhost_combined", "format": "log"},
     "csv": {"format": "csv", "header": False, **DELIMITED},
@@ -42,7 +43,12 @@ FIRST = {
     "log": b'10.0.0.1 - ann [17/May/2015:10:05:03 +0200] "GET / HTTP/1.1" 200 5 "http://x/" "Agent"\n',
     "jsonl": b'{"id": "x", "site": "a", "time": TIME, "user": {"name": "y"}}\n',
 }
-TIMES = {"iso": b"2026-01-02", "epoch": b"1767348672", "epoch_ms": b"1767348672123", "%d.%m.%Y": b"02.01.2026"}
+TIMES = {
+    "iso": b"2026-01-02",
+    "epoch": b"1767348672",
+    "epoch_ms": b"1767348672123",
+    "%d.%m.%Y": b"02.01.2026",
+}
 
 
 class All(Rejected):
@@ -77,12 +83,13 @@ def both(text, layout, *, hourly=False):
     """What is found and what is bad, or why nothing can be read: fast and carefully."""
     results = []
     for reading in (
-        lambda bad: rows(read_events(io.BytesIO(text), layout, BERLIN, name="in", rejected=bad, hourly=hourly)),
-        lambda bad: read(Lines.of(io.BytesIO(text), "in", bad), layout, BERLIN, hourly=hourly),
+        lambda stream, bad: rows(read_events(stream, layout, BERLIN, name="in", rejected=bad, hourly=hourly)),
+        lambda stream, bad: read_stream(stream, "in", layout, BERLIN, bad, hourly=hourly),
     ):
         bad = All()
         try:
-            found = Counter(reading(bad))
+            with opened("-", io.BytesIO(text), lambda _: None) as stream:
+                found = Counter(reading(stream, bad))
         except LayoutError as error:
             results.append(str(error))
         else:

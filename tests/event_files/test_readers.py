@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("apachelogs")
 
-from activity_tracker_hll.event_files.formats import detect
+from activity_tracker_hll.event_files.formats import resolve
 from activity_tracker_hll.event_files.layout import FieldError, Layout, TimeFormatError
 from activity_tracker_hll.event_files.lines import LONGEST_LINE, Lines, Rejected
 from activity_tracker_hll.event_files.readers import read
@@ -26,6 +26,7 @@ UTC = Calendar("UTC")
         ("a.CSV.gz", [b"x y\n"], "csv"),
         ("a.tsv", [b"x,y\n"], "tsv"),
         ("a.ndjson", [b"x,y\n"], "jsonl"),
+        ("a.json", [b"[\n"], "json"),
         ("a.log", [b'{"id": 1}\n'], "jsonl"),
         ("access.log.1", [COMBINED], "log"),
         ("stdin", [b"junk\n", COMMON], "log"),
@@ -37,12 +38,12 @@ UTC = Calendar("UTC")
     ],
 )
 def test_detects_the_format(name, head, expected):
-    assert detect(name, head) == expected
+    assert resolve(Layout(), name, head).format == expected
 
 
 def test_a_long_line_without_a_moment_is_no_log_and_is_not_tried_for_long():
     start = time.process_time()
-    assert detect("in", [b"\xff " * 10_000]) == "whitespace"
+    assert resolve(Layout(), "in", [b"\xff " * 10_000]).format == "whitespace"
     assert time.process_time() - start < 1  # apachelogs would take a minute
 
 
@@ -96,7 +97,7 @@ def test_an_absent_user_is_a_bad_line_and_an_unknown_field_an_error():
     found, rejected = events(COMBINED + COMMON, id="remote_user")
     assert [id for id, _, _ in found] == [b"ann"]
     assert rejected.first == ["in, line 2: no remote_user"]
-    with pytest.raises(FieldError, match=r"no field 'usr'.*remote_host.*User-Agent"):
+    with pytest.raises(FieldError, match=r"a field 'usr'.*remote_host.*User-Agent"):
         events(COMBINED, id="usr")
 
 
@@ -151,7 +152,7 @@ BAD_LINES = [
     (rb'{"id": "\ud800", "time": "2026-01-02"}' + b"\n", "cannot be encoded"),
     (b'{"id": 1.5, "time": "2026-01-02"}\n', "must be a str"),
     (b'{"id": true, "time": "2026-01-02"}\n', "must be a str"),
-    (b'{"id": null, "time": "2026-01-02"}\n', "must be a str"),
+    (b'{"id": null, "time": "2026-01-02"}\n', "no id"),
     (b'{"id": "x"}\n', "no field 'time'"),
     (b'{"id": "x", "time": [1]}\n', "is not a time"),
     (b'{"id": "x", "time": true}\n', "is not a time"),
@@ -173,7 +174,7 @@ def test_bad_lines_are_counted_and_do_not_end_the_reading(text, reason):
 
 @pytest.mark.parametrize("value", ["nan", "inf", "1e300", "x", ""])
 def test_bad_seconds(value):
-    found, rejected = events(f"id,time\nx,{value}\ny,0\n".encode(), time_format="epoch")
+    found, rejected = events(f"id,time\nx,{value}\ny,1767312000\n".encode(), time_format="epoch")
     assert [id for id, _, _ in found] == [b"y"]
     assert "seconds since 1970" in rejected.first[0]
 
@@ -183,7 +184,6 @@ def test_bad_seconds(value):
     [
         (b"id,time\nx,23.11.2025\x1b\n", {}, ["'iso'", "line 2", "x,23.11.2025\\x1b", "ISO 8601"]),
         (b"id,time\nx,23.11.2025\n", {"time_format": "%d/%m/%Y"}, ["'%d/%m/%Y'", "'x,23.11.2025'"]),
-        (b"id,time\nx,0\n", {"time_format": "%Q"}, ["'%Q'", "bad directive"]),
         (b'{"id": 7, "time": "soon"}\n', {"time_format": "epoch"}, ["'epoch'", "soon", "seconds since 1970"]),
         (COMBINED, {"time": "remote_host"}, ["10.0.0.1 - ann"]),
         (b"x y" * 500 + b" soon\n", {"id": "1", "time": "2", "header": False}, ["x yx y", "..."]),

@@ -5,8 +5,9 @@ import io
 import numpy as np
 
 from activity_tracker_hll.event_files.layout import Layout
-from activity_tracker_hll.event_files.lines import Lines, Rejected, opened
-from activity_tracker_hll.event_files.readers import read
+from activity_tracker_hll.event_files.lines import Lines, Rejected
+from activity_tracker_hll.event_files.opening import opened
+from activity_tracker_hll.event_files.readers import read_stream
 from activity_tracker_hll.periods import Calendar
 
 UTC = Calendar("UTC")
@@ -16,8 +17,9 @@ COMMON = b'10.0.0.2 - - [17/May/2015:23:59:59 -0200] "GET / HTTP/1.1" 404 -\n'
 
 def events(text, layout=None, *, name="in", calendar=UTC, hourly=False, **fields):
     rejected = Rejected()
-    lines = Lines.of(io.BytesIO(text), name, rejected)
-    return list(read(lines, layout or Layout(**fields), calendar, hourly=hourly)), rejected
+    with opened("-", io.BytesIO(text), lambda _: None) as stream:
+        found = list(read_stream(stream, name, layout or Layout(**fields), calendar, rejected, hourly=hourly))
+    return found, rejected
 
 
 def ids(text, **fields):
@@ -35,7 +37,9 @@ def read_opened(path, stdin=b""):
 def rows(columns):
     """The events in columns, one by one."""
     for part in columns:
-        buckets = part.buckets if part.buckets is None or isinstance(part.buckets, str) else list(part.buckets)
+        buckets = (
+            part.buckets if part.buckets is None or isinstance(part.buckets, str) else list(part.buckets)
+        )
         if buckets is None or isinstance(buckets, str):
             buckets = [buckets] * len(part)
         yield from zip(part.ids, buckets, np.asarray(part.dates, "datetime64[us]").tolist(), strict=True)

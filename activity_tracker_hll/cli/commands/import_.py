@@ -1,10 +1,11 @@
-"""The command `import`: events from logs, delimited text and JSON lines."""
+"""The command `import`: events from logs, delimited text and JSON."""
 
 from __future__ import annotations
 
+import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -12,19 +13,47 @@ from rich.console import Console
 from rich.progress import DownloadColumn, TextColumn
 from rich.table import Column
 
-from ...event_files.layout import FORMATS, Layout, LayoutError
-from ...event_files.lines import Lines, Rejected, opened, total_size
-from ...event_files.logs import LogParser
-from ...event_files.readers import Event, read
-from ...keys import check_bucket
+from ...event_files.formats import check_layout
+from ...event_files.layout import FORMATS, Filter, Layout, LayoutError
+from ...event_files.lines import printable
+from ...event_files.opening import total_size
+from ...event_files.sources import Source, first_events, read_sources
 from ...operations import Imported
 from ...periods import Calendar, PeriodKind
 from ...words import many
-from ..display import console, progress_bar, show_command
+from ..display import console, named, progress_bar, show_command
 from ..options import Command, examples, period_option
 from ..settings import Settings
+from ..tables import show_table
 
 __all__ = ["import_"]
+
+_INCOMPLETE = 3
+"""The exit status if something was left out, and something was counted."""
+
+_BAD_LINES_SHOWN = 5
+_OPTION = re.compile(r"^\w+|\b(?:log_format|time_format|bucket_field)\b")
+"""Attributes of a layout in messages about it."""
+
+_EVENTS_SHOWN = 10
+
+
+class _Filter(click.ParamType[Filter]):
+    """A field and a regular expression."""
+
+    name = "filter"
+
+    def __init__(self, *, keeps: bool) -> None:
+        self._keeps = keeps
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Filter:
+        field, equals, pattern = value.partition("=")
+        if not (field and equals):
+            self.fail(f"{value!r} is not of the form FIELD=PATTERN", param, ctx)
+        try:
+            return Filter(field, re.compile(pattern, re.IGNORECASE), self._keeps)
+        except re.error as error:
+            self.fail(f"{pattern!r} is no regular expression: {error}", param, ctx)
 
 
 @click.command(
@@ -32,6 +61,9 @@ __all__ = ["import_"]
     cls=Command,
     epilog=examples(
         "activity-tracker-hll import access.log access.log.*.gz",
+        "activity-tracker-hll import access.log --dry-run \\",
+        "    --id X-Forwarded-For --id-fallback remote_host \\",
+        "    --where status=2.. --exclude User-Agent=bot",
         "activity-tracker-hll import visits.csv --id user \\",
         "    --time when --time-format %d.%m.%Y \\",
         "    --bucket-field site --period daily --period weekly",
@@ -40,123 +72,224 @@ __all__ = ["import_"]
         "    --time-format epoch",
     ),
 )
-@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, allow_dash=True))
-@click.option("--format", type=click.Choice(FORMATS), default="auto", show_default=True)
-@click.option("--id", metavar="FIELD", help="Holds the id. Default: remote_host in logs, else 'id'.")
+@click.argument("files", nargs=-1, type=click.Path(allow_dash=True))
+@click.option(
+    "--format",
+    type=click.Choice(FORMATS),
+    default="auto",
+    show_default=True,
+    help="What the files are. jsonl: an object in each line; json: objects anywhere, or an array of them.",
+)
+@click.option(
+    "--log-format",
+    metavar="NAME|FORMAT",
+    help="The format of a log: combined, common, nginx, vhost_combined, vhost_common, w3c (IIS, CloudFront),"
+    " alb, elb, or a string as of Apache's LogFormat or nginx's log_format. Default: seen, but for vhost_...",
+)
+@click.option(
+    "--id",
+    metavar="FIELD",
+    multiple=True,
+    help="Holds the id. If repeated, all of them together, with tabs between, are the id. Default: the"
+    " client's address in logs, else 'id'.",
+)
+@click.option("--id-fallback", metavar="FIELD", help="Holds the id where --id is empty or missing.")
+@click.option(
+    "--address",
+    type=click.Choice(["first", "last"]),
+    default="first",
+    show_default=True,
+    help="Which one, where a field such as X-Forwarded-For has several addresses. Ports are left out.",
+)
 @click.option("--bucket-field", metavar="FIELD", help="Holds the bucket.")
 @click.option("--bucket", metavar="NAME", help="One bucket for all. Default: the unnamed one.")
-@click.option("--time", metavar="FIELD", help="Holds the time. Default: request_time in logs, else 'time'.")
+@click.option(
+    "--time",
+    metavar="FIELD",
+    multiple=True,
+    help="Holds the time. If repeated, such as for a date and a time of day, they are put together with a"
+    " blank between. Default: that of the request in logs, else 'time'.",
+)
 @click.option(
     "--time-format",
     default="iso",
     show_default=True,
-    help="iso, epoch, epoch_ms, or a format as of strptime such as '%d.%m.%Y'. Times without an offset are"
-    " in the tracker's time zone.",
+    help="iso; epoch, epoch_ms, epoch_us, epoch_ns: seconds... since 1970; or a format as of strptime such as"
+    " '%d.%m.%Y'.",
+)
+@click.option(
+    "--file-timezone",
+    "timezone",
+    metavar="ZONE",
+    help="The zone of times that do not say theirs. Default: the tracker's, in w3c logs UTC.",
 )
 @click.option(
     "--header/--no-header", default=None, help="Whether the first line names the fields. Default: seen."
 )
-@click.option("--delimiter", metavar="CHAR", help="Between fields of csv; default a comma.")
 @click.option(
-    "--log-format",
-    help="combined, common, vhost_combined, vhost_common, or a format string as of Apache's LogFormat.",
+    "--delimiter", metavar="CHAR", help="Between fields of csv. Default: comma, semicolon or tab, seen."
+)
+@click.option(
+    "--null",
+    "nulls",
+    metavar="TEXT",
+    multiple=True,
+    help="Stands for no id or bucket, such as NULL; can be repeated. Lines without either are bad.",
+)
+@click.option(
+    "--where",
+    metavar="FIELD=PATTERN",
+    type=_Filter(keeps=True),
+    multiple=True,
+    help="Take only lines whose field has this somewhere: a regular expression in which upper and lower case"
+    " are the same, such as status=2.. or path=^/shop/; can be repeated, then all have to fit.",
+)
+@click.option(
+    "--exclude",
+    metavar="FIELD=PATTERN",
+    type=_Filter(keeps=False),
+    multiple=True,
+    help="Leave out lines whose field has this, such as User-Agent=bot|crawl|spider; can be repeated.",
+)
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help=f"Show the first {_EVENTS_SHOWN} events of each file as they are understood, and count nothing.",
 )
 @period_option("Kind of period to count in; can be repeated.", ("daily", "monthly"))
 @click.pass_obj
 def import_(
-    settings: Settings, /, *, files: tuple[str, ...], periods: tuple[PeriodKind, ...], **layout: Any
+    settings: Settings,
+    /,
+    *,
+    files: tuple[str, ...],
+    periods: tuple[PeriodKind, ...],
+    dry_run: bool,
+    **layout: Any,
 ) -> None:
-    """Count the events in FILES, or in standard input: access logs, CSV, TSV, JSON lines, also gzipped.
+    """Count the events in FILES, or in standard input: access logs, CSV, TSV, JSON; also compressed.
 
-    FIELD is a name in the header, a JSON key (dots lead into nested objects), a part of a log entry
-    (remote_host, remote_user, virtual_host, User-Agent...) or the number of a column, from 1.
+    FIELD is a name in the header, a JSON key (dots lead into nested objects, numbers into lists), a part of a
+    log entry (remote_host, remote_user, virtual_host, status, method, path, User-Agent...) or the number of a
+    column, from 1.
 
     Until its periods are collapsed, importing the same file again changes nothing. Events of periods
     that are collapsed and whose sketches are gone are refused, and reported as late.
+
+    The exit status is 0 if all was counted, 3 if something was left out: bad lines, late events, a file
+    that could not be read to its end; 1 if nothing was counted. What is left out by --where and --exclude
+    does not matter.
     """
-    chosen = _checked(Layout(**layout))
-    rejected = Rejected()
+    chosen = _layout(**layout)
+    sources = [Source(path) for path in files or ("-",)]
+    if dry_run:
+        _show_events(sources, chosen, Calendar(settings.timezone, settings.week_start), "hourly" in periods)
+    else:
+        _count_events(settings, sources, chosen, periods)
+
+
+def _layout(
+    *,
+    id: tuple[str, ...],
+    time: tuple[str, ...],
+    where: tuple[Filter, ...],
+    exclude: tuple[Filter, ...],
+    **options: Any,
+) -> Layout:
+    """The layout that the options describe; those that would make every line bad are refused."""
+    layout = Layout(id=_one_or_more(id), time=_one_or_more(time), filters=where + exclude, **options)
+    try:
+        check_layout(layout)
+    except LayoutError as error:
+        raise click.UsageError(_OPTION.sub(_as_option, str(error))) from error
+    return layout
+
+
+def _as_option(name: re.Match[str]) -> str:
+    return f"--{name[0].replace('_', '-')}"
+
+
+def _one_or_more(fields: tuple[str, ...]) -> str | tuple[str, ...] | None:
+    return (fields[0] if len(fields) == 1 else fields) or None
+
+
+# Counting
+
+
+def _count_events(
+    settings: Settings, sources: Sequence[Source], layout: Layout, periods: tuple[PeriodKind, ...]
+) -> None:
+    display = console(stderr=True)
     started = time.monotonic()
     with (
         settings.tracker(writes=True, creates=True) as tracker,
         progress_bar(
-            TextColumn("{task.fields[events]:,} events"),
+            TextColumn("{task.fields[events]:,} events, {task.fields[rate]:,}/s"),
+            TextColumn("{task.fields[bad]}"),
             done=DownloadColumn(table_column=Column(no_wrap=True)),
         ) as bar,
     ):
-        paths = list(files or ("-",))
-        task = bar.add_task("Importing", total=total_size(paths), events=0)
-        events = _events(
-            tracker.calendar, paths, chosen, "hourly" in periods, rejected, lambda n: bar.advance(task, n)
+        task = bar.add_task(
+            "Importing", total=total_size([source.path for source in sources]), events=0, rate=0, bad=""
+        )
+
+        def show_progress(events: int) -> None:
+            rate = round(events / max(time.monotonic() - started, 1e-9))
+            bad = _bad_lines(sources)
+            bar.update(task, events=events, rate=rate, bad=many(bad, "bad line") if bad else "")
+
+        events = read_sources(
+            sources,
+            layout,
+            tracker.calendar,
+            sys.stdin.buffer,
+            hourly="hourly" in periods,
+            on_read=lambda size: bar.advance(task, size),
         )
         try:
-            done = tracker.import_events(events, periods, progress=lambda n: bar.update(task, events=n))
-        except LayoutError as error:
-            raise click.ClickException(str(error)) from error
+            done = tracker.import_events(events, periods, progress=show_progress)
+        except KeyboardInterrupt:
+            display.print(f"{many(sum(source.events for source in sources), 'event')} were read so far.")
+            raise
         kept = tracker.settings.keep_sketches
         is_kept = all(kind in kept and kept[kind] is None for kind in periods)
     counts = done.events * len(set(periods))
-    display = console(stderr=True)
-    _report(display, done, counts, rejected, time.monotonic() - started)
+    _report(display, sources, done, counts, time.monotonic() - started)
     if done.late < counts:
         _suggest(display, settings, is_kept, done.outgrown)
-    if done.late == counts and (done.late or rejected.count):
-        raise click.exceptions.Exit(1)
+    _exit(sources, done.late, counts)
 
 
-def _checked(layout: Layout) -> Layout:
-    """Refuse options that would make every line bad."""
-    if layout.bucket is not None and layout.bucket_field is not None:
-        raise click.UsageError("--bucket and --bucket-field exclude each other")
-    if layout.delimiter is not None and (len(layout.delimiter) != 1 or layout.delimiter in '"\r\n'):
-        raise click.UsageError(
-            f"--delimiter must be one character, no quote and no line break, got {layout.delimiter!r}"
-        )
-    check_bucket(layout.bucket)
-    try:
-        LogParser(layout.log_format)
-    except ValueError as error:
-        raise click.UsageError(f"--log-format: {error}") from error
-    return layout
+def _exit(sources: Sequence[Source], late: int, counts: int) -> None:
+    """End with the status that says whether something was left out."""
+    if late or _bad_lines(sources) or any(source.error for source in sources):
+        raise click.exceptions.Exit(_INCOMPLETE if late < counts else 1)
 
 
-def _events(
-    calendar: Calendar,
-    paths: Iterable[str],
-    layout: Layout,
-    hourly: bool,
-    rejected: Rejected,
-    on_read: Callable[[int], object],
-) -> Iterator[Event]:
-    for path in paths:
-        name = "stdin" if path == "-" else path
-        try:
-            with opened(path, sys.stdin.buffer, on_read) as stream:
-                lines = Lines.of(stream, name, rejected)
-                yield from read(lines, layout, calendar, hourly=hourly)
-        except OSError as error:
-            raise click.FileError(name, hint=str(error)) from error
-        except LayoutError as error:
-            raise LayoutError(f"{name}: {error}") from error
+def _bad_lines(sources: Sequence[Source]) -> int:
+    return sum(source.rejected.count for source in sources)
 
 
-def _report(display: Console, done: Imported, counts: int, rejected: Rejected, seconds: float) -> None:
+def _report(display: Console, sources: Sequence[Source], done: Imported, counts: int, seconds: float) -> None:
     """Report what was imported.
 
     Args:
         display: the console.
+        sources: the files.
         done: the result of the import.
         counts: how often the events were to be counted: once in each kind of period.
-        rejected: the bad lines.
         seconds: how long it took.
     """
-    for line in rejected.first:
-        display.print(line)
-    if rejected.count > len(rejected.first):
-        display.print(f"... and {many(rejected.count - len(rejected.first), 'more bad line')}")
+    _show_bad_lines(display, sources)
+    for source in sources:
+        if len(sources) > 1:
+            display.print(f"{source.name}: {_summary([source])}")
+        if source.error:
+            display.print(f"{source.name}: {source.error}")
+    if any(source.error for source in sources) and not (done.events or _bad_lines(sources)):
+        return  # the errors say all
     display.print(
-        f"{many(done.events, 'event')}, {many(rejected.count, 'bad line')}, {seconds:.1f} s,"
-        f" {many(round(done.events / max(seconds, 1e-9)), 'event')}/s"
+        f"{_summary(sources)}, {seconds:.1f} s, {many(round(done.events / max(seconds, 1e-9)), 'event')}/s"
     )
     why = "their periods are collapsed and the sketches are gone, see --keep-sketches."
     if done.late == counts and counts:
@@ -167,6 +300,20 @@ def _report(display: Console, done: Imported, counts: int, rejected: Rejected, s
             f"Late: {done.late:,} of {counts:,} (an event counts once in each kind of period) {verb} refused:"
             f" {why}"
         )
+
+
+def _summary(sources: Sequence[Source]) -> str:
+    filtered = sum(source.rejected.filtered for source in sources)
+    parts = [many(sum(source.events for source in sources), "event"), many(_bad_lines(sources), "bad line")]
+    return ", ".join(parts + ([f"{many(filtered, 'line')} left out by filters"] if filtered else []))
+
+
+def _show_bad_lines(display: Console, sources: Sequence[Source]) -> None:
+    first = [line for source in sources for line in source.rejected.first][:_BAD_LINES_SHOWN]
+    for line in first:
+        display.print(line)
+    if (more := _bad_lines(sources) - len(first)) > 0:
+        display.print(f"... and {many(more, 'more bad line')}")
 
 
 def _suggest(display: Console, settings: Settings, is_kept: bool, outgrown: Sequence[str]) -> None:
@@ -185,3 +332,25 @@ def _suggest(display: Console, settings: Settings, is_kept: bool, outgrown: Sequ
         )
     for words in (["collapse", *(["--recount"] if outgrown else [])], ["lookup", "--live"]):
         show_command(display, settings.command(*words))
+
+
+# Showing only
+
+
+def _show_events(sources: Sequence[Source], layout: Layout, calendar: Calendar, hourly: bool) -> None:
+    """Show the first events of each file, and the lines before them that are none."""
+    display = console()
+    for source in sources:
+        first = first_events(source, layout, calendar, sys.stdin.buffer, _EVENTS_SHOWN, hourly=hourly)
+        rows = [
+            [named(bucket), printable(id.decode("utf-8", "surrogateescape")), when.isoformat(" ", "seconds")]
+            for id, bucket, when in first
+        ]
+        show_table(display, source.name, ("bucket", "id"), (f"time in {calendar.zone_name}",), rows)
+    _show_bad_lines(display, sources)
+    for source in sources:
+        if source.error:
+            display.print(f"{source.name}: {source.error}")
+    display.print("Nothing was counted: this was a dry run.")
+    if any(source.error or not source.events for source in sources):
+        raise click.exceptions.Exit(1)

@@ -1,0 +1,175 @@
+"""Opening files and standard input: as one stream of UTF-8 lines, however they are compressed and encoded.
+
+What a file begins with says how it is compressed (gzip, bzip2, xz, zstd) and whether it is UTF-16; its name
+does not matter. Old Macs' line ends become newlines.
+"""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import gzip
+import io
+import lzma
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+__all__ = ["HEAD", "DamagedError", "MissingPackageError", "head", "opened", "total_size"]
+
+HEAD = 1 << 18
+"""So many bytes can be looked at before any is read, or all of a smaller file: `stream.peek()`."""
+
+_LEAST_READ = 8
+"""A read of fewer bytes could get less than one character."""
+
+_BYTE_ORDER_MARK = codecs.BOM_UTF8
+_UTF_16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+
+
+class DamagedError(Exception):
+    """The data are damaged or cut short; what came before them was read."""
+
+
+class MissingPackageError(OSError):
+    """The file needs a package that is not installed."""
+
+
+def _zstd(stream: BinaryIO) -> Any:
+    try:
+        import zstandard  # noqa: PLC0415 (an extra)
+    except ImportError as error:
+        raise MissingPackageError(
+            "it is compressed by zstd, which needs a package: pip install 'activity-tracker-hll[zstd]'"
+        ) from error
+    return zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
+
+
+_COMPRESSIONS: dict[bytes, tuple[str, Callable[[BinaryIO], Any]]] = {
+    b"\x1f\x8b": ("gzip", lambda stream: gzip.GzipFile(fileobj=stream)),
+    b"BZh": ("bzip2", bz2.BZ2File),
+    b"\xfd7zXZ\x00": ("xz", lzma.LZMAFile),
+    b"\x28\xb5\x2f\xfd": ("zstd", _zstd),
+}
+"""By the first bytes of a file: the name, and what makes a stream of the content."""
+
+
+@contextmanager
+def opened(
+    path: str, standard_input: BinaryIO, on_read: Callable[[int], object]
+) -> Iterator[io.BufferedReader]:
+    """Open a file, or standard input for '-', as a stream of bytes in UTF-8; it raises DamagedError.
+
+    Args:
+        path: the file's path, or '-'.
+        standard_input: used for '-'; it is not closed.
+        on_read: called with the number of bytes of each read, before decompression.
+    """
+    # Standard input is not ours to close.
+    with nullcontext(standard_input) if path == "-" else Path(path).open("rb") as file:
+
+        def read(size: int) -> bytes:
+            data = cast("io.BufferedIOBase", file).read1(size)
+            on_read(len(data))
+            return data
+
+        yield _as_utf8(_decompressed(_stream(read)))
+
+
+def total_size(paths: list[str]) -> int | None:
+    """The bytes of all files together; None if that cannot be known, as for standard input."""
+    if any(path == "-" or not Path(path).is_file() for path in paths):
+        return None
+    return sum(Path(path).stat().st_size for path in paths)
+
+
+class _Raw(io.RawIOBase):
+    """A stream made of a function that reads at most so many bytes, and none at the end.
+
+    Each buffer is filled, so that the first bytes to peek at do not depend on how a pipe was written; and
+    what was read before an error is handed out before it.
+    """
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
+        self._error: Exception | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        if self._error is not None:
+            raise self._error
+        done = 0
+        try:
+            while len(buffer) - done >= _LEAST_READ and (data := self._read(len(buffer) - done)):
+                buffer[done : done + len(data)] = data
+                done += len(data)
+        except Exception as error:
+            self._error = error
+            if not done:
+                raise
+        return done
+
+
+def _stream(read: Callable[[int], bytes]) -> io.BufferedReader:
+    return io.BufferedReader(_Raw(read), HEAD)
+
+
+def head(stream: io.BufferedReader) -> bytes:
+    """What a stream begins with; of one that is damaged at once, nothing, and reading it says so."""
+    try:
+        return stream.peek()
+    except DamagedError:
+        return b""
+
+
+def _decompressed(stream: io.BufferedReader) -> io.BufferedReader:
+    begin = head(stream)
+    for magic, (name, content) in _COMPRESSIONS.items():
+        if begin.startswith(magic):
+            return _stream(_decompressor(name, content(stream)))
+    return stream
+
+
+def _decompressor(name: str, content: Any) -> Callable[[int], bytes]:
+    def read(size: int) -> bytes:
+        try:
+            return cast("bytes", content.read1(size))  # one step: what comes before damage is not lost
+        except Exception as error:  # each module has errors of its own; some are an OSError, without a number
+            if getattr(error, "errno", None) is not None:
+                raise
+            raise DamagedError(f"the {name} data are damaged or cut short ({error})") from error
+
+    return read
+
+
+def _as_utf8(stream: io.BufferedReader) -> io.BufferedReader:
+    begin = head(stream)
+    for mark, encoding in _UTF_16.items():
+        if begin.startswith(mark):
+            stream.read(len(mark))
+            return _as_utf8(_stream(_transcoder(stream, encoding)))
+    if begin.startswith(_BYTE_ORDER_MARK):
+        stream.read(len(_BYTE_ORDER_MARK))
+    if b"\r" in begin and b"\n" not in begin:
+        return _stream(lambda size: stream.read1(size).replace(b"\r", b"\n"))
+    return stream
+
+
+def _transcoder(stream: BinaryIO, encoding: str) -> Callable[[int], bytes]:
+    # A lone surrogate stays one, which is no UTF-8 either.
+    decoder = codecs.getincrementaldecoder(encoding)("surrogatepass")
+
+    def read(size: int) -> bytes:
+        while data := stream.read(size // 2):  # a unit of two bytes becomes at most three
+            if text := decoder.decode(data):
+                return text.encode("utf-8", "surrogatepass")
+        try:
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError as error:
+            raise DamagedError(f"the UTF-16 text is cut short ({error.reason})") from error
+        return b""
+
+    return read
