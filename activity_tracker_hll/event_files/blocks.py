@@ -102,10 +102,10 @@ def blocks(
         rejected.add(name, number, str(error))
     else:
         if rest:
-            yield _block(rest + b"\n", number, False)
+            yield _block(rest + b"\n", number)
 
 
-def _block(text: bytes, number: int, is_slow: bool) -> Block:
+def _block(text: bytes, number: int, is_slow: bool = False) -> Block:
     return Block(text.removeprefix(_BYTE_ORDER_MARK) if number == 1 else text, number, is_slow)
 
 

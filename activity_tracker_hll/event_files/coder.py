@@ -23,12 +23,9 @@ _WORDS = 4
 _BLOCK = 8 * _WORDS
 """Bytes of a text that are compared at once: the SLACK of columns.Texts."""
 
+_SIZES = range(_BLOCK + 1)
 _MASKS = np.array(
-    [
-        [(1 << 8 * min(8, max(0, size - 8 * word))) - 1 for word in range(_WORDS)]
-        for size in range(_BLOCK + 1)
-    ],
-    np.uint64,
+    [[(1 << 8 * min(8, max(0, size - 8 * word))) - 1 for word in range(_WORDS)] for size in _SIZES], np.uint64
 )
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
@@ -81,7 +78,7 @@ class Coder:
             mixed = (mixed * _MULTIPLIER) ^ word
         slots = (mixed * _MULTIPLIER >> np.uint64(52)).view(np.int64)
         missing = np.flatnonzero(~self._hits(slots, words, texts.sizes))
-        found = self._slot_codes.take(slots)
+        found: Codes = self._slot_codes.take(slots)
         if len(missing):
             found[missing] = self.codes(texts[missing].tolist())
             chosen = slots[missing]

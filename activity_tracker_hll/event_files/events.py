@@ -1,7 +1,8 @@
 """From a file to columns of events, at the speed of the machine: no server, usable by itself.
 
-Lines come in blocks. A fast path takes from each block what can be read in one way only; the careful reader, which
-decides what a line means, takes all others, in their order. Which lines are bad, and why, is its word alone.
+Lines come in blocks. A fast path takes from each block what can be read in one way only; the careful reader,
+which decides what a line means, takes all others, in their order. Which lines are bad, and why, is its word
+alone.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ class _Reading:
         self._careful.end()
 
     def _careful_lines(self) -> Iterator[tuple[int, bytes]]:
-        """The lines for the careful reader, with their numbers: all, until the fast path has what it needs."""
+        """The lines for the careful reader, with their numbers: all, until there is a fast path."""
         for block in blocks(self._stream, self._lines.name, self._rejected, self._block_size):
             self._is_slow = block.is_slow
             place = 0

@@ -1,7 +1,7 @@
 """What the fast paths have in common: a block of lines goes in, and what is plain in it comes out.
 
-A fast path understands lines that can be read in one way only, and makes of them what the careful reader would.
-All others it leaves to that one.
+A fast path understands lines that can be read in one way only, and makes of them what the careful reader
+would. All others it leaves to that one.
 """
 
 from __future__ import annotations
@@ -53,11 +53,13 @@ class FastPath(Protocol):
 
     Attributes:
         block_size: the bytes of a block with which it is fastest.
-        fields: what it looks for in each line.
     """
 
     block_size: int
-    fields: Sequence[str]
+
+    @property
+    def fields(self) -> Sequence[str]:
+        """What it looks for in each line."""
 
     def read(self, block: Block) -> Part:
         """Understand what is plain in a block."""

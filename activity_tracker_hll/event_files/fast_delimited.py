@@ -1,7 +1,7 @@
 """CSV and TSV, a block of lines at a time: numpy finds the separators, and texts stay where they are.
 
-Lines whose quotes are not plain are left to the careful reader, and with them the lines that it takes for the same
-record.
+Lines whose quotes are not plain are left to the careful reader, and with them the lines that it takes for the
+same record.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class _Rows:
         self.plain &= self._text_ends > self._line_starts
 
     def _check_quotes(self, quotes: Places, line_ends: Places, delimiter: int) -> Flags:
-        """Check that quotes enclose whole fields; returns which ends of fields are within quotes, and none."""
+        """Check that quotes enclose whole fields; returns which delimiters are within quotes."""
         lines = np.searchsorted(line_ends, quotes)
         before = np.searchsorted(quotes, self._line_starts)  # quotes before each line
         counts = np.diff(np.append(before, len(quotes)))

@@ -1,4 +1,4 @@
-"""JSON lines, a block at a time, with the scanner of the standard library or a faster parser if there is one."""
+"""JSON lines, a block at a time."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from .quarters import Moments, TextTimes
 __all__ = ["JsonPath"]
 
 _LARGEST = 2**63
+_DECODER: Any = json.JSONDecoder()
 
 _NO_ROW = (None, None, None)
 
@@ -68,7 +69,7 @@ class JsonPath:
         except UnicodeDecodeError:
             lines = [_decoded(line) for line in text.split(b"\n")]
         lines.pop()  # behind the last line feed
-        scan, values = json.JSONDecoder().scan_once, self._values
+        scan, values = _DECODER.scan_once, self._values
         rows: list[Row] = []
         for line in lines:
             try:

@@ -161,13 +161,13 @@ class _Pattern:
     """
 
     def __init__(self, fields: Iterable[str], wanted: Sequence[str]) -> None:
-        plain, escaped = (
-            rb" ".join([_patterns(escape)[name][_name(name) in wanted] for name in fields])
-            for escape in (b"", rb"\\")
-        )
+        def pattern(escape: bytes) -> bytes:
+            patterns = _patterns(escape)
+            return rb" ".join([patterns[name][_name(name) in wanted] for name in fields])
+
         # Whatever else there is in a line is found too, without fields, so that lines can be counted.
-        self._find = re.compile(plain + rb"\n|.*+\n").findall
-        self._match = re.compile(escaped).fullmatch
+        self._find = re.compile(pattern(b"") + rb"\n|.*+\n").findall
+        self._match = re.compile(pattern(rb"\\")).fullmatch
         self._nothing = (b"",) * len(wanted)
 
     def find(self, text: bytes, count: int) -> list[Fields]:
@@ -192,13 +192,8 @@ def _patterns(escape: bytes) -> dict[str, tuple[bytes, bytes]]:
         escape: the character that begins an escape; none where no line has one.
     """
     text = rb'[^"' + escape + rb"]"
-    quoted = (
-        rb'"'
-        + text
-        + rb"*+"
-        + (rb"(?:\\(?:[^x]|x[0-9A-Fa-f]{2})" + text + rb"*+)*+" if escape else b"")
-        + rb'"'
-    )
+    escapes = rb"(?:\\(?:[^x]|x[0-9A-Fa-f]{2})" + text + rb"*+)*+" if escape else b""
+    quoted = rb'"' + text + rb"*+" + escapes + rb'"'
     name = rb'[A-Za-z_][^ ":\n' + escape + rb"]"  # no address, as may be where a format has other fields
     word, wanted_name = rb"(?:-|" + name + rb"*+)", rb"(" + name + rb"{0,1023}+)"
     wanted_text = rb'"(?!-")(' + text + rb'{1,1024}+)"'

@@ -1,8 +1,8 @@
 """Times of many lines at once: from their text, by arithmetic, to numpy's datetimes in the tracker's zone.
 
-What a text means is decided by the careful parser alone. It is asked for the first and the last second of each
-quarter of an hour that comes up; between them nothing but the seconds changes, as no clock is put forward or back
-within a quarter of an hour. What is not plain is left out, and its line goes to the careful reader.
+What a text means is decided by the careful parser alone. It is asked for the first and the last second of
+each quarter of an hour that comes up; between them nothing but the seconds changes, as no clock is put
+forward or back within a quarter of an hour. What is not plain is left out, and its line goes to the careful reader.
 """
 
 from __future__ import annotations
@@ -193,9 +193,8 @@ class TextTimes:
         second = _byte(_pairs(digits), 1)
         plain &= date_plain & time_plain & second_plain & (hour < 24) & (minute < 60) & (second < 60)
         seconds = days * _DAY_S + hour * 3600 + minute * 60 + second
-        fraction = (
-            len(first[20:size]) - len(first[20:size].lstrip(b"0123456789")) if first[19:20] == b"." else 0
-        )
+        digits_behind = len(first[20:size]) - len(first[20:size].lstrip(b"0123456789"))
+        fraction = digits_behind if first[19:20] == b"." else 0
         rest = 19 + (1 + fraction if fraction else 0)
         micros: Integers | int = 0
         if fraction:

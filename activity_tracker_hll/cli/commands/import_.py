@@ -238,7 +238,7 @@ def _count_events(
             bad = _bad_lines(sources)
             bar.update(task, events=events, rate=rate, bad=many(bad, "bad line") if bad else "")
 
-        events = read_sources(
+        events: Any = read_sources(
             sources,
             layout,
             tracker.calendar,
