@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import datetime
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import numpy as np
 
 from ..columns import Coded, Texts
+from ..hll.hashing import SLACK
 from ..ids import MAX_ID_BYTES
 from .blocks import Block
 from .coder import BAD, Coder
@@ -24,8 +25,6 @@ __all__ = ["JsonPath"]
 _LARGEST = 2**63
 _DECODER: Any = json.JSONDecoder()
 
-_NO_ROW = (None, None, None)
-
 Row = tuple[Any, ...]
 """The id, the time, and the bucket if there is a field for it."""
 
@@ -38,53 +37,36 @@ class JsonPath:
         parse_time: the careful parser.
     """
 
-    block_size = 1 << 18
+    block_size = 1 << 20
 
     def __init__(self, layout: Layout, parse_time: Callable[[Any], datetime]) -> None:
         self.fields = [*layout.ids(JsonRecord.default_id), *layout.times(JsonRecord.default_time)]
-        self._has_bucket = layout.bucket_field is not None
         if layout.bucket_field is not None:
             self.fields.append(layout.bucket_field)
-        self._values = _values_of(self.fields)
+        self._has_bucket = layout.bucket_field is not None
+        self._rows = _rows_by_msgspec(self.fields) or _rows_by_json(self.fields)
         self._coder = Coder(bucket_of)
         self._times = TextTimes(layout.time_format, parse_time)
 
     def read(self, block: Block) -> Part:
         """Understand what is plain in a block."""
         rows = self._rows(block.text)
-        ids = _encoded([row[0] for row in rows])
+        ids = _ids([row[0] for row in rows])
         moments = self._moments([row[1] for row in rows])
-        plain = moments.plain & np.fromiter(map(bool, ids), np.bool_, len(ids))
+        plain = moments.plain & (ids.sizes > 0) & (ids.sizes <= MAX_ID_BYTES)
         buckets = None
         if self._has_bucket:
-            codes = self._coder.codes([row[2] if type(row[2]) is str else "" for row in rows])
+            values = [row[2] for row in rows]
+            codes = self._coder.codes(values if _are_texts(values) else _only_texts(values))
             buckets = Coded(self._coder.values, codes)
             plain &= codes != BAD
         return Part(ids, buckets, moments.dates, plain)
 
-    def _rows(self, text: bytes) -> list[Row]:
-        """The values of each line's fields; of a line that is not plain none."""
-        try:
-            lines = text.decode().split("\n")
-        except UnicodeDecodeError:
-            lines = [_decoded(line) for line in text.split(b"\n")]
-        lines.pop()  # behind the last line feed
-        scan, values = _DECODER.scan_once, self._values
-        rows: list[Row] = []
-        for line in lines:
-            try:
-                record, end = scan(line, 0)
-                rows.append(values(record) if end == len(line) or not line[end:].strip(" \t\r") else _NO_ROW)
-            except (StopIteration, ValueError, LookupError, TypeError, RecursionError):
-                rows.append(_NO_ROW)
-        return rows
-
     def _moments(self, times: list[Any]) -> Moments:
-        kinds = list(map(type, times))
-        count = len(times)
-        if kinds.count(str) == count:
+        if _are_texts(times):
             return self._of_texts(times)
-        result = Moments(np.zeros(count, "datetime64[us]"), np.zeros(count, np.bool_))
+        result = Moments(np.zeros(len(times), "datetime64[us]"), np.zeros(len(times), np.bool_))
+        kinds = list(map(type, times))
         for kind, read in ((str, self._of_texts), (int, self._of_integers), (float, self._of_floats)):
             places = [place for place, found in enumerate(kinds) if found is kind]
             if places:
@@ -92,7 +74,7 @@ class JsonPath:
         return result
 
     def _of_texts(self, times: list[str]) -> Moments:
-        return self._times.read(Texts.of([time.encode("utf-8", "replace") for time in times]))
+        return self._times.read(_texts(times))
 
     def _of_integers(self, times: list[int]) -> Moments:
         return self._times.read_numbers(
@@ -103,32 +85,67 @@ class JsonPath:
         return self._times.read_numbers(np.array(times, np.float64))
 
 
-def _values_of(fields: list[str]) -> Callable[[Any], Row]:
-    """What takes the values of fields from a record."""
+# The values of each line's fields; empty texts of a line that is not plain.
+
+
+def _rows_by_json(fields: list[str]) -> Callable[[bytes], list[Row]]:
+    values: Callable[[Any], Row] = itemgetter(*fields)
     if any("." in field for field in fields):
-        return lambda record: tuple(map(JsonRecord(record).value, fields))
-    return itemgetter(*fields)
+        values = lambda record: tuple(map(JsonRecord(record).value, fields))  # noqa: E731
+    nothing = ("",) * len(fields)
+    scan = _DECODER.scan_once
+
+    def rows(text: bytes) -> list[Row]:
+        try:
+            lines = text.decode().split("\n")
+        except UnicodeDecodeError:
+            lines = [_decoded(line) for line in text.split(b"\n")]
+        lines.pop()  # behind the last line feed
+        found: list[Row] = []
+        for line in lines:
+            try:
+                record, end = scan(line, 0)
+                is_all = end == len(line) or not line[end:].strip(" \t\r")
+                found.append(values(record) if is_all else nothing)
+            except (StopIteration, ValueError, LookupError, TypeError, RecursionError):
+                found.append(nothing)
+        return found
+
+    return rows
 
 
-def _encoded(ids: list[Any]) -> list[bytes]:
-    """The bytes of ids; none of one that is not plain."""
+def _rows_by_msgspec(fields: list[str]) -> Callable[[bytes], list[Row]] | None:
+    """The same by a package that makes objects of these fields alone; None without it, or of nested ones."""
+    if any("." in field for field in fields):
+        return None
     try:
-        encoded = list(map(str.encode, ids))
-        if len(max(encoded, key=len, default=b"")) <= MAX_ID_BYTES:
-            return encoded
-    except (TypeError, UnicodeEncodeError):
-        pass
-    return list(map(_encoded_one, ids))
+        import msgspec  # noqa: PLC0415 (an extra)
+    except ImportError:
+        return None
+    names = [f"field_{place}" for place in range(len(fields))]
+    record = msgspec.defstruct(
+        "Record", [(name, Any) for name in names], rename=dict(zip(names, fields, strict=True))
+    )
+    decode = msgspec.json.Decoder(record).decode
+    values = attrgetter(*names)
+    nothing = ("",) * len(fields)
 
+    def rows(text: bytes) -> list[Row]:
+        lines = text.split(b"\n")
+        lines.pop()  # behind the last line feed
+        try:
+            text.decode()
+        except UnicodeDecodeError:  # which it overlooks in what it passes over
+            lines = [_decoded(line).encode() for line in lines]
+        found: list[Row] = []
+        for line in lines:
+            try:
+                found.append(values(decode(line)))
+            except (msgspec.MsgspecError, ValueError, RecursionError):
+                found.append(nothing)
+        return found
 
-def _encoded_one(value: Any) -> bytes:
-    if type(value) is int and -_LARGEST <= value < _LARGEST:
-        return b"%d" % value
-    try:
-        encoded = value.encode() if type(value) is str else b""
-    except UnicodeEncodeError:
-        return b""
-    return encoded if len(encoded) <= MAX_ID_BYTES else b""
+    return rows
 
 
 def _decoded(line: bytes) -> str:
@@ -137,3 +154,44 @@ def _decoded(line: bytes) -> str:
         return line.decode()
     except UnicodeDecodeError:
         return ""
+
+
+# Columns
+
+
+def _are_texts(values: list[Any]) -> bool:
+    try:
+        "".join(values)
+    except TypeError:
+        return False
+    return True
+
+
+def _only_texts(values: list[Any]) -> list[str]:
+    return [value if type(value) is str else "" for value in values]
+
+
+def _texts(values: list[str]) -> Texts:
+    joined = "".join(values)
+    if not joined.isascii():
+        return Texts.of([value.encode("utf-8", "replace") for value in values])
+    sizes = np.fromiter(map(len, values), np.int64, len(values))
+    return Texts(np.frombuffer(joined.encode() + bytes(SLACK), np.uint8), np.cumsum(sizes) - sizes, sizes)
+
+
+def _ids(values: list[Any]) -> Texts:
+    """The bytes of ids; none of one that is not plain."""
+    try:
+        "".join(values).encode()
+    except (TypeError, UnicodeEncodeError):
+        return Texts.of(list(map(_encoded, values)))
+    return _texts(values)
+
+
+def _encoded(value: Any) -> bytes:
+    if type(value) is int and -_LARGEST <= value < _LARGEST:
+        return b"%d" % value
+    try:
+        return value.encode() if type(value) is str else b""
+    except UnicodeEncodeError:
+        return b""

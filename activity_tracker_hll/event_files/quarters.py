@@ -1,8 +1,8 @@
 """Times of many lines at once: from their text, by arithmetic, to numpy's datetimes in the tracker's zone.
 
 What a text means is decided by the careful parser alone. It is asked for the first and the last second of
-each quarter of an hour that comes up; between them nothing but the seconds changes, as no clock is put
-forward or back within a quarter of an hour. What is not plain is left out, and its line goes to the careful reader.
+each quarter of an hour that comes up; between them only the seconds change, as no clock is put
+forward or back within a quarter of an hour. What is not plain is left out, and goes to the careful reader.
 """
 
 from __future__ import annotations
