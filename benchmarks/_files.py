@@ -1,4 +1,4 @@
-"""Event files that are made for a benchmark, and what else counts distinct ids in them, each in its own process."""
+"""Event files made for a benchmark, and what else counts distinct ids in them, each in its own process."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _STEP = 200_000
 _BEGIN = np.datetime64("2026-06-01T00:00:00", "s")
 _LOG_LINE = (
     '{id} - - [{time} +0000] "GET /articles/{n}/some-title?page=3 HTTP/1.1" 200 {n}00'
-    ' "https://example.com/articles/{n}/" "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like'
-    ' Gecko) Chrome/{n}.0.0.0 Safari/537.36"\n'
+    ' "https://example.com/articles/{n}/" "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36'
+    ' (KHTML, like Gecko) Chrome/{n}.0.0.0 Safari/537.36"\n'
 )
 _OURS = "from activity_tracker_hll.__main__ import main; main()"
 _WITHOUT_MSGSPEC = f"import sys; sys.modules['msgspec'] = None; {_OURS}"
@@ -35,8 +35,8 @@ _DUCKDB = (
     ' read_{}(\'" + sys.argv[1] + "\') group by all").fetchall()))'
 )
 _POLARS = (
-    "import polars as pl, sys; print(pl.scan_{}(sys.argv[1]).group_by(pl.col('time').str.slice(0, 10), 'bucket')"
-    ".agg(pl.col('id').n_unique()).collect().height)"
+    "import polars as pl, sys; days = pl.col('time').str.slice(0, 10);"
+    " print(pl.scan_{}(sys.argv[1]).group_by(days, 'bucket').agg(pl.col('id').n_unique()).collect().height)"
 )
 _PANDAS = (
     "import pandas as pd, sys; f = pd.read_csv(sys.argv[1]);"
@@ -126,7 +126,7 @@ class Contestant:
         if self.command is None:
             return
         with TemporaryFile() as errors:
-            process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=errors)
+            process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=errors)  # noqa: S603 (the benchmark's own)
             # Unlike Popen.wait it tells what the process took.
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)

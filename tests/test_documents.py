@@ -1,11 +1,14 @@
 """What the README and the pages of docs/ show works as it stands there."""
 
+import bz2
 import gzip
 import hashlib
 import inspect
 import json
+import lzma
 import pydoc
 import re
+import shlex
 import shutil
 import sys
 import textwrap
@@ -145,6 +148,61 @@ def test_the_command_line(desk, tmp_path):
     desk.instead["demo --days 60"] = "demo --days 2"
     [commands] = section("Command line", desk)
     commands.evaluate()
+
+
+GUIDE = ROOT / "docs" / "file_formats.rst"
+IMPORTS = re.findall(r"``(.*activity-tracker-hll import .*)``", GUIDE.read_text("utf-8"))
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """The files that the guide of formats reads, in the working directory."""
+    zstandard = pytest.importorskip("zstandard")
+    for path in (ROOT / "tests" / "event_files" / "cases").iterdir():
+        shutil.copy(path, tmp_path)
+    log = b'192.0.2.1 - - [17/May/2015:10:05:03 +0000] "GET / HTTP/1.1" 200 9 "-" "Firefox"\n'
+    made = {
+        "access.log": log,
+        "access.log.gz": gzip.compress(log),
+        "access.log.bz2": bz2.compress(log),
+        "access.log.xz": lzma.compress(log),
+        "access.log.zst": zstandard.compress(log),
+        "list.jsonl": b'{"id": "ann", "time": "2026-01-02"}\n',
+        "visits.csv": b"user,when,site\nann,2026-01-02,shop\n",
+        "two_columns.csv": b"id,day,clock\nann,02.01.2026,10:30\n",
+    }
+    for name, content in made.items():
+        (tmp_path / name).write_bytes(content)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", IMPORTS)
+@pytest.mark.parametrize("added", [["--dry-run"], pytest.param([], marks=pytest.mark.extended)], ids=str)
+def test_a_command_of_the_guide_of_formats(command, added, files):
+    from helpers.command_line import invoke  # here, as it needs packages that may be missing
+
+    before, _, after = command.partition("activity-tracker-hll ")
+    text = (files / before.split()[1]).read_bytes() if before else None
+    done = invoke(["--data", str(files / "data"), *shlex.split(after), *added], input=text)
+    # Lines of which it says that they are bad are left out.
+    assert done.exit_code == (3 if "--null" in after and "--dry-run" not in after.split() + added else 0), (
+        done.output
+    )
+    assert done.exception is None or isinstance(done.exception, SystemExit)
+
+
+def test_the_guide_of_formats_has_all_names_and_options():
+    from activity_tracker_hll.cli.commands.import_ import import_
+    from activity_tracker_hll.event_files.layout import FORMATS
+    from activity_tracker_hll.event_files.logs import LOG_FORMATS
+
+    text = GUIDE.read_text("utf-8")
+    assert len(IMPORTS) > 20
+    assert not [name for name in (*FORMATS[1:], *LOG_FORMATS) if f"``{name}``" not in text]
+    own = {name for option in import_.params for name in option.opts if not getattr(option, "hidden", True)}
+    unsaid = {"--header", "--delimiter", "--bucket", "--period", "--format"}  # their help says all
+    assert not [name for name in own - unsaid if name not in " ".join([text, *IMPORTS])]
 
 
 SHOWN = {title for title, (start, end) in sections().items() if RUNS.search(TEXT, start, end)}

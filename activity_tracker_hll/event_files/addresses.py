@@ -7,10 +7,7 @@ import re
 from functools import lru_cache
 from typing import Literal
 
-__all__ = ["PLAIN_HOST", "address", "is_address", "is_address_field"]
-
-PLAIN_HOST = rb"(?:[0-9.]++|[A-Za-z0-9_.-]++|[0-9A-Fa-f]*+:[0-9A-Fa-f:]*+:[0-9A-Fa-f:]*+)"
-"""Hosts of a log that :func:`address` hands on as they are."""
+__all__ = ["address", "is_address", "is_address_field"]
 
 # Headers that proxies add; what is no address in them is nobody's.
 _FORWARDED = {

@@ -17,6 +17,7 @@ _NAMES_SHOWN = 50
 _SHOWN = 80
 # What the depth of a text in JSON depends on: strings, which may contain brackets, and brackets; a quote that
 # is not closed in its piece of the text stays to be looked at with the next.
+_BEGIN = re.compile(rb"([ \t]*)(?:[,\[][ \t]*)?\{")
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]]|"', re.DOTALL)
 
 
@@ -85,69 +86,101 @@ class _Splitter:
 
     def __init__(self, lines: Lines) -> None:
         self._lines = lines
-        self._text = b""  # of an object that has begun
-        self._depth = 0  # how many brackets are open in it
+        self._arrays = 0  # how many are open around the objects
+        self._skipped_from: bytes | None = None  # after a bad object, up to a line indented like its own
+        self._forget()
+
+    def _forget(self) -> None:
+        self._parts: list[bytes] = []  # of an object that has begun
+        self._size = 0  # of them together
+        self._cut = b""  # a string that goes on in the next piece
+        self._open = bytearray()  # the brackets that are open in the object
         self._number = 0  # of the line where it begins
-        self._scanned = 0  # so much of the text has been looked at
-        self._skips = False  # up to a line that begins like an object
+        self._indent = b""  # of that line
+        self._ends_with_key = False  # the last piece
 
     def records(self, piece: bytes) -> Iterator[tuple[int, bytes]]:
         """The objects that end in a piece, with the number of the line in which each begins."""
-        starts = piece.startswith(b"{")
-        if self._depth and starts and self._text.rstrip()[-1:] not in b":[,":
-            self._reject("this object is not closed where another one begins")
-            self._skips = False
-        if self._skips and not starts:
+        if self._skipped_from is not None and _indent(piece) != self._skipped_from:
             return
-        self._skips = False
-        text = self._text + piece
-        begin, between = 0, self._scanned
-        for token in _TOKEN.finditer(text, self._scanned):
-            kind = token[0]
+        self._skipped_from = None
+        piece = self._cut + piece
+        begin = between = last = 0
+        end = len(piece)
+        for token in _TOKEN.finditer(piece):
+            start, kind = token.start(), token[0]
             if kind == b'"':
-                self._scanned = token.start()
+                end = start
                 break
-            if self._depth:
-                self._depth += (kind in (b"{", b"[")) - (kind in (b"}", b"]"))
-                if not self._depth:
-                    yield self._number, text[begin : token.end()]
-                    between = token.end()
+            if kind == b"{" and self._open[-1:] == b"{" and not self._follows_key(piece[last:start]):
+                self._reject("this object is not closed where another one begins")
+                between = start
+            last, self._ends_with_key = token.end(), False
+            if self._open:
+                if kind in (b"{", b"["):
+                    self._open += kind
+                elif kind in (b"}", b"]"):
+                    self._open.pop()
+                if not self._open:
+                    yield self._number, b"".join([*self._parts, piece[begin:last]])
+                    self._forget()
+                    between = last
             elif kind == b"{":
-                self._check(text[between : token.start()])
-                self._depth, self._number, begin = 1, self._lines.number, token.start()
-            elif kind in (b"[", b"]"):
-                self._check(text[between : token.start()])
-                between = token.end()
-            self._scanned = token.end()
-        is_open = self._scanned < len(text) and text[self._scanned : self._scanned + 1] == b'"'
-        self._keep(text, begin, between, is_open)
+                self._check(piece[between:start])
+                self._number, self._indent, begin = self._lines.number, _indent(piece) or b"", start
+                self._open += kind
+            elif kind == b"[" or (kind == b"]" and self._arrays):
+                self._check(piece[between:start])
+                self._arrays += 1 if kind == b"[" else -1
+                between = last
+        if self._open:
+            self._keep(piece, begin, last, end)
+        else:
+            self._check(piece[between:])
+            self._forget()
+
+    def _keep(self, piece: bytes, begin: int, last: int, end: int) -> None:
+        """Keep a piece of an object that goes on; its last token ends at `last`, a string is cut at `end`."""
+        self._ends_with_key = self._follows_key(piece[last:end])
+        self._parts.append(piece[begin:end])
+        self._cut = piece[end:]
+        self._size += end - begin
+        if self._cut.endswith(b"\n"):
+            self._give_up("a quote is opened and not closed")
+        elif self._size + len(self._cut) > LONGEST_LINE:
+            self._give_up(f"this object is longer than {LONGEST_LINE:,} bytes, or not closed")
+
+    def _follows_key(self, gap: bytes) -> bool:
+        """Whether what comes now is the value of a key, by what stands between it and the token before."""
+        gap = gap.strip()
+        return gap.endswith(b":") or (not gap and self._ends_with_key)
 
     def end(self) -> None:
         """Record what has not ended as bad."""
-        if self._depth:
+        if self._open:
             self._reject("this object is not closed")
-
-    def _keep(self, text: bytes, begin: int, between: int, is_open: bool) -> None:
-        if not self._depth:
-            self._check(text[between:])
-            self._text, self._scanned = b"", 0
-            return
-        self._text = text[begin:]
-        self._scanned = (self._scanned if is_open else len(text)) - begin
-        if is_open and text.endswith(b"\n"):
-            self._reject("a quote is opened and not closed")
-        elif len(self._text) > LONGEST_LINE:
-            self._reject(f"this object is longer than {LONGEST_LINE:,} bytes, or not closed")
+        elif self._arrays:
+            self._lines.reject("the array is not closed: the file is cut short")
 
     def _check(self, between: bytes) -> None:
         if junk := between.strip(b" \t\r\n,"):
             self._lines.reject(f"no JSON object: {junk[:_SHOWN]!r:.{_SHOWN}}")
 
+    def _give_up(self, reason: str) -> None:
+        self._skipped_from = self._indent
+        self._reject(reason)
+
     def _reject(self, reason: str) -> None:
         last, self._lines.number = self._lines.number, self._number
         self._lines.reject(reason)
         self._lines.number = last
-        self._text, self._depth, self._scanned, self._skips = b"", 0, 0, True
+        self._forget()
+
+
+def _indent(line: bytes) -> bytes | None:
+    """What stands before the first object of a line; None if it begins with something else."""
+    found = _BEGIN.match(line)
+    return found[1] if found else None
 
 
 def _parsed(text: bytes, lines: Lines) -> Iterator[Record]:

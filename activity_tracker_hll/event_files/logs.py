@@ -48,7 +48,7 @@ _HOST_NAME = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
 _CHAIN = re.compile(rb"(?P<chain>[^\s,\"\[]{1,100}(?:, ?[^\s,\"\[]{1,100}){1,30}) ")
 _QUOTED = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
 # apachelogs tries each way to share out the words that are not quoted among the fields.
-_MOST_WORDS = 60
+_MOST_BREAKS = 60
 _ESCAPE = re.compile(r"\\x([0-9A-Fa-f]{2})|\\[^x]|([\x80-\xff])")
 _LETTERS_OF_ESCAPES = "tnrbvfx"
 _FIRST_YEAR = 1980
@@ -130,7 +130,7 @@ class ApacheParser:
         else:
             hosts = None
         text = _plain_escapes(line)
-        if _QUOTED.sub("", text).count(" ") > _MOST_WORDS:
+        if _has_many_breaks(text) and _has_many_breaks(_QUOTED.sub("", text)):
             raise self._refused(line)
         for index, parser in enumerate(self._parsers):
             try:
@@ -228,25 +228,27 @@ def _is_likely(entry: Any, *, is_guess: bool) -> bool:
 
     Users may contain spaces, so that "site 443 host - -" is read as host, logname and a user "host - -".
     """
-    logname, user = (_word(entry, name) for name in ("remote_logname", "remote_user"))
-    words = user.split(" ")
-    if (
-        is_address(logname)
-        or is_address(user)
-        or (len(words) > 1 and any(word in ("-", "") for word in words))
-    ):
+    logname, user = getattr(entry, "remote_logname", None), getattr(entry, "remote_user", None)
+    if (logname or user) and not _are_words_of_a_user(logname or b"", user or b""):
         return False
     if not is_guess:
         return True
-    host = _word(entry, "remote_host")
+    host = entry.remote_host.decode("latin-1")
     bare = address("remote_host", host, "first") or ""
     if host == "-" or not (is_address(bare) or _HOST_NAME.fullmatch(host)):
         return False
-    return logname in ("", "-") or (is_address(bare) and len(words) == 1)
+    return not logname or (is_address(bare) and b" " not in (user or b""))
 
 
-def _word(entry: Any, name: str) -> str:
-    return (getattr(entry, name, None) or b"").decode("latin-1")
+def _are_words_of_a_user(logname: bytes, user: bytes) -> bool:
+    words = user.split(b" ")
+    if len(words) > 1 and not {b"-", b""}.isdisjoint(words):
+        return False
+    return not (is_address(logname.decode("latin-1")) or is_address(user.decode("latin-1")))
+
+
+def _has_many_breaks(text: str) -> bool:
+    return text.count(" ") + text.count("[") > _MOST_BREAKS
 
 
 def _plain_escapes(line: bytes) -> str:
@@ -256,7 +258,8 @@ def _plain_escapes(line: bytes) -> str:
     read a line of many (a handshake of TLS has a hundred) which is not of its format: 2 to the power of their
     number. Bytes that are not ASCII, which Apache writes as escapes and others do not, become such.
     """
-    return _ESCAPE.sub(_plain_escape, line.decode("latin-1").rstrip())
+    text = line.decode("latin-1").rstrip()
+    return text if text.isascii() and "\\" not in text else _ESCAPE.sub(_plain_escape, text)
 
 
 def _plain_escape(escape: re.Match[str]) -> str:

@@ -109,9 +109,10 @@ class CarefulReader:
         Raises:
             FieldError, TimeFormatError: so many lines were bad for the same reason that all will be.
         """
+        has_filters = bool(self._layout.filters)
         for record in self._records(lines):
             try:
-                if not self._passes(record):
+                if has_filters and not self._passes(record):
                     lines.leave_out()
                     continue
                 event = self._id(record), self._bucket(record), self._time(record)
@@ -210,16 +211,17 @@ class CarefulReader:
         return True
 
     def _id(self, record: Record) -> bytes:
-        fields = self._layout.ids(record.default_id)
         try:
-            parts = [self._encode(self._part(record, field)) for field in fields]
+            fields = self._layout.ids(record.default_id)
+            if len(fields) == 1:
+                return self._encode(self._part(record, fields[0]))
+            return self._encode(JOINT.join([self._encode(self._part(record, field)) for field in fields]))
         except FieldError:
             raise
         except (ActivityTrackerError, ValueError):
             if self._layout.id_fallback is None:
                 raise
             return self._encode(self._part(record, self._layout.id_fallback))
-        return parts[0] if len(parts) == 1 else self._encode(JOINT.join(parts))
 
     def _part(self, record: Record, field: str) -> Any:
         """A field of the id.
@@ -234,7 +236,7 @@ class CarefulReader:
         if isinstance(value, (str, bytes)) and is_address_field(field):
             value = address(field, text_of(value), self._layout.address)
             value = None if value is None else value.encode("utf-8", "surrogateescape")
-        if value is None or _text(value) in self._layout.nulls:
+        if value is None or (self._layout.nulls and _text(value) in self._layout.nulls):
             raise ValueError(f"no {field}")
         return value
 
@@ -251,10 +253,15 @@ class CarefulReader:
 
     def _time(self, record: Record) -> datetime:
         fields = self._layout.times(record.default_time)
-        values = [self._value(record, field) for field in fields]
-        if None in values:
-            raise BadTimestampError(f"no {fields[values.index(None)]}")
-        return self._parse_time(values[0] if len(values) == 1 else " ".join(map(_text, values)))
+        if len(fields) == 1:
+            return self._parse_time(self._time_part(record, fields[0]))
+        return self._parse_time(" ".join([_text(self._time_part(record, field)) for field in fields]))
+
+    def _time_part(self, record: Record, field: str) -> Any:
+        value = self._value(record, field)
+        if value is None:
+            raise BadTimestampError(f"no {field}")
+        return value
 
 
 def _only(items: list[Any], field: str) -> Any:

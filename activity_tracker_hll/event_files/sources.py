@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -47,7 +48,7 @@ def read_sources(
     sources: Sequence[Source],
     layout: Layout,
     calendar: Calendar,
-    standard_input: BinaryIO,
+    standard_input: BinaryIO | None = None,
     *,
     hourly: bool = False,
     on_read: Callable[[int], object] = lambda _: None,
@@ -60,7 +61,7 @@ def read_sources(
         sources: the files; what became of each is noted there.
         layout: how to read them.
         calendar: has the zone.
-        standard_input: see :func:`.opening.opened`.
+        standard_input: what '-' is; None = that of this process.
         hourly: whether a time of day is required.
         on_read: see :func:`.opening.opened`.
     """
@@ -80,17 +81,16 @@ def first_events(
     source: Source,
     layout: Layout,
     calendar: Calendar,
-    standard_input: BinaryIO,
     count: int,
     *,
     hourly: bool = False,
 ) -> list[Event]:
-    """The first events of a file, in its order, and what became of the lines up to there; see above."""
+    """The first events of a file, in its order; see :func:`read_sources`."""
 
     def read(stream: io.BufferedReader, source: Source) -> Iterator[Event]:
         return read_stream(stream, source.name, layout, calendar, source.rejected, hourly=hourly)
 
-    events = list(islice(_items(source, read, standard_input, lambda _: None), count))
+    events = list(islice(_items(source, read, None, lambda _: None), count))
     source.events = len(events)
     return events
 
@@ -98,12 +98,12 @@ def first_events(
 def _items(
     source: Source,
     read: Callable[[io.BufferedReader, Source], Iterator[_Item]],
-    standard_input: BinaryIO,
+    standard_input: BinaryIO | None,
     on_read: Callable[[int], object],
 ) -> Iterator[_Item]:
     """What is read of a file; why that ended, if not at the file's end, is noted."""
     try:
-        with opened(source.path, standard_input, on_read) as stream:
+        with opened(source.path, standard_input or sys.stdin.buffer, on_read) as stream:
             yield from read(stream, source)
     except (OSError, LayoutError, DamagedError) as error:
         source.error = str(error.strerror or error) if isinstance(error, OSError) else str(error)

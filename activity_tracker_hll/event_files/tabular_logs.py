@@ -65,11 +65,16 @@ ELB = [
 ]
 """The columns of a classic load balancer's log."""
 
-_FEWEST = {"type": 20, "time": 12}
 _WORD = re.compile(r'(?P<quote>")?(?(quote)(?P<quoted>[^"\\]*+(?:\\.[^"\\]*+)*+)"|(?P<bare>[^ "]*))(?: |$)')
-_TYPES = {"http", "https", "h2", "grpcs", "ws", "wss"}
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z", re.ASCII)
-_CLIENT = re.compile(r"-|\[?[0-9A-Fa-f:.]+\]?:\d{1,5}", re.ASCII)
+_NUMBER = re.compile(r"-?(?:\d+(?:\.\d+)?)?", re.ASCII)
+# By the ends of the columns' names; other columns may hold anything.
+_PATTERNS = {
+    "type": re.compile("https?|h2|grpcs|wss?"),
+    "time": re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z|-?\d+(?:\.\d+)?", re.ASCII),
+    ":port": re.compile(r"-|\[?[0-9A-Fa-f:.]+\]?:\d{1,5}", re.ASCII),
+    "_code": _NUMBER,
+    "_bytes": _NUMBER,
+}
 
 _W3C_ALIASES = {
     "remote_host": "c-ip",
@@ -139,6 +144,13 @@ class ColumnParser:
 
     def __init__(self, columns: Sequence[str]) -> None:
         self._columns = {name: index for index, name in enumerate(columns)}
+        self._fewest = self._columns["user_agent"] + 1
+        self._patterns = [
+            (index, pattern)
+            for name, index in self._columns.items()
+            for end, pattern in _PATTERNS.items()
+            if name.endswith(end) and index < self._fewest
+        ]
 
     def parse(self, line: bytes) -> ColumnRecord:
         """The fields of an entry.
@@ -148,12 +160,8 @@ class ColumnParser:
         """
         text = line.decode("utf-8", "surrogateescape").rstrip()
         values = _words(text)
-        first = values[:4] if "type" in self._columns else ["http", *values[:3]]
-        if (
-            len(values) < _FEWEST["type" if "type" in self._columns else "time"]
-            or first[0] not in _TYPES
-            or not _TIME.fullmatch(first[1])
-            or not _CLIENT.fullmatch(first[3])
+        if len(values) < self._fewest or not all(
+            pattern.fullmatch(values[column]) for column, pattern in self._patterns
         ):
             raise ValueError(f"not of the format of a load balancer: {text[:_SHOWN]!r:.80}")
         return ColumnRecord(self._columns, values, _ELB_ALIASES, "client", ("time",))

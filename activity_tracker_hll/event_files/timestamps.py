@@ -41,6 +41,7 @@ _LONGEST = 100
 _SHOWN = 60
 
 _NUMBER = re.compile(r"-?[0-9]{1,30}(?:\.[0-9]+)?(?:[eE]\+?[0-9]{1,2})?", re.ASCII)
+_ISO_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8}|[0-9]{4}-?W[0-9]{2}(?:-?[0-9])?", re.ASCII)
 # What separates the date from the time is an arbitrary character for datetime.fromisoformat, which takes the
 # milliseconds 1711010112345 for a quarter to midnight in 1711.
 _ISO_TIME = re.compile(
@@ -50,8 +51,6 @@ _ISO_TIME = re.compile(
 )
 _OFFSET = re.compile(r"[+-][0-9]{2}(?::?[0-9]{2}(?::?[0-9]{2})?)?", re.ASCII)
 _UTC_NAMES = {"Z", "UTC", "GMT", "ETC/UTC", "ETC/GMT"}
-# The longest date without a time of day is 1997-W01-1.
-_LONGEST_DATE = 10
 # Unlike each other in every part that a format may have.
 _PROBE = datetime(2023, 11, 24, 15, 37, 48, 987654, tzinfo=UTC)
 
@@ -193,7 +192,7 @@ def _other_unit(text: str) -> str:
 
 
 def _parse_iso(text: str) -> date:
-    if len(text) <= _LONGEST_DATE and "T" not in text:
+    if _ISO_DATE.fullmatch(text):
         try:
             return date.fromisoformat(text)
         except ValueError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -84,7 +83,8 @@ class _Filter(click.ParamType[Filter]):
     "--log-format",
     metavar="NAME|FORMAT",
     help="The format of a log: combined, common, nginx, vhost_combined, vhost_common, w3c (IIS, CloudFront),"
-    " alb, elb, or a string as of Apache's LogFormat or nginx's log_format. Default: seen, but for vhost_...",
+    " alb, elb, or a string as of Apache's LogFormat or nginx's log_format. Default: seen, but for the two"
+    " with hosts.",
 )
 @click.option(
     "--id",
@@ -119,7 +119,6 @@ class _Filter(click.ParamType[Filter]):
 )
 @click.option(
     "--file-timezone",
-    "timezone",
     metavar="ZONE",
     help="The zone of times that do not say theirs. Default: the tracker's, in w3c logs UTC.",
 )
@@ -194,10 +193,17 @@ def _layout(
     time: tuple[str, ...],
     where: tuple[Filter, ...],
     exclude: tuple[Filter, ...],
+    file_timezone: str | None,
     **options: Any,
 ) -> Layout:
     """The layout that the options describe; those that would make every line bad are refused."""
-    layout = Layout(id=_one_or_more(id), time=_one_or_more(time), filters=where + exclude, **options)
+    layout = Layout(
+        id=_one_or_more(id),
+        time=_one_or_more(time),
+        timezone=file_timezone,
+        filters=where + exclude,
+        **options,
+    )
     try:
         check_layout(layout)
     except LayoutError as error:
@@ -242,7 +248,6 @@ def _count_events(
             sources,
             layout,
             tracker.calendar,
-            sys.stdin.buffer,
             hourly="hourly" in periods,
             on_read=lambda size: bar.advance(task, size),
         )
@@ -341,12 +346,13 @@ def _show_events(sources: Sequence[Source], layout: Layout, calendar: Calendar, 
     """Show the first events of each file, and the lines before them that are none."""
     display = console()
     for source in sources:
-        first = first_events(source, layout, calendar, sys.stdin.buffer, _EVENTS_SHOWN, hourly=hourly)
+        first = first_events(source, layout, calendar, _EVENTS_SHOWN, hourly=hourly)
         rows = [
             [named(bucket), printable(id.decode("utf-8", "surrogateescape")), when.isoformat(" ", "seconds")]
             for id, bucket, when in first
         ]
-        show_table(display, source.name, ("bucket", "id"), (f"time in {calendar.zone_name}",), rows)
+        display.print(f"{source.name}, with times in {calendar.zone_name}:")
+        show_table(display, "", ("bucket", "id"), ("time",), rows)
     _show_bad_lines(display, sources)
     for source in sources:
         if source.error:

@@ -1,6 +1,7 @@
 """The command import, and what becomes of it up to lookup."""
 
 import random
+import sys
 
 import pytest
 
@@ -102,3 +103,108 @@ def test_bad_lines_are_shown_and_the_status_says_whether_all_were(run, tmp_path)
     run("import", "--format", "csv", input="id,time\nx,never\n", status=1)
     run("import", "--format", "csv", input="id,time\n")
     run("import", input="")
+
+
+NGINX = '172.17.0.{} - - [10/Jan/2024:10:00:00 +0000] "GET {} HTTP/1.1" {} 615 "-" "{}" "{}"\n'
+
+
+def test_options_of_import_reach_the_reader(run, tmp_path):
+    lines = [
+        NGINX.format(1, "/a", 200, "curl", "203.0.113.1, 10.0.0.1"),
+        NGINX.format(2, "/a", 200, "curl", "-"),
+        NGINX.format(3, "/a", 200, "GoogleBot", "203.0.113.3"),
+        NGINX.format(4, "/a", 404, "curl", "203.0.113.4"),
+        NGINX.format(5, "/robots.txt", 200, "curl", "203.0.113.5"),
+    ]
+    (tmp_path / "access.log").write_text("".join(lines))
+    shown = run(
+        *("import", tmp_path / "access.log", "--id", "X-Forwarded-For", "--id-fallback", "remote_host"),
+        *(
+            "--address",
+            "last",
+            "--where",
+            "status=2..",
+            "--exclude",
+            "User-Agent=bot",
+            "--exclude",
+            "path=robots",
+        ),
+    ).stderr
+    assert "2 events, 0 bad lines, 3 lines left out by filters" in shown
+    assert counts(run, "--live") == {("2024-01-10", None): 2}
+
+
+def test_a_dry_run_shows_events_and_touches_no_server(run, tmp_path):
+    text = "user;day;clock;site\nann;02.01.2026;23:30;a\n;02.01.2026;10:00;a\nNULL;02.01.2026;10:00;a\n"
+    (tmp_path / "in.csv").write_text(text + "bob;03.01.2026;10:00;b\n" * 20)
+    shown = run(
+        *("import", tmp_path / "in.csv", "--dry-run", "--id", "user", "--time", "day", "--time", "clock"),
+        *("--time-format", "%d.%m.%Y %H:%M", "--file-timezone", "America/New_York", "--null", "NULL"),
+        *("--bucket-field", "site"),
+    ).stdout
+    assert "in.csv, with times in UTC:" in shown
+    assert "2026-01-03 04:30:00" in shown
+    assert shown.count("bob") == 9
+    assert "line 3" in shown
+    assert "line 4: no user" in shown
+    assert not list((tmp_path / "data").iterdir())
+    assert "no field 'id'" in run("import", tmp_path / "in.csv", "--dry-run", status=1).stdout
+
+
+def test_a_file_that_cannot_be_read_does_not_keep_the_next_from_being_read(run, tmp_path):
+    (tmp_path / "a.csv").write_text("id,time\nann,2020-01-01\nbad\n")
+    (tmp_path / "b.csv").write_text("name,time\nann,2020-01-01\n")
+    (tmp_path / "c.csv").write_text("id,time\nbob,2020-01-01\n")
+    (tmp_path / "folder").mkdir()
+    files = [tmp_path / name for name in ("a.csv", "none.csv", "folder", "b.csv", "c.csv")]
+    shown = run("import", *files, status=3).stderr
+    for line in (
+        f"{files[0]}: 1 event, 1 bad line",
+        f"{files[1]}: No such file or directory",
+        f"{files[2]}: Is a directory",
+        f"{files[3]}: no field 'id' in the header",
+        f"{files[4]}: 1 event, 0 bad lines",
+        "2 events, 1 bad line, ",
+    ):
+        assert f"\n{line}" in f"\n{shown}"
+    assert counts(run, "--live") == {("2020-01-01", None): 2}
+    run("import", files[4])
+    run("import", files[1], files[3], status=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--time-format", "seconds"), "--time-format: a time format is one of iso, epoch, epoch_ms"),
+        (("--time-format", "%H:%M"), "--time-format: time format '%H:%M' does not say year, month and day"),
+        (("--log-format", "combind"), "--log-format: no log format 'combind'"),
+        (("--log-format", "common", "--format", "csv"), "--log-format is of logs"),
+        (("--where", "status"), "is not of the form FIELD=PATTERN"),
+        (("--exclude", "status=("), "is no regular expression"),
+        (("--file-timezone", "Mars"), "Mars"),
+    ],
+)
+def test_options_that_fit_no_line_are_refused(run, options, says):
+    refused = run("import", *options, status=1 if "Mars" in says else 2, input="")
+    assert says in " ".join(refused.stderr.split())
+
+
+def test_an_import_that_is_interrupted_is_completed_by_a_second_one(run, tmp_path, monkeypatch):
+    exact = write_log(tmp_path / "access.log")
+    module = sys.modules["activity_tracker_hll.cli.commands.import_"]
+
+    def stopped(*arguments, **options):
+        for event in read_sources(*arguments, **options):
+            if arguments[0][0].events == 2000:
+                raise KeyboardInterrupt
+            yield event
+
+    read_sources = module.read_sources
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "read_sources", stopped)
+        shown = run("import", tmp_path / "access.log", status=130).stderr
+    assert "2,000 events were read" in shown
+    assert "Running the same command again is harmless" in " ".join(shown.split())
+    run("import", tmp_path / "access.log")
+    found = counts(run, "--live")
+    assert all(near(found[day, None], len(ids)) for day, ids in exact.items())

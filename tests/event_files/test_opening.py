@@ -1,0 +1,106 @@
+"""Opening files: compressed, damaged, in other encodings; nothing of what can be read is lost."""
+
+import bz2
+import gzip
+import io
+import lzma
+import random
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from activity_tracker_hll.event_files.opening import HEAD, DamagedError, MissingPackageError, opened
+from helpers.event_files import read_opened
+
+zstandard = pytest.importorskip("zstandard")
+
+LINES = [b"line %d %d\n" % (number, number * 7919 % 1009) for number in range(20_000)]
+TEXT = b"".join(LINES)
+COMPRESSIONS = {
+    "gzip": gzip.compress,
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+    "zstd": zstandard.compress,
+}
+
+
+@pytest.mark.parametrize("name", COMPRESSIONS)
+def test_each_compression_by_its_first_bytes(name, tmp_path):
+    packed = COMPRESSIONS[name](TEXT)
+    (tmp_path / "x.log").write_bytes(packed)
+    lines, size, rejected = read_opened(tmp_path / "x.log")
+    assert (lines == LINES, size, rejected.count) == (True, len(packed), 0)
+    assert read_opened("-", packed + packed)[0] == LINES * 2  # as `cat` of two such files
+
+
+@pytest.mark.parametrize("name", COMPRESSIONS)
+@pytest.mark.parametrize("damage", ["cut", "altered", "only the first bytes"])
+def test_what_comes_before_damage_is_read(name, damage):
+    packed = COMPRESSIONS[name](TEXT)
+    middle = len(packed) * 4 // 5
+    packed = {
+        "cut": packed[:middle],
+        "altered": packed[:middle]
+        + bytes(255 - byte for byte in packed[middle : middle + 64])
+        + packed[middle + 64 :],
+        "only the first bytes": packed[:7],
+    }[damage]
+    lines, _, rejected = read_opened("-", packed)
+    assert rejected.count <= 1
+    if damage == "altered" or not (name == "zstd" or lines):
+        assert f"the {name} data are damaged or cut short" in rejected.first[0]
+    if damage != "only the first bytes" and name in ("gzip", "xz"):
+        assert len(lines) > 2_000
+
+
+def test_zstd_without_its_package_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    with pytest.raises(MissingPackageError, match=r"activity-tracker-hll\[zstd\]"):
+        read_opened("-", zstandard.compress(TEXT))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+@given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=30), times=st.sampled_from([1, 9000]))
+def test_encodings_by_their_mark(encoding, text, times):
+    text = f"\n{text}" * times
+    packed = (b"\xfe\xff" if encoding == "utf-16-be" else b"") + text.encode(encoding)
+    assert b"".join(read_opened("-", packed)[0]) == text.encode()
+
+
+def test_utf_16_that_is_cut_short():
+    lines, _, rejected = read_opened("-", "a\nb\n".encode("utf-16")[:-1])
+    assert lines == [b"a\n"]  # the other one is not known to be whole
+    assert "UTF-16 text is cut short" in rejected.first[0]
+
+
+def test_a_pipe_that_is_written_a_little_at_a_time_is_seen_as_a_whole():
+    class Pipe(io.BytesIO):
+        def read1(self, size=-1):
+            return super().read1(1)
+
+    with opened("-", Pipe(b"id,time\nx,2026-01-02\n"), lambda _: None) as stream:
+        assert stream.peek() == b"id,time\nx,2026-01-02\n"
+
+
+def test_line_ends_of_old_macs_and_of_others():
+    assert read_opened("-", b"a\rb\r")[0] == [b"a\n", b"b\n"]
+    assert read_opened("-", b"a\rb\r\n")[0] == [b"a\rb\r\n"]
+    assert read_opened("-", b"a\r" * HEAD)[0] == [b"a\n"] * HEAD
+
+
+def test_an_error_of_the_disk_is_no_damage(tmp_path):
+    with pytest.raises(OSError, match="directory"), opened(str(tmp_path), io.BytesIO(), lambda _: None):
+        pass
+
+    class Broken(io.BytesIO):
+        def read1(self, size=-1):
+            if self.tell() > HEAD:
+                raise OSError(5, "Input/output error")
+            return super().read1(size)
+
+    packed = gzip.compress(random.Random(1).randbytes(2 * HEAD))
+    with opened("-", Broken(packed), lambda _: None) as stream, pytest.raises(OSError, match="Input/output"):
+        stream.read()
+    assert not issubclass(DamagedError, OSError)
