@@ -10,8 +10,10 @@ ends the run with exit code 1.
 Where the time goes is found in a run of its own: a timer interrupts it each millisecond, and what passed
 since the last time is charged to the module that is found at work.
 
-The command line's import reads a file first. How fast each format is read, and the events are then imported
-from a list, is measured with some of the events.
+Files (a log, also gzipped, CSV and JSON lines) are imported by the command line, a process of its own, next
+to what people use else: GoAccess, awk and sort, DuckDB, polars and pandas, where they are installed.
+Registers are compared with those that the same events leave when they are imported from memory. The peak of
+memory that is told of a process is at least the benchmark's own.
 
     python benchmarks/importing.py --events 5000000 --ids 500000 --plot importing.png
 """
@@ -22,19 +24,21 @@ import signal
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date, datetime
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from types import FrameType
 from typing import Any
 
+import _files as file_events
 import click
 import numpy as np
 from _common import (
+    HOST,
     Goal,
     Ratio,
     Server,
@@ -49,25 +53,16 @@ from _common import (
     table,
     tracker,
 )
+from _files import Contestant
 from rich.table import Table
 
 from activity_tracker_hll import HyperLogLog
-from activity_tracker_hll.event_files.layout import Layout
-from activity_tracker_hll.event_files.lines import Lines, Rejected
-from activity_tracker_hll.event_files.readers import read
 
 BY_HAND, TUPLES, COLUMNS = "by hand, PFADD", "import_events, tuples", "import_events, columns"
 GOALS = {BY_HAND: None, TUPLES: 2.0, COLUMNS: 4.0}
 BEGIN = np.datetime64("2026-06-01", "s")
 DAY_S = 24 * 3600
 SAMPLE_S = 0.001
-FILE_EVENTS = 100_000
-FILE_LINES = {
-    "csv": "{id},{bucket},{time:%Y-%m-%dT%H:%M:%S}\n",
-    "jsonl": '{{"id": "{id}", "bucket": "{bucket}", "time": "{time:%Y-%m-%dT%H:%M:%S}"}}\n',
-    "log": '{id} - - [{time:%d/%b/%Y:%H:%M:%S} +0000] "GET /{bucket} HTTP/1.1" 200 512 "-" "browser"\n',
-}
-
 READING, HASHING, FOLDING, PACKING, SENDING = (
     "reading, grouping",
     "hashing",
@@ -202,53 +197,108 @@ def where_time_goes(
     return found
 
 
+def imported(server: Server, kind: str, events: Iterator[file_events.Events]) -> None:
+    """Import the events that are in a file from memory."""
+    ours = tracker(server, ("daily", "monthly"), timezone="UTC")
+    for part in events:
+        ours.import_events((part.ids, None if kind == "log" else part.buckets, part.times))
+
+
 @dataclass(frozen=True, slots=True)
-class File:
-    """Seconds to read a file of some format, and to import the events that were read."""
+class FileResult:
+    """How long whole processes take with a file."""
 
-    format: str
-    events: int
-    parsing: float
-    importing: float
+    contestant: Contestant
+    rows: int
+    seconds: list[float]
+    ratio: Ratio | None
 
-    @property
-    def share(self) -> float:
-        """The share of an import that reading takes."""
-        return self.parsing / (self.parsing + self.importing)
+    def cells(self) -> list[str]:
+        """For a table."""
+        one = self.contestant
+        goal = Goal(one.what, self.ratio, one.goal)
+        spent = median(self.seconds) if self.seconds else 0
+        rate = f"{self.rows / spent / 1e6:.2f}" if spent else "missing"
+        return [one.file, one.what, f"{spent:.2f}", rate, f"{one.peak / 1e6:.0f}", *goal.cells()]
 
-
-def read_files(server: Server, events: list[tuple[str, str, datetime]], rounds: int) -> list[File]:
-    """Every format; the best of the rounds."""
-    found = []
-    with tracker(server) as ours:
-        for name, line in FILE_LINES.items():
-            made = "".join(line.format(id=id, bucket=bucket, time=time) for id, bucket, time in events)
-            content = ("id,bucket,time\n" if name == "csv" else "") + made
-            layout = Layout(format=name, bucket_field=None if name == "log" else "bucket")
-
-            def parse(content: bytes = content.encode(), layout: Layout = layout) -> list[Any]:
-                return list(read(Lines.of(BytesIO(content), "file", Rejected()), layout, ours.calendar))
-
-            parsed = parse()
-            if len(parsed) != len(events):
-                raise click.ClickException(f"of {len(events)} events in {name}, {len(parsed)} were read")
-            runs: dict[str, Callable[[], object]] = {
-                "parse": parse,
-                "import": partial(ours.import_events, parsed),
-            }
-            seconds = in_turns(runs, rounds, server.flush)
-            found.append(File(name, len(events), min(seconds["parse"]), min(seconds["import"])))
-    return found
+    def as_json(self) -> dict[str, Any]:
+        """For the file of results."""
+        one = self.contestant
+        ratio = self.ratio and self.ratio._asdict()
+        return {
+            "file": one.file,
+            "what": one.what,
+            "rows": self.rows,
+            "seconds": self.seconds,
+            "peak": one.peak,
+            "ratio": ratio,
+            "goal": one.goal,
+        }
 
 
-def file_table(files: list[File]) -> Table:
-    """Reading next to importing."""
-    columns = ("", "M events/s read", "M events/s imported", "reading takes")
-    caption = f"{files[0].events:,} events each, the best of the rounds; imported: from what was read."
-    made = table("Files of the command line", *columns, caption=caption)
-    for result in files:
-        rates = (result.events / result.parsing / 1e6, result.events / result.importing / 1e6)
-        made.add_row(result.format, *(f"{rate:.3f}" for rate in rates), f"{result.share:.0%}")
+def read_files(server: Server, lines: int, rows: int, rounds: int) -> list[FileResult]:
+    """Every kind of file; after each import the registers are compared with those of the same events."""
+    results = []
+    with TemporaryDirectory() as directory:
+        for kind, count in (("log", lines), ("csv", rows), ("jsonl", rows)):
+            path = Path(directory, f"events.{kind}")
+            server.flush()
+            made = file_events.make_events(kind, count, max(1, count // 5))
+            imported(server, kind, file_events.write(path, kind, made))
+            expected = sketches(server)
+            for name in (kind, "log.gz") if kind == "log" else (kind,):
+                file = Path(directory, f"events.{name}")
+                results += compare_on_file(server, file, name, count, rounds, expected)
+            for file in Path(directory).iterdir():
+                file.unlink()
+    return results
+
+
+def compare_on_file(
+    server: Server, path: Path, kind: str, rows: int, rounds: int, expected: dict[bytes, HyperLogLog]
+) -> list[FileResult]:
+    """All contestants on a file, in turns."""
+    found = file_events.contestants(path, kind, f"redis://{HOST}:{server.port}")
+    has_imported = False
+
+    def check() -> None:
+        nonlocal has_imported
+        if has_imported:
+            checked_flush(server, expected)
+        server.flush()
+        has_imported = False
+
+    def run(contestant: Contestant) -> None:
+        nonlocal has_imported
+        contestant.run()
+        has_imported = contestant.is_ours
+
+    present = {one.what: one for one in found if one.command is not None}
+    seconds = in_turns({what: partial(run, one) for what, one in present.items()}, rounds, check)
+    check()
+    rates = {what: [1 / each for each in spent] for what, spent in seconds.items()}
+    ours = rates[found[0].what]
+    return [
+        FileResult(
+            one,
+            rows,
+            seconds.get(one.what, []),
+            None if one is found[0] or one.what not in rates else Ratio.of_rates(ours, rates[one.what]),
+        )
+        for one in found
+    ]
+
+
+def file_table(results: list[FileResult]) -> Table:
+    """The command line's import next to others."""
+    columns = ("file", "", "s", "M rows/s", "peak MB", "ours is faster by", "of best", "goal", "met")
+    caption = (
+        "Whole processes, medians. Distinct ids a day (and bucket, but in logs); ours daily and monthly.\n"
+        "Ratio: the median of single rounds (and quartiles). Registers equal to those of the same events."
+    )
+    made = table("Files", *columns, caption=caption)
+    for result in results:
+        made.add_row(*result.cells())
     return made
 
 
@@ -289,6 +339,11 @@ def phase_table(found: dict[str, Phases]) -> Table:
 @click.option("--ids", type=click.IntRange(min=1), default=500_000, show_default=True)
 @click.option("--days", type=click.IntRange(min=1), default=30, show_default=True)
 @click.option("--buckets", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option("--lines", type=click.IntRange(min=1), default=1_000_000, show_default=True, help="Of the log.")
+@click.option(
+    "--rows", type=click.IntRange(min=1), default=10_000_000, show_default=True, help="Of CSV, JSON."
+)
+@click.option("--only", type=click.Choice(["events", "files"]), help="Measure one part alone.")
 @click.option("--order", type=click.Choice(["time", "chance"]), default="time", show_default=True)
 def main(
     server: str,
@@ -300,23 +355,35 @@ def main(
     ids: int,
     days: int,
     buckets: int,
+    lines: int,
+    rows: int,
+    only: str | None,
     order: str,
 ) -> None:
     """Measure, print, save."""
     canvas = axes(plot)
-    count, ids, rounds = (20_000, 5000, 2) if quick else (count, ids, rounds)
-    events = make_events(count, ids, days, buckets, order)
-    with serve(server) as running:
-        by_hand(running, events.tuples)
-        checked = partial(checked_flush, running, sketches(running))
-        runs = importers(running, events)
-        seconds = in_turns(runs, rounds, checked)
-        phases = where_time_goes(runs, checked)
-        checked()
-        files = read_files(running, events.tuples[:: max(1, count // FILE_EVENTS)], rounds)
+    if quick:
+        count, ids, lines, rows, rounds = 20_000, 5000, 3000, 3000, 2
     what = f"{count:,} events of {ids:,} ids, {days} days, {buckets} buckets, in the order of {order}"
-    goals = goals_of(seconds)
-    shown = result_table(goals, seconds, count, what), phase_table(phases), file_table(files)
+    goals: list[Goal] = []
+    seconds: dict[str, list[float]] = {}
+    phases: dict[str, Phases] = {}
+    files: list[FileResult] = []
+    shown = []
+    with serve(server, "duckdb", "polars", "pandas", "msgspec") as running:
+        if only != "files":
+            events = make_events(count, ids, days, buckets, order)
+            by_hand(running, events.tuples)
+            checked = partial(checked_flush, running, sketches(running))
+            runs = importers(running, events)
+            seconds = in_turns(runs, rounds, checked)
+            phases = where_time_goes(runs, checked)
+            checked()
+            goals = goals_of(seconds)
+            shown += [result_table(goals, seconds, count, what), phase_table(phases)]
+        if only != "events":
+            files = read_files(running, lines, rows, rounds)
+            shown.append(file_table(files))
     show(running.environment, *shown)
     results = [{**goal.as_json(), "seconds": seconds[goal.what]} for goal in goals]
     save_json(
@@ -325,10 +392,15 @@ def main(
         what=what,
         results=results,
         phases=phases,
-        files=[asdict(result) for result in files],
+        files=[result.as_json() for result in files],
     )
     if canvas is not None and plot is not None:
-        draw_goals(canvas, goals, "times as fast as by hand", plot)
+        others = [
+            Goal(f"{result.contestant.file}, {result.contestant.what}", result.ratio, result.contestant.goal)
+            for result in files
+            if result.ratio is not None
+        ]
+        draw_goals(canvas, goals + others, "times as fast as by hand, or as the other", plot)
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ def _csv_rows(lines: Lines, delimiter: str) -> Iterator[list[str]]:
     reader = _csv_reader(_record(lines, record_lines), delimiter)
     while True:
         record_lines.clear()
+        lines.in_record = False
         try:
             row = next(reader, None)
             if row is not None and len(record_lines) > 1:
@@ -73,6 +74,7 @@ def _record(lines: Lines, record_lines: list[tuple[int, bytes]]) -> Iterator[str
     """The lines of one record for a csv.reader, which asks for another one only inside quotes."""
     for line in lines:
         record_lines.append((lines.number, line))
+        lines.in_record = True
         if len(record_lines) > _LINES_OF_A_RECORD:
             break
         yield line.decode("utf-8", "surrogateescape")
@@ -146,7 +148,7 @@ def delimited_records(lines: Lines, layout: Layout, is_time: Callable[[Any], boo
         rows = rows if has_header else chain([first], rows)
     else:
         names = list(layout.names)
-    columns = {field: _column_index(field, names) for field in fields}
+    columns = lines.columns = {field: _column_index(field, names) for field in fields}
     for row in rows:
         yield _Row(columns, row)
 

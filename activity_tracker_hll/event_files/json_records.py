@@ -11,7 +11,7 @@ from .layout import MissingFieldError
 from .lines import LONGEST_LINE, Lines
 from .records import Record
 
-__all__ = ["json_line_records", "json_records"]
+__all__ = ["JsonRecord", "json_line_records", "json_records"]
 
 _NAMES_SHOWN = 50
 _SHOWN = 80

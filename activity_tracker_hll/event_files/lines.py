@@ -54,12 +54,16 @@ class Lines:
         name: the file's name, for messages and for detecting its format.
         number: the number of the line that was handed out last, from 1.
         line: that line.
+        columns: the places of fields in a row of delimited text, once they are known.
+        in_record: whether the line that is asked for next belongs to a record that has begun.
     """
 
     def __init__(self, numbered: Iterable[tuple[int, bytes]], name: str, rejected: Rejected) -> None:
         self.name = name
         self.number = 0
         self.line = b""
+        self.columns: dict[str, int] | None = None
+        self.in_record = False
         self._rejected = rejected
         self._lines = iter(numbered)
         self._ahead: deque[tuple[int, bytes]] = deque()

@@ -16,7 +16,7 @@ from .prefixes import without_prefix
 from .records import Record
 from .tabular_logs import ALB, ELB, ColumnParser, W3CParser
 
-__all__ = ["LOG_FORMATS", "TIMESTAMP", "LogParser", "log_parser", "log_records"]
+__all__ = ["ALIASES", "LOG_FORMATS", "TIMESTAMP", "ApacheRecord", "LogParser", "log_parser", "log_records"]
 
 _APACHE_FORMATS = {
     "combined": apachelogs.COMBINED,
@@ -28,7 +28,7 @@ _APACHE_FORMATS = {
 LOG_FORMATS = (*_APACHE_FORMATS, "alb", "elb", "w3c")
 _GUESSED = ("combined", "common", "nginx")
 
-_ALIASES = {
+ALIASES = {
     "host": "remote_host",
     "ip": "remote_host",
     "remote_addr": "remote_host",
@@ -170,7 +170,7 @@ class ApacheRecord:
     def value(self, field: str) -> Any:
         """See :class:`.records.Record`; a field is an attribute, a header such as User-Agent, or a.b."""
         values = self._values
-        name = _ALIASES.get(field, field)
+        name = ALIASES.get(field, field)
         if field not in values and name in values:
             field = name
         if field in values:

@@ -87,13 +87,15 @@ def total_size(paths: list[str]) -> int | None:
 class _Raw(io.RawIOBase):
     """A stream made of a function that reads at most so many bytes, and none at the end.
 
-    Each buffer is filled, so that the first bytes to peek at do not depend on how a pipe was written; and
-    what was read before an error is handed out before it.
+    The first buffer is filled, so that the bytes to peek at do not depend on how a pipe was written; others
+    are not, so that what a slow one brings need not wait. What was read before an error is handed out
+    before it.
     """
 
     def __init__(self, read: Callable[[int], bytes]) -> None:
         self._read = read
         self._error: Exception | None = None
+        self._has_begun = False
 
     def readable(self) -> bool:
         return True
@@ -106,10 +108,13 @@ class _Raw(io.RawIOBase):
             while len(buffer) - done >= _LEAST_READ and (data := self._read(len(buffer) - done)):
                 buffer[done : done + len(data)] = data
                 done += len(data)
+                if self._has_begun:
+                    break
         except Exception as error:
             self._error = error
             if not done:
                 raise
+        self._has_begun = True
         return done
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -87,7 +87,7 @@ class CarefulReader:
         hourly: whether a time of day is required.
 
     Attributes:
-        fits: whether a line was an event; another reader of the same file may say so, too.
+        fits: whether a line was an event.
     """
 
     def __init__(self, layout: Layout, calendar: Calendar, *, hourly: bool = False) -> None:
@@ -127,6 +127,11 @@ class CarefulReader:
             else:
                 self.fits = True
                 yield event
+
+    def note_events(self, fields: Iterable[str]) -> None:
+        """Take note that another reader found events in the same file, which have these fields."""
+        self.fits = True
+        self._known.update(fields)
 
     def end(self) -> None:
         """Say what no line of the file had.

@@ -2,6 +2,8 @@
 
 import io
 
+import numpy as np
+
 from activity_tracker_hll.event_files.layout import Layout
 from activity_tracker_hll.event_files.lines import Lines, Rejected
 from activity_tracker_hll.event_files.opening import opened
@@ -30,3 +32,14 @@ def read_opened(path, stdin=b""):
     sizes, rejected = [], Rejected()
     with opened(str(path), io.BytesIO(stdin), sizes.append) as stream:
         return list(Lines.of(stream, str(path), rejected)), sum(sizes), rejected
+
+
+def rows(columns):
+    """The events in columns, one by one."""
+    for part in columns:
+        buckets = (
+            part.buckets if part.buckets is None or isinstance(part.buckets, str) else list(part.buckets)
+        )
+        if buckets is None or isinstance(buckets, str):
+            buckets = [buckets] * len(part)
+        yield from zip(part.ids, buckets, np.asarray(part.dates, "datetime64[us]").tolist(), strict=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from itertools import chain, islice
 from typing import Any
 
 import click
@@ -17,7 +16,7 @@ from ...event_files.formats import check_layout
 from ...event_files.layout import FORMATS, Filter, Layout, LayoutError
 from ...event_files.lines import printable
 from ...event_files.opening import total_size
-from ...event_files.sources import Source, read_sources
+from ...event_files.sources import Source, first_events, read_sources
 from ...operations import Imported
 from ...periods import Calendar, PeriodKind
 from ...words import many
@@ -249,7 +248,7 @@ def _count_events(
             bad = _bad_lines(sources)
             bar.update(task, events=events, rate=rate, bad=many(bad, "bad line") if bad else "")
 
-        events = read_sources(
+        events: Any = read_sources(
             sources,
             layout,
             tracker.calendar,
@@ -353,8 +352,7 @@ def _show_events(sources: Sequence[Source], layout: Layout, calendar: Calendar, 
     """Show the first events of each file, and the lines before them that are none."""
     display = console()
     for source in sources:
-        events = read_sources([source], layout, calendar, hourly=hourly)
-        first = islice(chain.from_iterable(columns.rows() for columns in events), _EVENTS_SHOWN)
+        first = first_events(source, layout, calendar, _EVENTS_SHOWN, hourly=hourly)
         rows = [
             [named(bucket), printable(_text(id)), calendar.moment(when, "time").isoformat(" ", "seconds")]
             for id, bucket, when in first

@@ -1,6 +1,7 @@
 """The command import, and what becomes of it up to lookup."""
 
 import random
+import re
 import sys
 from collections import defaultdict
 from functools import partial
@@ -225,10 +226,8 @@ def test_an_import_that_is_interrupted_is_completed_by_a_second_one(run, tmp_pat
     module = sys.modules["activity_tracker_hll.cli.commands.import_"]
 
     def stopped(*arguments, **options):
-        for event in read_sources(*arguments, **options):
-            if arguments[0][0].events == 2000:
-                raise KeyboardInterrupt
-            yield event
+        yield next(read_sources(*arguments, **options))
+        raise KeyboardInterrupt
 
     read_sources = module.read_sources
     with monkeypatch.context() as patched:
@@ -236,7 +235,7 @@ def test_an_import_that_is_interrupted_is_completed_by_a_second_one(run, tmp_pat
         patched.setattr("activity_tracker_hll.event_files.sources._EVENTS", 1000)
         patched.setattr("activity_tracker_hll.event_files.sources._MOMENT_S", 3600)
         shown = run("import", tmp_path / "access.log", status=130).stderr
-    assert "2,000 events were read" in shown
+    assert re.search(r"[1-9][\d,]* events were read", shown)
     assert "Running the same command again is harmless" in " ".join(shown.split())
     run("import", tmp_path / "access.log")
     found = counts(run, "--live")

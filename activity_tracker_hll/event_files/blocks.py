@@ -1,0 +1,135 @@
+"""A stream in blocks of whole lines, for readers that take many lines at once.
+
+Line numbers are exact, lines and blocks are bounded, and what a slow stream brings is handed on soon.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from time import monotonic
+from typing import BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .lines import LONGEST_LINE, Rejected
+from .opening import DamagedError
+
+__all__ = ["Block", "blocks"]
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_PATIENCE_S = 0.1
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some lines of a file.
+
+    Attributes:
+        text: the lines, each with its end.
+        number: the number of the first, from 1.
+        is_slow: whether the stream took long to bring no more than this.
+    """
+
+    text: bytes
+    number: int
+    is_slow: bool = False
+    count: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "count", self.text.count(b"\n"))
+
+    @cached_property
+    def ends(self) -> NDArray[np.int64]:
+        """Where each line ends: the place of its line feed."""
+        return np.flatnonzero(np.frombuffer(self.text, np.uint8) == ord("\n"))
+
+    def line(self, index: int) -> bytes:
+        """A line, by its place in the block."""
+        if index == self.count - 1:  # most often asked for, and found without looking at the others
+            return self.text[self.text.rfind(b"\n", 0, -1) + 1 :]
+        start = int(self.ends[index - 1]) + 1 if index else 0
+        return self.text[start : int(self.ends[index]) + 1]
+
+    def after(self, lines: int) -> Block:
+        """The block without its first lines."""
+        if not lines:
+            return self
+        return Block(self.text[int(self.ends[lines - 1]) + 1 :], self.number + lines, self.is_slow)
+
+
+def blocks(
+    stream: BinaryIO,
+    name: str,
+    rejected: Rejected,
+    size: Callable[[], int],
+    clock: Callable[[], float] = monotonic,
+) -> Iterator[Block]:
+    """The lines of a stream, without a byte order mark; the last one gets an end if it has none.
+
+    Args:
+        stream: has read1, which returns what there is.
+        name: the file's name.
+        rejected: where lines that are too long, and damaged data, are recorded as bad.
+        size: the bytes to read for the next block, at most LONGEST_LINE.
+        clock: seconds, to see how long a stream takes.
+    """
+    number, rest, skips = 1, b"", False
+    try:
+        for data, is_slow in _pieces(stream, size, clock):
+            text = rest + data
+            if skips:
+                end = text.find(b"\n") + 1
+                text, skips = text[end:] if end else b"", not end
+            # Only the first line can be too long, as the others lie within one piece.
+            first = text.find(b"\n") + 1
+            if first > LONGEST_LINE:
+                _reject_long(rejected, name, number)
+                number, text = number + 1, text[first:]
+            end = text.rfind(b"\n") + 1
+            if end:
+                block = _block(text[:end], number, is_slow)
+                number += block.count
+                yield block
+            rest = text[end:]
+            if len(rest) >= LONGEST_LINE:
+                _reject_long(rejected, name, number)
+                number, rest, skips = number + 1, b"", True
+    except DamagedError as error:
+        rejected.add(name, number, str(error))
+    else:
+        if rest:
+            yield _block(rest + b"\n", number)
+
+
+def _block(text: bytes, number: int, is_slow: bool = False) -> Block:
+    return Block(text.removeprefix(_BYTE_ORDER_MARK) if number == 1 else text, number, is_slow)
+
+
+def _reject_long(rejected: Rejected, name: str, number: int) -> None:
+    rejected.add(name, number, f"longer than {LONGEST_LINE:,} bytes")
+
+
+def _pieces(
+    stream: BinaryIO, size: Callable[[], int], clock: Callable[[], float]
+) -> Iterator[tuple[bytes, bool]]:
+    """Pieces of a size, or less where a stream is slow, which is told."""
+    read = cast("io.BufferedIOBase", stream).read1
+    data, damage = b"x", None
+    while data and damage is None:
+        parts: list[bytes] = []
+        left, began = size(), None
+        try:
+            while left and (began is None or clock() - began < _PATIENCE_S) and (data := read(left)):
+                began = clock() if began is None else began
+                parts.append(data)
+                left -= len(data)
+        except DamagedError as error:  # after what came before
+            damage = error
+        if parts:
+            yield b"".join(parts), left > 0
+    if damage is not None:
+        raise damage

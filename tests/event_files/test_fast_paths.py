@@ -1,0 +1,177 @@
+"""The fast paths say of every line what the careful reader says."""
+
+import io
+import sys
+from collections import Counter
+
+import pytest
+
+pytest.importorskip("apachelogs")
+
+from activity_tracker_hll.event_files import events
+from activity_tracker_hll.event_files.events import read_events
+from activity_tracker_hll.event_files.layout import Layout, LayoutError
+from activity_tracker_hll.event_files.lines import Lines, Rejected
+from activity_tracker_hll.event_files.opening import opened
+from activity_tracker_hll.event_files.readers import read_stream
+from activity_tracker_hll.periods import Calendar
+from helpers import odd_lines
+from helpers.event_files import rows
+
+BERLIN = Calendar("Europe/Berlin")
+DELIMITED = {"id": "1", "bucket_field": "2", "time": "3"}
+NAMED = {"id": "id", "bucket_field": "site"}
+KINDS = {
+    "common": {"format": "log"},
+    "combined": {"format": "log"},
+    "users": {"format": "log", "id": "user", "bucket_field": "host"},
+    "agents": {"format": "log", "log_format": "combined", "id": "User-Agent", "bucket_field": "Referer"},
+    "nginx": {"format": "log"},
+    "vhost_common": {"log_format": "vhost_common", "format": "log", "bucket_field": "vhost"},
+    "vhost_combined": {"log_format": "vhost_combined", "format": "log"},
+    "csv": {"format": "csv", "header": False, **DELIMITED},
+    "tsv": {"format": "tsv", "header": False, **DELIMITED},
+    "semicolons": {"format": "csv", "delimiter": ";", "header": False, "id": "1", "time": "3"},
+    "seconds": {"format": "csv", "time_format": "epoch", "header": False, **DELIMITED},
+    "milliseconds": {"format": "csv", "time_format": "epoch_ms", "header": False, **DELIMITED},
+    "days": {"format": "csv", "time_format": "%d.%m.%Y", "header": False, **DELIMITED},
+    "jsonl": {"format": "jsonl", **NAMED},
+    "jsonl nested": {"format": "jsonl", "id": "user.name"},
+    "jsonl seconds": {"format": "jsonl", "time_format": "epoch", **NAMED},
+    "jsonl milliseconds": {"format": "jsonl", "time_format": "epoch_ms", **NAMED},
+}
+OF_KIND = {"users": "combined", "agents": "combined"}
+FIRST = {
+    "log": b'10.0.0.1 - ann [17/May/2015:10:05:03 +0200] "GET / HTTP/1.1" 200 5 "http://x/" "Agent"\n',
+    "jsonl": b'{"id": "x", "site": "a", "time": TIME, "user": {"name": "y"}}\n',
+}
+TIMES = {
+    "iso": b"2026-01-02",
+    "epoch": b"1767348672",
+    "epoch_ms": b"1767348672123",
+    "%d.%m.%Y": b"02.01.2026",
+}
+
+
+USUAL = {
+    "vhost_common": b'a.example 10.0.0.1 - - [17/May/2015:10:05:03 +0200] "GET / HTTP/1.1" 200 5\n',
+    "vhost_combined": b'a.example:80 ::1 - - [17/May/2015:10:05:03 +0200] "GET / HTTP/1.1" 200 5 "-" "-"\n',
+    "agents": FIRST["log"],
+}
+
+
+class All(Rejected):
+    """All bad lines with their numbers and reasons, in their order."""
+
+    def __init__(self):
+        super().__init__()
+        self.lines = []
+
+    def add(self, name, number, reason):
+        self.lines.append((number, reason))
+
+
+def text_of(kind, count, seed):
+    """A good line, so that a time fits, and many that are made by chance."""
+    layout = Layout(**KINDS[kind])
+    delimiter = {"tsv": b"\t"}.get(layout.format, (layout.delimiter or ",").encode())
+    time = TIMES[layout.time_format]
+    if layout.format == "log":
+        made = odd_lines.make(layout.log_format or OF_KIND.get(kind, kind), count, seed)
+        first = b"" if layout.log_format else FIRST["log"]
+    elif layout.format == "jsonl":
+        made = odd_lines.make("jsonl", count, seed, time_format=layout.time_format)
+        first = FIRST["jsonl"].replace(b"TIME", b'"%s"' % time)
+    else:
+        made = odd_lines.make("csv", count, seed, delimiter=delimiter, time_format=layout.time_format)
+        first = delimiter.join([b"x", b"a", time]) + b"\n"
+    return first + made
+
+
+def both(text, layout, *, hourly=False):
+    """What is found and what is bad, or why nothing can be read: fast and carefully."""
+    results = []
+    for reading in (
+        lambda stream, bad: rows(read_events(stream, layout, BERLIN, name="in", rejected=bad, hourly=hourly)),
+        lambda stream, bad: read_stream(stream, "in", layout, BERLIN, bad, hourly=hourly),
+    ):
+        bad = All()
+        try:
+            with opened("-", io.BytesIO(text), lambda _: None) as stream:
+                found = Counter(reading(stream, bad))
+        except LayoutError as error:
+            results.append(str(error))
+        else:
+            results.append((found, bad.lines))
+    return results
+
+
+class Counting(Lines):
+    """Counts the lines that are read carefully."""
+
+    taken = 0
+
+    def __iter__(self):
+        for line in super().__iter__():
+            Counting.taken += 1
+            yield line
+
+
+def compare(kind, count, seed, *, hourly=False):
+    fast, careful = both(text_of(kind, count, seed), Layout(**KINDS[kind]), hourly=hourly)
+    if isinstance(careful, str) or isinstance(fast, str):
+        assert fast == careful
+        return 0
+    assert fast[1] == careful[1]
+    assert fast[0] == careful[0]
+    return len(fast[1])
+
+
+@pytest.fixture(params=["msgspec", None])
+def parser_of_json(request, monkeypatch):
+    """What parses JSON: the package of an extra, or the standard library."""
+    if request.param is None:
+        monkeypatch.setitem(sys.modules, "msgspec", None)
+    else:
+        pytest.importorskip(request.param)
+
+
+OTHERS = [kind for kind in KINDS if "jsonl" not in kind]
+JSON = [kind for kind in KINDS if "jsonl" in kind]
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_mutated_lines_are_what_the_careful_reader_says(kind):
+    assert compare(kind, 400, 0, hourly=kind == "csv") > 50
+
+
+@pytest.mark.usefixtures("parser_of_json")
+@pytest.mark.parametrize("kind", JSON)
+def test_mutated_lines_of_json_are_what_the_careful_reader_says(kind):
+    assert compare(kind, 400, 0, hourly=kind == "jsonl") > 50
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_usual_lines_are_not_read_one_by_one(kind, monkeypatch):
+    [first, *_] = text_of(kind, 0, 0).splitlines(keepends=True) or [USUAL[kind]]
+    monkeypatch.setattr(events, "Lines", Counting)
+    Counting.taken = 0
+    fast, careful = both(first * 500, Layout(**KINDS[kind]))
+    assert fast == careful
+    assert sum(fast[0].values()) == 500
+    assert Counting.taken <= 3
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("parser_of_json")
+@pytest.mark.parametrize("seed", range(1, 6))
+@pytest.mark.parametrize("kind", JSON)
+def test_many_mutated_lines_of_json_are_what_the_careful_reader_says(kind, seed):
+    assert compare(kind, 100_000, seed, hourly=bool(seed % 2)) > 5000
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(1, 6))
+@pytest.mark.parametrize("kind", OTHERS)
+def test_many_mutated_lines_are_what_the_careful_reader_says(kind, seed):
+    assert compare(kind, 100_000, seed, hourly=bool(seed % 2)) > 5000
