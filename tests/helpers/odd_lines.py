@@ -227,7 +227,14 @@ def _cell(chance, value, delimiter):
     return _pick(
         chance,
         value,
-        [b'"' + value, value + b'"', b' "' + value + b'"', b'"' + value + delimiter + b'"', b'"a\nb"'],
+        [
+            b'"' + value,
+            value + b'"',
+            b' "' + value + b'"',
+            b'"' + value + delimiter + b'"',
+            b'"a\nb"',
+            b"  " + value,
+        ],
         0.02,
     )
 
@@ -240,7 +247,9 @@ def _row(chance, delimiter, format):
     ]
     cells = [_cell(chance, value, delimiter) for value in values]
     if chance.random() < 0.03:
-        cells = chance.choice([cells[:2], [*cells, b"more"], [*cells, b'"m,o"'], [], [b""]])
+        cells = chance.choice(
+            [cells[:2], [*cells, b"more"], [*cells, b'"m,o"'], [*cells, b'"open'], [], [b""]]
+        )
     return delimiter.join(cells)
 
 
