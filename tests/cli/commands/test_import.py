@@ -232,8 +232,6 @@ def test_an_import_that_is_interrupted_is_completed_by_a_second_one(run, tmp_pat
     read_sources = module.read_sources
     with monkeypatch.context() as patched:
         patched.setattr(module, "read_sources", stopped)
-        patched.setattr("activity_tracker_hll.event_files.sources._EVENTS", 1000)
-        patched.setattr("activity_tracker_hll.event_files.sources._MOMENT_S", 3600)
         shown = run("import", tmp_path / "access.log", status=130).stderr
     assert re.search(r"[1-9][\d,]* events were read", shown)
     assert "Running the same command again is harmless" in " ".join(shown.split())
