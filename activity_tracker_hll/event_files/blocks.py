@@ -71,7 +71,7 @@ def blocks(
     """The lines of a stream, without a byte order mark; the last one gets an end if it has none.
 
     Args:
-        stream: has read1, which returns what there is.
+        stream: has read1, which returns what there is; see also :class:`.opening.Stream`.
         name: the file's name.
         rejected: where lines that are too long, and damaged data, are recorded as bad.
         size: the bytes to read for the next block, at most LONGEST_LINE.
@@ -118,13 +118,19 @@ def _pieces(
 ) -> Iterator[tuple[bytes, bool]]:
     """Pieces of a size, or less where a stream is slow, which is told."""
     read = cast("io.BufferedIOBase", stream).read1
+    wait = getattr(stream, "wait", None)
+
+    def is_more(ends: float) -> bool:
+        left = ends - clock()
+        return left > 0 and (wait is None or wait(left))
+
     data, damage = b"x", None
     while data and damage is None:
         parts: list[bytes] = []
-        left, began = size(), None
+        left, ends = size(), 0.0
         try:
-            while left and (began is None or clock() - began < _PATIENCE_S) and (data := read(left)):
-                began = clock() if began is None else began
+            while left and (not ends or is_more(ends)) and (data := read(left)):
+                ends = ends or clock() + _PATIENCE_S
                 parts.append(data)
                 left -= len(data)
         except DamagedError as error:  # after what came before

@@ -11,15 +11,22 @@ import codecs
 import gzip
 import io
 import lzma
+import os
+import select
+import stat
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-__all__ = ["HEAD", "DamagedError", "MissingPackageError", "head", "opened", "total_size"]
+__all__ = ["HEAD", "DamagedError", "MissingPackageError", "Stream", "head", "opened", "total_size"]
 
 HEAD = 1 << 18
 """So many bytes can be looked at before any is read, or all of a smaller file: `stream.peek()`."""
+
+_PATIENCE_S = 0.1
+"""So long a pipe may take to fill what can be looked at, once something came."""
 
 _LEAST_READ = 8
 """A read of fewer bytes could get less than one character."""
@@ -55,10 +62,12 @@ _COMPRESSIONS: dict[bytes, tuple[str, Callable[[BinaryIO], Any]]] = {
 """By the first bytes of a file: the name, and what makes a stream of the content."""
 
 
+Wait = Callable[[float], bool]
+"""Waits until there is more to read, or its end, but at most so many seconds; says whether there is."""
+
+
 @contextmanager
-def opened(
-    path: str, standard_input: BinaryIO, on_read: Callable[[int], object]
-) -> Iterator[io.BufferedReader]:
+def opened(path: str, standard_input: BinaryIO, on_read: Callable[[int], object]) -> Iterator[Stream]:
     """Open a file, or standard input for '-', as a stream of bytes in UTF-8; it raises DamagedError.
 
     Args:
@@ -74,7 +83,7 @@ def opened(
             on_read(len(data))
             return data
 
-        yield _as_utf8(_decompressed(_stream(read)))
+        yield _as_utf8(_decompressed(Stream(read, _waiting(file))))
 
 
 def total_size(paths: list[str]) -> int | None:
@@ -87,13 +96,14 @@ def total_size(paths: list[str]) -> int | None:
 class _Raw(io.RawIOBase):
     """A stream made of a function that reads at most so many bytes, and none at the end.
 
-    The first buffer is filled, so that the bytes to peek at do not depend on how a pipe was written; others
-    are not, so that what a slow one brings need not wait. What was read before an error is handed out
-    before it.
+    The first buffer is filled, so that the bytes to peek at do not depend on how a pipe was written, unless
+    it is slow; others are not, so that what a slow one brings need not wait. What was read before an error is
+    handed out before it.
     """
 
-    def __init__(self, read: Callable[[int], bytes]) -> None:
+    def __init__(self, read: Callable[[int], bytes], wait: Wait) -> None:
         self._read = read
+        self._wait = wait
         self._error: Exception | None = None
         self._has_begun = False
 
@@ -103,12 +113,13 @@ class _Raw(io.RawIOBase):
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         if self._error is not None:
             raise self._error
-        done = 0
+        done, ends = 0, 0.0
         try:
             while len(buffer) - done >= _LEAST_READ and (data := self._read(len(buffer) - done)):
                 buffer[done : done + len(data)] = data
                 done += len(data)
-                if self._has_begun:
+                ends = ends or time.monotonic() + _PATIENCE_S
+                if self._has_begun or not self._wait(ends - time.monotonic()):
                     break
         except Exception as error:
             self._error = error
@@ -118,8 +129,33 @@ class _Raw(io.RawIOBase):
         return done
 
 
-def _stream(read: Callable[[int], bytes]) -> io.BufferedReader:
-    return io.BufferedReader(_Raw(read), HEAD)
+class Stream(io.BufferedReader):
+    """A stream made of a function, as above, that knows whether there is more to read.
+
+    Args:
+        read: reads at most so many bytes, and none at the end.
+        wait: see :data:`Wait`.
+    """
+
+    def __init__(self, read: Callable[[int], bytes], wait: Wait) -> None:
+        super().__init__(_Raw(read, wait), HEAD)
+        self.wait = wait
+
+
+def _waiting(file: BinaryIO) -> Wait:
+    try:
+        descriptor = file.fileno()
+        is_pipe = not stat.S_ISREG(os.fstat(descriptor).st_mode)
+    except (AttributeError, OSError):  # nothing of the system's
+        is_pipe = False
+
+    def wait(seconds: float) -> bool:
+        try:
+            return not is_pipe or bool(select.select([descriptor], [], [], max(seconds, 0))[0])
+        except (OSError, ValueError):  # Windows can tell of sockets only
+            return True
+
+    return wait
 
 
 def head(stream: io.BufferedReader) -> bytes:
@@ -130,11 +166,11 @@ def head(stream: io.BufferedReader) -> bytes:
         return b""
 
 
-def _decompressed(stream: io.BufferedReader) -> io.BufferedReader:
+def _decompressed(stream: Stream) -> Stream:
     begin = head(stream)
     for magic, (name, content) in _COMPRESSIONS.items():
         if begin.startswith(magic):
-            return _stream(_decompressor(name, content(stream)))
+            return Stream(_decompressor(name, content(stream)), stream.wait)
     return stream
 
 
@@ -150,16 +186,16 @@ def _decompressor(name: str, content: Any) -> Callable[[int], bytes]:
     return read
 
 
-def _as_utf8(stream: io.BufferedReader) -> io.BufferedReader:
+def _as_utf8(stream: Stream) -> Stream:
     begin = head(stream)
     for mark, encoding in _UTF_16.items():
         if begin.startswith(mark):
             stream.read(len(mark))
-            return _as_utf8(_stream(_transcoder(stream, encoding)))
+            return _as_utf8(Stream(_transcoder(stream, encoding), stream.wait))
     if begin.startswith(_BYTE_ORDER_MARK):
         stream.read(len(_BYTE_ORDER_MARK))
     if b"\r" in begin and b"\n" not in begin:
-        return _stream(lambda size: stream.read1(size).replace(b"\r", b"\n"))
+        return Stream(lambda size: stream.read1(size).replace(b"\r", b"\n"), stream.wait)
     return stream
 
 

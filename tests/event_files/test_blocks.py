@@ -61,5 +61,13 @@ def test_what_a_slow_stream_brings_is_not_waited_with():
     assert [(block.number, block.text, block.is_slow) for block in made] == [
         (number, b"line\n", True) for number in (1, 2, 3)
     ]
+
+    class Idle(Slow):
+        def wait(self, seconds):
+            assert 0 < seconds < 1
+            return False
+
+    made = list(blocks(Idle(), "in", Rejected(), lambda: 1000, lambda: 0))
+    assert [(block.number, block.is_slow) for block in made] == [(1, True), (2, True), (3, True)]
     fast = list(blocks(io.BytesIO(b"line\n" * 3), "in", Rejected(), lambda: 15, lambda: 0))
     assert [(block.count, block.is_slow) for block in fast] == [(3, False)]
