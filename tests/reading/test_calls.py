@@ -286,8 +286,8 @@ def test_what_is_rare_and_came_since(plain, real_server):
     assert [row.estimates["a"].suspect for row in plain.rolling(1, start=day(3))] == [False, True, False]
     real_server.client.delete(keys.stderr)
     assert dict(plain.unique(day(3), TODAY)) == {"a": 100, "b": 100}
-    real_server.client.sadd(keys.raw, 1000, 1001)
-    holds(plain.unique(day(3), TODAY)["a"], [*range(100), 1000, 1001])
+    real_server.client.sadd(keys.raw, *range(1000, 1050))
+    holds(plain.unique(day(3), TODAY)["a"], [*range(100), *range(1000, 1050)])
     real_server.client.delete(keys.raw)
     assert dict(plain.unique(day(3), TODAY)) == {"a": 100, "b": 100}
     for back in (3, 2, 1):
