@@ -4,9 +4,12 @@ import random
 from dataclasses import fields
 from datetime import UTC, datetime, time, timedelta
 
+import numpy as np
 import pytest
 
 from activity_tracker_hll import Estimate, HyperLogLog, Selection, Share
+from activity_tracker_hll.hll import codec
+from activity_tracker_hll.hll.registers import REGISTERS
 from helpers.errors import raises
 from helpers.moments import NOON, TODAY, YESTERDAY, day
 from helpers.sets import World
@@ -247,6 +250,51 @@ def test_windows_without_moves_are_the_servers_count(real_server):
         assert row.estimates[None].stderr == Estimate(count).stderr
 
 
+@pytest.fixture
+def plain(real_server):
+    """A tracker of which all is counted and nothing is rare, as it was found to be by the last question."""
+    tracker = real_server.tracker(buckets=["a", "b"])
+    for back in (3, 2, 1):
+        for bucket in ("a", "b"):
+            tracker.track_many(range(100), bucket=bucket, date=day(back))
+    tracker.collapse()
+    assert dict(tracker.unique(day(3), TODAY)) == {"a": 100, "b": 100}
+    return tracker
+
+
+def test_a_sketch_that_is_gone_since(plain, real_server):
+    real_server.client.delete(plain.backend.keys.bucket(f"daily-{day(2):%Y%m%d}", "a").hll)
+    with raises(LookupError, "1 sketch of bucket 'a' is gone"):
+        plain.unique(day(3), TODAY)
+
+
+@pytest.mark.parametrize("count", [None, 0])
+def test_a_sketch_that_nobody_has_looked_at_since(plain, real_server, count):
+    """What was counted was looked at then; activity-tracker's count of nobody proves nothing."""
+    keys = plain.backend.keys.bucket(f"daily-{day(2):%Y%m%d}", "a")
+    real_server.client.set(keys.hll, codec.encode(np.full(REGISTERS, 5, np.uint8)))
+    real_server.client.delete(keys.counted)
+    if count is not None:
+        real_server.client.set(keys.counted, count)
+    found = plain.unique(day(3), TODAY)
+    assert (found["a"].suspect, found["b"].suspect) == (True, False)
+
+
+def test_what_is_rare_and_came_since(plain, real_server):
+    keys = plain.backend.keys.bucket(f"daily-{day(2):%Y%m%d}", "a")
+    real_server.client.set(keys.stderr, "inf")
+    assert [row.estimates["a"].suspect for row in plain.rolling(1, start=day(3))] == [False, True, False]
+    real_server.client.delete(keys.stderr)
+    assert dict(plain.unique(day(3), TODAY)) == {"a": 100, "b": 100}
+    real_server.client.sadd(keys.raw, *range(1000, 1050))
+    holds(plain.unique(day(3), TODAY)["a"], [*range(100), *range(1000, 1050)])
+    real_server.client.delete(keys.raw)
+    assert dict(plain.unique(day(3), TODAY)) == {"a": 100, "b": 100}
+    for back in (3, 2, 1):
+        plain.track(id=None, old_id=1, old_bucket="a", date=day(back))
+    assert dict(plain.unique(day(3), TODAY)) == {"a": 99, "b": 100}
+
+
 def test_months_before_days(real_server):
     """The coarsest kind that covers a range, and was tracked from its beginning on."""
     moment = datetime(2026, 7, 10, 12)
@@ -369,6 +417,28 @@ def test_the_kind_of_period_that_knows_of_most_ids(real_server):
         counts = tracker.unique(first, last, buckets=buckets)
         assert counts.period == period
         assert list(counts.values()) == pytest.approx(truths, abs=3)
+
+
+def test_months_that_began_before_for_every_name(real_server):
+    """A count, a sketch, or another bucket of the same name says so; what began for some says nothing."""
+    moment = datetime(2026, 7, 10, 12)
+    options = {"clock": moment.timestamp, "keep_sketches": None}
+    tracker = real_server.tracker(["daily", "monthly"], **options)
+    by_day = real_server.tracker(["daily"], **options)
+    first, last = datetime(2026, 6, 1).date(), datetime(2026, 7, 1).date()
+    for bucket in ("a", "b", "c"):
+        tracker.track_many(range(100), bucket=bucket, date=first)
+        by_day.track_many(range(100, 200), bucket=bucket, date=first)
+    real_server.client.set("active:monthly-202605:a", 100)
+    tracker.track(id=1, bucket="b", date=datetime(2026, 5, 1).date())
+    for buckets, unions, period in (
+        (["a", "b"], {}, "monthly"),
+        (["a", "c"], {}, "daily"),
+        (["a"], {"all": ["a", "c"]}, "monthly"),
+        (["c"], {"all": ["a", "c"]}, "daily"),
+    ):
+        counts = tracker.unique(first, last, buckets=buckets, aggregate_buckets=unions)
+        assert counts.period == period, (buckets, unions)
 
 
 def test_an_hour_that_the_clocks_skip_is_no_period(real_server):
