@@ -53,7 +53,7 @@ _NAME = re.compile(
 _QUARTER_S = 900
 # Names hold four digits for the year, and a period's end must be a date too.
 _FIRST_YEAR, _LAST_YEAR = 1000, 9998
-_REMEMBERED = 4096  # the same days and months with every question
+_REMEMBERED = 1024  # the same days and months with every question
 
 
 def check_kind(kind: object, argument: str = "period") -> PeriodKind:

@@ -165,9 +165,9 @@ def test_buffered(tmp_path):
     printed, results = quick("buffered.py", tmp_path)
     assert "End to end" in printed
     names = [row["what"] for row in results["calls"]]
-    assert len(names) == len(set(names)) == 10 + ("HLL" in names)
+    assert len(names) == len(set(names)) == 11 + ("HLL" in names)
     assert {"activity-tracker, TCP", "PFADD, Unix socket", "PFADD, asyncio, awaited"} < set(names)
-    assert [row["goal"] for row in results["ratios"]] == [150, 250, 1, 1, 0.5, 100, 100, None, None]
+    assert [row["goal"] for row in results["ratios"]] == [150, 250, 1, 1, 5, 0.5, 100, 100, None, None, 1.8, 1]
     measured = [row["ratio"] for row in results["ratios"] if not row["what"].endswith("HLL")]
     assert all(ratio["median"] > 0 for ratio in measured)
     assert results["registers_equal"]
