@@ -69,7 +69,7 @@ class Coded:
     """Values that repeat.
 
     Attributes:
-        values: the values, each at least once.
+        values: the values, each at least once; who made them may add more at the end.
         codes: shape (n,), the place in them of each event's value.
     """
 
