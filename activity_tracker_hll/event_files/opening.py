@@ -20,7 +20,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-__all__ = ["HEAD", "DamagedError", "MissingPackageError", "Stream", "head", "opened", "total_size"]
+__all__ = ["HEAD", "DamagedError", "MissingPackageError", "Stream", "Wait", "head", "opened", "total_size"]
 
 HEAD = 1 << 18
 """So many bytes can be looked at before any is read, or all of a smaller file: `stream.peek()`."""

@@ -9,8 +9,8 @@ pytest.importorskip("apachelogs")
 
 from activity_tracker_hll.event_files.addresses import address, is_address_field
 from activity_tracker_hll.event_files.layout import FieldError, Filter, Layout
-from activity_tracker_hll.event_files.lines import Lines, Rejected
-from activity_tracker_hll.event_files.readers import read
+from activity_tracker_hll.event_files.lines import Rejected
+from activity_tracker_hll.event_files.readers import read_stream
 from helpers.event_files import COMBINED, COMMON, UTC, events, ids
 
 XFF = "X-Forwarded-For"
@@ -159,8 +159,9 @@ def test_a_field_that_some_lines_lack_makes_these_bad_and_one_that_all_lack_is_a
 
 def test_a_field_that_all_lines_lack_is_said_at_once():
     text = io.BytesIO(b'{"uid": "x", "time": "2026-01-02"}\n' * 100_000)
+    stream = io.BufferedReader(text)
     with pytest.raises(FieldError):
-        list(read(Lines.of(text, "in", Rejected()), Layout(), UTC))
+        list(read_stream(stream, "in", Layout(), UTC, Rejected()))
     assert text.tell() < 1 << 17
 
 
