@@ -34,7 +34,7 @@ Codes = NDArray[np.int64]
 
 
 class Coder:
-    """Numbers texts; after many different ones, or long ones, it begins anew, so that no file fills the memory.
+    """Numbers texts; after many different ones, or long ones, it begins anew: no file fills the memory.
 
     Args:
         check: makes of a value what it stands for, or raises ValueError or an ActivityTrackerError.
