@@ -43,7 +43,11 @@ class Texts:
 
     @classmethod
     def of(cls, texts: Sequence[bytes]) -> Texts:
-        """The same as separate objects, put into a buffer."""
+        """The same as separate objects, put into a buffer.
+
+        Args:
+            texts: the objects.
+        """
         sizes = np.fromiter(map(len, texts), np.int64, len(texts))
         buffer = np.frombuffer(b"".join([*texts, bytes(SLACK)]), np.uint8)
         return cls(buffer, np.cumsum(sizes) - sizes, sizes)
@@ -103,7 +107,12 @@ class Instants:
 
     @classmethod
     def of_naive(cls, moments: NDArray[np.datetime64], zone: tzinfo) -> Instants:
-        """The instants of naive times in a zone; of those that it has twice, the first."""
+        """The instants of naive times in a zone; of those that it has twice, the first.
+
+        Args:
+            moments: the times, of a unit in :data:`PER_SECOND`.
+            zone: the zone.
+        """
         values, per_second = moments.view(np.int64), PER_SECOND[np.datetime_data(moments.dtype)[0]]
         quarters, which = np.unique(values // (QUARTER_S * per_second), return_inverse=True)
         starts = (quarters * QUARTER_S).tolist()

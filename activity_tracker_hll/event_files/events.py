@@ -194,8 +194,8 @@ class _Reading:
             return LogPath(layout, self._parse_time)
         if layout.format == "jsonl":
             return JsonPath(layout, self._parse_time)
-        columns = self._lines.columns
-        return None if columns is None else DelimitedPath(layout, columns, self._parse_time)
+        columns, width = self._lines.columns, self._lines.width
+        return None if columns is None else DelimitedPath(layout, columns, width, self._parse_time)
 
 
 def _columns(events: list[Event]) -> EventColumns:

@@ -208,7 +208,7 @@ class CarefulReader:
             fields = self._layout.ids(record.default_id)
             if len(fields) == 1:
                 return self._encode(self._part(record, fields[0]))
-            return self._encode(JOINT.join([self._encode(self._part(record, field)) for field in fields]))
+            return self._encode(_joined([self._encode(self._part(record, field)) for field in fields]))
         except FieldError:
             raise
         except (ActivityTrackerError, ValueError):
@@ -255,6 +255,17 @@ class CarefulReader:
         if value is None:
             raise BadTimestampError(f"no {field}")
         return value
+
+
+def _joined(parts: list[bytes]) -> bytes:
+    """An id of several parts, that no others make.
+
+    Raises:
+        ValueError: others would.
+    """
+    if any(JOINT in part for part in parts[:-1]):
+        raise ValueError(f"a tab in a part of the id that is not the last: {parts!r:.80}")
+    return JOINT.join(parts)
 
 
 def _only(items: list[Any], field: str) -> Any:

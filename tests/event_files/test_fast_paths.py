@@ -220,3 +220,21 @@ def test_long_values_that_differ_do_not_fill_the_memory():
         assert [coder.values[code] for code in codes.tolist()] == [1 << 19, 5]
         sizes.append(len(coder.values))
     assert max(sizes) <= 4
+
+
+@pytest.mark.parametrize("form", ["{},{},{}\n", '"{}",{},{}\n'])
+def test_a_row_longer_than_the_header_has_its_fields_elsewhere(form):
+    good = form.format("2026-01-02", "Doe", "1")
+    odd = ["2026-01-02,Smith, John,7\n", form.format("2026-01-02", "Roe", "2,"), "2026-01-02,Poe,3, \n"]
+    text = ("time,name,id\n" + good * 3 + "".join(odd) + good * 3).encode()
+    for found, bad in both(text, Layout(format="csv")):
+        assert sorted(id for id, _, _ in found) == [b"1", b"2", b"3"]
+        assert [(number, reason[:31]) for number, reason in bad] == [(5, "4 fields, and the header has 3:")]
+
+
+def test_the_mark_of_a_file_that_was_put_behind_another_is_no_part_of_an_id():
+    mark = b"\xef\xbb\xbf"
+    text = mark + b"ann,2026-01-02\n" + mark + b"bob,2026-01-02\nbob,2026-01-02\n"
+    for found, bad in both(text, Layout(format="csv", header=False, id="1", time="2")):
+        assert {id for id, _, _ in found} == {b"ann", b"bob"}
+        assert bad == []

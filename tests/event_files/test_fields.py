@@ -183,3 +183,17 @@ def test_a_field_that_all_lines_lack_is_said_at_once():
 )
 def test_what_a_fast_reader_may_do(layout, is_plain):
     assert layout.is_plain is is_plain
+
+
+def test_a_tab_in_a_part_of_an_id_makes_it_no_other_id():
+    text = b'{"a": "x\\ty", "b": "z", "time": "2026-01-02"}\n{"a": "x", "b": "y\\tz", "time": "2026-01-02"}\n'
+    found, rejected = events(text, id=("a", "b"))
+    assert [id for id, _, _ in found] == [b"x\ty\tz"]
+    assert "tab in a part of the id" in rejected.first[0]
+
+
+def test_a_line_that_kubernetes_has_split_and_that_does_not_end_is_bad():
+    line = b'2024-01-10T10:00:00Z stdout %s {"id": "x", "time": "2026-01-02"%s\n'
+    found, rejected = events(line % (b"F", b"}") + line % (b"P", b","))
+    assert len(found) == 1
+    assert rejected.first == ["in, line 2: a line that was split does not end"]
