@@ -102,7 +102,7 @@ class CodedHashes:
         Raises:
             ArgumentTypeError, ArgumentValueError: a bad id, naming its index; `first` is that of the first.
         """
-        if ids.values is not self._values:
+        if ids.values is not self._values or len(ids.values) > len(self._known):
             self._values = ids.values
             self._hashes, self._known = (
                 np.empty(len(ids.values), np.uint64),

@@ -46,7 +46,7 @@ class Texts:
         """The same as separate objects, put into a buffer.
 
         Args:
-            texts: the texts, each an object.
+            texts: the objects.
         """
         sizes = np.fromiter(map(len, texts), np.int64, len(texts))
         buffer = np.frombuffer(b"".join([*texts, bytes(SLACK)]), np.uint8)
@@ -73,7 +73,7 @@ class Coded:
     """Values that repeat.
 
     Attributes:
-        values: the values, each at least once.
+        values: the values, each at least once; who made them may add more at the end.
         codes: shape (n,), the place in them of each event's value.
     """
 
@@ -110,7 +110,7 @@ class Instants:
         """The instants of naive times in a zone; of those that it has twice, the first.
 
         Args:
-            moments: shape (n,), in seconds or a finer unit.
+            moments: shape (n,), of a unit in :data:`PER_SECOND`.
             zone: the zone.
         """
         values, per_second = moments.view(np.int64), PER_SECOND[np.datetime_data(moments.dtype)[0]]

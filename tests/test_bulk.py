@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from activity_tracker_hll import bulk
 from activity_tracker_hll.bulk import CHUNK
+from activity_tracker_hll.columns import Coded
 from activity_tracker_hll.ids import IdEncoder
 from helpers.errors import raises
 from helpers.hashing import murmur
@@ -29,6 +30,13 @@ def expected(ids):
 
 
 # Kinds of ids
+
+
+def test_values_may_be_added_to_those_that_codes_stand_for():
+    hashes, values = bulk.CodedHashes(IdEncoder()), ["a"]
+    for value in ("b", "c"):
+        assert hashes.of(Coded(values, np.array([len(values) - 1]))).tolist() == expected([values[-1]])
+        values.append(value)
 
 
 @pytest.mark.parametrize("kind", KINDS)

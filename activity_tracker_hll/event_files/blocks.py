@@ -16,11 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .lines import LONGEST_LINE, Rejected
-from .opening import DamagedError
+from .opening import BYTE_ORDER_MARK, DamagedError
 
 __all__ = ["Block", "blocks"]
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _PATIENCE_S = 0.1
 
 
@@ -68,7 +67,7 @@ def blocks(
     size: Callable[[], int],
     clock: Callable[[], float] = monotonic,
 ) -> Iterator[Block]:
-    """The lines of a stream, without a byte order mark; the last one gets an end if it has none.
+    """The lines of a stream, without byte order marks; the last one gets an end if it has none.
 
     Args:
         stream: has read1, which returns what there is; see also :class:`.opening.Stream`.
@@ -106,7 +105,9 @@ def blocks(
 
 
 def _block(text: bytes, number: int, is_slow: bool = False) -> Block:
-    return Block(text.removeprefix(_BYTE_ORDER_MARK) if number == 1 else text, number, is_slow)
+    if BYTE_ORDER_MARK[:1] in text:  # looking for all of it takes thirty times as long
+        text = text.removeprefix(BYTE_ORDER_MARK).replace(b"\n" + BYTE_ORDER_MARK, b"\n")
+    return Block(text, number, is_slow)
 
 
 def _reject_long(rejected: Rejected, name: str, number: int) -> None:

@@ -17,6 +17,7 @@ BAD = -1
 """The code of a value that is refused, or that only the careful reader can judge."""
 
 _MOST = 4096
+_MOST_BYTES = 1 << 20
 _SLOTS = 1 << 12
 _EMPTY = -1
 _WORDS = 4
@@ -33,7 +34,7 @@ Codes = NDArray[np.int64]
 
 
 class Coder:
-    """Numbers values; after many different ones it begins anew, so that no file fills the memory.
+    """Numbers texts; after many different ones, or long ones, it begins anew: no file fills the memory.
 
     Args:
         check: makes of a value what it stands for, or raises ValueError or an ActivityTrackerError.
@@ -49,14 +50,19 @@ class Coder:
     def _begin(self) -> None:
         self.values: list[Any] = []
         self._codes: dict[Any, int] = {}
+        self._size = 0  # of all texts that have a code
         # The last text of each slot: its words, its size and its code.
         self._words = np.zeros((_WORDS, _SLOTS), np.uint64)
         self._sizes = np.full(_SLOTS, _EMPTY, np.int64)
         self._slot_codes = np.zeros(_SLOTS, np.int64)
 
+    @property
+    def _is_full(self) -> bool:
+        return len(self._codes) > _MOST or self._size > _MOST_BYTES
+
     def codes(self, values: Sequence[Any]) -> Codes:
         """The code of each value; values that are equal must be of one type."""
-        if len(self._codes) > _MOST:
+        if self._is_full:
             self._begin()
         known = self._codes
         try:
@@ -64,13 +70,14 @@ class Coder:
         except KeyError:
             for value in set(values).difference(known):
                 known[value] = self._code(value)
+                self._size += len(value)
         return np.fromiter(map(known.__getitem__, values), np.int64, len(values))
 
     def codes_of_texts(self, texts: Texts) -> Codes:
         """The code of each text; the values are bytes."""
         if not len(texts) or texts.sizes.max() > _BLOCK:
             return self.codes(texts.tolist())
-        if len(self._codes) > _MOST:
+        if self._is_full:
             self._begin()
         words = [words & _MASKS[:, place].take(texts.sizes) for place, words in enumerate(words_of(texts).T)]
         mixed = words[0] ^ texts.sizes.view(np.uint64)

@@ -148,8 +148,12 @@ def delimited_records(lines: Lines, layout: Layout, is_time: Callable[[Any], boo
         rows = rows if has_header else chain([first], rows)
     else:
         names = list(layout.names)
-    columns = lines.columns = {field: _column_index(field, names) for field in fields}
+    columns = {field: _column_index(field, names) for field in fields}
+    lines.columns, lines.width = columns, len(names) if names is not None else None
     for row in rows:
+        if names is not None and any(cell.strip() for cell in row[len(names) :]):
+            lines.reject(f"{len(row)} fields, and the header has {len(names)}: {row!r:.80}")
+            continue
         yield _Row(columns, row)
 
 

@@ -26,7 +26,7 @@ from .formats import head_lines, resolve
 from .layout import Layout
 from .lines import Lines, Rejected
 from .logs import ApacheRecord
-from .opening import head
+from .opening import Wait, head
 from .readers import CarefulReader, Event, read_stream
 from .timestamps import timestamp_parser
 
@@ -34,6 +34,9 @@ __all__ = ["read_events"]
 
 _ENOUGH = 1 << 15
 """Events that are worth a batch of their own."""
+
+_MOST_PARTS = 32
+"""So many blocks wait at most, however few events they have: texts may keep the whole block in memory."""
 
 _MOMENT_S = 0.1
 
@@ -73,16 +76,16 @@ def read_events(
         yield from _Reading(stream, layout, calendar, name, rejected, hourly).columns()
         return
     events = read_stream(stream, name, layout, calendar, rejected, hourly=hourly)
-    yield from _in_columns(events)
+    yield from _in_columns(events, getattr(stream, "wait", lambda _: True))
 
 
-def _in_columns(events: Iterator[Event]) -> Iterator[EventColumns]:
-    """Many events at a time, or what came in a moment: a stream may be slow."""
+def _in_columns(events: Iterator[Event], wait: Wait) -> Iterator[EventColumns]:
+    """Many events at a time, or what came until nothing more did, or in a moment: a stream may be slow."""
     some: list[Event] = []
     began = monotonic()
     for event in events:
         some.append(event)
-        if len(some) == _ENOUGH or monotonic() - began > _MOMENT_S:
+        if len(some) == _ENOUGH or monotonic() - began > _MOMENT_S or not wait(0):
             yield _columns(some)
             some, began = [], monotonic()
     if some:
@@ -126,7 +129,7 @@ class _Reading:
         events: list[Event] = []
         for event in self._careful.events(self._lines):
             events.append(event)
-            if self._is_slow or self._pending >= _ENOUGH:
+            if self._is_slow or self._pending >= _ENOUGH or len(self._parts) >= _MOST_PARTS:
                 parts, self._parts = self._parts, []
                 yield from merged(parts, bucket)
             if self._is_slow or len(events) >= _ENOUGH:
@@ -174,7 +177,7 @@ class _Reading:
                     is_added = True
                 yield block.number + place, block.line(place)
                 place += 1
-        if not is_added:
+        if not is_added and kept.any():
             self._parts.append(part.of(kept))
 
     @property
@@ -191,8 +194,8 @@ class _Reading:
             return LogPath(layout, self._parse_time)
         if layout.format == "jsonl":
             return JsonPath(layout, self._parse_time)
-        columns = self._lines.columns
-        return None if columns is None else DelimitedPath(layout, columns, self._parse_time)
+        columns, width = self._lines.columns, self._lines.width
+        return None if columns is None else DelimitedPath(layout, columns, width, self._parse_time)
 
 
 def _columns(events: list[Event]) -> EventColumns:

@@ -39,17 +39,23 @@ class DelimitedPath:
     Args:
         layout: names the fields; its delimiter is ASCII.
         columns: the place of each field in a row, from 0.
+        width: how many fields a row has at most; None = any number.
         parse_time: the careful parser.
     """
 
     block_size = 1 << 20
 
     def __init__(
-        self, layout: Layout, columns: dict[str, int], parse_time: Callable[[Any], datetime]
+        self,
+        layout: Layout,
+        columns: dict[str, int],
+        width: int | None,
+        parse_time: Callable[[Any], datetime],
     ) -> None:
         self.fields = list(columns)
         self._delimiter = ord(layout.delimiter or ",")
         [id], [time] = layout.ids("id"), layout.times(("time",))
+        self._width = width
         self._id, self._time = columns[id], columns[time]
         self._bucket = None if layout.bucket_field is None else columns[layout.bucket_field]
         self._coder = Coder(bucket_of)
@@ -59,6 +65,8 @@ class DelimitedPath:
         """Understand what is plain in a block."""
         rows = _Rows(block.text, self._delimiter)
         plain = rows.plain
+        if self._width is not None:
+            plain &= rows.widths <= self._width
         ids = rows.texts(self._id, plain)
         plain &= (ids.sizes > 0) & (ids.sizes <= MAX_ID_BYTES)
         moments = self._times.read(rows.texts(self._time, plain))
@@ -76,6 +84,7 @@ class _Rows:
 
     Attributes:
         plain: which lines are rows whose fields are plain.
+        widths: how many fields each has.
     """
 
     def __init__(self, text: bytes, delimiter: int) -> None:
@@ -98,6 +107,7 @@ class _Rows:
             self._field_ends, is_last = self._field_ends[kept], is_last[kept]
         self._lasts = np.flatnonzero(is_last)
         self._firsts = _after(self._lasts)
+        self.widths = self._lasts - self._firsts + 1
         # Where the text of each line ends; nothing else may contain a carriage return.
         self._text_ends = line_ends
         if b"\r" in text:

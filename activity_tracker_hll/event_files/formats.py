@@ -16,9 +16,9 @@ from .prefixes import find_prefix
 from .tabular_logs import is_w3c
 from .timestamps import check_time_format
 
-__all__ = ["LINES_TO_DETECT", "check_layout", "head_lines", "resolve"]
+__all__ = ["check_layout", "head_lines", "resolve"]
 
-LINES_TO_DETECT = 100
+_LINES_TO_DETECT = 100
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 _JSON = re.compile(rb"\s*(?:\{|\[\s*(?:\{|$))")
 _EXTENSIONS = {
@@ -62,7 +62,7 @@ def check_layout(layout: Layout) -> None:
 
 def head_lines(head: bytes) -> list[bytes]:
     """The lines of what a file begins with, of which the last one may be cut."""
-    return head.splitlines(keepends=True)[:LINES_TO_DETECT]
+    return head.splitlines(keepends=True)[:_LINES_TO_DETECT]
 
 
 def resolve(layout: Layout, name: str, head: Sequence[bytes]) -> Layout:

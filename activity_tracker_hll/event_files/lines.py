@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from .opening import DamagedError
+from .opening import BYTE_ORDER_MARK, DamagedError
 
 __all__ = ["LONGEST_LINE", "Lines", "Rejected", "printable"]
 
@@ -15,7 +15,6 @@ LONGEST_LINE = 1 << 20
 """A longer line is skipped, so that files of another kind do not fill the memory."""
 
 _MAX_SHOWN = 5
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(slots=True)
@@ -55,6 +54,8 @@ class Lines:
         number: the number of the line that was handed out last, from 1.
         line: that line.
         columns: the places of fields in a row of delimited text, once they are known.
+        width: how many fields a row has at most, once that is known: one with more has a delimiter within
+            a field, and not each field where it should be.
         in_record: whether the line that is asked for next belongs to a record that has begun.
     """
 
@@ -63,6 +64,7 @@ class Lines:
         self.number = 0
         self.line = b""
         self.columns: dict[str, int] | None = None
+        self.width: int | None = None
         self.in_record = False
         self._rejected = rejected
         self._lines = iter(numbered)
@@ -114,13 +116,14 @@ def _numbered(
     is_whole = True
     try:
         while line := stream.readline(LONGEST_LINE):
-            number += is_whole
+            begins = is_whole
+            number += begins
             is_whole = not in_pieces or line.endswith(b"\n")
             if not in_pieces and len(line) == LONGEST_LINE and not line.endswith(b"\n"):
                 _skip_line(stream)
                 rejected.add(name, number, f"longer than {LONGEST_LINE:,} bytes")
                 continue
-            yield number, line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line
+            yield number, line.removeprefix(BYTE_ORDER_MARK) if begins else line
     except DamagedError as error:
         rejected.add(name, number + 1, str(error))
 

@@ -20,7 +20,17 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-__all__ = ["HEAD", "DamagedError", "MissingPackageError", "Stream", "head", "opened", "total_size"]
+__all__ = [
+    "BYTE_ORDER_MARK",
+    "HEAD",
+    "DamagedError",
+    "MissingPackageError",
+    "Stream",
+    "Wait",
+    "head",
+    "opened",
+    "total_size",
+]
 
 HEAD = 1 << 18
 """So many bytes can be looked at before any is read, or all of a smaller file: `stream.peek()`."""
@@ -31,7 +41,9 @@ _PATIENCE_S = 0.1
 _LEAST_READ = 8
 """A read of fewer bytes could get less than one character."""
 
-_BYTE_ORDER_MARK = codecs.BOM_UTF8
+BYTE_ORDER_MARK = codecs.BOM_UTF8
+"""Before the first line; amid a text where files were put together."""
+
 _UTF_16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
 
@@ -192,8 +204,8 @@ def _as_utf8(stream: Stream) -> Stream:
         if begin.startswith(mark):
             stream.read(len(mark))
             return _as_utf8(Stream(_transcoder(stream, encoding), stream.wait))
-    if begin.startswith(_BYTE_ORDER_MARK):
-        stream.read(len(_BYTE_ORDER_MARK))
+    if begin.startswith(BYTE_ORDER_MARK):
+        stream.read(len(BYTE_ORDER_MARK))
     if b"\r" in begin and b"\n" not in begin:
         return Stream(lambda size: stream.read1(size).replace(b"\r", b"\n"), stream.wait)
     return stream

@@ -57,3 +57,5 @@ def _without_prefix(lines: Lines, name: str) -> Iterator[bytes]:
                 parts[stream] = rest.rstrip(b"\r\n")[:LONGEST_LINE]
                 continue
         yield rest
+    for _ in parts:
+        lines.reject("a line that was split does not end")

@@ -18,7 +18,7 @@ from ..keys import check_bucket
 from ..periods import Calendar
 from .addresses import address, is_address_field
 from .delimited import delimited_records, text_of
-from .formats import LINES_TO_DETECT, check_layout, head_lines, resolve
+from .formats import check_layout, head_lines, resolve
 from .json_records import json_line_records, json_records
 from .layout import FieldError, Layout, MissingFieldError, TimeFormatError
 from .lines import Lines, Rejected, printable
@@ -28,7 +28,7 @@ from .prefixes import without_prefix
 from .records import Record
 from .timestamps import BadTimestampError, timestamp_parser
 
-__all__ = ["CarefulReader", "Event", "read", "read_stream"]
+__all__ = ["CarefulReader", "Event", "read_stream"]
 
 Event = tuple[bytes, str | None, datetime]
 
@@ -66,15 +66,8 @@ def read_stream(
         TimeFormatError: no time in it has the format, or none of so many that the others are no better.
     """
     layout = resolve(layout, name, head_lines(head(stream)))
-    lines = Lines.of(stream, name, rejected, in_pieces=layout.format == "json")
-    yield from read(lines, layout, calendar, hourly=hourly)
-
-
-def read(lines: Lines, layout: Layout, calendar: Calendar, *, hourly: bool = False) -> Iterator[Event]:
-    """The valid events of lines, as :func:`read_stream`."""
-    layout = resolve(layout, lines.name, lines.peek(LINES_TO_DETECT))
     reader = CarefulReader(layout, calendar, hourly=hourly)
-    yield from reader.events(lines)
+    yield from reader.events(Lines.of(stream, name, rejected, in_pieces=layout.format == "json"))
     reader.end()
 
 
@@ -215,7 +208,7 @@ class CarefulReader:
             fields = self._layout.ids(record.default_id)
             if len(fields) == 1:
                 return self._encode(self._part(record, fields[0]))
-            return self._encode(JOINT.join([self._encode(self._part(record, field)) for field in fields]))
+            return self._encode(_joined([self._encode(self._part(record, field)) for field in fields]))
         except FieldError:
             raise
         except (ActivityTrackerError, ValueError):
@@ -262,6 +255,17 @@ class CarefulReader:
         if value is None:
             raise BadTimestampError(f"no {field}")
         return value
+
+
+def _joined(parts: list[bytes]) -> bytes:
+    """An id of several parts, that no others make.
+
+    Raises:
+        ValueError: others would.
+    """
+    if any(JOINT in part for part in parts[:-1]):
+        raise ValueError(f"a tab in a part of the id that is not the last: {parts!r:.80}")
+    return JOINT.join(parts)
 
 
 def _only(items: list[Any], field: str) -> Any:

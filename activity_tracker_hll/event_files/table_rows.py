@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import zones
-from ..columns import PER_SECOND, Coded, EventColumns, Instants, Texts
+from ..columns import PER_SECOND, Coded, EventColumns, Instants, Texts, as_python
 from ..errors import ActivityTrackerError, ArgumentTypeError, MissingExtraError
 from ..ids import MAX_ID_BYTES, encode
 from ..keys import check_bucket
@@ -263,9 +263,15 @@ class _Rows:
     def _in_range(self, dates: Any) -> tuple[Any, Reasons]:
         """Times, and which of them are in years that a calendar does not have."""
         moments = dates.moments if isinstance(dates, Instants) else dates
-        odd = np.flatnonzero((moments < _FIRST) | (moments > _LAST)).tolist()
+        is_odd = np.isnat(moments)
+        if (
+            moments.dtype != "datetime64[ns]"
+        ):  # which has no others, and in which numpy cannot compare with them
+            is_odd |= (moments < _FIRST) | (moments > _LAST)
+        odd = np.flatnonzero(is_odd)
+        values = dates[odd].tolist() if isinstance(dates, Instants) else as_python(dates[odd])
         bad: Reasons = {}
-        for place, value in zip(odd, dates[odd].tolist() if odd else (), strict=True):
+        for place, value in zip(odd.tolist(), values, strict=True):
             try:
                 self._calendar.moment(value, "time")
             except ActivityTrackerError as error:

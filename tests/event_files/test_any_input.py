@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 pytest.importorskip("apachelogs")
 
 from activity_tracker_hll.event_files.layout import FORMATS, Layout, LayoutError
-from activity_tracker_hll.event_files.lines import Lines, Rejected
-from activity_tracker_hll.event_files.readers import read
+from activity_tracker_hll.event_files.lines import Rejected
+from activity_tracker_hll.event_files.readers import read_stream
 from helpers.event_files import COMBINED, COMMON, UTC, events, read_opened
 
 SAMPLES = {
@@ -134,9 +134,9 @@ def test_memory_stays_flat_whatever_quotes_are_open():
             return len(line) if self.left >= 0 else 0
 
     rejected = Rejected()
-    lines = Lines.of(io.BufferedReader(Endless(), 2048), "in.csv", rejected)
+    stream, layout = io.BufferedReader(Endless(), 2048), Layout(header=False, id="1", time="2")
     tracemalloc.start()
-    assert list(read(lines, Layout(header=False, id="1", time="2"), UTC)) == []
+    assert list(read_stream(stream, "in.csv", layout, UTC, rejected)) == []
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert rejected.count == 5000

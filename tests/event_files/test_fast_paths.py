@@ -9,14 +9,16 @@ import pytest
 pytest.importorskip("apachelogs")
 
 from activity_tracker_hll.event_files import events
+from activity_tracker_hll.event_files.coder import Coder
 from activity_tracker_hll.event_files.events import read_events
+from activity_tracker_hll.event_files.fast_logs import LogPath
 from activity_tracker_hll.event_files.layout import Layout, LayoutError
 from activity_tracker_hll.event_files.lines import Lines, Rejected
-from activity_tracker_hll.event_files.opening import opened
+from activity_tracker_hll.event_files.opening import Stream, opened
 from activity_tracker_hll.event_files.readers import read_stream
 from activity_tracker_hll.periods import Calendar
 from helpers import odd_lines
-from helpers.event_files import rows
+from helpers.event_files import COMBINED, rows
 
 BERLIN = Calendar("Europe/Berlin")
 DELIMITED = {"id": "1", "bucket_field": "2", "time": "3"}
@@ -175,3 +177,64 @@ def test_many_mutated_lines_of_json_are_what_the_careful_reader_says(kind, seed)
 @pytest.mark.parametrize("kind", OTHERS)
 def test_many_mutated_lines_are_what_the_careful_reader_says(kind, seed):
     assert compare(kind, 100_000, seed, hourly=bool(seed % 2)) > 5000
+
+
+LINES = {
+    "log": COMBINED,
+    "csv": b"ann,2026-01-02\n",
+    "jsonl": b'{"id": "ann", "time": "2026-01-02"}\n',
+    "json": b'{"id": "ann",\n "time": "2026-01-02"}\n',
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"timezone": "UTC"}])
+@pytest.mark.parametrize("format", LINES)
+def test_events_of_a_stream_are_handed_on_before_more_is_waited_for(format, options):
+    fields = {"id": "1", "time": "2", "header": False} if format == "csv" else {}
+    events, told = 0, []
+    left = [LINES[format] * 3] * 3
+
+    def read(_size):
+        told.append(events)
+        return left.pop() if left else b""
+
+    stream = Stream(read, lambda _seconds: False)
+    for part in read_events(stream, Layout(format=format, **fields, **options), BERLIN, name="in"):
+        events += len(part)
+    assert told == [0, 3, 6, 9]
+
+
+def test_few_events_do_not_keep_many_blocks_in_memory(monkeypatch):
+    monkeypatch.setattr(LogPath, "block_size", 4 * len(COMBINED))
+    with opened("-", io.BytesIO(COMBINED * 1000), lambda _: None) as stream:
+        parts = [len(part) for part in read_events(stream, Layout(format="log"), BERLIN)]
+    assert sum(parts) == 1000
+    assert max(parts[:-1]) <= 4 * 32  # the last are those that were read carefully
+
+
+def test_long_values_that_differ_do_not_fill_the_memory():
+    coder = Coder(len)
+    sizes = []
+    for number in range(8):
+        codes = coder.codes([f"{number}" * (1 << 19), "short"])
+        assert [coder.values[code] for code in codes.tolist()] == [1 << 19, 5]
+        sizes.append(len(coder.values))
+    assert max(sizes) <= 4
+
+
+@pytest.mark.parametrize("form", ["{},{},{}\n", '"{}",{},{}\n'])
+def test_a_row_longer_than_the_header_has_its_fields_elsewhere(form):
+    good = form.format("2026-01-02", "Doe", "1")
+    odd = ["2026-01-02,Smith, John,7\n", form.format("2026-01-02", "Roe", "2,"), "2026-01-02,Poe,3, \n"]
+    text = ("time,name,id\n" + good * 3 + "".join(odd) + good * 3).encode()
+    for found, bad in both(text, Layout(format="csv")):
+        assert sorted(id for id, _, _ in found) == [b"1", b"2", b"3"]
+        assert [(number, reason[:31]) for number, reason in bad] == [(5, "4 fields, and the header has 3:")]
+
+
+def test_the_mark_of_a_file_that_was_put_behind_another_is_no_part_of_an_id():
+    mark = b"\xef\xbb\xbf"
+    text = mark + b"ann,2026-01-02\n" + mark + b"bob,2026-01-02\nbob,2026-01-02\n"
+    for found, bad in both(text, Layout(format="csv", header=False, id="1", time="2")):
+        assert {id for id, _, _ in found} == {b"ann", b"bob"}
+        assert bad == []

@@ -9,8 +9,8 @@ pytest.importorskip("apachelogs")
 
 from activity_tracker_hll.event_files.addresses import address, is_address_field
 from activity_tracker_hll.event_files.layout import FieldError, Filter, Layout
-from activity_tracker_hll.event_files.lines import Lines, Rejected
-from activity_tracker_hll.event_files.readers import read
+from activity_tracker_hll.event_files.lines import Rejected
+from activity_tracker_hll.event_files.readers import read_stream
 from helpers.event_files import COMBINED, COMMON, UTC, events, ids
 
 XFF = "X-Forwarded-For"
@@ -159,8 +159,9 @@ def test_a_field_that_some_lines_lack_makes_these_bad_and_one_that_all_lack_is_a
 
 def test_a_field_that_all_lines_lack_is_said_at_once():
     text = io.BytesIO(b'{"uid": "x", "time": "2026-01-02"}\n' * 100_000)
+    stream = io.BufferedReader(text)
     with pytest.raises(FieldError):
-        list(read(Lines.of(text, "in", Rejected()), Layout(), UTC))
+        list(read_stream(stream, "in", Layout(), UTC, Rejected()))
     assert text.tell() < 1 << 17
 
 
@@ -182,3 +183,17 @@ def test_a_field_that_all_lines_lack_is_said_at_once():
 )
 def test_what_a_fast_reader_may_do(layout, is_plain):
     assert layout.is_plain is is_plain
+
+
+def test_a_tab_in_a_part_of_an_id_makes_it_no_other_id():
+    text = b'{"a": "x\\ty", "b": "z", "time": "2026-01-02"}\n{"a": "x", "b": "y\\tz", "time": "2026-01-02"}\n'
+    found, rejected = events(text, id=("a", "b"))
+    assert [id for id, _, _ in found] == [b"x\ty\tz"]
+    assert "tab in a part of the id" in rejected.first[0]
+
+
+def test_a_line_that_kubernetes_has_split_and_that_does_not_end_is_bad():
+    line = b'2024-01-10T10:00:00Z stdout %s {"id": "x", "time": "2026-01-02"%s\n'
+    found, rejected = events(line % (b"F", b"}") + line % (b"P", b","))
+    assert len(found) == 1
+    assert rejected.first == ["in, line 2: a line that was split does not end"]

@@ -11,8 +11,8 @@ pytest.importorskip("apachelogs")
 
 from activity_tracker_hll.event_files.formats import resolve
 from activity_tracker_hll.event_files.layout import FieldError, Layout, TimeFormatError
-from activity_tracker_hll.event_files.lines import LONGEST_LINE, Lines, Rejected
-from activity_tracker_hll.event_files.readers import read
+from activity_tracker_hll.event_files.lines import LONGEST_LINE, Rejected
+from activity_tracker_hll.event_files.readers import read_stream
 from activity_tracker_hll.periods import Calendar
 from helpers.event_files import COMBINED, COMMON, events, ids, read_opened
 
@@ -200,8 +200,9 @@ def test_a_time_format_that_fits_no_line_is_said_once_with_a_line(text, fields, 
 
 def test_a_time_format_that_fits_no_line_is_said_at_once():
     text = io.BytesIO(b"id,time\n" + b"x,never\n" * 1_000_000)
+    stream = io.BufferedReader(text)
     with pytest.raises(TimeFormatError):
-        list(read(Lines.of(text, "in", Rejected()), Layout(), UTC))
+        list(read_stream(stream, "in", Layout(), UTC, Rejected()))
     assert text.tell() < 1 << 20
 
 

@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime, timedelta
 
+import numpy as np
 import pytest
 
 pytest.importorskip("pyarrow")
@@ -104,6 +105,21 @@ def test_times_in_years_that_a_calendar_has_not_are_bad_rows(tmp_path):
         found, rejected = read(path, Layout())
         assert found == [(1, None, datetime(1970, 1, 1))]
         assert rejected.count == 3
+
+
+@pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_times_of_any_unit_are_times_and_what_is_none_is_a_bad_row(tmp_path, unit, zone):
+    times = pa.array(
+        [*np.array(["2026-01-01T12"], f"datetime64[{unit}]").view(np.int64), np.iinfo(np.int64).min],
+        pa.int64(),
+    )
+    path = tmp_path / "events"
+    feather.write_feather(pa.table({"id": [1, 2], "time": times.cast(pa.timestamp(unit, zone))}), path)
+    found, rejected = read(str(path), Layout())
+    assert found == [(1, None, datetime(2026, 1, 1, 12))]
+    assert rejected.count == 1
+    assert "row 2" in rejected.first[0]
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,8 @@ class BucketFactorizer(dict[Any, int]):
 
     def _factorize_coded(self, buckets: Coded) -> Indexes:
         """Look up each name that is there once."""
-        if buckets.values is not self._values:
+        # Names may have been added to those that were seen.
+        if buckets.values is not self._values or len(buckets.values) > len(self._index_of_value):
             self._values, self._index_of_value = buckets.values, np.full(len(buckets.values), -1)
         indexes = self._index_of_value.take(buckets.codes)
         if indexes.min(initial=0) < 0:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from activity_tracker_hll.backends.base import DEFAULT_KEEP
+from activity_tracker_hll.columns import Coded
 from activity_tracker_hll.ids import IdEncoder
 from activity_tracker_hll.keys import Keys, check_bucket
 from activity_tracker_hll.operations import Context
@@ -79,3 +80,12 @@ def test_buckets_are_factorized_in_any_lot(form):
         indexes = factorizer.factorize(form(lot))
         assert [factorizer.names[index] for index in indexes] == lot
     assert len(set(factorizer.names)) == len(factorizer.names)
+
+
+def test_names_may_be_added_to_those_that_codes_stand_for():
+    factorizer, names = BucketFactorizer(check_bucket), ["a"]
+    for name in ("b", "c", "a"):
+        codes = np.array([0, len(names) - 1])
+        indexes = factorizer.factorize(Coded(names, codes))
+        assert [factorizer.names[index] for index in indexes] == ["a", names[-1]]
+        names.append(name)
