@@ -4,16 +4,20 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import random
 import sys
 import zlib
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from activity_tracker_hll.event_files.layout import Layout
 from activity_tracker_hll.event_files.opening import HEAD, DamagedError, MissingPackageError, opened
-from helpers.event_files import read_opened
+from activity_tracker_hll.event_files.sources import Source, read_sources
+from helpers.event_files import UTC, read_opened
 
 zstd = pytest.importorskip("backports.zstd")
 
@@ -121,3 +125,15 @@ def test_an_error_of_the_disk_is_no_damage(tmp_path):
     with opened("-", Broken(packed), lambda _: None) as stream, pytest.raises(OSError, match="Input/output"):
         stream.read()
     assert not issubclass(DamagedError, OSError)
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="pipes have no names")
+def test_of_a_pipe_with_a_name_nothing_is_lost():
+    reading, writing = os.pipe()
+    os.write(writing, b"".join(b"u%d,2026-01-02\n" % number for number in range(1000)))  # fits in it
+    os.close(writing)
+    source = Source(f"/dev/fd/{reading}")
+    layout = Layout(format="csv", id="1", time="2", header=False)
+    assert sum(map(len, read_sources([source], layout, UTC))) == 1000
+    os.close(reading)
+    assert source.error is None
