@@ -47,18 +47,23 @@ def array_of(column: Any, argument: str) -> Array:
     """One array of a column with ``__arrow_c_array__``, ``__arrow_c_stream__`` or ``__arrow_array__``.
 
     Raises:
-        ArgumentTypeError: it is a table.
+        ArgumentTypeError: it is a table, or nothing that Arrow has.
     """
-    is_array = hasattr(column, "__arrow_c_array__") or hasattr(column, "__arrow_array__")
-    if isinstance(column, (pa.Array, pa.ChunkedArray)):
-        array = column
-    elif is_array and not hasattr(column, "schema"):
-        array = pa.array(column)
-    else:
-        array = pa.chunked_array(column)
+    try:
+        array = _array_of(column)
+    except Exception as error:  # of Arrow, or of who made the column
+        raise ArgumentTypeError(f"{argument} cannot be read as a column: {shown(str(error))}") from error
     if pa.types.is_struct(array.type):
         raise ArgumentTypeError(f"{argument} must be one column, got {type(column).__name__} of {array.type}")
     return _in_one_chunk(array) if isinstance(array, pa.ChunkedArray) else array
+
+
+def _array_of(column: Any) -> Any:
+    """An array, in one chunk or several."""
+    if isinstance(column, (pa.Array, pa.ChunkedArray)):
+        return column
+    is_array = hasattr(column, "__arrow_c_array__") or hasattr(column, "__arrow_array__")
+    return pa.array(column) if is_array and not hasattr(column, "schema") else pa.chunked_array(column)
 
 
 def _in_one_chunk(chunked: Any) -> Array:

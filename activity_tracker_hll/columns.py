@@ -110,7 +110,7 @@ class Instants:
         """The instants of naive times in a zone; of those that it has twice, the first.
 
         Args:
-            moments: shape (n,), in seconds, or thousandths of these and on to nanoseconds.
+            moments: the times, of seconds or a finer unit down to nanoseconds.
             zone: the zone.
         """
         values, per_second = moments.view(np.int64), PER_SECOND[np.datetime_data(moments.dtype)[0]]

@@ -157,7 +157,7 @@ IMPORTS = re.findall(r"``(.*activity-tracker-hll import .*)``", GUIDE.read_text(
 @pytest.fixture
 def files(tmp_path, monkeypatch):
     """The files that the guide of formats reads, in the working directory."""
-    zstandard = pytest.importorskip("zstandard")
+    zstd = pytest.importorskip("backports.zstd")
     for path in (ROOT / "tests" / "event_files" / "cases").iterdir():
         shutil.copy(path, tmp_path)
     log = b'192.0.2.1 - - [17/May/2015:10:05:03 +0000] "GET / HTTP/1.1" 200 9 "-" "Firefox"\n'
@@ -166,7 +166,7 @@ def files(tmp_path, monkeypatch):
         "access.log.gz": gzip.compress(log),
         "access.log.bz2": bz2.compress(log),
         "access.log.xz": lzma.compress(log),
-        "access.log.zst": zstandard.compress(log),
+        "access.log.zst": zstd.compress(log),
         "list.jsonl": b'{"id": "ann", "time": "2026-01-02"}\n',
         "visits.csv": b"user,when,site\nann,2026-01-02,shop\n",
         "two_columns.csv": b"id,day,clock\nann,02.01.2026,10:30\n",

@@ -129,6 +129,7 @@ def test_a_missing_id_is_named_by_its_place(column):
         (pa.array([[1]]), r"got list<"),
         (pa.array([datetime(2026, 1, 1)]), r"got timestamp"),
         (pd.Series(pd.period_range("2026", periods=2, freq="D")), "got extension<pandas.period"),
+        (pd.Series([timedelta(1)]), "cannot be read as a column"),
         (pa.table({"a": [1]}), "must be one column, got Table"),
         (pa.record_batch({"a": [1]}), "must be one column, got RecordBatch"),
         (pd.DataFrame({"a": [1]}), "must be one column, got DataFrame"),

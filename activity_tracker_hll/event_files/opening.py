@@ -38,6 +38,9 @@ HEAD = 1 << 18
 _PATIENCE_S = 0.1
 """So long a pipe may take to fill what can be looked at, once something came."""
 
+_XZ_MEMORY = 1 << 27
+"""As much as zstd takes at most; twice of what `xz -9` makes needs."""
+
 _LEAST_READ = 8
 """A read of fewer bytes could get less than one character."""
 
@@ -57,18 +60,47 @@ class MissingPackageError(OSError):
 
 def _zstd(stream: BinaryIO) -> Any:
     try:
-        import zstandard  # noqa: PLC0415 (an extra)
+        from backports.zstd import ZstdFile  # noqa: PLC0415 (an extra)
     except ImportError as error:
         raise MissingPackageError(
             "it is compressed by zstd, which needs a package: pip install 'activity-tracker-hll[zstd]'"
         ) from error
-    return zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
+    return ZstdFile(stream)
+
+
+class _Xz:
+    """Reads xz in bounded memory; with the standard library's LZMAFile a file decides on up to 4 GB."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = cast("io.BufferedIOBase", stream)
+        self._decompressor = self._new()
+
+    @staticmethod
+    def _new() -> lzma.LZMADecompressor:
+        return lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
+
+    def read1(self, size: int) -> bytes:
+        """Some bytes, at most so many; none at the end."""
+        while True:
+            data = b""
+            if self._decompressor.eof:  # zeros may stand between what was compressed apart
+                data = self._decompressor.unused_data.lstrip(b"\0")
+                while not data:
+                    if not (data := self._stream.read1(HEAD)):
+                        return b""
+                    data = data.lstrip(b"\0")
+                self._decompressor = self._new()
+            elif self._decompressor.needs_input and not (data := self._stream.read1(HEAD)):
+                raise EOFError("the end is missing")
+            # In small steps: of one that meets damage, all is lost.
+            if found := self._decompressor.decompress(data, min(size, io.DEFAULT_BUFFER_SIZE)):
+                return found
 
 
 _COMPRESSIONS: dict[bytes, tuple[str, Callable[[BinaryIO], Any]]] = {
     b"\x1f\x8b": ("gzip", lambda stream: gzip.GzipFile(fileobj=stream)),
     b"BZh": ("bzip2", bz2.BZ2File),
-    b"\xfd7zXZ\x00": ("xz", lzma.LZMAFile),
+    b"\xfd7zXZ\x00": ("xz", _Xz),
     b"\x28\xb5\x2f\xfd": ("zstd", _zstd),
 }
 """By the first bytes of a file: the name, and what makes a stream of the content."""

@@ -149,9 +149,11 @@ class TextTimes:
         if self._unit is None:
             return _none(len(numbers))
         if numbers.dtype.kind == "f":
-            plain = np.isfinite(numbers) & (np.abs(numbers) < _LARGEST_FLOAT)
+            plain = np.abs(numbers) < _LARGEST_FLOAT
             # In the careful parser's order, as each step rounds.
-            micros = np.rint(np.where(plain, numbers, 0) * 1e6 / self._unit).astype(np.int64)
+            rounded = np.rint(np.where(plain, numbers, 0) * 1e6 / self._unit)
+            plain &= np.abs(rounded) < _LARGEST_FLOAT
+            micros = np.where(plain, rounded, 0).astype(np.int64)
             return self._of_epochs(*np.divmod(micros, _MICRO), plain)
         return self._of_units(numbers.astype(np.int64, copy=False), np.ones(len(numbers), np.bool_))
 

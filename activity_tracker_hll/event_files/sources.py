@@ -126,7 +126,7 @@ def _items(
 
 
 def _is_table(path: str) -> bool:
-    if path == "-":
+    if path == "-" or not Path(path).is_file():  # of a pipe, what is looked at is gone
         return False
     with Path(path).open("rb") as file:
         return table_format(file.read(LONGEST_MAGIC)) is not None

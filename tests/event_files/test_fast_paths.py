@@ -238,3 +238,12 @@ def test_the_mark_of_a_file_that_was_put_behind_another_is_no_part_of_an_id():
     for found, bad in both(text, Layout(format="csv", header=False, id="1", time="2")):
         assert {id for id, _, _ in found} == {b"ann", b"bob"}
         assert bad == []
+
+
+@pytest.mark.parametrize("time", ["1e13", "-1e17", "1e300", "NaN", "1700000000.5"])
+def test_floats_that_are_no_times_are_told_and_nothing_else(time):
+    line = b'{"id": "x", "time": %s}\n'
+    fast, careful = both(
+        line % b"1700000000" + line % time.encode(), Layout(format="jsonl", time_format="epoch")
+    )
+    assert fast == careful

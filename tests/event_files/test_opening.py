@@ -4,17 +4,22 @@ import bz2
 import gzip
 import io
 import lzma
+import os
 import random
 import sys
+import zlib
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from activity_tracker_hll.event_files.layout import Layout
 from activity_tracker_hll.event_files.opening import HEAD, DamagedError, MissingPackageError, opened
-from helpers.event_files import read_opened
+from activity_tracker_hll.event_files.sources import Source, read_sources
+from helpers.event_files import UTC, read_opened
 
-zstandard = pytest.importorskip("zstandard")
+zstd = pytest.importorskip("backports.zstd")
 
 LINES = [b"line %d %d\n" % (number, number * 7919 % 1009) for number in range(20_000)]
 TEXT = b"".join(LINES)
@@ -22,7 +27,7 @@ COMPRESSIONS = {
     "gzip": gzip.compress,
     "bzip2": bz2.compress,
     "xz": lzma.compress,
-    "zstd": zstandard.compress,
+    "zstd": zstd.compress,
 }
 
 
@@ -48,17 +53,32 @@ def test_what_comes_before_damage_is_read(name, damage):
         "only the first bytes": packed[:7],
     }[damage]
     lines, _, rejected = read_opened("-", packed)
-    assert rejected.count <= 1
-    if damage == "altered" or not (name == "zstd" or lines):
-        assert f"the {name} data are damaged or cut short" in rejected.first[0]
+    assert rejected.count == 1
+    assert f"the {name} data are damaged or cut short" in rejected.first[0]
     if damage != "only the first bytes" and name in ("gzip", "xz"):
         assert len(lines) > 2_000
 
 
+@pytest.mark.parametrize("zeros", [0, 4, 4 * HEAD])
+def test_what_was_compressed_apart_is_one_file_whatever_zeros_are_between(zeros):
+    assert read_opened("-", (lzma.compress(TEXT) + bytes(zeros)) * 2)[0] == LINES * 2
+
+
+def test_a_file_does_not_decide_how_much_memory_its_reading_takes():
+    packed = bytearray(lzma.compress(TEXT))
+    end = 12 + 4 * packed[12] + 4 - 4  # of the header of the first block, without its checksum
+    size = packed.index(b"\x21\x01", 13) + 2  # the number of the filter LZMA2 and the size of its properties
+    packed[size] = 40  # 4 GB
+    packed[end : end + 4] = zlib.crc32(packed[12:end]).to_bytes(4, "little")
+    lines, _, rejected = read_opened("-", bytes(packed))
+    assert lines == []
+    assert "Memory usage limit exceeded" in rejected.first[0]
+
+
 def test_zstd_without_its_package_names_the_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "zstandard", None)
+    monkeypatch.setitem(sys.modules, "backports.zstd", None)
     with pytest.raises(MissingPackageError, match=r"activity-tracker-hll\[zstd\]"):
-        read_opened("-", zstandard.compress(TEXT))
+        read_opened("-", zstd.compress(TEXT))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
@@ -105,3 +125,15 @@ def test_an_error_of_the_disk_is_no_damage(tmp_path):
     with opened("-", Broken(packed), lambda _: None) as stream, pytest.raises(OSError, match="Input/output"):
         stream.read()
     assert not issubclass(DamagedError, OSError)
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="pipes have no names")
+def test_of_a_pipe_with_a_name_nothing_is_lost():
+    reading, writing = os.pipe()
+    os.write(writing, b"".join(b"u%d,2026-01-02\n" % number for number in range(1000)))  # fits in it
+    os.close(writing)
+    source = Source(f"/dev/fd/{reading}")
+    layout = Layout(format="csv", id="1", time="2", header=False)
+    assert sum(map(len, read_sources([source], layout, UTC))) == 1000
+    os.close(reading)
+    assert source.error is None

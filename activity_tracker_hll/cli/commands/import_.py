@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import DownloadColumn, TextColumn
 from rich.table import Column
 
+from ...columns import EventColumns
 from ...event_files.formats import check_layout
 from ...event_files.layout import FORMATS, Filter, Layout, LayoutError
 from ...event_files.lines import printable
@@ -248,15 +249,24 @@ def _count_events(
             bad = _bad_lines(sources)
             bar.update(task, events=events, rate=rate, bad=many(bad, "bad line") if bad else "")
 
-        events: Any = read_sources(
-            sources,
-            layout,
-            tracker.calendar,
-            hourly="hourly" in periods,
-            on_read=lambda size: bar.advance(task, size),
-        )
+        interrupts: list[KeyboardInterrupt] = []
+
+        def events() -> Iterator[EventColumns]:
+            try:
+                yield from read_sources(
+                    sources,
+                    layout,
+                    tracker.calendar,
+                    hourly="hourly" in periods,
+                    on_read=lambda size: bar.advance(task, size),
+                )
+            except KeyboardInterrupt as interrupt:  # what was read is counted: a pipe does not bring it again
+                interrupts.append(interrupt)
+
         try:
-            done = tracker.import_events(events, periods, progress=show_progress)
+            done = tracker.import_events(events(), periods, progress=show_progress)
+            for interrupt in interrupts:
+                raise interrupt
         except KeyboardInterrupt:
             display.print(f"{many(sum(source.events for source in sources), 'event')} were read so far.")
             raise

@@ -4,10 +4,12 @@ import random
 import re
 import sys
 from collections import defaultdict
+from datetime import datetime
 from functools import partial
 
 import pytest
 
+from activity_tracker_hll.columns import EventColumns, Texts
 from helpers.command_line import counts, invoke, near, write_log
 
 
@@ -219,6 +221,17 @@ def test_a_file_that_cannot_be_read_does_not_keep_the_next_from_being_read(run, 
 def test_options_that_fit_no_line_are_refused(run, options, says):
     refused = run("import", *options, status=1 if "Mars" in says else 2, input="")
     assert says in " ".join(refused.stderr.split())
+
+
+def test_what_was_read_before_an_interrupt_is_counted(run, monkeypatch):
+    def interrupted(sources, *_, **__):
+        for number in range(1, 4):
+            yield EventColumns(Texts.of([b"x"]), None, datetime(2026, 1, number))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["activity_tracker_hll.cli.commands.import_"], "read_sources", interrupted)
+    run("import", status=130, input="")
+    assert [found for (_, bucket), found in counts(run, "--live").items() if bucket is None] == [1, 1, 1]
 
 
 def test_an_import_that_is_interrupted_is_completed_by_a_second_one(run, tmp_path, monkeypatch):
