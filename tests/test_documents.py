@@ -145,6 +145,7 @@ def test_the_command_line(desk, tmp_path):
     (tmp_path / "visits.csv").write_text("user,when,site\nann,23.11.2025,shop\nbob,24.11.2025,blog\n")
     event = {"user": {"id": 7}, "site": "shop", "ts": 1767312000}
     (tmp_path / "events.jsonl.gz").write_bytes(gzip.compress(json.dumps(event).encode()))
+    pytest.importorskip("helpers.tables").write_example(tmp_path / "events.parquet")
     desk.instead["demo --days 60"] = "demo --days 2"
     [commands] = section("Command line", desk)
     commands.evaluate()

@@ -167,7 +167,7 @@ def test_questions(fuzz, options):
     fuzz.check(2000)
 
 
-@pytest.mark.extended
+@pytest.mark.long
 def test_calls_awaited(fuzz, options):
     with asyncio.Runner() as runner:
         tracker = AsyncActivityTracker(["daily"], **options)

@@ -131,9 +131,18 @@ def library(name):
 @pytest.mark.parametrize(
     ("cluster", "client"),
     [
-        *(pytest.param("valkey", client, marks=pytest.mark.extended) for client in CLIENTS),
-        ("redis", "url"),
-        *(pytest.param("redis", client, marks=pytest.mark.long) for client in CLIENTS[1:]),
+        *(pytest.param("valkey", client, marks=pytest.mark.extended) for client in CLIENTS[:4:3]),
+        ("redis", CLIENTS[2]),
+        *(
+            pytest.param("valkey", client, marks=pytest.mark.long)
+            for client in CLIENTS
+            if client not in CLIENTS[:4:3]
+        ),
+        *(
+            pytest.param("redis", client, marks=pytest.mark.long)
+            for client in CLIENTS
+            if client != CLIENTS[2]
+        ),
     ],
     indirect=["cluster"],
 )

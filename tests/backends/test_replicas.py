@@ -307,7 +307,7 @@ def test_a_replica_that_hung_is_left_alone_for_a_while(sentinels, tracker_of, mo
 def left_alone(url, masters, replica, tracker_of, monkeypatch):
     monkeypatch.setattr(marks, "_FIRST_S", 3600)
     monkeypatch.setattr(marks, "_LONGEST_S", 3600)
-    with tracker_of(url=url + FROM_REPLICAS, socket_timeout=0.2) as reader:
+    with tracker_of(url=url + FROM_REPLICAS, socket_timeout=1) as reader:
         track(reader)
         caught_up(*masters)
         found = answers(reader)

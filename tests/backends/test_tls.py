@@ -99,15 +99,18 @@ def awaits(**options):
                 await writer.flush(20)
             return int((await tracker.lookup(live=True))[-1][1][None])
 
-    try:
-        return asyncio.run(main())
-    finally:
-        gc.collect()  # what was left open, while that is no matter
+    return asyncio.run(main())
 
 
 def query(tls):
     """The options in the query of a URL, as the command line is given them."""
     return "&".join(f"{name}={value}" for name, value in tls.of_client.items())
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_open():
+    yield
+    gc.collect()  # what asyncio's clients left open, while that is no matter
 
 
 BOTH = pytest.mark.parametrize("use", [waits, awaits])

@@ -142,7 +142,7 @@ def test_engine_notices_other_registers(tmp_path):
 
 
 @pytest.mark.extended
-@pytest.mark.parametrize("order", ["time", "chance"])
+@pytest.mark.parametrize("order", ["time", pytest.param("chance", marks=pytest.mark.long)])
 def test_importing(order, tmp_path):
     printed, results = quick("importing.py", tmp_path, "--order", order, plotted=order == "time")
     assert "Where the time goes" in printed

@@ -174,6 +174,7 @@ def test_examples_in_the_help_work(folder, monkeypatch):
     (folder / "access.log.1.gz").write_text(log)  # is looked into, whatever its name says
     (folder / "visits.csv").write_text("user,when,site\nann,23.11.2025,shop\nbob,24.11.2025,blog\n")
     (folder / "events.jsonl.gz").write_text('{"user": {"id": 7}, "site": "shop", "ts": 1767312000}\n')
+    pytest.importorskip("helpers.tables").write_example(folder / "events.parquet")
     function = f'{PROGRAM}() {{ {shlex.quote(sys.executable)} -m activity_tracker_hll "$@"; }}\n'
     function += "zcat() { cat; } < events.jsonl.gz\n"
     shown = []

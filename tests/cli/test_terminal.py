@@ -67,7 +67,9 @@ def full(home):
         yield tracker
 
 
-@pytest.fixture(params=[60, *(pytest.param(columns, marks=pytest.mark.extended) for columns in (80, 120))])
+@pytest.fixture(
+    params=[60, pytest.param(80, marks=pytest.mark.extended), pytest.param(120, marks=pytest.mark.long)]
+)
 def see(request, terminal, home):
     """Runs a command; what is on the screen can be read."""
 

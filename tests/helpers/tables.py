@@ -130,3 +130,9 @@ def usual(count=1000):
         if id is not None
     ]
     return table, events
+
+
+def write_example(path):
+    """A file for the examples of the command line."""
+    rows = {"user_id": ["ann"], "ts": [datetime(2026, 1, 2, tzinfo=UTC)], "platform": ["web"]}
+    pytest.importorskip("pyarrow.parquet").write_table(pa.table(rows), path)
