@@ -80,10 +80,13 @@ def installed(name: str) -> str | None:
 def free_port() -> int:
     """A port of the loopback that nobody listens on.
 
-    It is below those that the system gives to connections, any of which might take it before a server does.
+    It is below those that the system gives to connections, any of which might take it before a server does,
+    and each process of pytest-xdist has ports of its own, as two might find the same one free.
     """
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     while True:
-        port = 20_000 + secrets.randbelow(12_000)  # not of `random`, whose seed tests share
+        # Not of `random`, whose seed tests share.
+        port = 20_000 + 1000 * (process % 12) + secrets.randbelow(1000)
         if port not in _given:
             _given.add(port)
             with contextlib.suppress(OSError), socket.socket() as probe:
