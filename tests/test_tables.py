@@ -207,10 +207,9 @@ def test_times_without_a_zone_are_in_the_trackers_or_in_the_one_that_is_given(na
 def test_instants_of_naive_times_are_as_the_standard_library_has_them(zone):
     """Also where clocks skip an hour, have one twice, or were 44:30 minutes off."""
     seconds = np.arange(0, 60 * 366 * 86_400, 86_399 * 30)
-    transitions = np.arange(
-        np.datetime64("2025-03-29T00", "s"), np.datetime64("2025-04-07T00", "s"), np.timedelta64(601, "s")
-    )
-    of_monrovia = np.arange(np.datetime64("1972-01-06T23", "s"), np.datetime64("1972-01-07T02", "s"), 101)
+    step = np.timedelta64(101, "s")
+    transitions = np.arange(np.datetime64("2025-03-29T00", "s"), np.datetime64("2025-04-07T00", "s"), step)
+    of_monrovia = np.arange(np.datetime64("1972-01-06T23", "s"), np.datetime64("1972-01-07T02", "s"), step)
     naive = np.concatenate([seconds.astype("datetime64[s]"), transitions, of_monrovia])
     found = Instants.of_naive(naive, ZoneInfo(zone)).tolist()
     assert found == [time.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC) for time in naive.tolist()]
