@@ -18,7 +18,7 @@ from .columns import Coded, Texts
 from .errors import ActivityTrackerError
 from .hll.hashing import SLACK, Hasher
 from .hll.registers import STEP, Hashes
-from .ids import MAX_ID_BYTES, IdEncoder, check_batch
+from .ids import COLLECTIONS, MAX_ID_BYTES, IdEncoder, check_batch
 
 __all__ = ["CHUNK", "CodedHashes", "Hashes", "all_hashes", "are_texts", "hashes", "hashes_of_bytes"]
 
@@ -31,16 +31,7 @@ _TEXTS = (str, bytes)
 _PADDING = "\0" * SLACK
 _END = "\n" + _PADDING
 _SEPARATOR = ord("\n")
-_WITH_LENGTH = (
-    list,
-    tuple,
-    set,
-    frozenset,
-    range,
-    np.ndarray,
-    Texts,
-    Coded,
-)  # the len() of others may be wrong
+_WITH_LENGTH = (*COLLECTIONS, np.ndarray)  # the len() of others may be wrong
 
 # glibc gets a large block from the system page by page, and returns it as soon as it is freed, unless a
 # larger block was freed before. This one is never touched, but after it, batches of lists take half the time.
@@ -273,9 +264,8 @@ def _hash_sizes(
 
 def _hash_bytes(hasher: Hasher, encoded: Sequence[bytes]) -> Hashes:
     """Hash encoded ids, whatever they contain."""
-    sizes = np.fromiter(map(len, encoded), np.int64, len(encoded))
-    buffer = np.frombuffer(b"".join([*encoded, _PADDING.encode()]), np.uint8)
-    return hasher.ragged(buffer, np.cumsum(sizes) - sizes, sizes)
+    texts = Texts.of(encoded)
+    return hasher.ragged(texts.buffer, texts.starts, texts.sizes)
 
 
 def _hash_array(hasher: Hasher, ids: NDArray[Any]) -> Hashes | None:

@@ -15,13 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .hll.hashing import SLACK
+from .periods import QUARTER_S
 
-__all__ = ["PER_SECOND", "QUARTER_S", "Coded", "EventColumns", "Instants", "Texts", "as_python", "is_single"]
+__all__ = ["PER_SECOND", "Coded", "EventColumns", "Instants", "Texts", "as_python", "is_single"]
 
 _EPOCH = datetime(1970, 1, 1)
-QUARTER_S = 900
-"""No zone's clock changes within a quarter of an hour, except for a few before 1972; those are detected."""
-
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 """Of the units of numpy's datetimes that are finer than a minute."""
 

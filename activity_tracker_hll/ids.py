@@ -19,7 +19,7 @@ from .errors import ActivityTrackerError, ArgumentTypeError, ArgumentValueError
 from .messages import WHY_FLOATS, plain_text, shown, type_of
 from .tables import as_ids
 
-__all__ = ["MAX_ID_BYTES", "Id", "IdEncoder", "check_batch", "encode", "is_masked"]
+__all__ = ["COLLECTIONS", "MAX_ID_BYTES", "Id", "IdEncoder", "check_batch", "encode", "is_masked"]
 
 Id = str | bytes | int | UUID | np.integer[Any]
 """What can be an id; numpy's strings are included. A bool is an int, but is refused all the same."""
@@ -32,8 +32,8 @@ _ENCODERS: dict[type, Callable[..., bytes]] = {
     int: lambda value: b"%d" % value,
     UUID: lambda value: str(value).encode(),
 }
-# What iterating over cannot fail; of others, iter() may raise whatever it likes.
-_COLLECTIONS = (list, tuple, set, frozenset, range, Texts, Coded)
+COLLECTIONS = (list, tuple, set, frozenset, range, Texts, Coded)
+"""What iterating over cannot fail; of others, iter() may raise whatever it likes."""
 
 
 class IdEncoder:
@@ -153,7 +153,7 @@ def check_batch(values: object, argument: str) -> Iterable[Any]:
         ArgumentTypeError: not an iterable, or rather a single id or a mapping; an array of another shape or
             type.
     """
-    if type(values) in _COLLECTIONS:
+    if type(values) in COLLECTIONS:
         return cast("Iterable[Any]", values)
     values = as_ids(values, argument)
     if isinstance(values, (str, bytes, bytearray, memoryview, Mapping)) or not isinstance(values, Iterable):
@@ -171,7 +171,7 @@ def check_batch(values: object, argument: str) -> Iterable[Any]:
         )
     if isinstance(values, np.ndarray):
         return np.asarray(values)
-    if type(values) in _COLLECTIONS:
+    if type(values) in COLLECTIONS:
         return values
     try:
         return iter(values)

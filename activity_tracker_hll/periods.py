@@ -49,8 +49,9 @@ _NAME = re.compile(
     r"(?:hourly-(?P<hourly>\d{10})|daily-(?P<daily>\d{8})|weekly-(?P<weekly>\d{8})"
     r"|monthly-(?P<monthly>\d{6})|quarterly-(?P<quarterly>\d{4}Q[1-4])|yearly-(?P<yearly>\d{4}))\Z"
 )
-# No zone's clock changes within a quarter of an hour, except for a few before 1972.
-_QUARTER_S = 900
+QUARTER_S = 900
+"""No zone's clock changes within a quarter of an hour, except for a few before 1972."""
+
 # Names hold four digits for the year, and a period's end must be a date too.
 _FIRST_YEAR, _LAST_YEAR = 1000, 9998
 _REMEMBERED = 1024  # the same days and months with every question
@@ -282,7 +283,7 @@ class Calendar:
         local = self.local(now)
         period = self.containing(kind, local)
         ends = now + (period.next().start - local).total_seconds()
-        return Running(period, ends, min(ends, (now // _QUARTER_S + 1) * _QUARTER_S))
+        return Running(period, ends, min(ends, (now // QUARTER_S + 1) * QUARTER_S))
 
     def microseconds(self, value: datetime, argument: str = "date") -> int:
         """Microseconds since 1970, at least 1, of an aware datetime or a naive one in the zone.

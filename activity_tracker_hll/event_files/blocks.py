@@ -16,11 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .lines import LONGEST_LINE, Rejected
-from .opening import BYTE_ORDER_MARK, DamagedError
+from .opening import BYTE_ORDER_MARK, PATIENCE_S, DamagedError, wait_of
 
 __all__ = ["Block", "blocks"]
-
-_PATIENCE_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -119,11 +117,11 @@ def _pieces(
 ) -> Iterator[tuple[bytes, bool]]:
     """Pieces of a size, or less where a stream is slow, which is told."""
     read = cast("io.BufferedIOBase", stream).read1
-    wait = getattr(stream, "wait", None)
+    wait = wait_of(stream)
 
     def is_more(ends: float) -> bool:
         left = ends - clock()
-        return left > 0 and (wait is None or wait(left))
+        return left > 0 and wait(left)
 
     data, damage = b"x", None
     while data and damage is None:
@@ -131,7 +129,7 @@ def _pieces(
         left, ends = size(), 0.0
         try:
             while left and (not ends or is_more(ends)) and (data := read(left)):
-                ends = ends or clock() + _PATIENCE_S
+                ends = ends or clock() + PATIENCE_S
                 parts.append(data)
                 left -= len(data)
         except DamagedError as error:  # after what came before

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..columns import Texts
 from ..errors import ActivityTrackerError
+from ..hll.hashing import SLACK
 
 __all__ = ["BAD", "Coder", "words_of"]
 
@@ -20,9 +21,9 @@ _MOST = 4096
 _MOST_BYTES = 1 << 20
 _SLOTS = 1 << 12
 _EMPTY = -1
-_WORDS = 4
-_BLOCK = 8 * _WORDS
-"""Bytes of a text that are compared at once: the SLACK of columns.Texts."""
+_BLOCK = SLACK
+"""Bytes of a text that are compared at once, which can be read behind any in columns.Texts."""
+_WORDS = _BLOCK // 8
 
 _SIZES = range(_BLOCK + 1)
 _MASKS = np.array(

@@ -26,7 +26,7 @@ from .formats import head_lines, resolve
 from .layout import Layout
 from .lines import Lines, Rejected
 from .logs import ApacheRecord
-from .opening import Wait, head
+from .opening import PATIENCE_S, Wait, head, wait_of
 from .readers import CarefulReader, Event, read_stream
 from .timestamps import timestamp_parser
 
@@ -37,8 +37,6 @@ _ENOUGH = 1 << 15
 
 _MOST_PARTS = 32
 """So many blocks wait at most, however few events they have: texts may keep the whole block in memory."""
-
-_MOMENT_S = 0.1
 
 _MOST = 1 << 18
 """So many events wait at most for the careful reader to come by, which it does after almost any block."""
@@ -76,7 +74,7 @@ def read_events(
         yield from _Reading(stream, layout, calendar, name, rejected, hourly).columns()
         return
     events = read_stream(stream, name, layout, calendar, rejected, hourly=hourly)
-    yield from _in_columns(events, getattr(stream, "wait", lambda _: True))
+    yield from _in_columns(events, wait_of(stream))
 
 
 def _in_columns(events: Iterator[Event], wait: Wait) -> Iterator[EventColumns]:
@@ -85,7 +83,7 @@ def _in_columns(events: Iterator[Event], wait: Wait) -> Iterator[EventColumns]:
     began = monotonic()
     for event in events:
         some.append(event)
-        if len(some) == _ENOUGH or monotonic() - began > _MOMENT_S or not wait(0):
+        if len(some) == _ENOUGH or monotonic() - began > PATIENCE_S or not wait(0):
             yield _columns(some)
             some, began = [], monotonic()
     if some:

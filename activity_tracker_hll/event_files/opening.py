@@ -23,6 +23,7 @@ from typing import Any, BinaryIO, cast
 __all__ = [
     "BYTE_ORDER_MARK",
     "HEAD",
+    "PATIENCE_S",
     "DamagedError",
     "MissingPackageError",
     "Stream",
@@ -30,13 +31,14 @@ __all__ = [
     "head",
     "opened",
     "total_size",
+    "wait_of",
 ]
 
 HEAD = 1 << 18
 """So many bytes can be looked at before any is read, or all of a smaller file: `stream.peek()`."""
 
-_PATIENCE_S = 0.1
-"""So long a pipe may take to fill what can be looked at, once something came."""
+PATIENCE_S = 0.1
+"""So long a slow stream may take to bring more, to be looked at or handed on together with what came."""
 
 _XZ_MEMORY = 1 << 27
 """As much as zstd takes at most; twice of what `xz -9` makes needs."""
@@ -162,7 +164,7 @@ class _Raw(io.RawIOBase):
             while len(buffer) - done >= _LEAST_READ and (data := self._read(len(buffer) - done)):
                 buffer[done : done + len(data)] = data
                 done += len(data)
-                ends = ends or time.monotonic() + _PATIENCE_S
+                ends = ends or time.monotonic() + PATIENCE_S
                 if self._has_begun or not self._wait(ends - time.monotonic()):
                     break
         except Exception as error:
@@ -199,6 +201,12 @@ def _waiting(file: BinaryIO) -> Wait:
         except (OSError, ValueError):  # Windows can tell of sockets only
             return True
 
+    return wait
+
+
+def wait_of(stream: BinaryIO) -> Wait:
+    """How to wait for a stream; one of others is taken to have more."""
+    wait: Wait = getattr(stream, "wait", lambda _seconds: True)
     return wait
 
 

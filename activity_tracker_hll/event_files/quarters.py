@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from ..columns import Texts
 from ..errors import ActivityTrackerError
+from ..hll.hashing import SLACK
+from ..periods import QUARTER_S
 from .coder import BAD, Coder, words_of
 from .timestamps import EPOCH_UNITS
 
@@ -25,10 +27,9 @@ Integers = NDArray[np.int64]
 Words = NDArray[np.uint64]
 Flags = NDArray[np.bool_]
 
-_BLOCK = 32
-"""Bytes of a text that are looked at: the SLACK of columns.Texts."""
+_BLOCK = SLACK
+"""Bytes of a text that are looked at, which can be read behind any in columns.Texts."""
 
-_QUARTER_S = 900
 _DAY_S = 86_400
 _SPAN = 1 << 22
 """Quarters of an hour from 1970, until 2089: a table of them takes 16 MB, of memory that is touched."""
@@ -70,10 +71,10 @@ class _Steps:
         step_s: the length of a step, within which no clock changes.
     """
 
-    def __init__(self, ask: Callable[[int], datetime], step_s: int = _QUARTER_S) -> None:
+    def __init__(self, ask: Callable[[int], datetime], step_s: int = QUARTER_S) -> None:
         self._ask = ask
         self._step = step_s
-        self._table = np.zeros(_SPAN * _QUARTER_S // step_s, np.int32)
+        self._table = np.zeros(_SPAN * QUARTER_S // step_s, np.int32)
 
     def convert(self, seconds: Integers, micros: Integers | int, plain: Flags) -> Moments:
         """Convert seconds since 1970 of the clock in the texts."""
@@ -106,7 +107,7 @@ class _Steps:
 class _Tables(dict[Any, _Steps]):
     """The tables of a file, one for each form of its times; few, so that no file fills the memory."""
 
-    def find(self, key: Any, ask: Callable[[int], datetime], step_s: int = _QUARTER_S) -> _Steps | None:
+    def find(self, key: Any, ask: Callable[[int], datetime], step_s: int = QUARTER_S) -> _Steps | None:
         """The table of a form; None if there are too many."""
         if key not in self:
             if len(self) >= _MOST_TABLES:

@@ -264,9 +264,8 @@ class _Rows:
         """Times, and which of them are in years that a calendar does not have."""
         moments = dates.moments if isinstance(dates, Instants) else dates
         is_odd = np.isnat(moments)
-        if (
-            moments.dtype != "datetime64[ns]"
-        ):  # which has no others, and in which numpy cannot compare with them
+        # Nanoseconds reach no further, and numpy cannot compare them with what does.
+        if moments.dtype != "datetime64[ns]":
             is_odd |= (moments < _FIRST) | (moments > _LAST)
         odd = np.flatnonzero(is_odd)
         values = dates[odd].tolist() if isinstance(dates, Instants) else as_python(dates[odd])

@@ -193,12 +193,8 @@ def _slicer(values: Any, name: str, count: int) -> Callable[[slice], Any]:
     is_array = isinstance(values, np.ndarray) and values.ndim == 1
     if not is_array and not isinstance(values, (list, tuple, *_COLUMNS)):
         raise ArgumentTypeError(f"events: {name} must be an array, a list or one value, got {shown(values)}")
-    if type(values) not in (
-        list,
-        tuple,
-        np.ndarray,
-        *_COLUMNS,
-    ):  # a subclass, which may hand out what it likes
+    # A subclass may hand out what it likes.
+    if type(values) not in (list, tuple, np.ndarray, *_COLUMNS):
         kind: Any = next(kind for kind in (list, tuple, np.ndarray) if isinstance(values, kind))
         values = np.asarray(values) if kind is np.ndarray else list(kind.__iter__(values))
     if len(values) != count:

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ... import bulk
-from ...columns import PER_SECOND, QUARTER_S, Coded, Instants
+from ...columns import PER_SECOND, Coded, Instants
 from ...errors import ArgumentValueError
 from ...ids import IdEncoder
+from ...periods import QUARTER_S
 from ..base import Context
 
 __all__ = ["BucketFactorizer", "Indexes", "PeriodFactorizer"]

@@ -143,7 +143,8 @@ class Importing:
             else:
                 encoded = encoded or self._context.ids.many(batch.ids(positions.tolist()))
                 self._gathered.add_ids(target, zip(encoded, stamps, strict=True))
-        self._gathered.add_hashes(hashes, folded)
+        if folded:
+            self._gathered.add_hashes(hashes, folded)
 
     def _stamp(self, moment: Any) -> int:
         """The stamp of an event: its time, if it has one; for a mere day, the present time."""
