@@ -168,32 +168,32 @@ def decode(data: bytes | bytearray | memoryview) -> Registers:
     raise UnknownEncodingError(f"sketch in encoding {encoding} (byte 4): known are 0, dense, and 1, sparse")
 
 
-def tallies(sketches: Sequence[bytes]) -> list[NDArray[np.int64] | None]:
-    """Histograms of many sketches: how many registers of each hold each rank, shape (52,).
+def tallies(sketches: Sequence[bytes]) -> NDArray[np.int64]:
+    """Histograms of many sketches: how many registers of each hold each rank, shape (sketches, 52).
 
-    That is all a count needs, and much faster than decoding. None stands for a sketch that :func:`decode`
-    would refuse.
+    That is all a count needs, and much faster than decoding. A row that does not add up to 16384 stands for a
+    sketch that :func:`decode` would refuse.
     """
-    result: list[NDArray[np.int64] | None] = [None] * len(sketches)
+    result = np.zeros((len(sketches), MAX_RANK + 1), np.int64)
     sparse = [index for index, data in enumerate(sketches) if data[:5] == _SPARSE_HEADER[:5]]
     if sparse:
-        rows = _tally_sparse([sketches[index] for index in sparse])
-        for index, row in zip(sparse, rows, strict=True):
-            result[index] = row if row.sum() == REGISTERS else None
-    for index, data in enumerate(sketches):
+        result[sparse] = _tally_sparse([sketches[index] for index in sparse])
+    for index in (result.sum(axis=1) != REGISTERS).nonzero()[0].tolist():
+        data = sketches[index]
         if data[:5] == _DENSE_HEADER[:5] and len(data) == DENSE_BYTES:
             result[index] = _tally_dense(data)
-        if result[index] is None:
+        else:
             with contextlib.suppress(MalformedSketchError):
                 result[index] = histogram(decode(data))
     return result
 
 
-def _tally_dense(data: bytes) -> NDArray[np.int64] | None:
+def _tally_dense(data: bytes) -> NDArray[np.int64]:
+    """Shape (52,); it does not add up to 16384 where ranks are out of range."""
     # Two registers at a time halve the numbers to count.
     pairs = np.bincount(_pairs(data).view(np.uint16), minlength=_FIELDS**2).reshape(_FIELDS, _FIELDS)
     counts: NDArray[np.int64] = pairs.sum(axis=0) + pairs.sum(axis=1)
-    return None if counts[MAX_RANK + 1 :].any() else counts[: MAX_RANK + 1]
+    return counts[: MAX_RANK + 1]
 
 
 def _tally_sparse(sketches: Sequence[bytes]) -> NDArray[np.int64]:

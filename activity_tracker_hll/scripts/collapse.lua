@@ -38,6 +38,7 @@ if moving or inspect == '1' then
     local value = redis.pcall('GET', key)
     return type(value) == 'string' and value or ''
   end
+  if not moving then return {'READ', tracked, 0, 0, read(hll), ''} end
   local back = redis.call('ZCOUNT', moves, '(0', '+inf')
   return {'READ', tracked, cardinality(moved), back, read(hll), read(moved)}
 end

@@ -23,12 +23,13 @@ end
 -- Sets the expiry of keys: a Unix time, or 'keep'. A key that has one keeps it unless renew is true.
 local function expire(keys, at, renew)
   for _, key in ipairs(keys) do
-    local ttl = redis.call('TTL', key)
-    if at == 'keep' then
-      if renew then redis.call('PERSIST', key) end
-    elseif renew or ttl == -1 or is_awaited(ttl) then
-      redis.call('EXPIREAT', key, at) -- a time in the past deletes it
+    local due = renew
+    if not due and at ~= 'keep' then
+      local ttl = redis.call('TTL', key)
+      due = ttl == -1 or is_awaited(ttl)
     end
+    if due and at == 'keep' then redis.call('PERSIST', key)
+    elseif due then redis.call('EXPIREAT', key, at) end -- a time in the past deletes it
   end
 end
 

@@ -3,15 +3,15 @@
 -- were found suspect still holds.
 -- error_text: the standard error, or empty for the plain formula's.
 -- STORED n. CHANGED.
-local now, left = cardinality(hll), tonumber(left)
+local now, left, sketches = cardinality(hll), tonumber(left), {hll, moved, moves}
 if left == 0 and redis.call('EXISTS', moved) == 0 then
   if now < tonumber(tracked) then return {'CHANGED'} end
-  n = now
+  n, sketches = now, {hll} -- there is nothing else
 elseif now ~= tonumber(tracked) or cardinality(moved) ~= left
     or redis.call('ZCOUNT', moves, '(0', '+inf') ~= tonumber(back) then
   return {'CHANGED'}
 end
 if error_text == '' then redis.call('DEL', stderr) else redis.call('SET', stderr, error_text) end
 redis.call('SET', count, n)
-expire({hll, moved, moves}, expiry, true)
+expire(sketches, expiry, true)
 return {'STORED', tonumber(n)}

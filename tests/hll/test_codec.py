@@ -192,5 +192,6 @@ def test_tallies_are_histograms_of_what_is_read(sketches):
         try:
             expected = histogram(decode(data)).tolist()
         except MalformedSketchError:
-            expected = None
-        assert (None if tally is None else tally.tolist()) == expected
+            assert tally.sum() != M
+        else:
+            assert tally.tolist() == expected

@@ -83,7 +83,7 @@ class _Counting:
         """
         commands: list[Command] = []
         for target in targets:
-            keys = self._keys(target)
+            keys = target.keys
             commands += [("EXISTS", keys.hll), ("GET", keys.counted)]
         replies = iter((yield commands))
         for target in targets:
@@ -125,10 +125,10 @@ class _Counting:
                 yield from absorb(self._context, keys, target.expiry, recount=self._recount)
             return Again()
         if own.count is not None:
-            number(own.count, self._keys(target).counted)
+            number(own.count, target.keys.counted)
             # An uncounted source came later, or the collapse that counted this aggregate was interrupted.
             if gone or not (self._recount or any(map(_is_uncounted, found.values()))):
-                answer((yield [call_expire(self._keys(target), target.expiry)])[0])
+                answer((yield [call_expire(target.keys, target.expiry)])[0])
                 return Done()
         if gone:
             raise BackendResponseError(f"the sketches of {gone} are gone, a union would be too small")
@@ -141,7 +141,7 @@ class _Counting:
     def _unite(
         self, target: Target, seen: bytes, present: Sequence[str | None], *, moves: bool
     ) -> Operation[Outcome]:
-        keys = self._keys(target)
+        keys = target.keys
         sources = [self._context.keys.bucket(target.period.name, source) for source in present]
         inspect = self._context.are_ids_chosen
         by_server = not self._context.is_cluster
@@ -169,15 +169,12 @@ class _Counting:
         return outcome  # true of a moment ago, for buckets that are always written to
 
     def _by_server(self, target: Target, seen: bytes, sources: Sequence[BucketKeys]) -> Operation[Outcome]:
-        call = call_aggregate(self._keys(target), self._temporary(target), sources, seen, target.expiry)
+        call = call_aggregate(target.keys, self._temporary(target), sources, seen, target.expiry)
         state, values = answer((yield [call])[0])
         return Again() if state == b"CHANGED" else Estimate(values[0])
 
     def _sources(self, target: Target) -> tuple[str | None, ...]:
         return self._aggregates[str(target.bucket)]
-
-    def _keys(self, target: Target) -> BucketKeys:
-        return self._context.keys.bucket(target.period.name, target.bucket)
 
     def _temporary(self, target: Target) -> str:
         return self._context.keys.temporary(target.period.name, target.bucket, "union")

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 from ...backends.base import Command
 from ...errors import BackendDataError, BackendError, CollapseError
 from ...estimates import Estimate
-from ...keys import BucketKeys
 from ...periods import Period
 from ...scripts.calls import Count, Readings, answer, answers, call_collapse, call_store
 from ..base import UNCOUNTED, Context, Operation, batched
@@ -76,7 +75,11 @@ def collapse(
     buckets, aggregates = scope.buckets, scope.aggregates
     expiries = {period: expiry_of(context, period) for period in periods}
     outcomes: dict[Target, Outcome] = {}
-    unions = [Target(period, name, expiries[period]) for period in periods for name in aggregates]
+    unions = [
+        Target(period, name, context.keys.bucket(period.name, name), expiries[period])
+        for period in periods
+        for name in aggregates
+    ]
 
     def unite(targets: Sequence[Target]) -> Operation[dict[Target, Outcome]]:
         return count_aggregates(context, targets, aggregates, recount=recount)
@@ -96,7 +99,12 @@ def collapse(
     needed_elsewhere = yield from _needed_by(context, periods, buckets, scope.elsewhere)
     needed |= needed_elsewhere
     singles = [
-        Target(period, bucket, _later(expiries[period]) if (period, bucket) in needed else expiries[period])
+        Target(
+            period,
+            bucket,
+            context.keys.bucket(period.name, bucket),
+            _later(expiries[period]) if needed and (period, bucket) in needed else expiries[period],
+        )
         for period in periods
         for bucket in buckets
     ]
@@ -116,7 +124,7 @@ def collapse(
     try:
         waiting = failed | {
             target.period.name
-            for target, outcome in outcomes.items()
+            for target, outcome in (outcomes.items() if needed_elsewhere else ())
             if (target.period, target.bucket) in needed_elsewhere and not isinstance(outcome, Nothing)
         }
         names = [period.name for period in periods if period.name not in waiting]
@@ -192,13 +200,13 @@ class _Counting:
 
     def _absorb_raw_sets(self, targets: Sequence[Target]) -> Operation[None]:
         """Absorb activity-tracker's raw sets first, except those whose sketch is gone."""
-        raws = [self._keys(target).raw for target in targets]
+        raws = [target.keys.raw for target in targets]
         [count] = yield [("EXISTS", *raws)]
         if count == 0:
             return
         found = yield [("EXISTS", raw) for raw in raws]
         for target in [target for target, exists in zip(targets, found, strict=True) if exists]:
-            keys = self._keys(target)
+            keys = target.keys
             try:
                 expiry = expiry_of(self._context, target.period)
                 yield from absorb(self._context, keys, expiry, recount=self._recount)
@@ -217,7 +225,7 @@ class _Counting:
             outcome = Nothing()
         elif state == b"TEXT":
             shown = values[0][:40].decode("utf-8", "replace")
-            outcome = BackendDataError(f"{self._keys(target).counted} holds {shown!r}, not a count")
+            outcome = BackendDataError(f"{target.keys.counted} holds {shown!r}, not a count")
         elif state == b"FOREIGN":
             outcome = foreign(int(values[0]), values[1])
         self._outcomes[target] = outcome
@@ -235,7 +243,7 @@ class _Counting:
         commands = [
             call_store(
                 [
-                    Count(self._keys(target), readings[target], int(count), stderr_text(count), target.expiry)
+                    Count(target.keys, readings[target], int(count), stderr_text(count), target.expiry)
                     for target, count in call
                 ]
             )
@@ -245,9 +253,6 @@ class _Counting:
             for (target, count), reply in zip(call, answers(call_reply, len(call)), strict=True):
                 self._outcomes[target] = stored(reply, count)
 
-    def _keys(self, target: Target) -> BucketKeys:
-        return self._context.keys.bucket(target.period.name, target.bucket)
-
     def _call(self, targets: Sequence[Target]) -> Command:
-        buckets = [(self._keys(target), target.expiry) for target in targets]
+        buckets = [(target.keys, target.expiry) for target in targets]
         return call_collapse(buckets, recount=self._recount, inspect=self._inspect)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import ceil, inf
-from typing import Any, NamedTuple
+from typing import Any
 
 from ...errors import BackendError, BackendResponseError
 from ...estimates import Estimate
+from ...keys import BucketKeys
 from ...periods import Period
 from ...scripts.calls import answer
 from ..base import MARGIN_S, Context
@@ -25,11 +27,13 @@ __all__ = [
 ]
 
 
-class Target(NamedTuple):
+@dataclass(slots=True, eq=False)  # by identity: each is looked up some ten times
+class Target:
     """A bucket or aggregate of a period, and when its sketch is to expire, see :func:`expiry_of`."""
 
     period: Period
     bucket: str | None
+    keys: BucketKeys
     expiry: str
 
 

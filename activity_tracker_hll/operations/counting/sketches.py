@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from itertools import compress
 from math import inf
 from types import MappingProxyType
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ from ...estimates import Estimate
 from ...hll import codec, from_counts
 from ...hll.estimators import cardinality, remainder
 from ...hll.randomness import are_random, is_random, is_random_remainder, tails_of_histograms
-from ...hll.registers import Registers, empty, fold
+from ...hll.registers import REGISTERS, Registers, empty, fold
 from ...hll.unions import union_of_remainders
 from ...keys import BucketKeys
 from ...scripts.calls import Readings
@@ -96,13 +96,10 @@ def estimate(reading: Readings, *, inspect: bool) -> Estimate | BackendError:
 def are_suspect(sketches: Sequence[tuple[Any, int]]) -> list[bool]:
     """Which sketches, given with their counts, random ids would not produce; False if one cannot be read."""
     tallies = codec.tallies([sketch if isinstance(sketch, bytes) else b"" for sketch, _ in sketches])
-    known = [index for index, tally in enumerate(tallies) if tally is not None]
-    if not known:
-        return [False] * len(sketches)
-    histograms = np.stack([cast("NDArray[np.int64]", tallies[index]) for index in known])
-    random = are_random(tails_of_histograms(histograms, [sketches[index][1] for index in known]))
-    suspected = set(compress(known, (~random).tolist()))
-    return [index in suspected for index in range(len(sketches))]
+    random = are_random(tails_of_histograms(tallies, [count for _, count in sketches]))
+    known: NDArray[np.bool_] = tallies.sum(axis=1) == REGISTERS
+    suspect: list[bool] = (known & ~random).tolist()
+    return suspect
 
 
 def union_of(
