@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import product
 from typing import Any
 
 from ..backends.base import OF_NODE, SLOTS
@@ -322,9 +323,9 @@ def _examine_data(
     unexpiring = [entry for entry in over if UNEXPIRING in known[entry].parts]
     forecasts = yield from _forecasts(context, entries)
     [reply] = yield [("SMEMBERS", context.keys.open)]
-    counted = {entry.period.name: entry.period for entry in over}
-    marked = [counted[name] for name in marked_in(reply) if name in counted]
-    grown = yield from outgrown(context, marked, buckets_of(over))
+    counted = {entry.period.name for entry in over}
+    marked = [name for name in marked_in(reply) if name in counted]
+    grown = yield from outgrown(context, product(marked, buckets_of(over)))
     warnings = [
         *found.warnings,
         *_about_memory(found.server, forecasts),

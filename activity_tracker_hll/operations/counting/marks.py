@@ -7,6 +7,7 @@ looked at again: what was written in between, by a process whose mark was there 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import product
 
 from ...periods import Period
 from ..base import Context, Operation, batched, items, unwrap_of
@@ -63,7 +64,7 @@ def warned_of(
     context: Context, periods: Iterable[Period], buckets: Sequence[str | None]
 ) -> Operation[set[str]]:
     """The names of the periods that have events since they were counted; that is logged."""
-    found = yield from outgrown(context, periods, buckets)
+    found = yield from outgrown(context, product((period.name for period in periods), buckets))
     context.warn_of_outgrown(found)
     return found
 

@@ -7,36 +7,40 @@ looked at that writers have marked since, see :mod:`..tracking.open_periods`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import itemgetter
 
 from ...backends.base import Command, Reply
 from ...errors import BackendError
 from ...keys import BucketKeys
-from ...periods import Period
 from ...scripts.calls import Readings
-from ..base import UNCOUNTED, Context, Operation, batched
+from ..base import UNCOUNTED, Context, Operation, PeriodBucket, batched
 from ..many_keys import values
 from .sketches import estimates
 
 __all__ = ["outgrown"]
 
-_PERIODS_PER_BATCH = 100
+_PLACES_PER_BATCH = 10_000
 _BUCKETS_PER_BATCH = 500
 _SKETCHES_PER_BATCH = 100  # two of 12 KiB each
 
 
-def outgrown(
-    context: Context, periods: Iterable[Period], buckets: Sequence[str | None]
-) -> Operation[set[str]]:
+def outgrown(context: Context, places: Iterable[PeriodBucket]) -> Operation[set[str]]:
     """The names of the periods of which a stored count does not hold all that is in the bucket's sketch.
 
     What cannot be read is left out: a collapse reports it.
+
+    Args:
+        context: what operations are planned with.
+        places: names of periods and buckets; those of one period one after the other.
     """
     found: set[str] = set()
-    for batch in batched(periods if buckets else (), _PERIODS_PER_BATCH):
-        stored = yield from values(context.keys.counts(period.name, buckets) for period in batch)
+    for batch in batched(places, _PLACES_PER_BATCH):
+        of_period = [(name, [bucket for _, bucket in group]) for name, group in groupby(batch, itemgetter(0))]
+        stored = yield from values(context.keys.counts(name, buckets) for name, buckets in of_period)
         counted = [
-            (period.name, context.keys.bucket(period.name, bucket), int(count))
-            for period, counts in zip(batch, stored, strict=True)
+            (name, context.keys.bucket(name, bucket), int(count))
+            for (name, buckets), counts in zip(of_period, stored, strict=True)
             for bucket, count in zip(buckets, counts, strict=True)
             if count not in UNCOUNTED and count.isdigit()
         ]

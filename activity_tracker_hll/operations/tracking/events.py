@@ -17,7 +17,7 @@ from ...columns import Coded, Texts
 from ...errors import BackendError, LateEventError
 from ...ids import IdEncoder, check_batch
 from ...keys import BucketKeys
-from ...periods import PERIODS, Calendar, Period
+from ...periods import PERIODS, Calendar
 from ...scripts.calls import TableState, answer, call_write
 from ..base import MARGIN_S, Operation, PeriodBucket, named, unwrap_of
 from ..data_set import DataSet
@@ -186,7 +186,7 @@ class Tracking:
         events: Any,
         progress: Callable[[int], object] | None,
         clock: Callable[[], float],
-        find_outgrown: Callable[[Iterable[Period], Sequence[str | None]], Operation[set[str]]],
+        find_outgrown: Callable[[Iterable[PeriodBucket]], Operation[set[str]]],
     ) -> Operation[Imported]:
         """Import events of any bucket and time, united in sketches before they are sent.
 
@@ -200,31 +200,36 @@ class Tracking:
             return abs(clock() - pushed) >= _PUSH_EVERY_S
 
         gathered = Gathered(data.context, data.open_periods, lambda: self.running(clock()))
-        importing = Importing(data.context, kinds, gathered, data.clock)
+        late, outgrown = 0, set[str]()
+
+        def push() -> Operation[None]:
+            nonlocal late, pushed
+            refused = yield from gathered.push()
+            late += sum(refused.values())
+            # At each push, as there may be more buckets and periods than can be remembered.
+            outgrown.update((yield from find_outgrown([at for at in gathered.past if at[0] not in outgrown])))
+            pushed = clock()
+
+        importing = Importing(data.context, kinds, gathered, data.clock, push)
         all_batches = batches(events, due)
         first = next(all_batches, None)
         if first is not None:
             importing.check(first)
 
         def operation() -> Operation[Imported]:
-            nonlocal pushed
-            late = 0
             for batch in chain([] if first is None else [first], all_batches):
                 if len(batch) and not importing.knows_server:
                     importing.takes_sketches((yield from data.takes_sketches()))
                 bad = yield from importing.add(batch)
                 if bad is not None or gathered.full or due():
-                    late += sum((yield from gathered.push()).values())
-                    pushed = clock()
+                    yield from push()
                     if progress is not None and importing.done:
                         progress(importing.done)
                 if bad is not None:
                     raise bad
-            late += sum((yield from gathered.push()).values())
+            yield from push()
             if progress is not None and importing.done:
                 progress(importing.done)
-            past = filter(None, map(self._calendar.parse, {name for name, _ in gathered.past}))
-            outgrown = yield from find_outgrown(past, list({bucket for _, bucket in gathered.past}))
             return Imported(importing.done, late, tuple(sorted(outgrown)))
 
         return operation()

@@ -135,6 +135,10 @@ class PeriodFactorizer:
         self._names_by_hour: dict[tuple[int, int], tuple[str, ...]] = {}
         self._index_by_slot: dict[tuple[Any, int], int | None] = {}
 
+    def __len__(self) -> int:
+        """How much is remembered."""
+        return len(self._names_by_hour) + len(self._index_by_slot)
+
     def periods(self, moment: datetime) -> tuple[str, ...]:
         """Names of the periods that contain a naive moment."""
         hour_key = moment.toordinal(), moment.hour

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from ...errors import BackendError
 from ...hll.compact import CompactRegisters
@@ -49,7 +50,7 @@ class Gathered:
 
     Attributes:
         events: how many, each counted once for each of its periods.
-        past: what was sent of periods that were over.
+        past: what the last push sent of periods that were over.
     """
 
     def __init__(
@@ -59,9 +60,8 @@ class Gathered:
         self._open_periods = open_periods
         self._running = running
         self._buckets: dict[PeriodBucket, _Bucket] = {}
-        self._tables: dict[PeriodBucket, SideTable] = {}
-        self._with_moves: set[PeriodBucket] = set()
-        self.past: set[PeriodBucket] = set()
+        self._tables: dict[PeriodBucket, SideTable] = {}  # of buckets that ids have moved out of
+        self.past: list[PeriodBucket] = []
         self.events = 0
 
     @property
@@ -100,7 +100,7 @@ class Gathered:
 
     def has_table(self, target: PeriodBucket) -> bool:
         """Whether a push found that ids have moved out of the bucket."""
-        return target in self._with_moves
+        return target in self._tables
 
     def push(self) -> Operation[dict[str, int]]:
         """Send everything; returns how many events each late period refused.
@@ -114,18 +114,18 @@ class Gathered:
                 gathered.registers,
                 gathered.ids,
                 gathered.seen,
-                table=self._tables.setdefault(target, SideTable()),
+                table=self._tables.get(target) or SideTable(),
             )
             for target, gathered in buckets.items()
         }
         running = self._running()
-        self.past |= {target for target in loads if target[0] not in running}
+        self.past = sorted((target for target in loads if target[0] not in running), key=itemgetter(0))
         sent = yield from unite(self._context, loads, self._open_periods, running)
         late: dict[str, int] = {}
         errors: list[BackendError] = []
         for target, outcome in sent.outcomes.items():
             if outcome.table.members:
-                self._with_moves.add(target)
+                self._tables[target] = loads[target].table
             if outcome.error is not None:
                 errors.append(outcome.error)
             elif outcome.late:

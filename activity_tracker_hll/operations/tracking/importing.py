@@ -7,7 +7,7 @@ event, which is slower, but finds out what is wrong, and where.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -28,6 +28,8 @@ from .stamps import ServerClock
 
 __all__ = ["Importing"]
 
+_MOST_REMEMBERED = 1 << 16  # buckets, periods, places: a file may have millions
+
 _ANY_TIME = 0
 """Older than any stamp: for events whose time does not matter, because nobody moved out of their bucket."""
 
@@ -39,22 +41,34 @@ class Importing:
         kinds: the kinds of period to count in.
         gathered: where the events go.
         clock: gives a stamp to events without a time of their own.
+        push: sends what was gathered; done within a batch that is of too many buckets and periods, else left
+            to the caller.
     """
 
     def __init__(
-        self, context: Context, kinds: Sequence[str], gathered: Gathered, clock: ServerClock
+        self,
+        context: Context,
+        kinds: Sequence[str],
+        gathered: Gathered,
+        clock: ServerClock,
+        push: Callable[[], Operation[None]],
     ) -> None:
         self._context = context
         self._hourly = "hourly" in kinds
         self._gathered = gathered
         self._clock = clock
+        self._push = push
         self._sketches = False
         self._coded_hashes = bulk.CodedHashes(context.ids)
-        self._buckets = BucketFactorizer(self._trackable)
-        self._periods = PeriodFactorizer(context, kinds)
-        self._have_moves: dict[PeriodBucket, bool] = {}
+        self._kinds = kinds
+        self._forget()
         self.knows_server = False
         self.done = 0
+
+    def _forget(self) -> None:
+        self._buckets = BucketFactorizer(self._trackable)
+        self._periods = PeriodFactorizer(self._context, self._kinds)
+        self._have_moves: dict[PeriodBucket, bool] = {}
 
     def takes_sketches(self, sketches: bool) -> None:
         """Note whether the server takes sketches; if it does not, all events are kept as ids."""
@@ -75,6 +89,8 @@ class Importing:
 
     def add(self, batch: Batch) -> Operation[Exception | None]:
         """Gather the events of a batch, up to the first bad one; returns what is wrong with that, if any."""
+        if len(self._buckets) + len(self._periods) + len(self._have_moves) > _MOST_REMEMBERED:
+            self._forget()
         factorized = self._factorized(batch) if self._sketches and len(batch) >= FEW else None
         if factorized is None:
             return self._add_one_by_one(batch) or batch.error
@@ -116,6 +132,8 @@ class Importing:
         ]
         yield from self._find_moves([(name, bucket) for bucket, names, _ in groups for name in names])
         for bucket, names, positions in groups:
+            if self._gathered.full:
+                yield from self._push()
             self._add_group(batch, [(name, bucket) for name in names], hashes.take(positions), positions)
 
     def _find_moves(self, targets: Sequence[PeriodBucket]) -> Operation[None]:
