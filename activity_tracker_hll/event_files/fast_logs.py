@@ -20,7 +20,7 @@ from .blocks import Block
 from .coder import BAD, Coder
 from .fast import Part, bucket_of
 from .layout import Layout
-from .logs import ALIASES, log_parser
+from .logs import ALIASES, LONGEST_ENTRY, log_parser
 from .quarters import LogTimes
 
 __all__ = ["LogPath"]
@@ -107,6 +107,8 @@ class LogPath:
             plain &= codes != BAD
         if self._host is not None:
             _check_addresses([row[self._host] for row in rows], plain)
+        if _may_have_long(block.text):
+            plain &= np.diff(block.ends, prepend=-1) <= LONGEST_ENTRY
         return Part(ids, buckets, dates, plain)
 
     def _rows(self, block: Block) -> list[Fields]:
@@ -214,6 +216,12 @@ def _patterns(escape: bytes) -> dict[str, tuple[bytes, bytes]]:
         "user-agent": (quoted, wanted_text),
         "x-forwarded-for": (quoted, b""),
     }
+
+
+def _may_have_long(text: bytes) -> bool:
+    """Whether a line may be longer than LONGEST_ENTRY: there is none where each half of that has an end."""
+    step = LONGEST_ENTRY // 2
+    return any(text.find(b"\n", start, start + step) < 0 for start in range(0, len(text) - step + 1, step))
 
 
 def _check_addresses(hosts: list[bytes], plain: NDArray[np.bool_]) -> None:

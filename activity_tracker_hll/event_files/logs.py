@@ -16,7 +16,16 @@ from .prefixes import without_prefix
 from .records import Record
 from .tabular_logs import ALB, ELB, ColumnParser, W3CParser
 
-__all__ = ["ALIASES", "LOG_FORMATS", "TIMESTAMP", "ApacheRecord", "LogParser", "log_parser", "log_records"]
+__all__ = [
+    "ALIASES",
+    "LOG_FORMATS",
+    "LONGEST_ENTRY",
+    "TIMESTAMP",
+    "ApacheRecord",
+    "LogParser",
+    "log_parser",
+    "log_records",
+]
 
 _APACHE_FORMATS = {
     "combined": apachelogs.COMBINED,
@@ -49,6 +58,9 @@ _CHAIN = re.compile(rb"(?P<chain>[^\s,\"\[]{1,100}(?:, ?[^\s,\"\[]{1,100}){1,30}
 _QUOTED = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
 # apachelogs tries each way to share out the words that are not quoted among the fields.
 _MOST_BREAKS = 60
+LONGEST_ENTRY = 1 << 16
+"""In bytes. Servers refuse requests of half that, and matching takes apachelogs 200 bytes of memory for each."""
+
 _ESCAPE = re.compile(r"\\x([0-9A-Fa-f]{2})|\\[^x]|([\x80-\xff])")
 _LETTERS_OF_ESCAPES = "tnrbvfx"
 _FIRST_YEAR = 1980
@@ -121,6 +133,8 @@ class ApacheParser:
         Raises:
             ValueError: the line does not have the format.
         """
+        if len(line) > LONGEST_ENTRY:
+            raise ValueError(f"longer than {LONGEST_ENTRY:,} bytes")
         if self._has_timestamp and not TIMESTAMP.search(line):
             raise self._refused(line)
         chain = _CHAIN.match(line) if self._begins_with_host else None

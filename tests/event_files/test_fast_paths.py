@@ -14,6 +14,7 @@ from activity_tracker_hll.event_files.events import read_events
 from activity_tracker_hll.event_files.fast_logs import LogPath
 from activity_tracker_hll.event_files.layout import Layout, LayoutError
 from activity_tracker_hll.event_files.lines import Lines, Rejected
+from activity_tracker_hll.event_files.logs import LONGEST_ENTRY
 from activity_tracker_hll.event_files.opening import Stream, opened
 from activity_tracker_hll.event_files.readers import read_stream
 from activity_tracker_hll.periods import Calendar
@@ -210,6 +211,20 @@ def test_few_events_do_not_keep_many_blocks_in_memory(monkeypatch):
         parts = [len(part) for part in read_events(stream, Layout(format="log"), BERLIN)]
     assert sum(parts) == 1000
     assert max(parts[:-1]) <= 4 * 32  # the last are those that were read carefully
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1, LONGEST_ENTRY])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_entries_of_more_than_servers_let_through_are_bad(more, place):
+    """Where one begins in its block decides which halves of blocks have ends of lines."""
+    size = LONGEST_ENTRY + more - len(COMBINED)
+    long = COMBINED.replace(b"GET /", b"GET /" + b"x" * size)
+    lines = [COMBINED] * 300 * place + [long] + [COMBINED] * 200
+    fast, careful = both(b"".join(lines), Layout(format="log"))
+    assert fast == careful
+    found, bad = fast
+    assert (found.total(), len(bad)) == (len(lines) - (more > 0), int(more > 0))
+    assert all("longer than 65,536 bytes" in str(line) for line in bad)
 
 
 def test_long_values_that_differ_do_not_fill_the_memory():
