@@ -152,6 +152,16 @@ class BaseTracker(Generic[B]):
         return self._backend
 
     @property
+    def periods(self) -> tuple[PeriodKind, ...] | None:
+        """The kinds of period that were given, in that order."""
+        return self._planner.periods
+
+    @property
+    def buckets(self) -> tuple[str | None, ...] | None:
+        """The buckets that were given; None = none, so that calls are about the unnamed one."""
+        return self._planner.buckets
+
+    @property
     def calendar(self) -> Calendar:
         """Finds periods in the tracker's time zone, which is adopted from the data if it was not given."""
         return self._planner.calendar
