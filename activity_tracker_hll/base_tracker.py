@@ -25,6 +25,7 @@ __all__ = ["BaseTracker"]
 
 T = TypeVar("T")
 B = TypeVar("B", bound=BackendSettings)
+_Kinds = tuple[PeriodKind, ...]  # a name of its own, as Sphinx cannot show that of PeriodKind in a property
 
 
 class _TrackerOptions(TypedDict, total=False):
@@ -152,7 +153,7 @@ class BaseTracker(Generic[B]):
         return self._backend
 
     @property
-    def periods(self) -> tuple[PeriodKind, ...] | None:
+    def periods(self) -> _Kinds | None:
         """The kinds of period that were given, in that order."""
         return self._planner.periods
 
