@@ -1,6 +1,7 @@
 """Counts of active users as Prometheus reads them: their values, and when the server is asked."""
 
 import os
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -138,6 +139,21 @@ def test_the_zone_is_that_of_the_data(server, clock):
         writing.track(id=1)
     found = scraped(CountsCollector(server.tracker(timezone=None), clock=clock))
     assert of(found) == {("daily", "(all)", "live"): 1}
+
+
+@pytest.mark.parametrize("evening", [datetime(2026, 3, 28, 22, 30), datetime(2026, 10, 24, 22, 30)])
+def test_hours_that_clocks_skip_or_repeat(server, clock, evening):
+    """2:00 is no hour in Berlin one night in spring, and there are two in autumn."""
+    tracker = server.tracker(["hourly"], timezone="Europe/Berlin")
+    collector = CountsCollector(tracker, clock=clock)
+    for hours in range(8):
+        clock.now = evening.replace(tzinfo=UTC).timestamp() + 3600 * hours
+        [last] = tracker.calendar.before("hourly", tracker.calendar.local(clock.now), 1)
+        server.client.set(f"active:{last.name}", hours + 1)
+        found = scraped(collector)
+        assert found["active_users", "hourly", "(all)", "collapsed"] == hours + 1
+        until = found["collapsed_until_timestamp_seconds", "hourly", "(all)"]
+        assert until == tracker.calendar.timestamp(last.next().start) <= clock.now
 
 
 def test_the_largest_of_many_buckets(real_server, clock):
@@ -329,12 +345,14 @@ def test_who_does_not_wait_sees_the_answer_the_next_time(watched, clock):
     eventually(lambda: scraped(collector)["up",] == 1)
 
 
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # that forks have threads
 def test_a_forked_child_waits_for_no_thread_of_its_parent(watched, clock):
     collector = CountsCollector(watched, timeout=0.01, clock=clock)
     watched.may_go_on.clear()
     scraped(collector)
     child = os.fork()
     if not child:
+        signal.alarm(10)
         watched.may_go_on.set()
         clock.now += 60
         try:
@@ -373,8 +391,9 @@ def test_bad_arguments(watched, argument, value, error):
 
 
 def test_what_is_no_tracker(watched):
-    for tracker in (None, "redis://localhost", AsyncActivityTracker(["daily"]), watched.buffered()):
-        with raises(ArgumentTypeError, "tracker must be"):
-            CountsCollector(tracker)
+    with watched.buffered() as writer:
+        for tracker in (None, "redis://localhost", AsyncActivityTracker(["daily"]), writer):
+            with raises(ArgumentTypeError, "tracker must be"):
+                CountsCollector(tracker)
     with raises(ArgumentValueError, "periods"):
         CountsCollector(ActivityTracker())
