@@ -48,7 +48,7 @@ class Exposition(Collector):
         return [up, updated]
 
     def _of_counts(self) -> list[Family]:
-        """One row of labels and values after the other."""
+        """What is known of the largest buckets, and how many others there are."""
         by_state, by_bucket, by_kind = _LABELS, _LABELS[:2], _LABELS[:1]
         counts = gauge(
             "active_users",

@@ -173,6 +173,7 @@ def test_a_fall_of_active_users_raises_an_alarm(tmp_path):
     promtool("test", "rules", file)
 
 
+@pytest.mark.usefixtures("tracker")
 def test_a_file_for_node_exporter(valkey, tmp_path):
     """The real one reads what the command writes, and nothing else of what is there meanwhile."""
     url = f"unix://{valkey.socket}"
