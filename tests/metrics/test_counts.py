@@ -123,6 +123,7 @@ def test_one_day_of_data(server, clock):
 def test_the_newest_collapsed_period_is_looked_for_a_while(server, clock, before, is_found):
     tracker = server.tracker(buckets=["a", "b"])
     tracker.track_many(range(5), bucket="a", date=day(before))
+    tracker.track_many(range(4), bucket="a", date=day(40 if before > 32 else before + 2))
     tracker.track_many(range(6), bucket="b", date=YESTERDAY)
     tracker.collapse()
     found = scraped(CountsCollector(tracker, clock=clock))
@@ -288,6 +289,7 @@ def test_a_period_that_ends_is_asked_about_at_once(watched, clock):
     clock.now = MIDNIGHT + 1
     watched.error = BackendConnectionError("gone")
     assert of(scraped(collector)) == {}  # no count of yesterday is shown as one of today
+    assert watched.asked == 2
     assert not asks(watched, collector)
     clock.now = MIDNIGHT + 61
     watched.error = None
@@ -334,6 +336,20 @@ def test_no_scrape_waits_long_nor_asks_a_second_time(watched, clock):
     watched.may_go_on.set()
     eventually(lambda: scraped(collector)["up",] == 1)
     assert of(scraped(collector)) == {("daily", "(all)", "live"): 1}
+    assert watched.asked == 1
+
+
+def test_the_first_scrapes_wait_for_one_answer(watched, clock):
+    collector = CountsCollector(watched, timeout=30, clock=clock)
+    watched.may_go_on.clear()
+    with ThreadPoolExecutor(8) as pool:
+        found = [pool.submit(scraped, collector)]
+        eventually(lambda: watched.asked)
+        found += [pool.submit(collector.collect) for _ in range(7)]
+        assert not any(each.done() for each in found)
+        watched.may_go_on.set()
+        assert found[0].result()["up",] == 1
+        assert [each.result()[0].samples[0].value for each in found[1:]] == [1] * 7
     assert watched.asked == 1
 
 
