@@ -25,6 +25,7 @@ __all__ = ["BaseTracker"]
 
 T = TypeVar("T")
 B = TypeVar("B", bound=BackendSettings)
+_Kinds = tuple[PeriodKind, ...]  # a name of its own, as Sphinx cannot show that of PeriodKind in a property
 
 
 class _TrackerOptions(TypedDict, total=False):
@@ -150,6 +151,16 @@ class BaseTracker(Generic[B]):
     def backend(self) -> B:
         """The backend in use."""
         return self._backend
+
+    @property
+    def periods(self) -> _Kinds | None:
+        """The kinds of period that were given, in that order."""
+        return self._planner.periods
+
+    @property
+    def buckets(self) -> tuple[str | None, ...] | None:
+        """The buckets that were given; None = none, so that calls are about the unnamed one."""
+        return self._planner.buckets
 
     @property
     def calendar(self) -> Calendar:

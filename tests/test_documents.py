@@ -43,6 +43,7 @@ def desk(tmp_path, monkeypatch):
     server = EmbeddedServer(executable="redis-server", port=free_port())
     server.open()
     desk = Desk(tmp_path, server.port)
+    desk.instead["9108"] = str(free_port())  # where a service is scraped
     yield desk
     desk.close()
     server.close()

@@ -23,7 +23,7 @@ from activity_tracker_hll.aio import AsyncActivityTracker
 from activity_tracker_hll.backends.async_redis import AsyncRedisBackend
 from activity_tracker_hll.backends.options import RedisOptions
 from activity_tracker_hll.backends.redis import RedisBackend
-from activity_tracker_hll.metrics import WriterCollector
+from activity_tracker_hll.metrics import CountsCollector, WriterCollector
 from activity_tracker_hll.periods import PERIODS, Calendar
 from activity_tracker_hll.web import Recorder, asgi, wsgi
 from helpers.moments import NOON, TODAY
@@ -352,6 +352,9 @@ def test_adapters_and_metrics(fuzz, options):
             fuzz.each(cls.__qualname__, lambda cls=cls, **given: cls(writer=writer, **given), parameters)
             fuzz.each(cls.__qualname__, cls, options_of(cls))
         fuzz.each("WriterCollector", WriterCollector, options_of(WriterCollector))
+        fuzz.each("CountsCollector", CountsCollector, options_of(CountsCollector))
+        of_counts = [each for each in options_of(CountsCollector) if each.name != "tracker"]
+        fuzz.each("CountsCollector", lambda **given: CountsCollector(tracker, **given), of_counts)
         for (number, make), place in itertools.product(enumerate(NASTY), range(-1, 4)):
             found = make() if place < 0 else (*("a", "b", "c", "d")[:place], make())
             recorder = Recorder(writer, lambda _request, found=found: found)

@@ -18,6 +18,7 @@ from .commands.doctor import doctor
 from .commands.import_ import import_
 from .commands.lifecycle import lifecycle
 from .commands.lookup import lookup
+from .commands.metrics import metrics
 from .commands.overlap import overlap
 from .commands.retention import retention
 from .commands.rolling import rolling
@@ -72,7 +73,7 @@ def cli() -> None:
     logging.basicConfig(handlers=[LogHandler()], level=logging.WARNING)
 
 
-for _command in (track, import_, collapse, lookup, settings, doctor, demo):
+for _command in (track, import_, collapse, lookup, settings, metrics, doctor, demo):
     cli.add_command(_command)
 for _command in (unique, rolling, stickiness, overlap, retention, lifecycle):
     cli.add_command(_command)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ..backends.base import Command
 from ..errors import ArgumentValueError, BackendError, BackendResponseError, CollapseError
 from ..messages import printable, shown
-from ..periods import PERIODS, Calendar, Period
+from ..periods import PERIODS, Calendar, Period, PeriodKind
 from ..words import did_you_mean
 from .base import UNCOUNTED, Context, Operation, batched
 from .counting import Collapsed, Scope, collapse
@@ -58,7 +58,7 @@ def buckets_of(entries: Iterable[Entry]) -> list[str | None]:
     return sorted({entry.bucket for entry in entries}, key=lambda bucket: bucket or "")
 
 
-def kinds_of(entries: Iterable[Entry]) -> list[str]:
+def kinds_of(entries: Iterable[Entry]) -> list[PeriodKind]:
     """The kinds of period, shortest first."""
     found = {entry.period.kind for entry in entries}
     return [kind for kind in PERIODS if kind in found]

@@ -315,7 +315,9 @@ def _examine_data(
 ) -> Operation[Examination]:
     """What is found if the data are looked at too."""
     entries = yield from inventory(context)
-    running = {kind: context.calendar.containing(kind, now()).start for kind in kinds_of(entries)}
+    running: dict[str, datetime] = {
+        kind: context.calendar.containing(kind, now()).start for kind in kinds_of(entries)
+    }
     over = [entry for entry in entries if entry.period.start < running[entry.period.kind]]
     ahead = [entry for entry in entries if entry.period.start > running[entry.period.kind]]
     known = dict(zip(over, (yield from looked_into(context, over)), strict=True))

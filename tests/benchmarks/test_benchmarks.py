@@ -301,7 +301,19 @@ def test_scale(tmp_path):
     )
 
 
-SCRIPTS = ("throughput.py", "engine.py", "buffered.py", "counting.py", "analytics.py")
+def test_metrics(tmp_path):
+    pytest.importorskip("prometheus_client")
+    printed, results = quick("metrics.py", tmp_path)
+    assert "A scrape of live and collapsed counts" in printed
+    costs = {(cost["buckets"], cost["has_secret"], cost["is_cached"]): cost for cost in results["costs"]}
+    for number in (2, 10):
+        for secret in (False, True):
+            each, cached = (costs[number, secret, is_cached] for is_cached in (False, True))
+            assert cached["commands"] == each["commands"] / 4 > 0  # a scrape in 15 s, a question in 60 s
+        assert costs[number, True, False]["commands"] < costs[number, False, False]["commands"]
+
+
+SCRIPTS = ("throughput.py", "engine.py", "buffered.py", "counting.py", "analytics.py", "metrics.py")
 """What the plain run does without a plot."""
 
 

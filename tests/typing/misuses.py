@@ -8,7 +8,7 @@ from web_client import of_environ, of_scope
 
 from activity_tracker_hll import ActivityTracker, BufferedTracker, Estimate
 from activity_tracker_hll.aio import AsyncActivityTracker
-from activity_tracker_hll.metrics import WriterCollector
+from activity_tracker_hll.metrics import CountsCollector, WriterCollector
 from activity_tracker_hll.web import asgi, wsgi
 
 
@@ -56,9 +56,12 @@ async def calls(tracker: ActivityTracker, other: AsyncActivityTracker, writer: B
     del count
 
 
-def adapters(writer: BufferedTracker, app: Starlette, environ: dict[str, Any]) -> None:
+def adapters(
+    writer: BufferedTracker, other: AsyncActivityTracker, app: Starlette, environ: dict[str, Any]
+) -> None:
     """Adapters of web services."""
     asgi.ActivityMiddleware(app, print, of_scope)  # refused
     asgi.ActivityMiddleware(app, writer, "identify")  # refused
     wsgi.ActivityMiddleware(app, writer, of_environ)  # refused
     WriterCollector({"web": print})  # refused
+    CountsCollector(other)  # refused

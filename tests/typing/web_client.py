@@ -9,9 +9,9 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection
 
-from activity_tracker_hll import BufferedTracker
+from activity_tracker_hll import ActivityTracker, BufferedTracker
 from activity_tracker_hll.aio import AsyncBufferedTracker
-from activity_tracker_hll.metrics import WriterCollector
+from activity_tracker_hll.metrics import CountsCollector, WriterCollector
 from activity_tracker_hll.web import Activity, asgi, wsgi
 
 
@@ -26,10 +26,11 @@ def of_environ(environ: dict[str, Any]) -> tuple[str, str]:
     return environ["REMOTE_USER"], "member"
 
 
-def adapters(writer: BufferedTracker, other: AsyncBufferedTracker) -> None:
+def adapters(tracker: ActivityTracker, writer: BufferedTracker, other: AsyncBufferedTracker) -> None:
     """Both kinds of writer, and the frameworks' own types."""
     app = Starlette(middleware=[Middleware(asgi.ActivityMiddleware, writer=writer, identify=of_scope)])
     app.add_middleware(asgi.ActivityMiddleware, writer=other, identify=of_scope)
     asgi.FlushOnShutdown(asgi.ActivityMiddleware(app, writer, of_scope), other)
     wsgi.ActivityMiddleware(Flask(__name__).wsgi_app, writer, of_environ)
     REGISTRY.register(WriterCollector({"web": writer, "jobs": other}))
+    REGISTRY.register(CountsCollector(tracker, ["daily"], buckets=["member", None], refresh=30, limit=10))

@@ -1,29 +1,21 @@
-"""The statistics of writers as Prometheus metrics, read when they are scraped.
-
-Needs the extra ``metrics``.
-"""
+"""The statistics of writers, which are read from this process's memory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from .arguments import attribute, entries
-from .errors import ArgumentTypeError, MissingExtraError
-from .messages import shown
-from .writer import Statistics
+from prometheus_client.registry import Collector
 
-try:
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-    from prometheus_client.registry import Collector
-except ImportError as error:
-    raise MissingExtraError(
-        "metrics need prometheus_client, of the extra 'metrics': pip install 'activity-tracker-hll[metrics]'"
-    ) from error
+from ..arguments import attribute, entries
+from ..errors import ArgumentTypeError
+from ..messages import shown
+from ..writer import Statistics
+from .families import Family, counter, gauge
 
-__all__ = ["WriterCollector"]
+__all__ = ["HasStatistics", "WriterCollector"]
 
-Family = CounterMetricFamily | GaugeMetricFamily
+_LABELS = ("writer",)
 
 
 class HasStatistics(Protocol):
@@ -71,13 +63,21 @@ class WriterCollector(Collector):
 
 def _families() -> list[Family]:
     return [
-        _counter("events_tracked", "Events taken by the writer, once for each period."),
-        _counter("events_pushed", "Events the server has acknowledged."),
-        _counter("events_dropped", "Events lost: too many buckets or moves at once, or no valid id."),
-        _counter("events_late", "Events refused by periods that were collapsed and whose sketches are gone."),
-        _counter("sent_bytes", "Size of all that was sent to the server."),
-        _gauge("events_pending", "Events the server has not acknowledged yet."),
-        _gauge("healthy", "1 if all is well, 0 if something went wrong and has not been made good since."),
+        counter("events_tracked", "Events taken by the writer, once for each period.", _LABELS),
+        counter("events_pushed", "Events the server has acknowledged.", _LABELS),
+        counter("events_dropped", "Events lost: too many buckets or moves at once, or no valid id.", _LABELS),
+        counter(
+            "events_late",
+            "Events refused by periods that were collapsed and whose sketches are gone.",
+            _LABELS,
+        ),
+        counter("sent_bytes", "Size of all that was sent to the server.", _LABELS),
+        gauge("events_pending", "Events the server has not acknowledged yet.", _LABELS),
+        gauge(
+            "healthy",
+            "1 if all is well, 0 if something went wrong and has not been made good since.",
+            _LABELS,
+        ),
     ]
 
 
@@ -91,11 +91,3 @@ def _values(statistics: Statistics) -> list[int]:
         statistics.pending,
         statistics.last_error is None,
     ]
-
-
-def _counter(name: str, text: str) -> Family:
-    return CounterMetricFamily(f"activity_tracker_hll_{name}", text, labels=["writer"])
-
-
-def _gauge(name: str, text: str) -> Family:
-    return GaugeMetricFamily(f"activity_tracker_hll_{name}", text, labels=["writer"])
