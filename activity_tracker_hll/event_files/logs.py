@@ -59,7 +59,7 @@ _QUOTED = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
 # apachelogs tries each way to share out the words that are not quoted among the fields.
 _MOST_BREAKS = 60
 LONGEST_ENTRY = 1 << 16
-"""In bytes. Servers refuse requests of half that, and matching takes apachelogs 200 bytes of memory for each."""
+"""In bytes. Servers refuse requests of half that, and matching takes 200 bytes of memory for each."""
 
 _ESCAPE = re.compile(r"\\x([0-9A-Fa-f]{2})|\\[^x]|([\x80-\xff])")
 _LETTERS_OF_ESCAPES = "tnrbvfx"
