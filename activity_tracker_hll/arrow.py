@@ -78,11 +78,18 @@ def _in_one_chunk(chunked: Any) -> Array:
 
 def nulls(array: Array) -> NDArray[np.int64]:
     """The places of values that are missing."""
-    # Of dictionaries and runs the number is not known: what is missing may be one of the values.
-    has_values = pa.types.is_dictionary(array.type) or pa.types.is_run_end_encoded(array.type)
-    if not has_values and not array.null_count:
+    if not any(part.null_count for part in _with_validity(array)):
         return np.empty(0, np.int64)
-    return np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False))
+    mask = array.is_null()
+    bits = np.unpackbits(np.frombuffer(mask.buffers()[1], np.uint8), bitorder="little")
+    return np.flatnonzero(bits[mask.offset : mask.offset + len(mask)])
+
+
+def _with_validity(array: Array) -> tuple[Array, ...]:
+    """The arrays that say what is missing: of dictionaries and runs it may be one of the values."""
+    if pa.types.is_dictionary(array.type):
+        return array.indices, array.dictionary
+    return (array.values,) if pa.types.is_run_end_encoded(array.type) else (array,)
 
 
 def _plain(array: Array) -> Array:
@@ -215,22 +222,21 @@ def is_text(kind: Any) -> bool:
 
 def _texts(array: Array) -> Texts:
     is_large = array.type in (pa.large_string(), pa.large_binary())
-    _, offsets, data = array.buffers()
-    kind = np.dtype(np.int64 if is_large else np.int32)
     ends = np.empty(0, np.int64)
     if len(array):
-        found = np.frombuffer(offsets, kind, len(array) + 1, array.offset * kind.itemsize)
+        found = _in_buffer(array, np.int64 if is_large else np.int32, len(array) + 1)
         ends = found.astype(np.int64, copy=False)
+    data = array.buffers()[2]
     buffer = np.empty(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
     return Texts(buffer, ends[:-1], np.diff(ends))
 
 
 def _fixed_size(array: Array) -> NDArray[np.uint8]:
     """Shape (values, bytes of each)."""
-    width, data = array.type.byte_width, array.buffers()[1]
-    if not len(array) * width:
+    width = array.type.byte_width
+    if not width:
         return np.empty((len(array), width), np.uint8)
-    return np.frombuffer(data, np.uint8, len(array) * width, array.offset * width).reshape(-1, width)
+    return _in_buffer(array, f"V{width}", len(array)).view(np.uint8).reshape(-1, width)
 
 
 def _equal_texts(bytes_of_each: NDArray[np.uint8]) -> Texts:
@@ -247,8 +253,15 @@ def _texts_of_uuids(uuids: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _numbers(array: Array) -> NDArray[Any]:
-    numbers: NDArray[Any] = array.to_numpy(zero_copy_only=True)
-    return numbers
+    return _in_buffer(array, array.type.to_pandas_dtype(), len(array))
+
+
+def _in_buffer(array: Array, kind: Any, count: int) -> NDArray[Any]:
+    """What lies in an array's buffer of data. Arrow's to_numpy() would import pandas, which takes long."""
+    kind = np.dtype(kind)
+    if not count:  # then there need not be a buffer
+        return np.empty(0, kind)
+    return np.frombuffer(array.buffers()[1], kind, count, array.offset * kind.itemsize)
 
 
 def _parsed(array: Array, argument: str) -> Array:

@@ -353,6 +353,29 @@ def test_a_dictionary_stays_one_object_in_all_parts_of_a_table():
     )
 
 
+def test_a_frame_of_pandas_comes_in_parts_whose_categories_are_one_object():
+    count = 140_000
+    at = pd.date_range("2026-01-01", periods=count, freq="s", tz="UTC")
+    users = np.arange(count) % 1000
+    frame = pd.DataFrame({"user": users, "at": at, "platform": pd.Categorical(users % 2)})
+    frame["platform"] = frame["platform"].cat.rename_categories(["a", "b"])
+    layout = TableLayout("user", "at", "platform")
+    parts = list(layout.events(frame))
+    assert len(parts) == 3
+    assert len({id(part.buckets.values) for part in parts}) == 1
+    found = [np.concatenate(column) for column in zip(*map(_columns, parts), strict=True)]
+    assert (found[0] == users).all()
+    assert (found[1] == users % 2).all()
+    assert (found[2] == at.tz_localize(None).to_numpy()).all()
+    frame["user"] = frame["user"].astype("Int64").mask(frame.index == count - 2)
+    with pytest.raises(ArgumentTypeError, match=rf"\['user'\]\[{count - 2}\] is missing"):
+        list(layout.events(frame))
+
+
+def _columns(part):
+    return part.ids, part.buckets.codes, part.dates.moments
+
+
 def test_asyncio_takes_tables_and_a_writer_columns(real_server):
     made = events(UTC, 300)
     names = {**NAMES, "bucket_column": None, "bucket": "aio"}

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import zones
+from ..ahead import ahead
 from ..columns import PER_SECOND, Coded, EventColumns, Instants, Texts, as_python
 from ..errors import ActivityTrackerError, ArgumentTypeError, MissingExtraError
 from ..ids import MAX_ID_BYTES, encode
@@ -70,7 +73,7 @@ def read(
     try:
         with _opened(path, layout) as (schema, batches):
             columns = [_column(field, schema) for field in fields]
-            for batch, end in batches(columns):
+            for batch, end in _decoded_ahead(batches(columns)):
                 arrays = [_array(batch, column) for column in columns]
                 for start in range(0, len(batch), _ROWS):
                     yield rows.events([array.slice(start, _ROWS) for array in arrays])
@@ -130,6 +133,14 @@ def _ipc_batches(source: Any, columns: list[list[str]], size: int) -> _Batches:
         yield file.get_batch(index), size * (index + 1) // count
 
 
+def _decoded_ahead(batches: _Batches) -> _Batches:
+    """The same, each decoded while the one before is in use."""
+    for batch in ahead(repeat(partial(next, batches, None))):
+        if batch is None:
+            return
+        yield batch
+
+
 def _column(field: str, schema: Any) -> list[str]:
     """The path to a column: its name, and those in structs."""
     names = list(schema.names)
@@ -185,9 +196,11 @@ class _Rows:
             ("id", "time") if len(arrays) == 2 else ("id", "bucket", "time"), arrays, strict=True
         ):
             reasons |= dict.fromkeys(nulls(array).tolist(), f"{what} is missing")
-        rows = np.delete(np.arange(count), list(reasons))
+        rows = np.arange(count)
         if reasons:
-            arrays = [array.take(pa.array(rows)) for array in arrays]
+            rows = np.delete(rows, list(reasons))
+            places = pa.Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(rows)])
+            arrays = [array.take(places) for array in arrays]
         try:
             ids = self._ids.ids(arrays[0])
             buckets: Any = self._layout.bucket
@@ -263,11 +276,10 @@ class _Rows:
     def _in_range(self, dates: Any) -> tuple[Any, Reasons]:
         """Times, and which of them are in years that a calendar does not have."""
         moments = dates.moments if isinstance(dates, Instants) else dates
-        is_odd = np.isnat(moments)
-        # Nanoseconds reach no further, and numpy cannot compare them with what does.
-        if moments.dtype != "datetime64[ns]":
-            is_odd |= (moments < _FIRST) | (moments > _LAST)
-        odd = np.flatnonzero(is_odd)
+        numbers = moments.view(np.int64)  # what is no time is the least
+        if not len(numbers) or not _are_odd(moments[[numbers.argmin(), numbers.argmax()]]).any():
+            return dates, {}
+        odd = np.flatnonzero(_are_odd(moments))
         values = dates[odd].tolist() if isinstance(dates, Instants) else as_python(dates[odd])
         bad: Reasons = {}
         for place, value in zip(odd.tolist(), values, strict=True):
@@ -288,6 +300,13 @@ class _Rows:
             except (BadTimestampError, ActivityTrackerError) as error:
                 reasons[code] = str(error)
         return Coded(values, codes), _by_code(codes, reasons)
+
+
+def _are_odd(moments: NDArray[np.datetime64]) -> NDArray[np.bool_]:
+    """Which are no times, or in years that a calendar may not have."""
+    is_odd = np.isnat(moments)
+    # Nanoseconds reach no further, and numpy cannot compare them with what does.
+    return is_odd if moments.dtype == "datetime64[ns]" else is_odd | (moments < _FIRST) | (moments > _LAST)
 
 
 def _as_text(buckets: Any) -> Any:
