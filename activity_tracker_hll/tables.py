@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
-from functools import partial
 from operator import attrgetter
 from typing import Any, Protocol
 
@@ -18,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import zones
-from .ahead import ahead
 from .columns import Coded, EventColumns, Instants
 from .errors import ArgumentTypeError, ArgumentValueError, MissingExtraError
 from .keys import check_bucket
@@ -112,15 +110,13 @@ class TableLayout:
         columns = [frame[name].array for name in self.columns]
         converters = [_Converter(_called(name)) for name in self.columns]
 
-        def part(start: int) -> EventColumns:
+        for start in range(0, len(frame), _ROWS_PER_STEP):
             id, time, *bucket = (column[start : start + _ROWS_PER_STEP] for column in columns)
-            return EventColumns(
+            yield EventColumns(
                 converters[0].ids(id, start),
                 converters[2].buckets(bucket[0], start) if bucket else self.bucket,
                 converters[1].dates(time, start, self.zone),
             )
-
-        return ahead(partial(part, start) for start in range(0, len(frame), _ROWS_PER_STEP))
 
     def _of_stream(self, table: Any) -> Iterator[EventColumns]:
         from . import arrow  # noqa: PLC0415 (needs the extra)
@@ -132,30 +128,22 @@ class TableLayout:
         self._check(reader.schema.names)
         readers = [arrow.ColumnReader(_called(name)) for name in self.columns]
 
-        def part(arrays: list[Any]) -> tuple[EventColumns, str | None]:
-            """The events up to the first that lacks something, and the column that does."""
-            places = [found[0] if len(found := arrow.nulls(array)) else len(array) for array in arrays]
-            sound = int(min(places))
-            id, time, *bucket = (array.slice(0, sound) for array in arrays)
-            events = EventColumns(
-                readers[0].ids(id),
-                readers[2].buckets(bucket[0]) if bucket else self.bucket,
-                readers[1].dates(time, self.zone),
-            )
-            return events, None if sound == len(arrays[0]) else self.columns[places.index(sound)]
-
         done = 0
         for batch in reader:
             arrays = [batch.column(reader.schema.get_field_index(name)) for name in self.columns]
-            # The parts of a batch only: the next one may be long in coming.
-            for events, lacking in ahead(
-                partial(part, [array.slice(start, _ROWS_PER_STEP) for array in arrays])
-                for start in range(0, len(batch), _ROWS_PER_STEP)
-            ):
-                yield events
-                done += len(events)
-                if lacking is not None:
-                    raise _missing(_called(lacking), done)
+            for start in range(0, len(batch), _ROWS_PER_STEP):
+                parts = [array.slice(start, _ROWS_PER_STEP) for array in arrays]
+                missing = [int(found[0]) if len(found := arrow.nulls(part)) else None for part in parts]
+                sound = min((place for place in missing if place is not None), default=len(parts[0]))
+                id, time, *bucket = (part.slice(0, sound) for part in parts)
+                yield EventColumns(
+                    readers[0].ids(id),
+                    readers[2].buckets(bucket[0]) if bucket else self.bucket,
+                    readers[1].dates(time, self.zone),
+                )
+                if sound < len(parts[0]):
+                    raise _missing(_called(self.columns[missing.index(sound)]), done + sound)
+                done += len(parts[0])
 
     def _check(self, names: list[Any]) -> None:
         for name in self.columns:

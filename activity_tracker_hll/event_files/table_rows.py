@@ -8,9 +8,8 @@ is an error.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import zones
-from ..ahead import ahead
 from ..columns import PER_SECOND, Coded, EventColumns, Instants, Texts, as_python
 from ..errors import ActivityTrackerError, ArgumentTypeError, MissingExtraError
 from ..ids import MAX_ID_BYTES, encode
@@ -73,7 +71,7 @@ def read(
     try:
         with _opened(path, layout) as (schema, batches):
             columns = [_column(field, schema) for field in fields]
-            for batch, end in _decoded_ahead(batches(columns)):
+            for batch, end in _ahead(batches(columns)):
                 arrays = [_array(batch, column) for column in columns]
                 for start in range(0, len(batch), _ROWS):
                     yield rows.events([array.slice(start, _ROWS) for array in arrays])
@@ -133,12 +131,13 @@ def _ipc_batches(source: Any, columns: list[list[str]], size: int) -> _Batches:
         yield file.get_batch(index), size * (index + 1) // count
 
 
-def _decoded_ahead(batches: _Batches) -> _Batches:
-    """The same, each decoded while the one before is in use."""
-    for batch in ahead(repeat(partial(next, batches, None))):
-        if batch is None:
-            return
-        yield batch
+def _ahead(batches: _Batches) -> _Batches:
+    """The same, each decoded in another thread, as Arrow needs no lock for it, while the one before is used."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = thread.submit(next, batches, None)
+            yield batch
 
 
 def _column(field: str, schema: Any) -> list[str]:
