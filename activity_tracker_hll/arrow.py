@@ -38,6 +38,7 @@ _WHOLE = 12
 _NO_VIEW = np.uint64(2**64 - 1)  # no text has such a length
 _SLOT_BITS = 16
 _MIX = np.array([0x9E3779B97F4A7C15, 0xC6A4A7935BD1E995], np.uint64)  # any odd ones, with bits all over
+_FEW = 1024
 _UUID_BYTES = 16
 _UUID_PARTS = ((0, 4, 0), (4, 6, 9), (6, 8, 14), (8, 10, 19), (10, 16, 24))  # from, to, place in the text
 _UUID_LENGTH = 36
@@ -253,7 +254,7 @@ class _Names:
             if len(text.as_buffer()) > _WHOLE or (self._views[slot] != _NO_VIEW).any():
                 return False
             self._views[slot], self._codes[slot] = view, len(self._texts)
-            self._texts.append(text.as_py())
+            self._texts = [*self._texts, text.as_py()]  # what was handed out stays as it is
         return True
 
 
@@ -277,12 +278,12 @@ def _slots(views: NDArray[np.uint64]) -> NDArray[np.intp]:
 
 
 def _is_same(dictionary: Array, other: Array) -> bool:
-    """Whether two dictionaries lie in the same memory."""
-    return bool(
-        dictionary.type == other.type
-        and (dictionary.offset, len(dictionary)) == (other.offset, len(other))
-        and _addresses(dictionary) == _addresses(other)
-    )
+    """Whether two dictionaries lie in the same memory, or are equal and have few values."""
+    if dictionary.type != other.type or len(dictionary) != len(other):
+        return False
+    if len(dictionary) <= _FEW:
+        return bool(dictionary.equals(other))
+    return dictionary.offset == other.offset and _addresses(dictionary) == _addresses(other)
 
 
 def _addresses(array: Array) -> list[tuple[int, int] | None]:

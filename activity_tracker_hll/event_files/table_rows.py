@@ -7,7 +7,7 @@ is an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -132,7 +132,7 @@ def _ipc_batches(source: Any, columns: list[list[str]], size: int) -> _Batches:
 
 
 def _ahead(batches: _Batches) -> _Batches:
-    """The same, each decoded in another thread, as Arrow needs no lock for it, while the one before is used."""
+    """The same, each decoded in another thread while the one before is in use: Arrow needs no lock for it."""
     with ThreadPoolExecutor(1) as thread:
         coming = thread.submit(next, batches, None)
         while (batch := coming.result()) is not None:
@@ -182,6 +182,8 @@ class _Rows:
         self._parse_time = timestamp_parser(layout.time_format, calendar, hourly=hourly, zone=layout.timezone)
         self._zone = zones.load(layout.timezone)
         self._ids, self._buckets, self._times = map(ColumnReader, ("ids", "buckets", "times"))
+        self._names: Any = None
+        self._bad_names: Reasons = {}
         self._rows = 0
         self._fits = False
         self._misfits = 0
@@ -208,7 +210,7 @@ class _Rows:
             dates, bad_times = self._dates(arrays[-1])
         except ArgumentTypeError as error:
             raise LayoutError(str(error)) from error
-        bad = {**_bad_buckets(buckets), **bad_times, **_bad_ids(ids)} if len(ids) else {}
+        bad = {**self._bad_buckets(buckets), **bad_times, **_bad_ids(ids)} if len(ids) else {}
         self._note_misfits(bad_times, len(ids))
         for place, reason in bad.items():
             reasons[int(rows[place])] = reason
@@ -230,6 +232,13 @@ class _Rows:
         """
         if self._misfit and not self._fits:
             raise TimeFormatError(f"no time has the format {self._layout.time_format!r}; {self._misfit}")
+
+    def _bad_buckets(self, buckets: Any) -> Reasons:
+        if not isinstance(buckets, Coded):
+            return {}
+        if buckets.values is not self._names:
+            self._names, self._bad_names = buckets.values, _reasons(buckets.values, check_bucket)
+        return _by_code(buckets.codes, self._bad_names)
 
     def _note_misfits(self, bad_times: Reasons, count: int) -> None:
         self._fits = self._fits or count > len(bad_times)
@@ -313,14 +322,10 @@ def _as_text(buckets: Any) -> Any:
     return buckets.cast(pa.string()) if pa.types.is_integer(buckets.type) else buckets
 
 
-def _bad_buckets(buckets: Any) -> Reasons:
-    if not isinstance(buckets, Coded):
-        return {}
-    return _by_code(buckets.codes, _reasons(buckets, check_bucket))
-
-
 def _bad_ids(ids: Texts | Coded | NDArray[Any]) -> Reasons:
     if isinstance(ids, Texts):
+        if ids.sizes.min(initial=1) > 0 and ids.sizes.max(initial=1) <= MAX_ID_BYTES:
+            return {}
         odd = np.flatnonzero((ids.sizes == 0) | (ids.sizes > MAX_ID_BYTES))
         return {place: _reason(encode, id) for place, id in zip(odd.tolist(), ids[odd].tolist(), strict=True)}
     if isinstance(ids, Coded) and isinstance(ids.values, Texts):
@@ -328,12 +333,10 @@ def _bad_ids(ids: Texts | Coded | NDArray[Any]) -> Reasons:
     return {}
 
 
-def _reasons(coded: Coded, check: Callable[[Any], object]) -> Reasons:
-    """What is wrong with values, by their codes."""
-    present = np.flatnonzero(np.bincount(coded.codes, minlength=len(coded.values)))
-    values = Coded(coded.values, present).tolist()
-    found = {code: _reason(check, value) for code, value in zip(present.tolist(), values, strict=True)}
-    return {code: reason for code, reason in found.items() if reason}
+def _reasons(values: Iterable[Any], check: Callable[[Any], object]) -> Reasons:
+    """What is wrong with some values, by their places."""
+    found = {place: _reason(check, value) for place, value in enumerate(values)}
+    return {place: reason for place, reason in found.items() if reason}
 
 
 def _reason(check: Callable[[Any], object], value: Any) -> str:
