@@ -24,7 +24,7 @@ FEW = 128
 than a small sketch would, which has to be read, united here and written back."""
 
 _MOST_SKETCHES = 2048  # of up to 16 KiB
-_MOST_EVENTS = 1 << 20  # of 8 bytes, kept to find returning ids; beyond that a push costs next to nothing
+_MOST_NUMBERS = 1 << 20  # of 8 bytes, kept to find returning ids; beyond that a push costs next to nothing
 
 
 @dataclass(slots=True)
@@ -57,7 +57,7 @@ class Gathered:
         running: returns the names of periods that are not over.
 
     Attributes:
-        events: how many, each counted once for each of its periods.
+        numbers: how many are kept: hashes, each once for all periods; stamps; and ids, as one each.
         past: what was sent of periods that were over.
     """
 
@@ -72,19 +72,19 @@ class Gathered:
         self._tables: dict[PeriodBucket, SideTable] = {}
         self._with_moves: set[PeriodBucket] = set()
         self.past: set[PeriodBucket] = set()
-        self.events = 0
+        self.numbers = 0
 
     @property
     def full(self) -> bool:
         """Whether it is time to push: more events would take too much memory."""
-        return self.events >= _MOST_EVENTS or len(self._buckets) >= _MOST_SKETCHES
+        return self.numbers >= _MOST_NUMBERS or len(self._buckets) >= _MOST_SKETCHES
 
     def add_ids(self, target: PeriodBucket, ids: Iterable[tuple[bytes, int]]) -> None:
         """Keep encoded ids with their stamps."""
         gathered = self._buckets.setdefault(target, _Bucket()).ids
         before = len(gathered)
         gathered += ids
-        self.events += len(gathered) - before
+        self.numbers += len(gathered) - before
 
     def add_hashes(self, hashes: Hashes, since: Mapping[PeriodBucket, int | Stamps]) -> None:
         """Fold hashes into registers of several buckets and periods; the array is kept, and must not change.
@@ -101,7 +101,7 @@ class Gathered:
         self._parts[targets].fold(hashes)
         for target, stamps in since.items():
             self._buckets[target].seen.append(Seen(hashes, stamps))
-        self.events += len(hashes) * len(targets)
+        self.numbers += len(hashes) * (1 + sum(not isinstance(stamps, int) for stamps in since.values()))
 
     def has_sketch(self, target: PeriodBucket) -> bool:
         """Whether a sketch is sent anyway, so that more hashes cost the server nothing."""
@@ -117,7 +117,7 @@ class Gathered:
         Raises:
             BackendError: the first error; what else could be sent was sent.
         """
-        buckets, self._buckets, self._parts, self.events = self._buckets, {}, {}, 0
+        buckets, self._buckets, self._parts, self.numbers = self._buckets, {}, {}, 0
         loads = {
             target: Load(
                 gathered.registers(),
