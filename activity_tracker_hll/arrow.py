@@ -228,13 +228,13 @@ class _Names:
     def coded(self, array: Array) -> Coded:
         """The texts of an array, none of which is missing."""
         try:
-            known = self._known(array) if self._are_few else None
+            known = self._known(array) if self._are_few and len(array) else None
         except pa.ArrowNotImplementedError:  # before pyarrow 18 texts are not cast to views
             self._are_few, known = False, None
         if known is not None:
             return known
         encoded = _plain(array).dictionary_encode()
-        self._are_few = self._are_few and self._learn(encoded.dictionary)
+        self._are_few = self._are_few and self._learns(encoded.dictionary)
         return Coded(encoded.dictionary.to_pylist(), _numbers(encoded.indices))
 
     def _known(self, array: Array) -> Coded | None:
@@ -245,8 +245,10 @@ class _Names:
             return Coded(self._texts, self._codes.take(slots))
         return None
 
-    def _learn(self, array: Array) -> bool:
+    def _learns(self, array: Array) -> bool:
         """Give each text a slot; returns whether they are short, and no two need the same."""
+        if not len(array):
+            return True
         views = _views(array)
         for text, view, slot in zip(array, views, _slots(views).tolist(), strict=True):
             if (self._views[slot] == view).all():
@@ -264,7 +266,8 @@ def _views(array: Array) -> NDArray[np.uint64]:
         # Of a slice, Arrow would make views of all that comes before it, too.
         _, offsets, data = array.buffers()
         places = offsets.slice(array.offset * _offset_type(array).itemsize)
-        array = pa.Array.from_buffers(array.type, len(array), [None, places, data]).cast(pa.string_view())
+        whole = [None, places, pa.py_buffer(b"") if data is None else data]
+        array = pa.Array.from_buffers(array.type, len(array), whole).cast(pa.string_view())
     return _in_buffer(array, f"V{_VIEW_BYTES}", len(array)).view(np.uint64).reshape(-1, 2)
 
 

@@ -109,7 +109,6 @@ class TableLayout:
         self._check(list(frame.columns))
         columns = [frame[name].array for name in self.columns]
         converters = [_Converter(_called(name)) for name in self.columns]
-
         for start in range(0, len(frame), _ROWS_PER_STEP):
             id, time, *bucket = (column[start : start + _ROWS_PER_STEP] for column in columns)
             yield EventColumns(
@@ -127,7 +126,6 @@ class TableLayout:
             raise ArgumentTypeError(f"events cannot be read as a table: {error}") from error
         self._check(reader.schema.names)
         readers = [arrow.ColumnReader(_called(name)) for name in self.columns]
-
         done = 0
         for batch in reader:
             arrays = [batch.column(reader.schema.get_field_index(name)) for name in self.columns]

@@ -361,7 +361,9 @@ NAMED = {
     "up to 12 bytes": ["x" * size for size in range(1, 13)],
     "longer": ["x" * size for size in range(1, 20)],
     "equal at both ends": ["same" + middle + "-same" for middle in ("abcd", "abce", "bbcd", "abcdefgh")],
+    "none": [],
     "empty": ["web", "", "web"],
+    "nothing but empty": ["", ""],
     "many": [str(number) for number in range(3000)],
     "NUL": ["a", "a\0", "a\0\0", "\0"],
 }

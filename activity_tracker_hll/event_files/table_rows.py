@@ -7,9 +7,9 @@ is an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +71,13 @@ def read(
     try:
         with _opened(path, layout) as (schema, batches):
             columns = [_column(field, schema) for field in fields]
-            for batch, end in _ahead(batches(columns)):
-                arrays = [_array(batch, column) for column in columns]
-                for start in range(0, len(batch), _ROWS):
-                    yield rows.events([array.slice(start, _ROWS) for array in arrays])
-                on_read(end - done)
-                done = end
+            with closing(_ahead(batches(columns))) as decoded:
+                for batch, end in decoded:
+                    arrays = [_array(batch, column) for column in columns]
+                    for start in range(0, len(batch), _ROWS):
+                        yield rows.events([array.slice(start, _ROWS) for array in arrays])
+                    on_read(end - done)
+                    done = end
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
@@ -131,7 +132,7 @@ def _ipc_batches(source: Any, columns: list[list[str]], size: int) -> _Batches:
         yield file.get_batch(index), size * (index + 1) // count
 
 
-def _ahead(batches: _Batches) -> _Batches:
+def _ahead(batches: _Batches) -> Generator[tuple[Any, int], None, None]:
     """The same, each decoded in another thread while the one before is in use: Arrow needs no lock for it."""
     with ThreadPoolExecutor(1) as thread:
         coming = thread.submit(next, batches, None)
