@@ -99,16 +99,17 @@ class CodedHashes:
                 np.empty(len(ids.values), np.uint64),
                 np.zeros(len(ids.values), np.bool_),
             )
-        known = self._known.take(ids.codes)
+        codes = ids.codes.astype(np.intp, copy=False)  # by others, numpy takes ten times as long
+        known = self._known.take(codes)
         if not known.all():
-            new = np.unique(ids.codes[~known])
+            new = np.unique(codes[~known])
             try:
                 self._hashes[new] = all_hashes(self._encoder, _chosen(ids.values, new))
             except ActivityTrackerError:
                 self._encoder.many(ids, argument, first)
                 raise
             self._known[new] = True
-        return self._hashes.take(ids.codes)
+        return self._hashes.take(codes)
 
 
 def _chosen(values: Any, indexes: NDArray[Any]) -> Any:

@@ -107,13 +107,15 @@ class TableLayout:
 
     def _of_frame(self, frame: Any) -> Iterator[EventColumns]:
         self._check(list(frame.columns))
-        yield EventColumns(
-            as_ids(frame[self.id_column], _called(self.id_column)),
-            self.bucket
-            if self.bucket_column is None
-            else as_buckets(frame[self.bucket_column], _called(self.bucket_column)),
-            as_dates(frame[self.time_column], _called(self.time_column), self.zone),
-        )
+        columns = [frame[name].array for name in self.columns]
+        converters = [_Converter(_called(name)) for name in self.columns]
+        for start in range(0, len(frame), _ROWS_PER_STEP):
+            id, time, *bucket = (column[start : start + _ROWS_PER_STEP] for column in columns)
+            yield EventColumns(
+                converters[0].ids(id, start),
+                converters[2].buckets(bucket[0], start) if bucket else self.bucket,
+                converters[1].dates(time, start, self.zone),
+            )
 
     def _of_stream(self, table: Any) -> Iterator[EventColumns]:
         from . import arrow  # noqa: PLC0415 (needs the extra)
@@ -174,78 +176,103 @@ def as_ids(values: Any, argument: str) -> Any:
     Raises:
         ArgumentTypeError: ids are of no such type, or one is missing.
     """
-    return _converted(values, argument, lambda reader, array: reader.ids(array))
+    return _Converter(argument).ids(values)
 
 
 def as_buckets(values: Any, argument: str) -> Any:
     """The same for buckets."""
-    return _converted(values, argument, lambda reader, array: reader.buckets(array))
+    return _Converter(argument).buckets(values)
 
 
-def as_dates(values: Any, argument: str, zone: tzinfo | None = None) -> Any:
+def as_dates(values: Any, argument: str) -> Any:
     """The same for dates.
-
-    Args:
-        values: the column.
-        argument: what it is called, for errors.
-        zone: of times that have none; None = the tracker's.
 
     Raises:
         ArgumentTypeError, ArgumentValueError: dates are of no such type, one is missing, or text is no time.
     """
-    found = _converted(values, argument, lambda reader, array: reader.dates(array, zone))
-    if zone is None or not isinstance(found, np.ndarray):
-        return found
-    if found.dtype.kind == "M":
-        return found if np.datetime_data(found.dtype)[0] in "YMWD" else Instants.of_naive(found, zone)
-    return [_in_zone(moment, zone) for moment in found.tolist()]
+    return _Converter(argument).dates(values)
+
+
+class _Converter:
+    """Converts a column of pandas or Arrow, or parts of one; what these have in common, once.
+
+    Args:
+        argument: what it is called, for errors.
+    """
+
+    def __init__(self, argument: str) -> None:
+        self._argument = argument
+        self._reader: Any = None
+        self._categories: Any = None
+        self._values: Any = None
+
+    def ids(self, values: Any, first: int = 0) -> Any:
+        """See :func:`as_ids`; `first` is the place of the first value."""
+        return self._converted(values, first, lambda reader, array: reader.ids(array))
+
+    def buckets(self, values: Any, first: int = 0) -> Any:
+        """See :func:`as_buckets`."""
+        return self._converted(values, first, lambda reader, array: reader.buckets(array))
+
+    def dates(self, values: Any, first: int = 0, zone: tzinfo | None = None) -> Any:
+        """See :func:`as_dates`; `zone` is that of times that have none, None = the tracker's."""
+        found = self._converted(values, first, lambda reader, array: reader.dates(array, zone))
+        if zone is None or not isinstance(found, np.ndarray):
+            return found
+        if found.dtype.kind == "M":
+            return found if np.datetime_data(found.dtype)[0] in "YMWD" else Instants.of_naive(found, zone)
+        return [_in_zone(moment, zone) for moment in found.tolist()]
+
+    def _converted(self, values: Any, first: int, read: Callable[[Any, Any], Any]) -> Any:
+        """A column of pandas or Arrow; anything else as it is.
+
+        Args:
+            values: the column.
+            first: the place of its first value, for errors.
+            read: makes a column of Arrow's array; called with an :class:`.arrow.ColumnReader` and that.
+        """
+        if not is_column(values):
+            return values
+        if _is_of_pandas(values, "Series", "Index"):
+            values = values.array
+        if _is_of_pandas(values, "arrays.Categorical"):
+            return self._of_categories(values, first, read)
+        if _is_of_pandas(values, "arrays.DatetimeArray"):
+            # In UTC, if it has a zone.
+            moments: NDArray[Any] = np.asarray(values, f"datetime64[{values.unit}]")
+            return moments if values.tz is None else Instants(moments)
+        if _is_of_pandas(values, "arrays.NumpyExtensionArray") and not _is_all_text(values):
+            return np.asarray(values)
+        try:
+            from . import arrow  # noqa: PLC0415 (needs an extra)
+        except MissingExtraError:
+            if not isinstance(values, Collection):
+                raise
+            objects = np.empty(len(values), object)
+            objects[:] = list(values)
+            return objects
+        array = arrow.array_of(values, self._argument)
+        missing = arrow.nulls(array)
+        if len(missing):
+            raise _missing(self._argument, first + int(missing[0]))
+        self._reader = self._reader or arrow.ColumnReader(self._argument)
+        return read(self._reader, array)
+
+    def _of_categories(self, values: Any, first: int, read: Callable[[Any, Any], Any]) -> Coded:
+        codes = np.asarray(values.codes)
+        if len(codes) and codes.min() < 0:
+            raise _missing(self._argument, first + int((codes < 0).argmax()))
+        if values.categories is not self._categories:
+            # Few, and no part of the column: each as it is looked up.
+            found = self._converted(values.categories, 0, read)
+            self._values = found.tolist() if isinstance(found, Coded) else found
+            self._categories = values.categories
+        return Coded(self._values, codes)
 
 
 def _in_zone(moment: Any, zone: tzinfo) -> Any:
     is_naive = isinstance(moment, datetime) and moment.tzinfo is None
     return moment.replace(tzinfo=zone) if is_naive else moment
-
-
-def _converted(values: Any, argument: str, read: Callable[[Any, Any], Any]) -> Any:
-    """A column of pandas or Arrow; anything else as it is.
-
-    Args:
-        values: the column.
-        argument: what it is called, for errors.
-        read: makes a column of Arrow's array; called with an :class:`.arrow.ColumnReader` and that.
-    """
-    if not is_column(values):
-        return values
-    if _is_of_pandas(values, "Series", "Index"):
-        values = values.array
-    if _is_of_pandas(values, "arrays.Categorical"):
-        codes = np.asarray(values.codes)
-        if len(codes) and codes.min() < 0:
-            raise _missing(argument, int((codes < 0).argmax()))
-        return Coded(_listed(_converted(values.categories, argument, read)), codes)
-    if _is_of_pandas(values, "arrays.DatetimeArray"):
-        moments: NDArray[Any] = np.asarray(values, f"datetime64[{values.unit}]")  # in UTC, if it has a zone
-        return moments if values.tz is None else Instants(moments)
-    if _is_of_pandas(values, "arrays.NumpyExtensionArray") and not _is_all_text(values):
-        return np.asarray(values)
-    try:
-        from . import arrow  # noqa: PLC0415 (needs an extra)
-    except MissingExtraError:
-        if not isinstance(values, Collection):
-            raise
-        objects = np.empty(len(values), object)
-        objects[:] = list(values)
-        return objects
-    array = arrow.array_of(values, argument)
-    missing = arrow.nulls(array)
-    if len(missing):
-        raise _missing(argument, int(missing[0]))
-    return read(arrow.ColumnReader(argument), array)
-
-
-def _listed(values: Any) -> Any:
-    """The values of a dictionary, which are few: each as it is looked up."""
-    return values.tolist() if isinstance(values, Coded) else values
 
 
 def _is_all_text(values: Any) -> bool:

@@ -11,8 +11,11 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
+pytest.importorskip("pyarrow")
+
 from activity_tracker_hll import ArgumentTypeError, ArgumentValueError, HyperLogLog
 from activity_tracker_hll.aio import AsyncActivityTracker
+from activity_tracker_hll.arrow import ColumnReader
 from activity_tracker_hll.columns import Coded, Instants
 from activity_tracker_hll.operations.tracking.batches import batches
 from activity_tracker_hll.periods import Calendar
@@ -351,6 +354,62 @@ def test_a_dictionary_stays_one_object_in_all_parts_of_a_table():
     assert (
         len({id(part.ids.values) for part in parts}) == len({id(part.buckets.values) for part in parts}) == 1
     )
+
+
+NAMED = {
+    "short": ["web", "app", "é"] * 5,
+    "up to 12 bytes": ["x" * size for size in range(1, 13)],
+    "longer": ["x" * size for size in range(1, 20)],
+    "equal at both ends": ["same" + middle + "-same" for middle in ("abcd", "abce", "bbcd", "abcdefgh")],
+    "none": [],
+    "empty": ["web", "", "web"],
+    "nothing but empty": ["", ""],
+    "many": [str(number) for number in range(3000)],
+    "NUL": ["a", "a\0", "a\0\0", "\0"],
+}
+FIRST = ["web", "app"]
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()])
+@pytest.mark.parametrize("names", NAMED.values(), ids=NAMED.keys())
+def test_buckets_are_the_texts_that_they_are_whatever_was_read_before(names, kind):
+    reader = ColumnReader("buckets")
+    for texts in (FIRST, FIRST * 2, names, names[::-1] * 2, FIRST + names, names):
+        array = pa.array(["left out", "left out, too", *texts, "left out"], kind)
+        assert reader.buckets(array.slice(2, len(texts))).tolist() == texts
+
+
+def test_buckets_that_were_read_before_are_the_same_object():
+    """So that each is looked up once."""
+    reader = ColumnReader("buckets")
+    for names in (FIRST, FIRST, [*FIRST, "new"]):
+        reader.buckets(pa.array(names))
+    found = [reader.buckets(pa.array(names)).values for names in (FIRST, ["new", "web"], FIRST * 9)]
+    assert found[0] is found[1] is found[2]
+    assert list(found[0]) == ["web", "app", "new"]
+
+
+def test_a_frame_of_pandas_comes_in_parts_whose_categories_are_one_object():
+    count = 140_000
+    at = pd.date_range("2026-01-01", periods=count, freq="s", tz="UTC")
+    users = np.arange(count) % 1000
+    frame = pd.DataFrame({"user": users, "at": at, "platform": pd.Categorical(users % 2)})
+    frame["platform"] = frame["platform"].cat.rename_categories(["a", "b"])
+    layout = TableLayout("user", "at", "platform")
+    parts = list(layout.events(frame))
+    assert len(parts) == 3
+    assert len({id(part.buckets.values) for part in parts}) == 1
+    found = [np.concatenate(column) for column in zip(*map(_columns, parts), strict=True)]
+    assert (found[0] == users).all()
+    assert (found[1] == users % 2).all()
+    assert (found[2] == at.tz_localize(None).to_numpy()).all()
+    frame["user"] = frame["user"].astype("Int64").mask(frame.index == count - 2)
+    with pytest.raises(ArgumentTypeError, match=rf"\['user'\]\[{count - 2}\] is missing"):
+        list(layout.events(frame))
+
+
+def _columns(part):
+    return part.ids, part.buckets.codes, part.dates.moments
 
 
 def test_asyncio_takes_tables_and_a_writer_columns(real_server):

@@ -7,8 +7,9 @@ is an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +71,13 @@ def read(
     try:
         with _opened(path, layout) as (schema, batches):
             columns = [_column(field, schema) for field in fields]
-            for batch, end in batches(columns):
-                arrays = [_array(batch, column) for column in columns]
-                for start in range(0, len(batch), _ROWS):
-                    yield rows.events([array.slice(start, _ROWS) for array in arrays])
-                on_read(end - done)
-                done = end
+            with closing(_ahead(batches(columns))) as decoded:
+                for batch, end in decoded:
+                    arrays = [_array(batch, column) for column in columns]
+                    for start in range(0, len(batch), _ROWS):
+                        yield rows.events([array.slice(start, _ROWS) for array in arrays])
+                    on_read(end - done)
+                    done = end
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
@@ -130,6 +132,15 @@ def _ipc_batches(source: Any, columns: list[list[str]], size: int) -> _Batches:
         yield file.get_batch(index), size * (index + 1) // count
 
 
+def _ahead(batches: _Batches) -> Generator[tuple[Any, int], None, None]:
+    """The same, each decoded in another thread while the one before is in use: Arrow needs no lock for it."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = thread.submit(next, batches, None)
+            yield batch
+
+
 def _column(field: str, schema: Any) -> list[str]:
     """The path to a column: its name, and those in structs."""
     names = list(schema.names)
@@ -172,6 +183,8 @@ class _Rows:
         self._parse_time = timestamp_parser(layout.time_format, calendar, hourly=hourly, zone=layout.timezone)
         self._zone = zones.load(layout.timezone)
         self._ids, self._buckets, self._times = map(ColumnReader, ("ids", "buckets", "times"))
+        self._names: Any = None
+        self._bad_names: Reasons = {}
         self._rows = 0
         self._fits = False
         self._misfits = 0
@@ -185,9 +198,11 @@ class _Rows:
             ("id", "time") if len(arrays) == 2 else ("id", "bucket", "time"), arrays, strict=True
         ):
             reasons |= dict.fromkeys(nulls(array).tolist(), f"{what} is missing")
-        rows = np.delete(np.arange(count), list(reasons))
+        rows = np.arange(count)
         if reasons:
-            arrays = [array.take(pa.array(rows)) for array in arrays]
+            rows = np.delete(rows, list(reasons))
+            places = pa.Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(rows)])
+            arrays = [array.take(places) for array in arrays]
         try:
             ids = self._ids.ids(arrays[0])
             buckets: Any = self._layout.bucket
@@ -196,7 +211,7 @@ class _Rows:
             dates, bad_times = self._dates(arrays[-1])
         except ArgumentTypeError as error:
             raise LayoutError(str(error)) from error
-        bad = {**_bad_buckets(buckets), **bad_times, **_bad_ids(ids)} if len(ids) else {}
+        bad = {**self._bad_buckets(buckets), **bad_times, **_bad_ids(ids)} if len(ids) else {}
         self._note_misfits(bad_times, len(ids))
         for place, reason in bad.items():
             reasons[int(rows[place])] = reason
@@ -218,6 +233,13 @@ class _Rows:
         """
         if self._misfit and not self._fits:
             raise TimeFormatError(f"no time has the format {self._layout.time_format!r}; {self._misfit}")
+
+    def _bad_buckets(self, buckets: Any) -> Reasons:
+        if not isinstance(buckets, Coded):
+            return {}
+        if buckets.values is not self._names:
+            self._names, self._bad_names = buckets.values, _reasons(buckets.values, check_bucket)
+        return _by_code(buckets.codes, self._bad_names)
 
     def _note_misfits(self, bad_times: Reasons, count: int) -> None:
         self._fits = self._fits or count > len(bad_times)
@@ -263,11 +285,10 @@ class _Rows:
     def _in_range(self, dates: Any) -> tuple[Any, Reasons]:
         """Times, and which of them are in years that a calendar does not have."""
         moments = dates.moments if isinstance(dates, Instants) else dates
-        is_odd = np.isnat(moments)
-        # Nanoseconds reach no further, and numpy cannot compare them with what does.
-        if moments.dtype != "datetime64[ns]":
-            is_odd |= (moments < _FIRST) | (moments > _LAST)
-        odd = np.flatnonzero(is_odd)
+        numbers = moments.view(np.int64)  # what is no time is the least
+        if not len(numbers) or not _are_odd(moments[[numbers.argmin(), numbers.argmax()]]).any():
+            return dates, {}
+        odd = np.flatnonzero(_are_odd(moments))
         values = dates[odd].tolist() if isinstance(dates, Instants) else as_python(dates[odd])
         bad: Reasons = {}
         for place, value in zip(odd.tolist(), values, strict=True):
@@ -290,19 +311,22 @@ class _Rows:
         return Coded(values, codes), _by_code(codes, reasons)
 
 
+def _are_odd(moments: NDArray[np.datetime64]) -> NDArray[np.bool_]:
+    """Which are no times, or in years that a calendar may not have."""
+    is_odd = np.isnat(moments)
+    # Nanoseconds reach no further, and numpy cannot compare them with what does.
+    return is_odd if moments.dtype == "datetime64[ns]" else is_odd | (moments < _FIRST) | (moments > _LAST)
+
+
 def _as_text(buckets: Any) -> Any:
     """Buckets that are numbers are counted by their text, as in other files."""
     return buckets.cast(pa.string()) if pa.types.is_integer(buckets.type) else buckets
 
 
-def _bad_buckets(buckets: Any) -> Reasons:
-    if not isinstance(buckets, Coded):
-        return {}
-    return _by_code(buckets.codes, _reasons(buckets, check_bucket))
-
-
 def _bad_ids(ids: Texts | Coded | NDArray[Any]) -> Reasons:
     if isinstance(ids, Texts):
+        if ids.sizes.min(initial=1) > 0 and ids.sizes.max(initial=1) <= MAX_ID_BYTES:
+            return {}
         odd = np.flatnonzero((ids.sizes == 0) | (ids.sizes > MAX_ID_BYTES))
         return {place: _reason(encode, id) for place, id in zip(odd.tolist(), ids[odd].tolist(), strict=True)}
     if isinstance(ids, Coded) and isinstance(ids.values, Texts):
@@ -310,12 +334,10 @@ def _bad_ids(ids: Texts | Coded | NDArray[Any]) -> Reasons:
     return {}
 
 
-def _reasons(coded: Coded, check: Callable[[Any], object]) -> Reasons:
-    """What is wrong with values, by their codes."""
-    present = np.flatnonzero(np.bincount(coded.codes, minlength=len(coded.values)))
-    values = Coded(coded.values, present).tolist()
-    found = {code: _reason(check, value) for code, value in zip(present.tolist(), values, strict=True)}
-    return {code: reason for code, reason in found.items() if reason}
+def _reasons(values: Iterable[Any], check: Callable[[Any], object]) -> Reasons:
+    """What is wrong with some values, by their places."""
+    found = {place: _reason(check, value) for place, value in enumerate(values)}
+    return {place: reason for place, reason in found.items() if reason}
 
 
 def _reason(check: Callable[[Any], object], value: Any) -> str:

@@ -1,5 +1,8 @@
 """Reading Parquet and Arrow files into events, with rows among them that are none; no server."""
 
+import subprocess
+import sys
+import textwrap
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
@@ -197,3 +200,24 @@ def test_a_damaged_file_is_an_error_with_a_reason(tmp_path, write, keep):
     (tmp_path / "events").write_bytes(content[: int(len(content) * keep)])
     with pytest.raises(LayoutError, match="damaged or cut short"):
         read(str(tmp_path / "events"))
+
+
+WITHOUT_PANDAS = """
+    import sys
+    from activity_tracker_hll.event_files.layout import Layout
+    from activity_tracker_hll.event_files.lines import Rejected
+    from activity_tracker_hll.event_files.tables import read_table
+    from activity_tracker_hll.periods import Calendar
+
+    layout = Layout(id="user_id", time="ts", bucket_field="platform")
+    print(sum(map(len, read_table(sys.argv[1], layout, Calendar("UTC"), Rejected()))))
+    assert "pandas" not in sys.modules
+"""
+
+
+@pytest.mark.extended
+def test_pandas_is_not_imported_which_takes_longer_than_many_a_file(tmp_path):
+    table, events = usual()
+    parquet(table, tmp_path / "events")
+    command = [sys.executable, "-c", textwrap.dedent(WITHOUT_PANDAS), str(tmp_path / "events")]
+    assert int(subprocess.run(command, capture_output=True, check=True).stdout) == len(events)

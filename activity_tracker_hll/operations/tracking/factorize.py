@@ -84,14 +84,15 @@ class BucketFactorizer(dict[Any, int]):
         # Names may have been added to those that were seen.
         if buckets.values is not self._values or len(buckets.values) > len(self._index_of_value):
             self._values, self._index_of_value = buckets.values, np.full(len(buckets.values), -1)
-        indexes = self._index_of_value.take(buckets.codes)
+        codes = buckets.codes.astype(np.intp, copy=False)  # by others, numpy takes ten times as long
+        indexes = self._index_of_value.take(codes)
         if indexes.min(initial=0) < 0:
-            unknown = buckets.codes[indexes < 0]
+            unknown = codes[indexes < 0]
             # np.unique takes ten times as long, which is less only where many values are not there.
             few = len(self._values) <= len(unknown)
             new = np.flatnonzero(np.bincount(unknown)) if few else np.unique(unknown)
             self._index_of_value[new] = [self[name] for name in Coded(buckets.values, new)]
-            indexes = self._index_of_value.take(buckets.codes)
+            indexes = self._index_of_value.take(codes)
         return indexes
 
     def _factorize_texts(self, buckets: NDArray[np.str_]) -> Indexes:
@@ -233,7 +234,7 @@ class PeriodFactorizer:
             return None
         table = np.zeros(last - first + 1, np.int64)
         table[present] = indexes
-        return table[slots]
+        return table.take(slots)
 
     def _indexes_of(self, slots: Sequence[int], find: Callable[[int], int | None]) -> Indexes | None:
         """The index of each distinct slot, remembered from one batch to the next; None if one has none."""

@@ -12,7 +12,7 @@ from operator import itemgetter
 
 from ...errors import BackendError
 from ...hll.compact import CompactRegisters
-from ...hll.registers import Hashes, steps
+from ...hll.registers import Hashes
 from ..base import Context, Operation, PeriodBucket
 from .open_periods import OpenPeriods
 from .side_table import Seen, SideTable, Stamps
@@ -25,20 +25,29 @@ FEW = 128
 than a small sketch would, which has to be read, united here and written back."""
 
 _MOST_SKETCHES = 2048  # of up to 16 KiB
-_MOST_EVENTS = 1 << 20  # of 8 bytes, kept to find returning ids; beyond that a push costs next to nothing
+_MOST_NUMBERS = 1 << 20  # of 8 bytes, kept to find returning ids; beyond that a push costs next to nothing
 
 
 @dataclass(slots=True)
 class _Bucket:
-    """What is gathered for one bucket and period."""
+    """What is gathered for one bucket and period; registers in parts, of which others may have some, too."""
 
-    registers: CompactRegisters | None = None
+    parts: list[CompactRegisters] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
     ids: list[tuple[bytes, int]] = field(default_factory=list)
 
     @property
     def events(self) -> int:
         return len(self.ids) + sum(len(part.hashes) for part in self.seen)
+
+    def registers(self) -> CompactRegisters | None:
+        """All of its registers, which must not be changed."""
+        if len(self.parts) < 2:
+            return self.parts[0] if self.parts else None
+        united = CompactRegisters()
+        for part in self.parts:
+            united.raise_to(part)
+        return united
 
 
 class Gathered:
@@ -49,7 +58,7 @@ class Gathered:
         running: returns the names of periods that are not over.
 
     Attributes:
-        events: how many, each counted once for each of its periods.
+        numbers: how many are kept: hashes, each once for all periods; stamps; and ids, as one each.
         past: what the last push sent of periods that were over.
     """
 
@@ -60,21 +69,22 @@ class Gathered:
         self._open_periods = open_periods
         self._running = running
         self._buckets: dict[PeriodBucket, _Bucket] = {}
+        self._parts: dict[tuple[PeriodBucket, ...], CompactRegisters] = {}
         self._tables: dict[PeriodBucket, SideTable] = {}  # of buckets that ids have moved out of
         self.past: list[PeriodBucket] = []
-        self.events = 0
+        self.numbers = 0
 
     @property
     def full(self) -> bool:
         """Whether it is time to push: more events would take too much memory."""
-        return self.events >= _MOST_EVENTS or len(self._buckets) >= _MOST_SKETCHES
+        return self.numbers >= _MOST_NUMBERS or len(self._buckets) >= _MOST_SKETCHES
 
     def add_ids(self, target: PeriodBucket, ids: Iterable[tuple[bytes, int]]) -> None:
         """Keep encoded ids with their stamps."""
         gathered = self._buckets.setdefault(target, _Bucket()).ids
         before = len(gathered)
         gathered += ids
-        self.events += len(gathered) - before
+        self.numbers += len(gathered) - before
 
     def add_hashes(self, hashes: Hashes, since: Mapping[PeriodBucket, int | Stamps]) -> None:
         """Fold hashes into registers of several buckets and periods; the array is kept, and must not change.
@@ -82,21 +92,20 @@ class Gathered:
         Args:
             since: for each bucket and period stamps, one for all ids or one for each.
         """
-        targets: list[CompactRegisters] = []
+        targets = tuple(since)
+        if targets not in self._parts:
+            # Folded once for all: a month's registers are made of its days' when they are sent.
+            self._parts[targets] = CompactRegisters()
+            for target in targets:
+                self._buckets.setdefault(target, _Bucket()).parts.append(self._parts[targets])
+        self._parts[targets].fold(hashes)
         for target, stamps in since.items():
-            gathered = self._buckets.setdefault(target, _Bucket())
-            if gathered.registers is None:
-                gathered.registers = CompactRegisters()
-            targets.append(gathered.registers)
-            gathered.seen.append(Seen(hashes, stamps))
-            self.events += len(hashes)
-        for index, rank in steps(hashes):
-            for registers in targets:
-                registers.raise_at(index, rank)
+            self._buckets[target].seen.append(Seen(hashes, stamps))
+        self.numbers += len(hashes) * (1 + sum(not isinstance(stamps, int) for stamps in since.values()))
 
     def has_sketch(self, target: PeriodBucket) -> bool:
         """Whether a sketch is sent anyway, so that more hashes cost the server nothing."""
-        return target in self._buckets and self._buckets[target].registers is not None
+        return target in self._buckets and bool(self._buckets[target].parts)
 
     def has_table(self, target: PeriodBucket) -> bool:
         """Whether a push found that ids have moved out of the bucket."""
@@ -108,10 +117,10 @@ class Gathered:
         Raises:
             BackendError: the first error; what else could be sent was sent.
         """
-        buckets, self._buckets, self.events = self._buckets, {}, 0
+        buckets, self._buckets, self._parts, self.numbers = self._buckets, {}, {}, 0
         loads = {
             target: Load(
-                gathered.registers,
+                gathered.registers(),
                 gathered.ids,
                 gathered.seen,
                 table=self._tables.get(target) or SideTable(),
