@@ -125,6 +125,8 @@ class AsyncActivityTracker(BaseTracker[AsyncBaseBackend]):
     change_settings = _awaited(ActivityTracker.change_settings)
     inventory = _awaited(ActivityTracker.inventory)
     examine = _awaited(ActivityTracker.examine)
+    archive = _awaited(ActivityTracker.archive)
+    restore = _awaited(ActivityTracker.restore)
 
     track_hourly = _awaited_of_kind("hourly")(ActivityTracker.track)
     track_daily = _awaited_of_kind("daily")(ActivityTracker.track)

@@ -116,6 +116,7 @@ class Planner:
                 Given(fitting(settings.keep_given), self.aggregates),
                 known=None if self.buckets is None else frozenset((*self.buckets, *self.aggregates)),
                 is_cluster=settings.is_cluster(shard),
+                lacking=settings.lacking,
             )
             found = self._data_sets.setdefault(shard, DataSet(context, self.ticks, self.clock))
         return found
