@@ -1,4 +1,4 @@
-"""Plans of the calls that write and read archives: arguments are checked at once, an operation is returned."""
+"""Plans of the calls that write and read archives: arguments are checked, an operation is returned."""
 
 from __future__ import annotations
 

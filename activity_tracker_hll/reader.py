@@ -346,7 +346,8 @@ class Reader(BaseTracker[BaseBackend]):
         """What is stored with the data, which all clients of a namespace agree on, or heed.
 
         It is read from the server each time. Time zone, first day of the week and whether there is a secret
-        stand for ever; see :meth:`.ActivityTracker.change_settings` for the others, which returns those of any shard.
+        stand for ever; see :meth:`.ActivityTracker.change_settings` for the others, which returns those of
+        any shard.
 
         Raises:
             BackendError: the server or the way to it failed.
@@ -382,3 +383,6 @@ class Reader(BaseTracker[BaseBackend]):
             run(handshake, lambda batch: self._backend.execute(batch, shard))
         send = self._backend.read if access is Access.READ else self._backend.execute
         return run(operation, lambda batch: send(batch, shard))
+
+    _run_with_file = _run
+    """For an operation that waits for a disk, too; under asyncio it does so elsewhere."""

@@ -50,7 +50,8 @@ class Gap(NamedTuple):
         period: its name.
         bucket: the bucket; of an aggregate, the source.
         reason: ``"expired"``: it was counted, and its sketch is gone since. ``"never tracked"``: nothing was
-            ever tracked in the bucket in this kind of period. ``"not archived"``: an archive does not have it.
+            ever tracked in the bucket in this kind of period. ``"not archived"``: an archive does not
+            have it.
     """
 
     date: date

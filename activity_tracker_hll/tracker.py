@@ -376,7 +376,7 @@ class ActivityTracker(Reader):
             BackendError: the server or the way to it failed; the file is as it was.
         """
         operation = self._archiving.archive(path, periods, start, end, buckets, moves, shard)
-        return self._run(operation, shard)
+        return self._run_with_file(operation, shard, Access.READ)
 
     def restore(
         self,
@@ -414,7 +414,7 @@ class ActivityTracker(Reader):
             BackendError: the server or the way to it failed; what was restored until then stays.
         """
         operation = self._archiving.restore(path, periods, start, end, buckets, keep, shard)
-        return self._run(operation, shard, None)  # it compares settings itself
+        return self._run_with_file(operation, shard, None)  # it compares settings itself
 
     def examine(self, *, role: str | None = None, archive: Path | None = None, shard: int = 0) -> Examination:
         """Look at the server and the data: eviction, persistence, memory, rights, what is not collapsed.
@@ -432,9 +432,9 @@ class ActivityTracker(Reader):
             ArchiveError: the archive cannot be read.
             BackendError: no answer.
         """
-        return self._run(
-            self._archiving.examine(shard, role, archive), shard, None
-        )  # it compares settings itself
+        examination = self._archiving.examine(shard, role, archive)
+        run = self._run if archive is None else self._run_with_file
+        return run(examination, shard, None)  # it compares settings itself
 
     # Shorthands: one period instead of a list of them
 

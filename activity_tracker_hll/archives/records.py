@@ -75,7 +75,7 @@ class Record(NamedTuple):
 
     @property
     def is_counted(self) -> bool:
-        """Whether a count is stored that was made from sketches; activity-tracker stored zeros for nothing."""
+        """Whether a count is stored that sketches told; activity-tracker stored zeros for what never was."""
         return bool(self.counted) or bool(self.stderr)
 
 
@@ -129,8 +129,8 @@ def _age(stamp: int) -> tuple[int, int]:
 def stand_ins(moves: Moves) -> Moves:
     """What stands for the ids of a table, and tells the same number that came back, with the same registers.
 
-    Nobody can tell an id from it: of the 64 bits of a hash it has those that the sketch shows, of the ids that
-    are back. Whoever has left is left out.
+    Nobody can tell an id from it: of the 64 bits of a hash it has those that the sketch shows, of the ids
+    that are back. Whoever has left is left out.
     """
     back = [id for id, stamp in moves.items() if stamp > 0]
     index, rank = positions(bulk.hashes_of_bytes(back))

@@ -21,7 +21,6 @@ from ..analytics.windows import unique
 from ..backends.base import Reply
 from ..errors import MissingSketchesError
 from ..estimates import Estimate
-from ..messages import shown
 from ..periods import Period
 from ..result import ByBucket, Gap, N, Reason
 from ..words import duration, many
