@@ -248,8 +248,9 @@ class ArchiveFile:
             ArchiveError: it is foreign, newer, damaged, in use, or cannot be written.
         """
         with self._translated():
-            if not self.path.exists():
-                self._create(new)
+            with self._opening():
+                if not self.path.exists():
+                    self._create(new)
             with self._connected(writes=True) as connection:
                 connection.execute("BEGIN IMMEDIATE")
                 changes = Changes(connection, *self._load(connection))
@@ -274,7 +275,8 @@ class ArchiveFile:
 
     @contextmanager
     def _connected(self, *, writes: bool) -> Iterator[sqlite3.Connection]:
-        self._check_header()
+        with self._opening():
+            self._check_header()
         # What a process that was killed left has to be undone before anything is read.
         mode = "rw" if writes or os.access(self.path, os.W_OK) else "ro"
         with closing(_connect(self.path, mode)) as connection:
@@ -337,16 +339,24 @@ class ArchiveFile:
         return ArchiveError(f"{self._called} is damaged, so nothing of it is used: {why}")
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """Errors of files and of SQLite as ours."""
+    def _opening(self) -> Iterator[None]:
+        """The system's errors as ours."""
         try:
             yield
         except FileNotFoundError as error:
             raise ArchiveError(f"there is no such file or directory: {shown(str(self.path))}") from error
         except OSError as error:
             raise ArchiveError(f"{self._called} cannot be used: {error.strerror or error}") from error
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Errors of SQLite as ours, and those of what is in the file."""
+        try:
+            yield
         except MalformedSketchError as error:
             raise self._damaged(str(error)) from error
+        except UnicodeDecodeError as error:  # of a message about what is damaged
+            raise self._damaged("it has text that is none") from error
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
             if code in _IN_USE:

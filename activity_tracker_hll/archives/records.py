@@ -209,7 +209,7 @@ def unpack_moves(data: bytes) -> Moves:
     for stamp, length in zip(stamps, lengths, strict=True):
         moves[body[at : at + length]] = stamp
         at += length
-    if at != len(body) or len(moves) != count:
+    if at != len(body) or len(moves) != count or not stream.eof or stream.unused_data:
         raise MalformedSketchError("packed table of moves: it is cut off, or tells an id twice")
     return moves
 

@@ -53,7 +53,7 @@ def unpack(data: bytes) -> Registers:
         body = stream.decompress(data[1:], REGISTERS)
     except zlib.error as error:
         raise MalformedSketchError(f"packed sketch: {error}") from error
-    if not stream.eof:
+    if not stream.eof or stream.unused_data:
         raise MalformedSketchError("packed sketch: more than any 16384 registers take, or cut off")
     if data.startswith(_RUNS):
         return codec.decode(_HEADER + body)

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from itertools import chain, compress
 
+import numpy as np
+
 from ...analytics.results import Rows
 from ...errors import BackendDataError, BackendError, MissingSketchesError
 from ...estimates import Estimate
@@ -16,7 +18,7 @@ from ..many_keys import existing, values
 from .live import LiveTarget, count_live, keys_of_data
 from .marks import registered
 
-__all__ = ["Row", "RowWithGaps", "lookup"]
+__all__ = ["Row", "RowWithGaps", "known_of", "lookup"]
 
 Row = tuple[date, dict[str | None, Estimate]]
 """The first day of a period (of an hour, its datetime), and its counts by bucket."""
@@ -72,6 +74,13 @@ def lookup(
         empty = [bucket for bucket in buckets if all(counts[bucket] is absent for _, counts in rows)]
         yield from _warn_of_untracked(context, empty)
     return rows
+
+
+def known_of(context: Context, periods: list[Period], buckets: Sequence[str | None]) -> list[Period]:
+    """The periods from the first on of which there is something to be known, as archives begin somewhere."""
+    told = [lacking for bucket in buckets if (lacking := context.lacking(periods, bucket)) is not None]
+    first = int(np.argmin(np.all(told, axis=0))) if told and periods else 0
+    return periods[first:]
 
 
 def _unknown(
