@@ -33,6 +33,8 @@ ENOUGH_S = 5.0
 """Seconds of this thread, on a machine that is busy with other things."""
 ITERATED = ("ids", "events")
 """Arguments of which iterators may raise what they like: it comes out as it is, as their calls say."""
+ON_PATHS = {"archive": "path", "restore": "path", "examine": "archive"}
+"""Calls that make what they are given a path of: in a directory of the test's own."""
 NOT_FOR_CALLERS = ("close_within", "flush_within", "limit", "after_fork", "locks")
 QUESTIONS = ("unique", "rolling", "stickiness", "overlap", "retention", "lifecycle", "sketch")
 TOMORROW = TODAY + timedelta(days=1)

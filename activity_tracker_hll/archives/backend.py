@@ -174,7 +174,7 @@ class _Reader:
         if key in self._strings:
             return self._strings[key]
         registers = self._registers(key)
-        return None if registers is None else codec.encode(registers)
+        return None if registers is None else codec.encode_dense(registers)
 
     def _mget(self, *keys: str) -> Reply:
         return [self._strings.get(key) for key in keys]

@@ -40,6 +40,8 @@ APPLICATION = int.from_bytes(b"AHLL", "big")
 
 _MAGIC = b"SQLite format 3\0"
 _VERSION_AT, _APPLICATION_AT, _HEADER_BYTES = 60, 68, 100  # of https://www.sqlite.org/fileformat.html
+_PAGE_BYTES = 2048
+"""A full sketch takes about three: of larger pages more is left empty, up to a third of the file."""
 _SCHEMA = (
     f"PRAGMA application_id = {APPLICATION}",
     f"PRAGMA user_version = {FORMAT}",
@@ -264,7 +266,7 @@ class ArchiveFile:
         with tempfile.TemporaryDirectory(dir=self.path.parent, prefix=f".{self.path.name[:100]}.") as folder:
             made = Path(folder) / "new"
             with closing(_connect(made, "rwc")) as connection:
-                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
                 connection.execute("BEGIN")
                 for statement in _SCHEMA:
                     connection.execute(statement)
@@ -307,6 +309,9 @@ class ArchiveFile:
         known = self._known
         if known is not None and known[0] == document:
             return known[1:]
+        [(pages,)] = connection.execute("PRAGMA page_count")
+        if self.path.stat().st_size != pages * _PAGE_BYTES:
+            raise self._damaged("it was cut off, or something was added to it")
         if digest([document]) != own:
             raise self._damaged("its head is not what its digest says")
         try:

@@ -177,11 +177,12 @@ def record_of(row: Row) -> Record:
 
 def digest(values: Sequence[Any]) -> bytes:
     """16 bytes that another row does not have, by types and lengths too."""
-    parts: list[bytes] = []
+    own = blake2b(digest_size=_DIGEST_BYTES)
+    own.update(repr([(len(value),) if type(value) is bytes else value for value in values]).encode())
     for value in values:
-        data = value if isinstance(value, bytes) else str(value).encode()
-        parts += [f"{type(value).__name__} {len(data)} ".encode(), data]
-    return blake2b(b"".join(parts), digest_size=_DIGEST_BYTES).digest()
+        if type(value) is bytes:
+            own.update(value)
+    return own.digest()
 
 
 def _pack_moves(moves: Moves) -> bytes:

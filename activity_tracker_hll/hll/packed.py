@@ -36,9 +36,10 @@ def pack(registers: Registers) -> bytes:
         registers: shape (16384,), ranks of at most 51.
     """
     forms = [_RANKS + _huffman(registers.tobytes())]
-    encoded = codec.encode(registers)
-    if encoded.startswith(_HEADER):
-        forms.append(_RUNS + _huffman(encoded[codec.HEADER_BYTES :]))
+    if np.count_nonzero(registers) < codec.SPARSE_MAX_BYTES:
+        encoded = codec.encode(registers)
+        if encoded.startswith(_HEADER):
+            forms.append(_RUNS + _huffman(encoded[codec.HEADER_BYTES :]))
     return min(forms, key=len)
 
 

@@ -20,9 +20,7 @@ def compare(server, path, seed, *, moves=True, secret=None, thorough=False):
 EXTENDED = pytest.mark.extended
 
 
-@pytest.mark.parametrize(
-    ("moves", "secret"), [(False, None), pytest.param(True, "pepper", marks=EXTENDED)]
-)
+@pytest.mark.parametrize(("moves", "secret"), [(False, None), pytest.param(True, "pepper", marks=EXTENDED)])
 def test_of_data_of_every_kind(real_server, tmp_path, moves, secret):
     compare(real_server, tmp_path / "a", 1, moves=moves, secret=secret)
 

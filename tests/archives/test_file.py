@@ -78,7 +78,7 @@ def test_what_is_cut_off_is_refused_whole(written):
     size = len(data)
     for length in sorted({0, 1, 15, 16, 99, 100, 4095, size - 1, *range(0, size, max(1, size // 150))}):
         written.write_bytes(data[:length])
-        with raises(ArchiveError, "^(T|t)he archive '.*(damaged|cut off)"):
+        with raises(ArchiveError, "^the archive '.*(damaged|cut off)"):
             content(written)
         with raises(ArchiveError, "damaged|cut off"), ArchiveFile(written).writing(NEW):
             pass
@@ -156,7 +156,9 @@ def test_a_newer_file_is_refused(written):
     data = bytearray(written.read_bytes())
     data[60:64] = (2).to_bytes(4, "big")
     written.write_bytes(data)
-    with raises(ArchiveError, "has format 2, of which this version of activity_tracker_hll knows only 1: a newer"):
+    with raises(
+        ArchiveError, "has format 2, of which this version of activity_tracker_hll knows only 1: a newer"
+    ):
         Archive(written)
 
 

@@ -139,7 +139,14 @@ def test_digests_tell_types_and_bounds():
 def test_a_table_that_is_none_is_refused():
     whole = fields(record([1], [1], {b"1": 1, b"22": -1}))[6]
     body = zlib.decompress(whole)
-    for bad in (b"", b"x", whole[:-3], zlib.compress(body[:-1]), zlib.compress(body + b"x"), zlib.compress(b"")):
+    for bad in (
+        b"",
+        b"x",
+        whole[:-3],
+        zlib.compress(body[:-1]),
+        zlib.compress(body + b"x"),
+        zlib.compress(b""),
+    ):
         with pytest.raises(MalformedSketchError):
             unpack_moves(bad)
     twice = zlib.compress(np.array([2, 1, 1, 1, 1], "<i8").tobytes() + b"aa")

@@ -4,6 +4,7 @@ import itertools
 import time
 from datetime import timedelta
 
+import numpy as np
 import pytest
 
 from activity_tracker_hll import (
@@ -14,11 +15,13 @@ from activity_tracker_hll import (
     HyperLogLog,
     SettingsMismatchError,
 )
+from activity_tracker_hll.hll import codec
 from helpers.archives import AGGREGATES, fill, keys_of, state
 from helpers.errors import raises
 from helpers.moments import NOON, TODAY, YESTERDAY, day
+from helpers.registers import drawn
 
-META, OPEN = "active:{meta}", "active:{open}"
+OPEN = "active:{open}"
 
 
 @pytest.fixture
@@ -273,3 +276,29 @@ def test_without_tables_what_is_restored_tells_the_same(real_server, path):
     members = real_server.client.zrange(keys_of(0, "a").moves, 0, -1)
     assert len(members) == 100
     assert {len(member) for member in members} == {8}
+
+
+@pytest.mark.long
+def test_a_year_of_twenty_buckets(real_server, path):
+    client, dice = real_server.client, np.random.default_rng(1)
+    tracker = real_server.tracker(["daily"], keep_sketches=None)
+    tracker.track(id=1, date=YESTERDAY)
+    for before, bucket in itertools.product(range(1, 366), range(20)):
+        keys = keys_of(before, str(bucket))
+        client.set(keys.hll, codec.encode(drawn(dice, int(10 ** dice.uniform(1, 6)))))
+        if bucket % 4 == 0:
+            ids = [b"%d" % id for id in range(bucket, bucket + 30)]
+            client.pfadd(keys.hll, *ids)
+            client.pfadd(keys.moved, *ids)
+            client.zadd(keys.moves, {id: (-1) ** number * (number + 1) for number, id in enumerate(ids)})
+    tracker.collapse(buckets=list(map(str, range(20))))
+    before, said = state(client), tracker.rolling(28, buckets=["0", "1"]).to_dicts()
+    done = tracker.archive(path)
+    assert done.held == 365 * 20 + 1
+    archive = Archive(path, periods=["daily"])
+    assert archive.rolling(28, buckets=["0", "1"]).to_dicts() == said
+    client.flushall()
+    real_server.tracker(["daily"], keep_sketches=None).restore(path)
+    after = state(client)
+    assert after.pop(OPEN) >= before.pop(OPEN)
+    assert after == before

@@ -83,14 +83,20 @@ def calls(*, thorough: bool = False) -> Iterator[tuple[str, Call]]:
             ),
         )
     for bucket in ("a", None, "both") if thorough else ("a",):
-        yield f"retention {bucket}", lambda r, b=bucket: r.retention("daily", bucket=b, cohorts="new", **since)
+        yield (
+            f"retention {bucket}",
+            lambda r, b=bucket: r.retention("daily", bucket=b, cohorts="new", **since),
+        )
         yield f"lifecycle {bucket}", lambda r, b=bucket: r.lifecycle("daily", bucket=b, look_back=1, **since)
         yield f"stickiness {bucket}", lambda r, b=bucket: r.stickiness(2, buckets=[b], **since)
     yield "unique of unions", lambda r: r.unique(day(5), TODAY, aggregate_buckets={"x": ["a", "é:x"]})
     yield "rolling from the start", lambda r: r.rolling(2, buckets=names[:3])
     yield "monthly", lambda r: r.rolling(1, period="monthly", buckets=names, end=TOMORROW)
     yield "unknown", lambda r: r.unique(day(5), TODAY, buckets=["nobody"], period="daily")
-    yield "overlap", lambda r: r.overlap(Selection(["a", "b"], day(4), TODAY), Selection("é:x", day(4), TODAY))
+    yield (
+        "overlap",
+        lambda r: r.overlap(Selection(["a", "b"], day(4), TODAY), Selection("é:x", day(4), TODAY)),
+    )
     for bucket in names:
         for before in (0, 2, 5, DAYS - 2):
             yield (
@@ -119,7 +125,9 @@ def _plain(call: Call, reader: Any) -> Any:
     if isinstance(result, Sketch):
         return result.tracked.to_bytes(), result.moved.to_bytes(), _told(result.remainder())
     if isinstance(result, Result) and not isinstance(result, list):
-        return str(result), [{name: repr(value) for name, value in each.items()} for each in result.to_dicts()]
+        return str(result), [
+            {name: repr(value) for name, value in each.items()} for each in result.to_dicts()
+        ]
     if isinstance(result, list) and result and isinstance(result[0][1], dict):
         return [(date, {name: _told(count) for name, count in counts.items()}) for date, counts in result]
     return result

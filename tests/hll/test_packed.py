@@ -24,7 +24,8 @@ def test_lossless(seed, kind):
 
 
 @pytest.mark.parametrize(
-    ("ids", "most"), [(0, 20), (10, 60), (1000, 1250), (3000, 2800), (30_000, 5750), (10**6, 6000), (10**8, 6000)]
+    ("ids", "most"),
+    [(0, 20), (10, 60), (1000, 1250), (3000, 2800), (30_000, 5750), (10**6, 6000), (10**8, 6000)],
 )
 def test_small(ids, most):
     """A full sketch takes less than half of a server's 12304 bytes, and within 4 % of its entropy."""

@@ -10,7 +10,7 @@ from secrets import token_hex
 
 from ...archives import ArchiveFile, Head, Record
 from ...backends.base import Command
-from ...errors import ArchiveError, BackendError, BackendResponseError
+from ...errors import ArchiveError, BackendDataError, BackendResponseError
 from ...hll import codec
 from ...scripts.calls import Stored, answer, call_restore, call_write
 from ..base import Context, Operation, batched, named, unwrap, unwrap_of
@@ -127,7 +127,7 @@ def _give(
             if is_open or record.period in head.open:
                 uncounted.add(record.period)
             yield from _give_moves(context, record)
-        except BackendError as error:
+        except BackendDataError as error:  # of this bucket alone
             failures.append((*target, named(error, target)))
     if uncounted:
         unwrap((yield [("SADD", context.keys.open, *sorted(uncounted))]))

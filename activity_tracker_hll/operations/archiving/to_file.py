@@ -11,7 +11,7 @@ import numpy as np
 
 from ...archives import ArchiveFile, Changes, Head, Record, stand_ins, united, with_members
 from ...backends.base import Command
-from ...errors import ArchiveError, ArgumentValueError, BackendDataError, BackendError, BackendResponseError
+from ...errors import ArchiveError, ArgumentValueError, BackendDataError, BackendError, SettingsMismatchError
 from ...messages import printable
 from ..base import Context, Operation, batched, named, number, unwrap, unwrap_of
 from ..counting.legacy import registers_of_raw
@@ -109,7 +109,7 @@ def _take(context: Context, entries: Sequence[Entry], changes: Changes) -> Opera
                 raw = yield from registers_of_raw(context, own.raw)
                 tracked = raw if record.tracked is None else np.maximum(raw, record.tracked)
                 record = record._replace(tracked=tracked)
-        except BackendError as error:
+        except (BackendDataError, SettingsMismatchError) as error:  # of this bucket alone
             failures.append((*target, named(error, target)))
             if target not in changes.entries:
                 changes.put(Record(*target, is_whole=False))
@@ -143,7 +143,7 @@ def _record(entry: Entry, counted: str, parts: Sequence[Any]) -> Record:
     has_tracked, has_moved = tracked is not None, moved is not None
     tracked, moved = registers_of(tracked), registers_of(moved)
     if tracked is None or moved is None:
-        raise BackendResponseError(UNREADABLE)
+        raise BackendDataError(UNREADABLE)
     return Record(
         entry.period.name,
         entry.bucket,
