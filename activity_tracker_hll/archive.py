@@ -34,7 +34,7 @@ class Archive(Reader):
         aggregate_buckets: aggregates beside those that were stored with the data.
         timezone: that days began by; None = as the data have it.
         week_start: of the data; None = as they have it.
-        secret: that ids were hashed with: to look for ids by name in what :meth:`sketch` returns.
+        secret: that ids were hashed with: to look for ids by name in what ``sketch()`` returns.
 
     Raises:
         ArgumentTypeError, ArgumentValueError: naming the argument and what was expected.

@@ -1,7 +1,7 @@
 """The archive of a year: bytes of a sketch, and seconds to write, open, ask and restore it.
 
-A year of days in twenty buckets, dense, from registers that are drawn, not from ids. Each question is asked of
-the server and of the archive in turns; that both say the same is checked first.
+A year of days in twenty buckets, dense, from registers that are drawn, not from ids. Each question is asked
+of the server and of the archive in turns; that both say the same is checked first.
 
     python benchmarks/archive.py --json archive.json
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory

@@ -33,15 +33,13 @@ ENOUGH_S = 5.0
 """Seconds of this thread, on a machine that is busy with other things."""
 ITERATED = ("ids", "events")
 """Arguments of which iterators may raise what they like: it comes out as it is, as their calls say."""
-ON_PATHS = {"archive": "path", "restore": "path", "examine": "archive"}
-"""Calls that make what they are given a path of: in a directory of the test's own."""
 NOT_FOR_CALLERS = ("close_within", "flush_within", "limit", "after_fork", "locks")
 QUESTIONS = ("unique", "rolling", "stickiness", "overlap", "retention", "lifecycle", "sketch")
 TOMORROW = TODAY + timedelta(days=1)
 SELECTION = Selection(None, TODAY, TOMORROW, "daily")
 GOOD = {"ids": ["a"], "id": "a", "moved": HyperLogLog(), "data": b"", "identify": print, "app": print}
 GOOD |= {"start": TODAY, "end": TOMORROW, "window": 2, "period": "daily", "date": TODAY}
-GOOD |= {"a": SELECTION, "b": SELECTION, "other": HyperLogLog()}
+GOOD |= {"a": SELECTION, "b": SELECTION, "other": HyperLogLog(), "path": "an.archive"}
 """What is given for required arguments, and for `id`, while others are tried."""
 FORMS = {"value": lambda value: value, "list": lambda value: [value], "dict": lambda value: {"t": value}}
 CONNECTION = [*typing.get_type_hints(RedisOptions), "encoding", "decode_responses", "retry", "retry_on_error"]
@@ -133,7 +131,8 @@ def fuzz(caplog):
 
 
 @pytest.fixture
-def options(started):
+def options(started, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where archives are written
     socket = str(started("valkey").socket)
     with redis.Redis(unix_socket_path=socket) as client:
         client.flushall()  # where something is due, `progress` is called, and its errors are its own

@@ -47,7 +47,7 @@ def test_it_is_the_same(real_server, tracker, tmp_path):
 
 def test_the_event_loop_waits_for_no_disk(real_server, tracker, tmp_path, monkeypatch):
     threads = set()
-    original = ArchiveFile._connected
+    original = ArchiveFile._connected  # noqa: SLF001
 
     def noted(self, **options):
         threads.add(threading.current_thread())

@@ -43,7 +43,7 @@ def _choice(verb: str) -> Callable[[F], F]:
     epilog=examples(
         "activity-tracker-hll archive activity.archive",
         "activity-tracker-hll archive activity.archive --start 2026-11-01 --quiet",
-        "activity-tracker-hll rolling 28 --archive activity.archive",
+        "activity-tracker-hll rolling --window 28 --archive activity.archive",
     ),
 )
 @_choice("Archive")

@@ -76,7 +76,6 @@ def test_a_part_and_back(run, path, tracker):
         "daily",
     )
     assert len(Archive(path).inventory()) == 2
-    assert not Archive(path).backend.file._known[1].has_tables
     tracker.backend.execute([("FLUSHALL",)])
     result = run("restore", path, "--start", day(2), "--keep", 30)
     assert "1 bucket of periods restored." in result.stdout
