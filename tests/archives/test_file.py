@@ -171,8 +171,8 @@ def test_records_that_were_left_out_put_back_or_repeated_are_seen(written):
     connection = sqlite3.connect(written)
     for statement in (
         "DELETE FROM records WHERE id = 3",
-        """INSERT INTO records SELECT 99, digest, period, bucket, count, stderr, tracked, moved, moves, is_whole
-        FROM records WHERE id = 3""",
+        """INSERT INTO records SELECT 99, digest, period, bucket, count, stderr, tracked, moved, moves,
+        is_whole FROM records WHERE id = 3""",
         "UPDATE records SET bucket = 'other' WHERE id = 3",
         "DELETE FROM head",
         "DROP TABLE records",
