@@ -97,16 +97,16 @@ class ArchiveBackend(BaseBackend):
             return held.head.archived_at
 
     def lacking(self, periods: Sequence[Period], bucket: str | None) -> NDArray[np.bool_]:
-        """See :meth:`.base.BackendSettings.lacking`."""
+        """See :meth:`.base.BackendSettings.lacking`; periods are of one kind."""
         with self.file.reading() as held:
             head, entries = held.head, held.entries
-        found: list[bool] = []
-        for period in periods:
-            end = min(period.next().start, head.until)
+        spans = ((period.start, min(period.next().start, head.until)) for period in periods)
+        found = np.array(head.coverage.lacking(periods[0].kind if periods else "", bucket, spans), bool)
+        for index, period in enumerate(periods):
             entry = entries.get((period.name, bucket))
-            is_part = entry is not None and not entry.is_whole
-            found.append(is_part or head.coverage.lacks(period.kind, bucket, period.start, end))
-        return np.array(found, bool)
+            if entry is not None and not entry.is_whole:
+                found[index] = True
+        return found
 
     def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
         """See :meth:`.base.BaseBackend.execute`.

@@ -43,8 +43,15 @@ class Coverage:
 
     def lacks(self, kind: str, bucket: str | None, start: datetime, end: datetime) -> bool:
         """Whether any moment from start on and before end is not covered."""
-        known = [*self.spans.get((kind, _ALL, None), ()), *self.spans.get((kind, "one", bucket), ())]
-        return start < end and not any(first <= start and end <= last for first, last in _joined(known))
+        return self.lacking(kind, bucket, [(start, end)])[0]
+
+    def lacking(self, kind: str, bucket: str | None, asked: Iterable[_Span]) -> list[bool]:
+        """:meth:`lacks` of many stretches of time."""
+        spans = _joined([*self.spans.get((kind, _ALL, None), ()), *self.spans.get((kind, "one", bucket), ())])
+        return [
+            start < end and not any(first <= start and end <= last for first, last in spans)
+            for start, end in asked
+        ]
 
     def to_json(self) -> list[list[Any]]:
         """As lists, for a file."""

@@ -19,7 +19,7 @@ import os
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -272,8 +272,11 @@ class ArchiveFile:
                     connection.execute(statement)
                 _write_head(connection, head)
                 connection.execute("COMMIT")
-            with suppress(FileExistsError):  # another process was faster
+            try:
                 os.link(made, self.path)
+            except OSError:  # another process was faster, or it is a file system without links
+                if not self.path.exists():
+                    made.rename(self.path)
 
     @contextmanager
     def _connected(self, *, writes: bool) -> Iterator[sqlite3.Connection]:

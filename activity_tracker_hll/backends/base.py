@@ -152,6 +152,10 @@ class BackendSettings:
     def lacking(self, periods: Sequence[Period], bucket: str | None) -> NDArray[np.bool_] | None:
         """In which periods it is not known of a bucket whether there ever was anything, as in an archive.
 
+        Args:
+            periods: of one kind.
+            bucket: None = the unnamed one.
+
         Returns:
             Of shape (number of periods,); None = what is not there never was, or was counted and has expired,
             as on a server.
