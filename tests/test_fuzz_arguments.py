@@ -18,7 +18,14 @@ import numpy as np
 import pytest
 import redis
 
-from activity_tracker_hll import ActivityTracker, ActivityTrackerError, Estimate, HyperLogLog, Selection
+from activity_tracker_hll import (
+    ActivityTracker,
+    ActivityTrackerError,
+    Archive,
+    Estimate,
+    HyperLogLog,
+    Selection,
+)
 from activity_tracker_hll.aio import AsyncActivityTracker
 from activity_tracker_hll.backends.async_redis import AsyncRedisBackend
 from activity_tracker_hll.backends.options import RedisOptions
@@ -302,6 +309,24 @@ def test_trackers(fuzz, cls, options):
 
         fuzz.each(cls.__name__, made, options_of(cls))
     fuzz.check(2000)
+
+
+@pytest.mark.extended
+def test_archives(fuzz, options):
+    with ActivityTracker(["daily"], **options) as tracker:
+        tracker.track(id="a")
+        tracker.archive("an.archive")
+
+    def made(**given):
+        archive = Archive(**{"path": "an.archive", **given})
+        assert CANARY not in repr(archive)
+        archive.lookup("daily")
+
+    fuzz.each("Archive", made, options_of(Archive))
+    for name, parameters, _ in calls_of(Archive):
+        if name not in QUESTIONS:
+            fuzz.each(name, getattr(Archive("an.archive"), name), parameters, {"value": FORMS["value"]})
+    fuzz.check(1000)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # sockets of redis-py before 8

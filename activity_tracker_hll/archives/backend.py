@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import integer
 from ..backends.base import BaseBackend, Command, Reply
 from ..errors import ArgumentValueError, BackendResponseError
 from ..hll import codec, packed
@@ -79,12 +80,11 @@ class ArchiveBackend(BaseBackend):
         self._tables = lru_cache(_TABLES)(_members)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} path={shown(str(self.file.path))}>"
+        return f"<{type(self).__name__} path={self.file}>"
 
     def check_shard(self, shard: int) -> None:
         """See :meth:`.base.BackendSettings.check_shard`."""
-        super().check_shard(shard)
-        if shard:
+        if integer(shard, "shard", minimum=0):
             raise ArgumentValueError(f"shard must be 0: an archive is of one data set, got {shown(shard)}")
 
     def now(self) -> float:

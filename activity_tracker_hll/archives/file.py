@@ -226,6 +226,7 @@ class ArchiveFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = _checked(path)
+        self._shown = shown(os.fspath(path))  # a URL in place of a path may have a password
         self._known: tuple[str, Head, Entries] | None = None
 
     @contextmanager
@@ -339,9 +340,12 @@ class ArchiveFile:
         self._known = document, head, entries
         return head, entries
 
+    def __str__(self) -> str:
+        return self._shown
+
     @property
     def _called(self) -> str:
-        return f"the archive {shown(str(self.path))}"
+        return f"the archive {self._shown}"
 
     def _damaged(self, why: str) -> ArchiveError:
         return ArchiveError(f"{self._called} is damaged, so nothing of it is used: {why}")
@@ -352,7 +356,7 @@ class ArchiveFile:
         try:
             yield
         except FileNotFoundError as error:
-            raise ArchiveError(f"there is no such file or directory: {shown(str(self.path))}") from error
+            raise ArchiveError(f"there is no such file or directory: {self._shown}") from error
         except OSError as error:
             raise ArchiveError(f"{self._called} cannot be used: {error.strerror or error}") from error
 

@@ -12,6 +12,9 @@ def compare(server, path, seed, *, moves=True, secret=None, thorough=False):
     tracker.archive(path, moves=moves)
     with Archive(path, periods=["daily", "monthly"], secret=secret) as archive:
         of_server, of_archive = answers(tracker, thorough=thorough), answers(archive, thorough=thorough)
+    if not moves:  # a table of which nobody came back is none
+        for told in (of_server, of_archive):
+            told["inventory"] = [(*entry, parts - {"moves"}) for *entry, parts in told["inventory"]]
     assert [name for name, told in of_server.items() if told != of_archive[name]] == []
     errors = [told for told in of_server.values() if isinstance(told, tuple) and isinstance(told[0], type)]
     assert 0 < len(errors) < len(of_server) / 2
