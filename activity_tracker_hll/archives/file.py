@@ -136,6 +136,11 @@ class Entry(NamedTuple):
     has_moves: bool
     is_whole: bool
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing but that it could not be read."""
+        return self.counted is None and not (self.has_tracked or self.has_moved)
+
     @classmethod
     def of(cls, id: int, digest: bytes, row: Row) -> Entry:
         """Of the columns of a record."""
@@ -400,7 +405,8 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
         check_same_thread=False,
     )
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
-    for setting in ("trusted_schema = OFF", "cell_size_check = ON", f"cache_size = -{_CACHE_KIB}"):
+    settings = "trusted_schema = OFF", "cell_size_check = ON", "synchronous = FULL"
+    for setting in (*settings, f"cache_size = -{_CACHE_KIB}"):
         connection.execute(f"PRAGMA {setting}")
     return connection
 

@@ -56,7 +56,7 @@ class Record(NamedTuple):
         tracked: H, the registers of all ids that were tracked; None = there is no sketch.
         moved: V, of those that ever moved out.
         moves: T.
-        is_whole: whether all could be read that there was.
+        is_whole: whether this is all that there was: it could be read, and nothing came after.
     """
 
     period: str

@@ -154,3 +154,20 @@ def test_of_what_expired_before_only_the_count_is_known(tracker, path, real_serv
     assert archive.lookup("daily", start=day(2), end=YESTERDAY, buckets=["a"])[0][1]["a"] == 20
     with raises(MissingSketchesError, "1 sketch of bucket 'a' is gone, .*kept for 62 days"):
         uniques(archive, day(3), TODAY)
+
+
+def test_what_was_archived_while_it_ran_and_expired_since_is_no_whole_day(tracker, path, real_server):
+    tracker.archive(path)
+    tracker.track_many(range(100, 130), bucket="a", date=TODAY)
+    later = [NOON + 2 * 86_400]
+    after = type(tracker)(["daily"], backend=tracker.backend, timezone="UTC", clock=lambda: later[0])
+    after.collapse(buckets=["a", "b"])
+    real_server.client.delete(keys_of(0, "a").hll, keys_of(1, "a").hll)
+    after.archive(path)
+    archive = Archive(path)
+    assert archive.lookup("daily", start=TODAY, end=TOMORROW, buckets=["a"])[0][1]["a"] == 50
+    assert uniques(archive, YESTERDAY, TODAY) == 20  # that was over
+    with raises(MissingSketchesError, "1 sketch of bucket 'a' is not in the archive"):
+        uniques(archive, TODAY, TOMORROW)
+    after.restore(path)  # better than nothing
+    assert after.sketch("daily", TODAY, "a").tracked.count() == 20

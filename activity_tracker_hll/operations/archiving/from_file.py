@@ -70,7 +70,7 @@ def restore(
         for target, entry in entries.items()
         if (period := context.calendar.parse(target[0]))
         and chosen.has(context.calendar, period, target[1])
-        and entry.is_whole
+        and not entry.is_empty
     ]
     done = Restored(0, ())
     failures: Failures = []

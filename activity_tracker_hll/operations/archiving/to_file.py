@@ -78,6 +78,7 @@ def archive(
         check_agreement(settings, changes.head.settings, "the server", "the archive")
         for batch in batched(entries, _RECORDS_PER_BATCH):
             failures += yield from _take(context, batch, changes)
+        _mark_parts(context, chosen, entries, changes)
         changes.head = _after(context, changes.head, new, settings, chosen, now)
         changes.head = replace(changes.head, open=_open(context, changes.head, chosen, marked_in(marks)))
     if failures:
@@ -169,7 +170,28 @@ def _put(group: Sequence[tuple[Record, str]], changes: Changes) -> Operation[Non
         if new.is_empty:
             continue  # it has expired just now
         old = changes.record(new.period, new.bucket)
-        changes.put(new if old is None or not old.is_whole else united(old, new, has_tables=has_tables))
+        changes.put(new if old is None else united(old, new, has_tables=has_tables))
+
+
+def _mark_parts(context: Context, chosen: Chosen, entries: Sequence[Entry], changes: Changes) -> None:
+    """Mark sketches that were archived while their period ran, and have gone from the server since.
+
+    What came after is in none.
+    """
+    there = {
+        (entry.period.name, entry.bucket) for entry in entries if not {"hll", "raw"}.isdisjoint(entry.parts)
+    }
+    calendar, coverage = context.calendar, changes.head.coverage
+    for name, bucket in [target for target, entry in changes.entries.items() if entry.has_tracked]:
+        period = calendar.parse(name)
+        if (
+            period is not None
+            and (name, bucket) not in there
+            and chosen.has(calendar, period, bucket)
+            and coverage.lacks(period.kind, bucket, period.start, period.next().start)
+            and (record := changes.record(name, bucket)) is not None
+        ):
+            changes.put(record._replace(is_whole=False))
 
 
 def _settings(context: Context, stored: Mapping[str, str], chosen: Chosen) -> dict[str, str]:
