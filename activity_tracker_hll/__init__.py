@@ -11,8 +11,10 @@ from .analytics.results import (
     Series,
     SeriesRow,
 )
+from .archive import Archive
 from .errors import (
     ActivityTrackerError,
+    ArchiveError,
     ArgumentTypeError,
     ArgumentValueError,
     BackendAuthError,
@@ -34,7 +36,17 @@ from .errors import (
 )
 from .estimates import Estimate, Share
 from .ids import Id
-from .operations import Collapsed, DataSettings, Entry, Examination, Imported, Row, RowWithGaps
+from .operations import (
+    Archived,
+    Collapsed,
+    DataSettings,
+    Entry,
+    Examination,
+    Imported,
+    Restored,
+    Row,
+    RowWithGaps,
+)
 from .overlaps import Overlap
 from .periods import PeriodKind
 from .result import Gap
@@ -48,6 +60,9 @@ __version__ = "1.0.0.dev0"
 __all__ = [
     "ActivityTracker",
     "ActivityTrackerError",
+    "Archive",
+    "ArchiveError",
+    "Archived",
     "ArgumentTypeError",
     "ArgumentValueError",
     "BackendAuthError",
@@ -79,6 +94,7 @@ __all__ = [
     "MissingSketchesError",
     "Overlap",
     "PeriodKind",
+    "Restored",
     "Retention",
     "RetentionRow",
     "Row",

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar, cast
 
 from .backends.async_base import AsyncBaseBackend
 from .base_tracker import BaseTracker
-from .operations import Access, DataSettings, Operation, run_awaiting
+from .operations import Access, DataSettings, Operation, run, run_awaiting
 from .periods import PeriodKind
 from .shorthands import of_kind
 from .tracker import ActivityTracker
@@ -125,6 +125,8 @@ class AsyncActivityTracker(BaseTracker[AsyncBaseBackend]):
     change_settings = _awaited(ActivityTracker.change_settings)
     inventory = _awaited(ActivityTracker.inventory)
     examine = _awaited(ActivityTracker.examine)
+    archive = _awaited(ActivityTracker.archive)
+    restore = _awaited(ActivityTracker.restore)
 
     track_hourly = _awaited_of_kind("hourly")(ActivityTracker.track)
     track_daily = _awaited_of_kind("daily")(ActivityTracker.track)
@@ -219,6 +221,15 @@ class AsyncActivityTracker(BaseTracker[AsyncBaseBackend]):
             await run_awaiting(handshake, lambda batch: self._backend.execute(batch, shard))
         send = self._backend.read if access is Access.READ else self._backend.execute
         return await run_awaiting(operation, lambda batch: send(batch, shard))
+
+    async def _run_with_file(self, operation: Operation[T], shard: int, access: Access | None) -> T:
+        """Run an operation that waits for a disk, too: in a thread, beside the event loop."""
+        handshake = None if access is None else self._planner.handshake(shard, access)
+        if handshake is not None:
+            await run_awaiting(handshake, lambda batch: self._backend.execute(batch, shard))
+        backend = self._backend.blocking()
+        send = backend.read if access is Access.READ else backend.execute
+        return await asyncio.to_thread(run, operation, lambda batch: send(batch, shard))
 
 
 class AsyncBufferedTracker(BaseWriter):

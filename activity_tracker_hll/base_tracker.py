@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final, Generic, Literal, TypedDict, TypeVar, U
 from weakref import WeakSet
 
 from . import arguments
+from .archiving import Archiving
 from .arguments import AggregateBuckets, Buckets
 from .backends.base import BackendSettings
 from .backends.loading import load
@@ -125,6 +126,7 @@ class BaseTracker(Generic[B]):
         self._backend: B = load(backend, backend_options, self._BACKENDS, self._BACKEND)
         self._planner = Planner(self._backend, calendar, kinds, known, aggregates, clock)
         self._reading = Reading(self._planner)
+        self._archiving = Archiving(self._planner)
         self._writers: WeakSet[BaseWriter] = WeakSet()
         self._options: _TrackerOptions = {
             "buckets": known,

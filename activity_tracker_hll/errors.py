@@ -10,6 +10,7 @@ from typing import Any
 
 __all__ = [
     "ActivityTrackerError",
+    "ArchiveError",
     "ArgumentTypeError",
     "ArgumentValueError",
     "BackendAuthError",
@@ -128,6 +129,24 @@ class EmbeddedServerError(BackendError):
 
 class SettingsMismatchError(BackendError):
     """The data on the server were written with settings that differ from this tracker's."""
+
+
+class ArchiveError(BackendError):
+    """The file of an archive is missing, foreign, newer, damaged or in use, or cannot be written.
+
+    It is used whole or not at all. Only where some buckets could not be read, from the server or from the
+    file, all others were archived or restored.
+
+    Attributes:
+        failures: (period name, bucket, error) for each of those buckets.
+    """
+
+    def __init__(self, message: str, failures: Sequence[tuple[str, str | None, Exception]] = ()) -> None:
+        self.failures = tuple(failures)
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[type[ArchiveError], tuple[Any, ...]]:
+        return type(self), (self.args[0], self.failures)
 
 
 class CollapseError(BackendError):

@@ -46,6 +46,7 @@ from .operations import (
     overdue,
     stored,
 )
+from .operations.counting.lookup import known_of
 from .operations.rights import ROLES
 from .operations.settings import Aggregates
 from .periods import PERIODS, Calendar, PeriodKind, check_kind
@@ -116,6 +117,7 @@ class Planner:
                 Given(fitting(settings.keep_given), self.aggregates),
                 known=None if self.buckets is None else frozenset((*self.buckets, *self.aggregates)),
                 is_cluster=settings.is_cluster(shard),
+                lacking=settings.lacking,
             )
             found = self._data_sets.setdefault(shard, DataSet(context, self.ticks, self.clock))
         return found
@@ -405,6 +407,8 @@ class Planner:
                 context.note(bucket, "is it misspelled?")
         first, last = self._range(kind, start, end, running=live is True)
         rows = list(self.calendar.between(kind, first, last))
+        if start is None:
+            rows = known_of(context, rows, buckets)
         running = self.calendar.containing(kind, self._now()).date
         return (yield from lookup(context, rows, buckets, missing, live is not False, running))
 

@@ -6,8 +6,8 @@ They need nothing but to read, so that they work on a replica.
 from __future__ import annotations
 
 import datetime as dt
-from types import EllipsisType
-from typing import TypeVar, overload
+from types import EllipsisType, TracebackType
+from typing import Self, TypeVar, overload
 
 from .analytics.cohorts import When
 from .analytics.results import Counts, Lifecycle, Retention, Rows, Series
@@ -15,7 +15,7 @@ from .arguments import AggregateBuckets, Buckets
 from .backends.base import BaseBackend
 from .base_tracker import BaseTracker
 from .estimates import Estimate, Share
-from .operations import Access, Entry, Operation, Row, RowWithGaps, run
+from .operations import Access, DataSettings, Entry, Operation, Row, RowWithGaps, run
 from .overlaps import Overlap
 from .periods import PeriodKind
 from .reading import Cohorts
@@ -30,6 +30,25 @@ T = TypeVar("T")
 
 class Reader(BaseTracker[BaseBackend]):
     """Reads counts and sketches."""
+
+    # Ends
+
+    def close(self) -> None:
+        """Close its writers, and give back the backend's connections and processes."""
+        for writer in list(self._writers):
+            writer.close_within()
+        self._backend.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
 
     # Stored counts
 
@@ -320,7 +339,20 @@ class Reader(BaseTracker[BaseBackend]):
         asked = self._reading.asked_of(bucket, "raise", shard, can_be_none=False)
         return self._run(self._reading.sketch(asked, period, date), shard)
 
-    # What there is
+    # Settings, and what there is
+
+    @property
+    def settings(self) -> DataSettings:
+        """What is stored with the data, which all clients of a namespace agree on, or heed.
+
+        It is read from the server each time. Time zone, first day of the week and whether there is a secret
+        stand for ever; see :meth:`.ActivityTracker.change_settings` for the others, which returns those of
+        any shard.
+
+        Raises:
+            BackendError: the server or the way to it failed.
+        """
+        return self._run(self._planner.settings(0), 0, None)
 
     def inventory(self, *, shard: int = 0) -> list[Entry]:
         """List what the server holds of each bucket and period, found by SCAN: slow on a large server.
@@ -351,3 +383,6 @@ class Reader(BaseTracker[BaseBackend]):
             run(handshake, lambda batch: self._backend.execute(batch, shard))
         send = self._backend.read if access is Access.READ else self._backend.execute
         return run(operation, lambda batch: send(batch, shard))
+
+    _run_with_file = _run
+    """For an operation that waits for a disk, too; under asyncio it does so elsewhere."""

@@ -23,6 +23,7 @@ __all__ = [
     "Gap",
     "N",
     "Number",
+    "Reason",
     "Record",
     "Result",
     "Table",
@@ -38,6 +39,7 @@ Record = dict[str, Any]
 Number = Estimate | Share
 N = TypeVar("N", bound=Estimate | Share)
 Table = tuple[str, list[str], list[list[str]]]
+Reason = Literal["expired", "never tracked", "not archived"]
 
 
 class Gap(NamedTuple):
@@ -48,13 +50,14 @@ class Gap(NamedTuple):
         period: its name.
         bucket: the bucket; of an aggregate, the source.
         reason: ``"expired"``: it was counted, and its sketch is gone since. ``"never tracked"``: nothing was
-            ever tracked in the bucket in this kind of period.
+            ever tracked in the bucket in this kind of period. ``"not archived"``: an archive does not
+            have it.
     """
 
     date: date
     period: str
     bucket: str | None
-    reason: Literal["expired", "never tracked"]
+    reason: Reason
 
 
 class Result(ABC):

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Mapping
-from types import EllipsisType, MappingProxyType, TracebackType
-from typing import Any, ClassVar, Self
+from types import EllipsisType, MappingProxyType
+from typing import Any, ClassVar
 
+from .archiving import Path
 from .arguments import AggregateBuckets, Buckets
 from .backends.base import BaseBackend, Keep
 from .columns import EventColumns
 from .ids import Id
 from .operations import (
     Access,
+    Archived,
     Collapsed,
     DataSettings,
     Examination,
     Imported,
+    Restored,
 )
 from .periods import PeriodKind
 from .reader import Reader
@@ -63,25 +66,6 @@ class ActivityTracker(Reader):
         "embedded": "activity_tracker_hll.backends.embedded.EmbeddedBackend",
     }
     _BACKEND = BaseBackend
-
-    # Ends
-
-    def close(self) -> None:
-        """Close its writers, and give back the backend's connections and processes."""
-        for writer in list(self._writers):
-            writer.close_within()
-        self._backend.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     # Track
 
@@ -326,19 +310,7 @@ class ActivityTracker(Reader):
         )
         return self._run(operation, shard, Access.COUNT)
 
-    # Settings, and what there is
-
-    @property
-    def settings(self) -> DataSettings:
-        """What is stored with the data, which all clients of a namespace agree on, or heed.
-
-        It is read from the server each time. Time zone, first day of the week and whether there is a secret
-        stand for ever; see :meth:`change_settings` for the others, which returns those of any shard.
-
-        Raises:
-            BackendError: the server or the way to it failed.
-        """
-        return self._run(self._planner.settings(0), 0, None)
+    # Settings, archives, and what there is
 
     def change_settings(
         self,
@@ -367,11 +339,89 @@ class ActivityTracker(Reader):
         """
         return self._run(self._planner.change_settings(keep_sketches, aggregate_buckets, shard), shard, None)
 
-    def examine(self, *, role: str | None = None, shard: int = 0) -> Examination:
+    def archive(
+        self,
+        path: Path,
+        *,
+        periods: Iterable[PeriodKind] | None = None,
+        start: dt.date | None = None,
+        end: dt.date | None = None,
+        buckets: Buckets | None = None,
+        moves: bool | None = None,
+        shard: int = 0,
+    ) -> Archived:
+        """Copy sketches, counts, tables of moves and settings to a file, which :class:`.Archive` reads.
+
+        What the file has already is united with that: it may be done each day, again, and after a failure.
+        What has expired on the server stays in the file. All is written at once in the end, or nothing: a
+        process that is killed leaves the file as it was. It reads alone, so a replica will do.
+
+        Args:
+            path: of the file; it is made if there is none.
+            periods: kinds of period; None = all.
+            start: periods that begin at or after it; None = all that the server holds.
+            end: the period that it is in is left out; None = none is, so that what runs is archived as it
+                stands.
+            buckets: these alone, of aggregates with their sources; None = all.
+            moves: whether tables of moves are to be in it, which hold ids (under a secret, their digests).
+                Without them the archive tells the same numbers, but not who moved. None = as the file has it,
+                and with them in a new one.
+            shard: the data set, by its place in the backend's `shards` option.
+
+        Raises:
+            ArgumentTypeError, ArgumentValueError: also for a file of another namespace or shard.
+            ArchiveError: the file is foreign, newer, damaged, in use, or cannot be written; or some buckets
+                could not be read: its `failures` name them, and all others are archived.
+            SettingsMismatchError: the file is an archive of data with other settings.
+            BackendError: the server or the way to it failed; the file is as it was.
+        """
+        operation = self._archiving.archive(path, periods, start, end, buckets, moves, shard)
+        return self._run_with_file(operation, shard, Access.READ)
+
+    def restore(
+        self,
+        path: Path,
+        *,
+        periods: Iterable[PeriodKind] | None = None,
+        start: dt.date | None = None,
+        end: dt.date | None = None,
+        buckets: Buckets | None = None,
+        keep: dt.timedelta | None = None,
+        shard: int = 0,
+    ) -> Restored:
+        """Copy what an archive has back to the server, and unite it with what is there.
+
+        It may be done again, in part, and of several archives in any order. A count that the server has
+        stands. Its settings do, too; a server without any is given the archive's.
+
+        Args:
+            path: of the archive.
+            periods: kinds of period; None = all.
+            start: periods that begin at or after it; None = all.
+            end: the period that it is in is left out; None = none is.
+            buckets: these alone, of aggregates with their sources; None = all.
+            keep: how long restored sketches that are counted are kept from now on. None = until they would
+                have expired; of those that would have expired already, as long from now as their kind of
+                period is kept. None are restored of a kind that is kept for no time at all, unless this says
+                otherwise. None expires sooner than it would have without.
+            shard: the data set, by its place in the backend's `shards` option.
+
+        Raises:
+            ArgumentTypeError, ArgumentValueError: naming the argument and what was expected.
+            ArchiveError: the file is missing, foreign, newer, damaged, or in use; or some buckets were
+                refused: its `failures` name them, and all others are restored.
+            SettingsMismatchError: the server's data, or the tracker, have other settings.
+            BackendError: the server or the way to it failed; what was restored until then stays.
+        """
+        operation = self._archiving.restore(path, periods, start, end, buckets, keep, shard)
+        return self._run_with_file(operation, shard, None)  # it compares settings itself
+
+    def examine(self, *, role: str | None = None, archive: Path | None = None, shard: int = 0) -> Examination:
         """Look at the server and the data: eviction, persistence, memory, rights, what is not collapsed.
 
         Args:
             role: whose rights the user needs: ``track``, ``read`` or ``collapse``; None = all of them.
+            archive: an archive, to be warned of sketches that expire within a week and are not in it.
             shard: the data set, by its place in the backend's `shards` option.
 
         Returns:
@@ -379,9 +429,12 @@ class ActivityTracker(Reader):
 
         Raises:
             ArgumentTypeError, ArgumentValueError: there is no such role.
+            ArchiveError: the archive cannot be read.
             BackendError: no answer.
         """
-        return self._run(self._planner.examine(shard, role), shard, None)  # it compares settings itself
+        examination = self._archiving.examine(shard, role, archive)
+        run = self._run if archive is None else self._run_with_file
+        return run(examination, shard, None)  # it compares settings itself
 
     # Shorthands: one period instead of a list of them
 

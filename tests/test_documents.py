@@ -222,8 +222,8 @@ def test_a_section_of_the_readme(title, desk):
 def test_nothing_that_can_be_run_is_shown_otherwise():
     for path in (README, *PAGES):
         languages = re.findall(r"code-block::\s*(\S*)", path.read_text("utf-8"))
-        # Tables of cron and units of systemd: the next test runs their commands.
-        schedules = {"text", "ini"} if path.name == "operations.rst" else set()
+        # Tables of cron and units of systemd: the next tests run their commands.
+        schedules = {"text", "ini"} if path.name in {"operations.rst", "archives.rst"} else set()
         assert set(languages) <= {"python", "bash", "console", "diff"} | schedules, path
 
 
@@ -253,6 +253,18 @@ def test_what_cron_systemd_and_celery_run(desk, tmp_path):
             run()
             assert tracker.lookup(start=YESTERDAY)[0][1][bucket] == 1
     desk.shell(f"{doctor} || [ $? = 1 ]")
+
+
+def test_what_cron_runs_for_an_archive(desk, tmp_path):
+    text = (ROOT / "docs" / "archives.rst").read_text("utf-8").replace("/var/lib/shop", str(tmp_path))
+    archive, doctor = re.findall(r"^    \d+ \d+ \* \* \S+  (.*)$", text, re.MULTILINE)
+    desk.shell(f"export ACTIVITY_TRACKER_URL=redis://localhost:{desk.port}")
+    with ActivityTracker(["daily"], port=desk.port) as tracker:
+        tracker.track(id="ann", date=YESTERDAY)
+        desk.shell(archive)
+        assert (tmp_path / "activity.archive").exists()
+        assert tracker.lookup(start=YESTERDAY, live=False)[0][1][None] == 1
+    assert "the archive does not have" not in desk.shell(f"{doctor} || [ $? = 1 ]")
 
 
 def test_files_that_the_architecture_names_are_there():

@@ -18,7 +18,14 @@ import numpy as np
 import pytest
 import redis
 
-from activity_tracker_hll import ActivityTracker, ActivityTrackerError, Estimate, HyperLogLog, Selection
+from activity_tracker_hll import (
+    ActivityTracker,
+    ActivityTrackerError,
+    Archive,
+    Estimate,
+    HyperLogLog,
+    Selection,
+)
 from activity_tracker_hll.aio import AsyncActivityTracker
 from activity_tracker_hll.backends.async_redis import AsyncRedisBackend
 from activity_tracker_hll.backends.options import RedisOptions
@@ -39,7 +46,7 @@ TOMORROW = TODAY + timedelta(days=1)
 SELECTION = Selection(None, TODAY, TOMORROW, "daily")
 GOOD = {"ids": ["a"], "id": "a", "moved": HyperLogLog(), "data": b"", "identify": print, "app": print}
 GOOD |= {"start": TODAY, "end": TOMORROW, "window": 2, "period": "daily", "date": TODAY}
-GOOD |= {"a": SELECTION, "b": SELECTION, "other": HyperLogLog()}
+GOOD |= {"a": SELECTION, "b": SELECTION, "other": HyperLogLog(), "path": "an.archive"}
 """What is given for required arguments, and for `id`, while others are tried."""
 FORMS = {"value": lambda value: value, "list": lambda value: [value], "dict": lambda value: {"t": value}}
 CONNECTION = [*typing.get_type_hints(RedisOptions), "encoding", "decode_responses", "retry", "retry_on_error"]
@@ -131,7 +138,8 @@ def fuzz(caplog):
 
 
 @pytest.fixture
-def options(started):
+def options(started, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where archives are written
     socket = str(started("valkey").socket)
     with redis.Redis(unix_socket_path=socket) as client:
         client.flushall()  # where something is due, `progress` is called, and its errors are its own
@@ -301,6 +309,24 @@ def test_trackers(fuzz, cls, options):
 
         fuzz.each(cls.__name__, made, options_of(cls))
     fuzz.check(2000)
+
+
+@pytest.mark.extended
+def test_archives(fuzz, options):
+    with ActivityTracker(["daily"], **options) as tracker:
+        tracker.track(id="a")
+        tracker.archive("an.archive")
+
+    def made(**given):
+        archive = Archive(**{"path": "an.archive", **given})
+        assert CANARY not in repr(archive)
+        archive.lookup("daily")
+
+    fuzz.each("Archive", made, options_of(Archive))
+    for name, parameters, _ in calls_of(Archive):
+        if name not in QUESTIONS:
+            fuzz.each(name, getattr(Archive("an.archive"), name), parameters, {"value": FORMS["value"]})
+    fuzz.check(1000)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # sockets of redis-py before 8

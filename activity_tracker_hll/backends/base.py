@@ -11,12 +11,15 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Self, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..arguments import duration, entries, integer, picklable
 from ..errors import ArgumentValueError, BackendError
 from ..ids import IdEncoder
 from ..keys import DEFAULT_NAMESPACE, Keys
 from ..messages import shown
-from ..periods import LONGEST, PERIODS, PeriodKind, check_kind
+from ..periods import LONGEST, PERIODS, Period, PeriodKind, check_kind
 
 __all__ = [
     "DEFAULT_KEEP",
@@ -145,6 +148,20 @@ class BackendSettings:
         """
         del key, shard
         return ""
+
+    def lacking(self, periods: Sequence[Period], bucket: str | None) -> NDArray[np.bool_] | None:
+        """In which periods it is not known of a bucket whether there ever was anything, as in an archive.
+
+        Args:
+            periods: of one kind.
+            bucket: None = the unnamed one.
+
+        Returns:
+            Of shape (number of periods,); None = what is not there never was, or was counted and has expired,
+            as on a server.
+        """
+        del periods, bucket
+        return None
 
     def check_shard(self, shard: int) -> None:
         """Check that there is such a data set, without asking a server.

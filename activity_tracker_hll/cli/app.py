@@ -12,6 +12,7 @@ import click
 
 from .. import __version__
 from ..errors import ActivityTrackerError
+from .commands.archive import archive, restore
 from .commands.collapse import collapse
 from .commands.demo import demo
 from .commands.doctor import doctor
@@ -73,7 +74,7 @@ def cli() -> None:
     logging.basicConfig(handlers=[LogHandler()], level=logging.WARNING)
 
 
-for _command in (track, import_, collapse, lookup, settings, metrics, doctor, demo):
+for _command in (track, import_, collapse, lookup, settings, metrics, doctor, demo, archive, restore):
     cli.add_command(_command)
 for _command in (unique, rolling, stickiness, overlap, retention, lifecycle):
     cli.add_command(_command)

@@ -150,6 +150,12 @@ def global_options(*, hidden: bool = False) -> list[click.Option]:
             help="Keep the data in this directory, with an embedded server. Default without --url:"
             f" {click.get_app_dir(PROGRAM)}",
         ),
+        option(
+            "--archive",
+            metavar="FILE",
+            type=click.Path(dir_okay=False),
+            help="Read this archive, without a server: see the command archive.",
+        ),
         option("--namespace", default=DEFAULT_NAMESPACE, show_default=True, help="First part of every key."),
         option(
             "--timezone",

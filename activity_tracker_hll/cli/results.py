@@ -18,8 +18,8 @@ from ..analytics.results import Retention
 from ..errors import MissingSketchesError
 from ..operations.due import buckets_of, check_known
 from ..periods import PeriodKind
+from ..reader import Reader
 from ..result import Result
-from ..tracker import ActivityTracker
 from .display import console, named, write
 from .options import DATE, one_bucket
 from .settings import Settings
@@ -87,9 +87,9 @@ def until(last: dt.date) -> dt.date:
 
 
 @contextmanager
-def reading(settings: Settings, **options: Any) -> Iterator[ActivityTracker]:
-    """A tracker, and a sign that something goes on for who waits."""
-    with settings.tracker(**options) as tracker, console(stderr=True).status("Reading sketches"):
+def reading(settings: Settings, **options: Any) -> Iterator[Reader]:
+    """What reads, and a sign that something goes on for who waits."""
+    with settings.reader(**options) as tracker, console(stderr=True).status("Reading sketches"):
         try:
             yield tracker
         except MissingSketchesError as error:  # its hint is about an argument, which is an option here
@@ -97,7 +97,7 @@ def reading(settings: Settings, **options: Any) -> Iterator[ActivityTracker]:
 
 
 def known_buckets(
-    tracker: ActivityTracker,
+    tracker: Reader,
     kind: PeriodKind | None,
     wanted: Sequence[str | None],
     aggregates: Mapping[str, Sequence[str | None]] | None = None,
@@ -122,9 +122,7 @@ def known_buckets(
     return list(dict.fromkeys([*there, *united])) or [None]
 
 
-def end_of(
-    settings: Settings, tracker: ActivityTracker, kind: PeriodKind, last: dt.date | None
-) -> dt.date | None:
+def end_of(settings: Settings, tracker: Reader, kind: PeriodKind, last: dt.date | None) -> dt.date | None:
     """The end of a range, from its last day; without one, that of the newest data, but not of what runs."""
     if last is not None:
         return until(last)
@@ -133,7 +131,7 @@ def end_of(
     return min(max(ends, default=running), running)
 
 
-def the_bucket(tracker: ActivityTracker, kind: PeriodKind | None, wanted: Any) -> str | None:
+def the_bucket(tracker: Reader, kind: PeriodKind | None, wanted: Any) -> str | None:
     """The bucket asked for; without one, the only one that there is."""
     [bucket, *others] = known_buckets(tracker, kind, () if wanted is ... else (wanted,))
     if others:

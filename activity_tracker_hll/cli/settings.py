@@ -14,14 +14,16 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import click
 
+from ..archive import Archive
 from ..backends.base import DEFAULT_KEEP, Keep
 from ..keys import DEFAULT_NAMESPACE
+from ..reader import Reader
 from ..tracker import ActivityTracker
 
 __all__ = ["PROGRAM", "Settings"]
 
 PROGRAM = "activity-tracker-hll"
-_PLACES = {"url", "data"}
+_PLACES = {"url", "data", "archive"}
 # In the query of a URL: username, password, ssl_password...
 _CREDENTIAL = re.compile("user|pass|secret|cred", re.IGNORECASE)
 
@@ -33,6 +35,7 @@ class Settings:
     Attributes:
         url: the server with the data.
         data: the directory with the data; without either, the user's own data directory.
+        archive: the file of an archive, to be read in place of a server.
         namespace: see :class:`~.backends.base.BackendSettings`.
         timezone: an IANA name; None = as the data have it.
         week_start: 0 = Monday ... 6 = Sunday; None = as the data have it.
@@ -44,6 +47,7 @@ class Settings:
 
     url: str | None = None
     data: str | None = None
+    archive: str | None = None
     namespace: str = DEFAULT_NAMESPACE
     timezone: str | None = None
     week_start: int | None = None
@@ -63,14 +67,26 @@ class Settings:
             click.UsageError: it is a second place for the data.
         """
         given = self.given | {name}
-        if given >= _PLACES:
-            raise click.UsageError("--url and --data are two places for the data: give one of them")
+        places = sorted(f"--{place}" for place in given & _PLACES)
+        if len(places) > 1:
+            raise click.UsageError(f"{' and '.join(places)} are two places for the data: give one of them")
         return replace(self, **{name: value}, given=given)
 
     @property
     def is_explicit(self) -> bool:
         """Whether the place of the data was typed."""
         return not _PLACES.isdisjoint(self.given)
+
+    @contextmanager
+    def reader(self, **overrides: Any) -> Iterator[Reader]:
+        """What reads: an archive if one was given, else a tracker, see :meth:`tracker`."""
+        if self.archive is None:
+            with self.tracker(**overrides) as tracker:
+                yield tracker
+            return
+        options = {"timezone": self.timezone, "week_start": self.week_start, "secret": self.secret or None}
+        with Archive(self.archive, **{**options, **overrides}) as archive:
+            yield archive
 
     @contextmanager
     def tracker(
@@ -86,8 +102,11 @@ class Settings:
             overrides: arguments in place of the settings.
 
         Raises:
+            click.UsageError: an archive was given, which is only read.
             click.ClickException: it is not there.
         """
+        if self.archive is not None:
+            raise click.UsageError("--archive is only read: this command needs --url or --data")
         url = None if "data" in self.given else self.url  # what is typed overrides the environment
         if self.data and not (creates or url) and "data" in self.given and _is_missing(self.data):
             raise click.ClickException(f"there are no data in {self.data}: no such directory")
@@ -114,6 +133,7 @@ class Settings:
         shown: Mapping[str, str | None] = {
             "url": self.url and _without_credentials(self.url),
             "data": self.data,
+            "archive": self.archive,
             "namespace": self.namespace,
             "timezone": self.timezone,
             "week_start": None if self.week_start is None else str(self.week_start),

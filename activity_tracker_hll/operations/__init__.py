@@ -6,6 +6,7 @@ is one round trip.
 """
 
 from ..driving import run, run_awaiting
+from .archiving import Archived, Chosen, Restored, archive, restore, unarchived
 from .base import Context, Operation
 from .counting import Collapsed, Row, RowWithGaps, Scope, collapse, lookup, outgrown, overdue, stored
 from .data_set import DataSet
@@ -17,6 +18,8 @@ from .tracking import Event, Ids, Imported, Tracking
 
 __all__ = [
     "Access",
+    "Archived",
+    "Chosen",
     "Collapsed",
     "Context",
     "DataSet",
@@ -28,11 +31,13 @@ __all__ = [
     "Ids",
     "Imported",
     "Operation",
+    "Restored",
     "Row",
     "RowWithGaps",
     "Scope",
     "Tracking",
     "Wanted",
+    "archive",
     "collapse",
     "collapse_due",
     "examine",
@@ -40,8 +45,10 @@ __all__ = [
     "lookup",
     "outgrown",
     "overdue",
+    "restore",
     "run",
     "run_awaiting",
     "stored",
+    "unarchived",
     "uncounted_by_scan",
 ]

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import islice
 from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..backends.base import Command, Reply
 from ..errors import ArgumentValueError, BackendDataError, BackendError, SettingsMismatchError
 from ..ids import IdEncoder
 from ..keys import Keys
 from ..messages import printable, shown
-from ..periods import Calendar
+from ..periods import Calendar, Period
 from ..words import did_you_mean, many
 from .settings import Aggregates, DataSettings, Given, KeptFor, longest
 
@@ -27,6 +30,7 @@ __all__ = [
     "PeriodBucket",
     "about_outgrown",
     "batched",
+    "called",
     "items",
     "named",
     "number",
@@ -37,6 +41,7 @@ __all__ = [
 
 T = TypeVar("T")
 Operation = Generator[list[Command], list[Reply], T]
+Lacking = Callable[[Sequence[Period], str | None], NDArray[np.bool_] | None]
 PeriodBucket = tuple[str, str | None]
 """A period's name and a bucket."""
 
@@ -71,6 +76,7 @@ class Context:
         known: the buckets and aggregates there are to be; None = any.
         is_cluster: whether no command can use the keys of several buckets.
         is_all_plain: whether there was a sketch wherever one was looked for the last time, and no moves.
+        lacking: see :meth:`.BackendSettings.lacking`.
         guesses: whether the server is asked for unions before it is known that they tell what is wanted.
     """
 
@@ -82,6 +88,7 @@ class Context:
     given: Given = field(default_factory=Given)
     agreed: DataSettings = field(default_factory=DataSettings)
     known: frozenset[str | None] | None = None
+    lacking: Lacking = field(default=lambda _periods, _bucket: None)
     guesses: bool = True
     is_all_plain: bool = False
     is_cluster: bool = False
@@ -128,7 +135,7 @@ class Context:
             return
         self._warned.add(bucket)
         meant = did_you_mean(bucket, self.known)
-        _LOG.warning("%s is none of the tracker's buckets%s (%s)", _called(bucket), meant, what)
+        _LOG.warning("%s is none of the tracker's buckets%s (%s)", called(bucket), meant, what)
 
     def lacks_news_of(self, buckets: Iterable[str | None]) -> list[str | None]:
         """The buckets in which perhaps nothing was ever tracked, which nobody was told yet."""
@@ -151,7 +158,7 @@ class Context:
                 meant = (
                     did_you_mean(bucket, names) or f" (there are: {', '.join(map(printable, names[:10]))})"
                 )
-                _LOG.warning("nothing was ever tracked in %s%s", _called(bucket), meant)
+                _LOG.warning("nothing was ever tracked in %s%s", called(bucket), meant)
 
     def compare(self, given: Aggregates) -> None:
         """Log, once for each, the aggregates that the data know otherwise; what is stored stands."""
@@ -198,7 +205,8 @@ class Context:
         return list(map(self.ids.conceal, members))
 
 
-def _called(bucket: str | None) -> str:
+def called(bucket: str | None) -> str:
+    """A bucket, in a message."""
     return "the unnamed bucket" if bucket is None else f"bucket {shown(bucket)}"
 
 

@@ -15,7 +15,7 @@ from .base import Context, Operation, items, unwrap_of
 from .settings import LAYOUT, Access, Aggregates, DataSettings, Given, KeptFor, field_of, longest
 from .tracking.stamps import ServerClock
 
-__all__ = ["agree", "change"]
+__all__ = ["agree", "change", "checked", "fields_of"]
 
 _LOG = logging.getLogger("activity_tracker_hll")
 _LEAVE_OUT = " (without the argument theirs is used)"
@@ -41,7 +41,7 @@ def agree(context: Context, clock: ServerClock, access: Access) -> Operation[boo
     sent = clock.ticks()
     found, time = yield [("HGETALL", meta), ("TIME",)]
     clock.sample(sent, time)
-    theirs = _checked(context, _fields(unwrap_of(meta, [found])[0]), access)
+    theirs = checked(context, fields_of(unwrap_of(meta, [found])[0]), access)
     if access is not Access.READ:
         theirs = yield from _offer(context, theirs, access)
     before, context.agreed = context.agreed, DataSettings.read(meta, theirs)
@@ -84,7 +84,7 @@ def change(
     commands: list[Command] = [("HSET", meta, field, value) for field, value in wanted.items()]
     commands += [("HDEL", meta, field) for field in removed]
     stored = unwrap_of(meta, (yield [*commands, ("HGETALL", meta)]))[-1]
-    context.agreed = DataSettings.read(meta, _fields(stored))
+    context.agreed = DataSettings.read(meta, fields_of(stored))
     return context.agreed
 
 
@@ -105,7 +105,7 @@ def _check_names(agreed: DataSettings, aggregates: Aggregates) -> None:
             raise SettingsMismatchError(f"aggregate {shown(name)}: one of an aggregate cannot be counted")
 
 
-def _offer(context: Context, theirs: dict[str, str], access: Access) -> Operation[dict[str, str]]:
+def _offer(context: Context, theirs: Mapping[str, str], access: Access) -> Operation[Mapping[str, str]]:
     """Store what nobody said before, and for how long sketches are kept if that is longer here.
 
     Returns:
@@ -125,7 +125,7 @@ def _offer(context: Context, theirs: dict[str, str], access: Access) -> Operatio
     if not theirs.keys() >= wanted.keys():
         commands = [("HSETNX", meta, field, value) for field, value in wanted.items()]
         stored = unwrap_of(meta, (yield [*commands, ("HGETALL", meta)]))[-1]
-        theirs = _checked(context, _fields(stored), access)  # others may have come first
+        theirs = checked(context, fields_of(stored), access)  # others may have come first
     _adopt(context.calendar, theirs)
     lengths, kept = context.given.keep_sketches, DataSettings.read(meta, theirs).keep_sketches
     longer = Given(
@@ -135,7 +135,7 @@ def _offer(context: Context, theirs: dict[str, str], access: Access) -> Operatio
         # Others may be given longer ones at the same time.
         done, stored = unwrap_of(meta, (yield [call_lengthen(meta, longer), ("HGETALL", meta)]))
         answer(done)
-        theirs = _fields(stored)
+        theirs = fields_of(stored)
     return theirs
 
 
@@ -148,13 +148,21 @@ def _ours(context: Context) -> dict[str, str]:
     }
 
 
-def _checked(context: Context, theirs: dict[str, str], access: Access) -> dict[str, str]:
+def checked(
+    context: Context, theirs: Mapping[str, str], access: Access, where: str | None = None
+) -> Mapping[str, str]:
     """What is stored, if this client agrees with it; what it was not given, it adopts.
+
+    Args:
+        context: has what was given, and adopts the rest.
+        theirs: the fields.
+        access: what they are wanted for.
+        where: they are stored; None = with the data.
 
     Raises:
         SettingsMismatchError: naming what differs.
     """
-    meta = context.keys.meta
+    meta = where or context.keys.meta
     if theirs.get("layout", LAYOUT) != LAYOUT:
         raise SettingsMismatchError(_other_layout_message(meta, theirs["layout"]))
     _adopt(context.calendar, theirs)
@@ -204,12 +212,13 @@ def _other_layout_message(meta: str, layout: str) -> str:
     )
 
 
-def _fields(reply: object) -> dict[str, str]:
+def fields_of(reply: object) -> dict[str, str]:
+    """The fields of settings, from a reply to HGETALL."""
     flat = [part.decode("utf-8", "replace") for part in items(reply)]
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-def _differences(calendar: Calendar, ours: dict[str, str], theirs: dict[str, str]) -> list[str]:
+def _differences(calendar: Calendar, ours: Mapping[str, str], theirs: Mapping[str, str]) -> list[str]:
     differing = [
         f"{field} {printable(theirs[field], _SHOWN)} there, {ours[field]} here{_LEAVE_OUT}"
         for field in ("week_start",)

@@ -52,7 +52,7 @@ RIGHTS = {
     "zcard": _T,
     "zcount": _T | _R | _C,
     "zrange": _T,
-    "zrangebyscore": _T,
+    "zrangebyscore": _T | _R,
     "zscore": _T,
     # periods that hold uncounted data, and raw sets of activity-tracker
     "sadd": _T | _C,

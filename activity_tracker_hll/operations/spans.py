@@ -21,11 +21,10 @@ from ..analytics.windows import unique
 from ..backends.base import Reply
 from ..errors import MissingSketchesError
 from ..estimates import Estimate
-from ..messages import shown
 from ..periods import Period
-from ..result import ByBucket, Gap, N
+from ..result import ByBucket, Gap, N, Reason
 from ..words import duration, many
-from .base import Context, Operation, together
+from .base import Context, Operation, called, together
 from .counting.marks import registered
 from .series import count_windows, guess, guessed, inspect, is_slow_to_count, read_layers
 from .survey import Found, Name, has_begun, survey
@@ -66,7 +65,7 @@ class View:
     def gaps(self) -> tuple[Gap, ...]:
         """What is missing."""
         return tuple(
-            Gap(period.date, period.name, bucket, "never tracked" if each.was_never_tracked else "expired")
+            Gap(period.date, period.name, bucket, _why(each, period, bucket))
             for each in self.found
             for period, bucket in each.gone
         )
@@ -228,20 +227,29 @@ def mark_untracked(view: View) -> Operation[None]:
             each.never(never)
 
 
+def _why(found: Found, period: Period, bucket: str | None) -> Reason:
+    if found.was_never_tracked:
+        return "never tracked"
+    return "not archived" if (period, bucket) in found.lacking else "expired"
+
+
 def _about(context: Context, found: Found) -> Iterator[str]:
     """What is missing of a name, why, and the setting that decides."""
     kind = found.periods[0].kind
-    gone: dict[str | None, list[str]] = {}
+    gone: dict[tuple[str | None, Reason], list[str]] = {}
     for period, bucket in found.gone:
-        gone.setdefault(bucket, []).append(period.name)
-    for bucket, names in gone.items():
-        called = "the unnamed bucket" if bucket is None else f"bucket {shown(bucket)}"
-        if found.was_never_tracked:
-            yield f"nothing was ever tracked in {called} in {kind} periods"
+        gone.setdefault((bucket, _why(found, period, bucket)), []).append(period.name)
+    for (bucket, reason), names in gone.items():
+        if reason == "never tracked":
+            yield f"nothing was ever tracked in {called(bucket)} in {kind} periods"
             continue
-        how_many = f"{many(len(names), 'sketch', 'sketches')} of {called}"
-        which = f"is gone, {names[0]}" if len(names) == 1 else f"are gone, from {names[0]} to {names[-1]}"
-        yield f"{how_many} {which}: {kind} sketches are {_how_long(context.keep(kind))}"
+        how_many = f"{many(len(names), 'sketch', 'sketches')} of {called(bucket)}"
+        state = "not in the archive" if reason == "not archived" else "gone"
+        which = (
+            f"is {state}, {names[0]}" if len(names) == 1 else f"are {state}, from {names[0]} to {names[-1]}"
+        )
+        why = "" if reason == "not archived" else f": {kind} sketches are {_how_long(context.keep(kind))}"
+        yield f"{how_many} {which}{why}"
 
 
 def _how_long(keep: timedelta | None) -> str:

@@ -64,6 +64,7 @@ class Found:
         is_gone: in which periods something was counted that has no sketch any more.
         has_data: in which there is something.
         gone: (period, bucket) of what has no sketch any more.
+        lacking: those of which an archive has no knowledge at all.
         has_moves: whether anybody left a bucket.
         raw: (period, bucket) of what has a raw set of activity-tracker.
         suspects: indexes of periods with a sketch that random ids would not have made.
@@ -87,6 +88,7 @@ class Found:
     unions: Sequence[int] = ()
     absent: Sequence[str | None] = ()
     was_never_tracked: bool = False
+    lacking: frozenset[tuple[Period, str | None]] = frozenset()
 
     def never(self, buckets: Iterable[str | None]) -> None:
         """Note that nothing was ever tracked in some of its buckets."""
@@ -113,6 +115,7 @@ class _There(NamedTuple):
         counted: whether a count is stored; where there is a sketch, only if ids may be chosen.
         suspect: whether it says that random ids would not have made the sketch.
         is_plain: whether there is a sketch everywhere, and nothing else to know of any.
+        lacking: of which nothing is known, which counts as counted and gone; None = of none.
     """
 
     here: Bools
@@ -121,6 +124,14 @@ class _There(NamedTuple):
     counted: Bools
     suspect: Bools
     is_plain: bool = False
+    lacking: Bools | None = None
+
+    def without(self, lacking: Bools | None) -> _There:
+        """The same, but for what nothing is known of."""
+        if lacking is None or not lacking.any():
+            return self
+        here, counted = self.here & ~lacking, self.counted | lacking
+        return self._replace(here=here, counted=counted, is_plain=False, lacking=lacking)
 
 
 def survey(context: Context, periods: Sequence[Period], names: Sequence[Name]) -> Operation[list[Found]]:
@@ -141,7 +152,10 @@ def _survey(context: Context, periods: Sequence[Period], names: Sequence[Name]) 
     labels = tuple(period.name for period in periods)
     columns = {bucket: context.keys.column(labels, bucket) for bucket in buckets}
     there = yield from _look(context, list(columns.values()))
-    by_bucket = dict(zip(buckets, there, strict=True))
+    by_bucket = {
+        bucket: each.without(context.lacking(periods, bucket))
+        for bucket, each in zip(buckets, there, strict=True)
+    }
     ids_chosen = context.are_ids_chosen
     found = [_found(name, periods, by_bucket, ids_chosen=ids_chosen) for name in names]
     for each in found:
@@ -295,6 +309,12 @@ def _found(
         if ids_chosen and not (of.counted | ~read).all():
             unproven = [(index, bucket) for index in np.flatnonzero(read & ~of.counted).tolist()]
             found.unproven = [*found.unproven, *unproven]
+    found.lacking = frozenset(
+        (periods[index], bucket)
+        for bucket in name.buckets
+        if (unknown := there[bucket].lacking) is not None
+        for index in np.flatnonzero(unknown & is_gone).tolist()
+    )
     found.absent = [
         bucket
         for bucket, source, lost in zip(name.buckets, sources, gone, strict=True)

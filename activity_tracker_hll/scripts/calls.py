@@ -27,6 +27,7 @@ __all__ = [
     "EMPTY_TABLE",
     "EXPIRE",
     "LENGTHEN",
+    "RESTORE",
     "SCRIPTS",
     "SOURCES",
     "STORE",
@@ -37,6 +38,7 @@ __all__ = [
     "Count",
     "Readings",
     "Script",
+    "Stored",
     "TableState",
     "answer",
     "answers",
@@ -44,6 +46,7 @@ __all__ = [
     "call_collapse",
     "call_expire",
     "call_lengthen",
+    "call_restore",
     "call_store",
     "call_store_union",
     "call_unite",
@@ -157,8 +160,14 @@ STORE_UNION = Script(
 )
 EXPIRE = Script("expire", ("hll",), ("expiry",), (b"OK",))
 LENGTHEN = Script("lengthen", ("settings",), (), (b"OK",))
+RESTORE = Script(
+    "restore",
+    (*_BUCKET, "temporary"),
+    ("n", "error_text", "sketch", "moved_sketch", "expiry"),
+    (b"OK",),
+)
 
-SCRIPTS = (UNITE, WRITE, COLLAPSE, STORE, AGGREGATE, STORE_UNION, EXPIRE, LENGTHEN)
+SCRIPTS = (UNITE, WRITE, COLLAPSE, STORE, AGGREGATE, STORE_UNION, EXPIRE, LENGTHEN, RESTORE)
 SOURCES = {script.sha: script.source for script in SCRIPTS}
 """Sources by digest, for a server that does not know a script yet."""
 
@@ -355,3 +364,33 @@ def call_lengthen(settings: str, lengths: Mapping[str, str]) -> Call:
         lengths: by field, seconds or "forever".
     """
     return LENGTHEN.call((settings,), *(part for pair in lengths.items() for part in pair))
+
+
+class Stored(NamedTuple):
+    """What an archive has of a bucket, as a server stores it; empty = there is none.
+
+    Attributes:
+        n: the count.
+        error_text: its standard error; empty for the plain formula's, too.
+        hll: the sketch of tracked ids.
+        moved_hll: that of moved ids.
+    """
+
+    n: str
+    error_text: str
+    hll: bytes
+    moved_hll: bytes
+
+
+def call_restore(keys: BucketKeys, temporary: str, stored: Stored, expiry: str) -> Call:
+    """Unite a bucket with what an archive has of it.
+
+    Args:
+        keys: the bucket's keys.
+        temporary: a key in the bucket's slot that nobody else uses.
+        stored: what the archive has.
+        expiry: the Unix time at which sketches that are counted expire, or "keep".
+
+    Replies: OK, and whether the bucket holds ids that no stored count knows of.
+    """
+    return RESTORE.call((*keys[:5], temporary), *stored, expiry)

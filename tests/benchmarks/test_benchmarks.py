@@ -338,3 +338,15 @@ def test_tables(tmp_path):
     assert "DuckDB" in printed
     assert len(results["results"]) >= 3
     assert all(row["ratio"]["median"] > 0 for row in results["results"])
+
+
+def test_archive(tmp_path):
+    printed, results = quick("archive.py", tmp_path, plotted=True)
+    assert "Bytes of a sketch" in printed
+    assert results["bytes"]["100000"] < 6000
+    assert [row["what"] for row in results["results"] if row["server"]] == [
+        "rolling(28), all buckets",
+        "rolling(28), one bucket",
+        "unique of a month, all buckets",
+        "lookup of all",
+    ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime, time, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from activity_tracker_hll import ActivityTracker, Selection
@@ -89,6 +91,12 @@ def reads(make: Make) -> Iterator[Callable[[], object]]:
     yield lambda: make().settings
     yield lambda: make().inventory()
     yield lambda: make().examine(role="read")
+
+    def archive() -> None:
+        with TemporaryDirectory() as folder:
+            make().archive(Path(folder, "activity.archive"))
+
+    yield archive
 
 
 def counts(make: Make) -> Iterator[Callable[[], object]]:

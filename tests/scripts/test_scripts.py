@@ -17,6 +17,7 @@ NAME = f"daily-{YESTERDAY:%Y%m%d}"
 FAR = "4102444800"  # 2100
 DENSE = HyperLogLog(range(20_000)).to_bytes()
 SPARSE = HyperLogLog(range(30)).to_bytes()
+NONE = HyperLogLog().to_bytes()
 
 
 def body(script):
@@ -225,6 +226,35 @@ class World:
     def lengthen(self):
         return self.send(calls.LENGTHEN, calls.call_lengthen("settings", {"daily": "70"}))[0][0]
 
+    def restore(self, n="", error="", sketch=b"", moved=b"", expiry=FAR):
+        keys, client = self.keys, self.client
+        given = dict(zip((keys.hll, keys.moved), (sketch, moved), strict=True))
+        expected = {
+            key: self.sketch(key) | HyperLogLog.from_bytes(data or NONE) for key, data in given.items()
+        }
+        stored, existed = client.get(keys.counted), client.exists(keys.hll)
+        was_counted = self.is_counted()
+        call = calls.call_restore(keys, self.temporary, calls.Stored(n, error, sketch, moved), expiry)
+        [(state, [is_open])] = self.send(calls.RESTORE, call)
+        assert {key: self.sketch(key) for key in given} == expected
+        if was_counted or existed or not n:
+            assert client.get(keys.counted) == stored
+        else:
+            assert client.get(keys.counted) == n.encode()
+        if self.is_counted() and not (was_counted and existed) and expiry != "keep":
+            assert client.ttl(keys.hll) != -1
+        if not self.is_counted():
+            assert is_open == any(each.count() for each in expected.values())
+        assert not client.exists(self.temporary)
+        return state, is_open
+
+    def sketch(self, key):
+        return HyperLogLog.from_bytes(self.client.get(key) or NONE)
+
+    def is_counted(self):
+        stored = self.client.get(self.keys.counted)
+        return stored is not None and (stored != b"0" or self.client.exists(self.keys.stderr) == 1)
+
     def shake(self):
         """Bring about something that no script does."""
         keys, client, dice = self.keys, self.client, self.dice
@@ -278,6 +308,13 @@ class World:
                 lambda: self.store_union(seen, sketch=dice.choice([b"", SPARSE]), expiry=expiry),
                 lambda: self.expire(expiry),
                 self.lengthen,
+                lambda: self.restore(
+                    dice.choice(["", "0", "30"]),
+                    dice.choice(["", "1.5"]),
+                    dice.choice([b"", SPARSE]),
+                    dice.choice([b"", SPARSE]),
+                    expiry,
+                ),
             ]
         )()
 
@@ -348,6 +385,13 @@ def test_every_declared_state_occurs(world):
     assert world.aggregate([world.other]) == b"COUNTED"
     assert world.store_union(b"", 4) == b"CHANGED"
     assert world.store_union(b"3", 4, "0.5", SPARSE) == b"STORED"
+
+    client.delete(*keys)
+    assert world.restore("30", "", SPARSE, b"") == (b"OK", 0)
+    assert client.expiretime(keys.hll) == int(FAR)
+    assert world.restore("30", "", DENSE, SPARSE) == (b"OK", 1)
+    client.delete(keys.counted, keys.moved)
+    assert world.restore("30", "", SPARSE, b"") == (b"OK", 1)
     assert world.seen == {(script.name, state) for script in SCRIPTS for state in script.states}
 
 

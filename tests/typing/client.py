@@ -4,6 +4,7 @@
 
 import datetime as dt
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, assert_type
 from uuid import UUID
 
@@ -14,6 +15,8 @@ import redis
 
 from activity_tracker_hll import (
     ActivityTracker,
+    Archive,
+    Archived,
     BufferedTracker,
     Cell,
     Collapsed,
@@ -30,6 +33,7 @@ from activity_tracker_hll import (
     LifecycleRow,
     Overlap,
     PeriodKind,
+    Restored,
     Retention,
     RetentionRow,
     Row,
@@ -110,7 +114,9 @@ def calls(tracker: ActivityTracker) -> None:
     due = tracker.collapse_due(["daily"], date=DAY, max_periods=None, buckets={"a"}, progress=print)
     assert_type(due, list[Collapsed])
     assert_type(tracker.inventory(shard=1), list[Entry])
-    assert_type(tracker.examine(shard=1), Examination)
+    assert_type(tracker.examine(shard=1, archive="a.archive"), Examination)
+    assert_type(tracker.archive("a.archive", periods=CHOSEN, start=DAY, moves=False), Archived)
+    assert_type(tracker.restore(Path("a.archive"), buckets=["a", None], keep=dt.timedelta(7)), Restored)
     assert_type(tracker.settings, DataSettings)
     changed = tracker.change_settings(
         keep_sketches={"daily": dt.timedelta(days=90), "yearly": None},
@@ -121,6 +127,17 @@ def calls(tracker: ActivityTracker) -> None:
     with tracker as same:
         assert_type(same, ActivityTracker)
     tracker.close()
+
+
+def archives() -> None:
+    """They read, and do nothing else."""
+    with Archive(Path("a.archive"), periods=["daily"], buckets=["a"], secret="s") as archive:
+        assert_type(archive, Archive)
+        assert_type(archive.rolling(7), Series[Estimate])
+        assert_type(archive.lookup("daily"), Rows[Row])
+        assert_type(archive.lookup("daily", missing=None), Rows[RowWithGaps])
+        assert_type(archive.settings, DataSettings)
+        assert_type(archive.archived_at, dt.datetime)
 
 
 def lookups(tracker: ActivityTracker, absent: int | None) -> None:
@@ -235,6 +252,8 @@ async def awaited(tracker: AsyncActivityTracker) -> None:
     assert_type(await tracker.lookup(missing=None), Rows[RowWithGaps])
     assert_type(await tracker.inventory(), list[Entry])
     assert_type(await tracker.examine(), Examination)
+    assert_type(await tracker.archive("a.archive", shard=1), Archived)
+    assert_type(await tracker.restore("a.archive", end=DAY), Restored)
     assert_type(await tracker.settings, DataSettings)
     assert_type(await tracker.change_settings(keep_sketches=dt.timedelta(days=90)), DataSettings)
     await tracker.track_hourly(id=1)

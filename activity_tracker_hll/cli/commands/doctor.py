@@ -23,16 +23,26 @@ __all__ = ["doctor"]
 
 @click.command(
     cls=Command,
-    epilog=examples("activity-tracker-hll doctor", "activity-tracker-hll doctor --strict"),
+    epilog=examples(
+        "activity-tracker-hll doctor",
+        "activity-tracker-hll doctor --strict",
+        "activity-tracker-hll doctor --archived activity.archive",
+    ),
 )
 @click.option("--strict", is_flag=True, help="Exit with status 1 if there is a warning.")
+@click.option(
+    "--archived",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    help="Warn of sketches that expire within a week and are not in this archive.",
+)
 @click.option("--role", type=click.Choice(ROLES), help="Whose rights the user needs; default: all.")
 @click.pass_obj
-def doctor(settings: Settings, *, strict: bool, role: str | None) -> None:
+def doctor(settings: Settings, *, strict: bool, archived: str | None, role: str | None) -> None:
     """Check the server and the data: eviction, persistence, memory, rights, what is not collapsed."""
     display = console()
     with settings.tracker() as tracker:
-        found = tracker.examine(role=role)
+        found = tracker.examine(role=role, archive=archived)
     _show_server(display, found)
     if found.agrees:
         display.print("Settings: agree with the data.")

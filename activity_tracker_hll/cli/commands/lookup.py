@@ -17,7 +17,7 @@ from ...keys import check_bucket
 from ...operations import Entry, RowWithGaps
 from ...operations.due import buckets_of, check_known, is_due
 from ...periods import PeriodKind
-from ...tracker import ActivityTracker
+from ...reader import Reader
 from ...words import many
 from ..display import console, count_cell, named, show_command, write
 from ..options import DATE, PERIOD, Command, aggregate_option, bucket_option, examples
@@ -78,7 +78,7 @@ def lookup(  # click passes each option as an argument of its own
         check_bucket(bucket)
     given = dict(aggregates)
     rows: list[RowWithGaps] = []
-    with settings.tracker(aggregate_buckets=given or None) as tracker:
+    with settings.reader(aggregate_buckets=given or None) as tracker:
         inventory = tracker.inventory()  # by then the zone of the data is known
         first, last = (
             None if bound is None else tracker.calendar.moment(bound, name)
@@ -114,11 +114,12 @@ def lookup(  # click passes each option as an argument of its own
         console().print(f"No {kind} counts.")
     waiting = [entry for entry in shown if entry.period.start < running.start and is_due(entry.parts)]
     runs = [entry for entry in entries if entry.bucket in looked_at and entry.period == running]
-    _hint(settings, _within(waiting, first, last), live, has_more=not live and not listed and bool(runs))
+    if settings.archive is None:  # which nobody can collapse
+        _hint(settings, _within(waiting, first, last), live, has_more=not live and not listed and bool(runs))
 
 
 def _rows(
-    tracker: ActivityTracker,
+    tracker: Reader,
     kind: PeriodKind,
     entries: Sequence[Entry],
     bounds: tuple[dt.datetime | None, dt.datetime | None],

@@ -72,6 +72,10 @@ def settings(
     for name in removed:
         check_bucket(name)
     keeps = bool(lengths) or "keep_sketches" in options.given
+    if options.archive is not None and not (keeps or aggregates or removed):
+        with options.reader() as archive:
+            _show(archive.settings)
+        return
     with options.tracker(creates=keeps or bool(aggregates)) as tracker:
         found = tracker.settings
         for name in removed:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date
-from itertools import chain
+from itertools import chain, compress
+
+import numpy as np
 
 from ...analytics.results import Rows
-from ...errors import BackendDataError, BackendError
+from ...errors import BackendDataError, BackendError, MissingSketchesError
 from ...estimates import Estimate
 from ...periods import Period
-from ..base import Context, Operation, batched, number, unwrap_of
+from ...result import Gap
+from ..base import Context, Operation, batched, called, number, unwrap_of
 from ..many_keys import existing, values
 from .live import LiveTarget, count_live, keys_of_data
 from .marks import registered
 
-__all__ = ["Row", "RowWithGaps", "lookup"]
+__all__ = ["Row", "RowWithGaps", "known_of", "lookup"]
 
 Row = tuple[date, dict[str | None, Estimate]]
 """The first day of a period (of an hour, its datetime), and its counts by bucket."""
@@ -44,22 +47,65 @@ def lookup(
 
     Raises:
         BackendResponseError: a stored count or a sketch that makes no sense, by name.
+        MissingSketchesError: an archive has no count, nor knows that there was nothing, for which `missing`
+            would stand.
     """
     absent = None if missing is None else Estimate(missing)
     rows: Rows[RowWithGaps] = Rows(running=running)
     for batch in batched(periods, max(1, _COUNTS_PER_BATCH // max(1, len(buckets)))):
         counts_of = dict(zip(batch, (yield from _stored(context, batch, buckets)), strict=True))
-        incomplete = {period: counts for period, counts in counts_of.items() if not all(counts.values())}
+        unknown = _unknown(context, counts_of, buckets)
+        if unknown and missing is not None:
+            raise MissingSketchesError(_about_unknown(unknown), unknown)
+        kept_out = {(gap.period, gap.bucket) for gap in unknown}
+        incomplete = {
+            period: {name: count for name, count in counts.items() if (period.name, name) not in kept_out}
+            for period, counts in counts_of.items()
+            if not all(counts.values())
+        }
         found = yield from _uncounted(context, incomplete, live)
         for period, counts in incomplete.items():
             for bucket, count in counts.items():
                 if not count:
-                    counts[bucket] = found.get((period, bucket), absent if count is None else count)
+                    value = found.get((period, bucket), absent if count is None else count)
+                    counts_of[period][bucket] = value
         rows += [(period.date, counts) for period, counts in counts_of.items()]
     if rows:
         empty = [bucket for bucket in buckets if all(counts[bucket] is absent for _, counts in rows)]
         yield from _warn_of_untracked(context, empty)
     return rows
+
+
+def known_of(context: Context, periods: list[Period], buckets: Sequence[str | None]) -> list[Period]:
+    """The periods from the first on of which there is something to be known, as archives begin somewhere."""
+    told = [lacking for bucket in buckets if (lacking := context.lacking(periods, bucket)) is not None]
+    first = int(np.argmin(np.all(told, axis=0))) if told and periods else 0
+    return periods[first:]
+
+
+def _unknown(
+    context: Context,
+    counts_of: Mapping[Period, Mapping[str | None, Estimate | None]],
+    buckets: Sequence[str | None],
+) -> list[Gap]:
+    """What has no count, and may have had one: an archive does not know."""
+    gaps: list[Gap] = []
+    for bucket in buckets:
+        periods = [period for period, counts in counts_of.items() if counts[bucket] is None]
+        for source in context.aggregates.get(bucket or "", (bucket,)):
+            lacking = context.lacking(periods, source)
+            if lacking is not None:
+                gaps += [
+                    Gap(period.date, period.name, bucket, "not archived")
+                    for period in compress(periods, lacking)
+                ]
+    return list(dict.fromkeys(gaps))
+
+
+def _about_unknown(gaps: Sequence[Gap]) -> str:
+    first, last = (f"{gap.period} of {called(gap.bucket)}" for gap in (gaps[0], gaps[-1]))
+    what = f"{first} is" if len(gaps) == 1 else f"{len(gaps):,} counts, from {first} to {last}, are"
+    return f"{what} not in the archive (missing=None gives None there)"
 
 
 def _warn_of_untracked(context: Context, empty: Sequence[str | None]) -> Operation[None]:

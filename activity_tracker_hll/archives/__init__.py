@@ -1,0 +1,18 @@
+"""Archives: what was counted, in a file. Knows no server, and nothing of who asks."""
+
+from .backend import ArchiveBackend
+from .coverage import ALWAYS
+from .file import ArchiveFile, Changes, Head
+from .records import Record, stand_ins, united, with_members
+
+__all__ = [
+    "ALWAYS",
+    "ArchiveBackend",
+    "ArchiveFile",
+    "Changes",
+    "Head",
+    "Record",
+    "stand_ins",
+    "united",
+    "with_members",
+]

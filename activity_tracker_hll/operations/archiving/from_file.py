@@ -1,0 +1,161 @@
+"""From a file to what a server holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from math import ceil
+from secrets import token_hex
+
+from ...archives import ArchiveFile, Head, Record
+from ...backends.base import Command
+from ...errors import ArchiveError, BackendDataError, BackendResponseError
+from ...hll import codec
+from ...scripts.calls import Stored, answer, call_restore, call_write
+from ..base import Context, Operation, batched, named, unwrap, unwrap_of
+from ..counting.outcomes import expiry_of
+from ..data_set import DataSet
+from ..handshake import checked, fields_of
+from ..settings import Access, DataSettings
+from .chosen import AGREED, Chosen, Failures, about_failures, check_agreement
+
+__all__ = ["Restored", "restore"]
+
+_RECORDS_PER_BATCH = 100  # of up to two sketches each
+_STAMPS_PER_CALL = 1000  # of a script, which holds up others as long as it takes
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What :meth:`.ActivityTracker.restore` did.
+
+    Attributes:
+        written: how many buckets, counted in each period, were united with what the server held.
+        open: names of the periods that hold data which no stored count knows of: a collapse counts them.
+    """
+
+    written: int
+    open: tuple[str, ...]
+
+
+def restore(
+    data: DataSet,
+    choose: Callable[[], Chosen],
+    file: ArchiveFile,
+    keep: timedelta | None,
+    now: Callable[[], float],
+) -> Operation[Restored]:
+    """Unite what the server holds with what an archive has; see :meth:`.ActivityTracker.restore`.
+
+    Args:
+        data: what is known of the server.
+        choose: tells what is restored, once zone and aggregates are known.
+        file: the archive.
+        keep: how long sketches are kept from now on; None = as the settings say.
+        now: seconds since the epoch.
+
+    Raises:
+        ArchiveError: of the file.
+        SettingsMismatchError: the server's data, or the client, have other settings.
+        BackendError: the server failed; part of it may be restored.
+    """
+    context = data.context
+    with file.reading() as held:
+        head, entries = held.head, held.entries
+    yield from _agree(data, head)
+    chosen = choose().with_sources(context)
+    wanted = [
+        target
+        for target, entry in entries.items()
+        if (period := context.calendar.parse(target[0]))
+        and chosen.has(context.calendar, period, target[1])
+        and not entry.is_empty
+    ]
+    done = Restored(0, ())
+    failures: Failures = []
+    for batch in batched(wanted, _RECORDS_PER_BATCH):
+        with file.reading() as held:
+            records = [record for target in batch if (record := held.record(*target)) is not None]
+        failed, uncounted = yield from _give(context, records, head, keep, now())
+        failures += failed
+        done = Restored(done.written + len(records) - len(failed), tuple(sorted({*done.open, *uncounted})))
+    if failures:
+        raise ArchiveError(about_failures(failures, "restored"), failures)
+    return done
+
+
+def _agree(data: DataSet, head: Head) -> Operation[None]:
+    """Let client, server and archive agree on settings; a server that has none is given the archive's.
+
+    What others may have changed there since stays as it is.
+    """
+    context, settings = data.context, head.settings
+    checked(context, settings, Access.COUNT, "the archive")
+    meta = context.keys.meta
+    stored = fields_of(unwrap_of(meta, (yield [("HGETALL", meta)]))[0])
+    check_agreement(settings, stored, "the archive", "the server")
+    given = {
+        name: value
+        for name, value in settings.items()
+        if "layout" not in stored or name in AGREED or DataSettings.buckets_of([name])
+    }
+    if given:
+        unwrap_of(meta, (yield [("HSETNX", meta, name, value) for name, value in given.items()]))
+    yield from data.agree(Access.COUNT)
+    if not (yield from data.takes_sketches()):
+        raise BackendResponseError("sketches cannot be written to this server")
+
+
+def _give(
+    context: Context, records: Sequence[Record], head: Head, keep: timedelta | None, now: float
+) -> Operation[tuple[Failures, set[str]]]:
+    """Write records to the server; returns what it refused, and the periods that hold uncounted data."""
+    calls: list[Command] = []
+    given = [_as_kept(context, record, keep, now) for record in records]
+    for record, expiry in given:
+        keys = context.keys.bucket(record.period, record.bucket)
+        temporary = context.keys.temporary(record.period, record.bucket, token_hex(8))
+        calls.append(call_restore(keys, temporary, _as_stored(record), expiry))
+    replies = (yield calls) if calls else []
+    failures: Failures = []
+    uncounted: set[str] = set()
+    for (record, _), reply in zip(given, replies, strict=True):
+        target = record.period, record.bucket
+        try:
+            _, [is_open] = answer(reply)
+            if is_open or record.period in head.open:
+                uncounted.add(record.period)
+            yield from _give_moves(context, record)
+        except BackendDataError as error:  # of this bucket alone
+            failures.append((*target, named(error, target)))
+    if uncounted:
+        unwrap((yield [("SADD", context.keys.open, *sorted(uncounted))]))
+    return failures, uncounted
+
+
+def _as_kept(context: Context, record: Record, keep: timedelta | None, now: float) -> tuple[Record, str]:
+    """What of a record is restored, and when its sketches expire if they are counted, for scripts."""
+    period = context.calendar.parse(record.period)
+    length = keep if keep is not None or period is None else context.keep(period.kind)
+    if length is None or period is None:
+        return record, "keep"
+    if not length:  # nothing is kept that was counted
+        return (Record(*record[:4]) if record.is_counted else record), "keep"
+    own, from_now = expiry_of(context, period), now + length.total_seconds()
+    if keep is None and own != "keep" and float(own) > now:
+        return record, own
+    return record, str(ceil(from_now))
+
+
+def _as_stored(record: Record) -> Stored:
+    hll, moved = (b"" if each is None else codec.encode(each) for each in (record.tracked, record.moved))
+    return Stored("" if record.counted is None else str(record.counted), record.stderr, hll, moved)
+
+
+def _give_moves(context: Context, record: Record) -> Operation[None]:
+    """Unite a table of moves with the server's; its ids are in both sketches already."""
+    keys = context.keys.bucket(record.period, record.bucket)
+    for batch in batched(record.moves.items(), _STAMPS_PER_CALL):
+        [reply] = yield [call_write(keys, context.moved_limit, (), batch)]
+        answer(reply)

@@ -1,0 +1,48 @@
+-- Unites a bucket with what an archive has of it. A count of the server's own stands; where it has neither count
+-- nor sketch, the archive's count is stored, and sketches are given their expiry in the same step.
+-- n: the count, or empty. error_text: its standard error, or empty. sketch, moved_sketch: empty = there is none.
+-- expiry: of sketches that are counted; none expires sooner than it would have without.
+-- OK: whether the bucket holds ids that no stored count knows of.
+local stored, existed = redis.call('GET', count), redis.call('EXISTS', hll) == 1
+local before = cardinality(hll) + cardinality(moved)
+
+local function is_counted()
+  local number = redis.call('GET', count)
+  return number and (number ~= '0' or redis.call('EXISTS', stderr) == 1)
+end
+
+local function unite(key, given)
+  if given == '' then return end
+  if redis.call('EXISTS', key) == 0 then
+    redis.call('SET', key, given)
+    return
+  end
+  redis.call('SET', temporary, given, 'EX', TEMPORARY_S)
+  local merged = redis.pcall('PFMERGE', key, temporary)
+  redis.call('DEL', temporary)
+  if merged.err then error(merged.err, 0) end
+end
+
+local counted = is_counted()
+unite(hll, sketch)
+unite(moved, moved_sketch)
+if not counted and not existed and n ~= '' then
+  if error_text ~= '' then redis.call('SET', stderr, error_text) end
+  redis.call('SET', count, n)
+end
+
+-- A sketch without expiry beside a count is for a collapse to look at: it may be newer than the count.
+if is_counted() and not (counted and existed and redis.call('TTL', hll) == -1) then
+  for _, key in ipairs({hll, moved, moves}) do
+    local left = redis.call('TTL', key)
+    if expiry == 'keep' then
+      redis.call('PERSIST', key)
+    elseif left == -1 or left >= 0 and redis.call('TIME')[1] + left < tonumber(expiry) then
+      redis.call('EXPIREAT', key, expiry)
+    end
+  end
+end
+
+local after = cardinality(hll) + cardinality(moved)
+local grown = existed and after ~= before or not existed and sketch ~= '' and n ~= stored
+return {'OK', (not is_counted() and after > 0 or counted and grown) and 1 or 0}
