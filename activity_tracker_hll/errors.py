@@ -25,6 +25,7 @@ __all__ = [
     "MalformedSketchError",
     "MissingExtraError",
     "MissingSketchesError",
+    "ReportError",
     "SettingsMismatchError",
     "UnknownEncodingError",
     "WriterClosedError",
@@ -85,6 +86,10 @@ class MissingSketchesError(ActivityTrackerError, LookupError):
 
     def __reduce__(self) -> tuple[type[MissingSketchesError], tuple[Any, ...]]:
         return type(self), (self.args[0], self.gaps)
+
+
+class ReportError(ActivityTrackerError):
+    """A report cannot be written; the system's own error is the cause."""
 
 
 class MalformedSketchError(ActivityTrackerError, ValueError):

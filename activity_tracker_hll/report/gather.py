@@ -1,0 +1,345 @@
+"""Gathering the facts: which questions a report asks, in which order, as a generator of them.
+
+It knows no reader: it yields a question and is sent the answer, or the error that it met.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from functools import partial
+from itertools import combinations
+from typing import Any, TypeVar
+
+from ..analytics.results import Retention
+from ..errors import ActivityTrackerError, ArgumentValueError, BackendDataError, BackendError
+from ..estimates import Estimate
+from ..overlaps import Overlap
+from ..periods import PeriodKind
+from ..selection import Selection
+from ..sketch import Sketch
+from .facts import Facts, Groups, Point, Reach, Shares, Wanted
+from .questions import Question
+
+__all__ = ["MOST_PANELS", "gather"]
+
+T = TypeVar("T")
+Asking = Generator[Question, Any, T]
+Counts = dict[str | None, list[Estimate | None]]
+
+MOST_PANELS = 12
+"""More buckets are a table, and are not united for the report alone: that would read all their sketches."""
+_MOST_IN_OVERLAP = 8
+_YEAR = timedelta(days=365)
+_DAY = timedelta(days=1)
+_WEEK_OF_DAYS, _MONTH_OF_DAYS = 7, 28
+_KINDS: tuple[PeriodKind, ...] = ("monthly", "weekly")
+_TOGETHER = "all together"
+_ENOUGH_COHORTS = 2  # that are complete: one now, and one to compare it with
+
+
+def gather(wanted: Wanted) -> Asking[Facts]:
+    """All that a report shows.
+
+    Reach, retention and lifecycle are about `wanted.bucket`. If that is not given, about the aggregate that
+    unites all buckets which are shown; else reach is about all of them together, if they are not too many,
+    and the rest, which can only be asked of one, about the largest.
+    """
+    source, calendar = wanted.source, wanted.source.calendar
+    days, counts, unread = yield from _Days(wanted).asked()
+    made = calendar.local(source.clock())
+    facts = Facts(wanted.title, made, calendar.zone_name, unread=unread)
+    if not days:
+        return facts
+    running = calendar.containing("daily", made).start.date()
+    last = days.index(running) if running in days else len(days)
+    recent = slice(max(0, last - _MONTH_OF_DAYS), last or 1)
+    order = sorted(counts, key=lambda name: -sum(filter(None, counts[name][recent])))
+    facts = replace(
+        facts,
+        days=tuple(days),
+        running=running if running == days[-1] else None,
+        counts={name: counts[name] for name in order},
+        aggregates={name: of for name, of in wanted.source.aggregates().items() if name in counts},
+    )
+    facts = replace(facts, reach=(yield from _reach(wanted, facts)))
+    facts = replace(facts, groups=(yield from _groups(wanted, facts)))
+    return replace(facts, shares=(yield from _shares(wanted, facts)))
+
+
+@dataclass(slots=True)
+class _Days:
+    """Asks for days and counts."""
+
+    wanted: Wanted
+    unread: dict[str | None, str]
+
+    def __init__(self, wanted: Wanted) -> None:
+        self.wanted, self.unread = wanted, {}
+
+    def asked(self) -> Asking[tuple[list[date], Counts, dict[str | None, str]]]:
+        """Days, their counts by bucket, and buckets that cannot be read."""
+        wanted = self.wanted
+        names, newest = wanted.buckets or wanted.source.buckets, None
+        if names is None:
+            names, newest = yield from self._found(None)
+        days, counts = yield from self._counted(names, newest)
+        if not counts and newest is None and wanted.end is None:
+            _, newest = yield from self._found(names)
+            if newest is not None:
+                days, counts = yield from self._counted(names, newest)
+        if wanted.buckets is None and counts:
+            plain = set(names)
+            unions = [name for name, of in wanted.source.aggregates().items() if plain.issuperset(of)]
+            if unions := [name for name in unions if name not in plain]:
+                more = yield from self._lookup(unions, days[0], days[-1] + _DAY)
+                counts |= {name: by_day for name, by_day in more[1].items() if any(by_day)}
+        return days, counts, self.unread
+
+    def _found(
+        self, names: Sequence[str | None] | None
+    ) -> Asking[tuple[tuple[str | None, ...], date | None]]:
+        """Which buckets have days, and the last of these."""
+        entries = yield _question("what there is", "inventory", shard=self.wanted.shard)
+        if isinstance(entries, ActivityTrackerError):
+            raise entries
+        daily = [
+            entry
+            for entry in entries
+            if entry.period.kind == "daily" and (not names or entry.bucket in names)
+        ]
+        unions = self.wanted.source.aggregates()
+        found = dict.fromkeys(entry.bucket for entry in daily if entry.bucket not in unions)
+        newest = max((entry.period.start.date() for entry in daily), default=None)
+        return tuple(found) or (None,), newest
+
+    def _counted(self, names: Sequence[str | None], newest: date | None) -> Asking[tuple[list[date], Counts]]:
+        """Days and counts, from the first on of which anything is known unless they are asked for."""
+        wanted = self.wanted
+        end, start = wanted.end, wanted.start
+        if end is None and newest is not None:
+            end = newest + _DAY
+        if start is None and end is not None:
+            start = _midnight(wanted.source.calendar.moment(end, "end")).date() - _YEAR
+        days, counts = yield from self._lookup(names, start, end)
+        counts = {name: by_day for name, by_day in counts.items() if any(by_day)}
+        if not counts:
+            return [], {}
+        known = [at for at in range(len(days)) if any(by_day[at] is not None for by_day in counts.values())]
+        first = 0 if wanted.start else known[0]
+        return days[first:], {name: by_day[first:] for name, by_day in counts.items()}
+
+    def _lookup(
+        self, names: Sequence[str | None], start: date | None, end: date | None
+    ) -> Asking[tuple[list[date], Counts]]:
+        options = {"start": start, "live": True, "missing": None, "shard": self.wanted.shard}
+        if end is not None:
+            calendar = self.wanted.source.calendar
+            now = calendar.local(self.wanted.source.clock())
+            if _midnight(calendar.moment(end, "end")) <= _midnight(now):
+                options |= {"end": end, "live": None}
+        rows = yield _question("days", "lookup", "daily", buckets=names, **options)
+        if isinstance(rows, BackendDataError) and len(names) > 1:
+            return (yield from self._one_by_one(names, start, end))
+        if isinstance(rows, BackendDataError):
+            self.unread[names[0]] = str(rows)
+            return [], {}
+        if isinstance(rows, ActivityTrackerError):
+            raise rows
+        return [day for day, _ in rows], {name: [counts[name] for _, counts in rows] for name in names}
+
+    def _one_by_one(
+        self, names: Sequence[str | None], start: date | None, end: date | None
+    ) -> Asking[tuple[list[date], Counts]]:
+        """The counts of those that can be read."""
+        days: list[date] = []
+        counts: Counts = {}
+        for name in names:
+            found, its = yield from self._lookup([name], start, end)
+            days, counts = found or days, counts | its
+        return days, counts
+
+
+def _question(about: str, call: str, *arguments: Any, **options: Any) -> Question:
+    return Question(about, call, arguments, options)
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day)
+
+
+# Reach
+
+
+def _reach(wanted: Wanted, facts: Facts) -> Asking[Reach]:
+    plain = [name for name in facts.counts if name not in facts.aggregates]
+    bucket = _main(wanted, facts)
+    together = bucket is ... and 1 < len(plain) <= MOST_PANELS
+    if bucket is ...:
+        bucket = plain[0] if plain else next(iter(facts.counts))
+    known = {*facts.counts, *wanted.source.aggregates(), *(wanted.source.buckets or ())}
+    name = _unlike(_TOGETHER, known) if together else bucket
+    what = {"aggregate_buckets": {name: plain}} if together else {"buckets": [bucket]}
+    asking = _Windows(wanted, facts, name, {**what, "missing": "none", "shard": wanted.shard})
+    if name in facts.counts:
+        a_day: list[Point] = [
+            (count, day != facts.running) for day, count in zip(facts.days, facts.counts[name], strict=True)
+        ]
+    else:
+        a_day = yield from asking.all_of("reach", "rolling", 1)
+    moves = yield from asking.moves(plain if together else [bucket])
+    at = range((facts.whole - 1) % 7, facts.whole, 7) if moves else range(len(facts.days))
+    ask = partial(asking.each_of, at) if moves else asking.all_of
+    week = yield from ask("reach", "rolling", _WEEK_OF_DAYS)
+    month = yield from ask("reach", "rolling", _MONTH_OF_DAYS)
+    sticky = yield from ask("stickiness", "stickiness", _MONTH_OF_DAYS)
+    return Reach(bucket, together, a_day, at, week, month, sticky, asking.problem)
+
+
+@dataclass(slots=True)
+class _Windows:
+    """Asks for windows of one name.
+
+    Attributes:
+        name: the bucket or aggregate.
+        options: of all calls.
+        problem: the first error.
+    """
+
+    wanted: Wanted
+    facts: Facts
+    name: str | None
+    options: Mapping[str, Any]
+    problem: str = ""
+
+    def moves(self, names: Sequence[str | None]) -> Asking[bool]:
+        """Whether ids left any of these on the last day, or among the sources of one."""
+        last = self.facts.days[max(0, self.facts.whole - 1)]
+        for name in names:
+            sketch = yield _question("reach", "sketch", "daily", last, name, shard=self.wanted.shard)
+            if isinstance(sketch, ArgumentValueError) or (
+                isinstance(sketch, Sketch) and sketch.moved.count()
+            ):
+                return True
+        return False
+
+    def all_of(self, about: str, call: str, window: int) -> Asking[list[Point]]:
+        """A window that ends with each day."""
+        return (yield from self._points(about, call, window, self.facts.days))
+
+    def each_of(self, at: Sequence[int], about: str, call: str, window: int) -> Asking[list[Point]]:
+        """A window that ends with each of some days, each by a question of its own."""
+        begins = window - 1 if _begins_with_data(self.wanted, self.facts) else 0
+        points: list[Point] = []
+        for index in at:
+            if index < begins:
+                points.append((None, False))
+            else:
+                points += yield from self._points(about, call, window, [self.facts.days[index]])
+        return points
+
+    def _points(self, about: str, call: str, window: int, days: Sequence[date]) -> Asking[list[Point]]:
+        """A point for each day; nothing is known where there is an error."""
+        answer = yield _question(about, call, window, start=days[0], end=days[-1] + _DAY, **self.options)
+        if isinstance(answer, ActivityTrackerError):
+            self.problem = self.problem or str(answer)
+            return [(None, False)] * len(days)
+        found: dict[date, Point] = {row.date: (row.estimates[self.name], row.complete) for row in answer}
+        return [found.get(day, (None, False)) for day in days]
+
+
+def _begins_with_data(wanted: Wanted, facts: Facts) -> bool:
+    """Whether the first day shown is the first one of the data."""
+    return wanted.start is None and facts.days[-1] - facts.days[0] < _YEAR - _DAY
+
+
+def _main(wanted: Wanted, facts: Facts) -> Any:
+    """What most of the report is about; ... where nothing says so."""
+    if wanted.bucket is not ...:
+        return wanted.bucket
+    plain = {name for name in facts.counts if name not in facts.aggregates}
+    covering = (name for name, of in facts.aggregates.items() if plain and plain.issubset(of))
+    return next(covering, ...) if len(plain) != 1 else next(iter(plain))
+
+
+def _unlike(name: str, others: Iterable[str | None]) -> str:
+    """A name that nothing else has."""
+    while name in others:
+        name += "*"
+    return name
+
+
+# Retention and lifecycle
+
+
+def _groups(wanted: Wanted, facts: Facts) -> Asking[Groups]:
+    """Of months, or where nobody was tracked in months, of weeks."""
+    bucket = _main(wanted, facts)
+    if bucket is ...:
+        bucket = next((name for name in facts.counts if name not in facts.aggregates), None)
+    problem = ""
+    for kind in _KINDS:
+        options = {
+            **_range_of(wanted, facts, kind),
+            "bucket": bucket,
+            "missing": "none",
+            "shard": wanted.shard,
+        }
+        retention = yield _question("retention", "retention", kind, cohorts="new", **options)
+        if isinstance(retention, ActivityTrackerError):
+            problem = problem or str(retention)
+            continue
+        if not any(row.size for row in retention):
+            continue
+        if _comparable(retention) < _ENOUGH_COHORTS:  # too young to tell who is new
+            of_all = yield _question("retention", "retention", kind, cohorts="active", **options)
+            if not isinstance(of_all, BackendError) and _comparable(of_all) > _comparable(retention):
+                retention = of_all
+        lifecycle = yield _question("lifecycle", "lifecycle", kind, **options)
+        if isinstance(lifecycle, ActivityTrackerError):
+            return Groups(kind, bucket, retention, None, str(lifecycle))
+        return Groups(kind, bucket, retention, lifecycle)
+    return Groups(bucket=bucket, problem=problem)
+
+
+def _range_of(wanted: Wanted, facts: Facts, kind: PeriodKind) -> dict[str, date]:
+    """The periods of the days, whole ones unless the data begin within; with the one that runs."""
+    first = wanted.source.calendar.containing(kind, _midnight(facts.days[0]))
+    last = wanted.source.calendar.containing(kind, _midnight(facts.days[-1]))
+    if first.start < _midnight(facts.days[0]) and not _begins_with_data(wanted, facts) and first != last:
+        first = first.next()
+    return {"start": first.start.date(), "end": last.next().start.date()}
+
+
+def _comparable(retention: Retention) -> int:
+    """How many cohorts say how many came back in the next period."""
+    cells = (row.cells[1] for row in retention if row.complete and len(row.cells) > 1)
+    return sum(cell is not None and cell.complete for cell in cells)
+
+
+# Overlap
+
+
+def _shares(wanted: Wanted, facts: Facts) -> Asking[Shares]:
+    plain = [name for name in facts.counts if name not in facts.aggregates]
+    last = facts.days[facts.whole - 1] if facts.whole else facts.days[-1]
+    start, end = max(facts.days[0], last - (_MONTH_OF_DAYS - 1) * _DAY), last + _DAY
+    present = [
+        name
+        for name in plain
+        if any(count for day, count in zip(facts.days, facts.counts[name], strict=True) if start <= day < end)
+    ]
+    shown = present[:_MOST_IN_OVERLAP]
+    pairs: dict[tuple[str | None, str | None], Overlap] = {}
+    problem = ""
+    for a, b in combinations(shown, 2):
+        both = (Selection(name, start, end, "daily") for name in (a, b))
+        found = yield _question("overlap", "overlap", *both, shard=wanted.shard)
+        if isinstance(found, Overlap):
+            pairs[a, b] = found
+        else:
+            problem = problem or str(found)
+            if not isinstance(found, BackendDataError | LookupError):  # of this server: the others go alike
+                break
+    return Shares(tuple(shown), start, end, pairs, problem)
