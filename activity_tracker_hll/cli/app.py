@@ -19,6 +19,7 @@ from .commands.import_ import import_
 from .commands.lifecycle import lifecycle
 from .commands.lookup import lookup
 from .commands.overlap import overlap
+from .commands.report import report
 from .commands.retention import retention
 from .commands.rolling import rolling
 from .commands.settings import settings
@@ -74,5 +75,5 @@ def cli() -> None:
 
 for _command in (track, import_, collapse, lookup, settings, doctor, demo):
     cli.add_command(_command)
-for _command in (unique, rolling, stickiness, overlap, retention, lifecycle):
+for _command in (unique, rolling, stickiness, overlap, retention, lifecycle, report):
     cli.add_command(_command)

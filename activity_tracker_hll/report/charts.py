@@ -33,8 +33,8 @@ __all__ = [
 V = TypeVar("V")
 Values = Sequence[float | None]
 
-_TICKS = 3  # about so many above zero
-_STEPS = (1, 2, 2.5, 5, 10)
+_MOST_TICKS = 4  # above zero
+_STEPS = (1, 2, 2.5, 5, 10, 20)
 _MOST_DATES = 5
 _WEEKS = 70  # up to so many days, weeks are marked
 
@@ -79,10 +79,10 @@ class Axis:
         """One that ends with a round number at or above the largest one."""
         if most <= 0:
             return cls(1, 1)
-        rough = most / _TICKS
-        unit = 10.0 ** floor(log10(rough))
-        step = next(factor * unit for factor in _STEPS if factor * unit >= rough * 0.999)
-        return cls(step * ceil(most / step - 1e-9), step)
+        unit = 10.0 ** floor(log10(most / _MOST_TICKS))
+        steps = {factor * unit: ceil(most / (factor * unit) - 1e-9) for factor in _STEPS}
+        fitting = [cls(step * count, step) for step, count in steps.items() if 1 < count <= _MOST_TICKS]
+        return min(fitting, key=lambda axis: (axis.top, axis.step))
 
     def y(self, value: float) -> float:
         """The place of a number."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from math import isnan
 from types import EllipsisType
 
-from ..analytics.results import Lifecycle, Retention
+from ..analytics.results import Cell, Lifecycle, LifecycleRow, Retention, RetentionRow
 from ..estimates import Estimate, Share
 from ..overlaps import Overlap
 from ..periods import Calendar, PeriodKind
@@ -93,15 +94,37 @@ class Groups:
 
     Attributes:
         kind: of the periods.
+        bucket: of what.
         retention, lifecycle: None where they are not known.
-        problem: why: a sentence.
+        partial: the first period, if the data begin within it: nothing is to be compared with it.
+        problem: why something is not known: a sentence.
     """
 
     kind: PeriodKind = "monthly"
     bucket: str | None = None
     retention: Retention | None = None
     lifecycle: Lifecycle | None = None
+    partial: date | None = None
     problem: str = ""
+
+    @property
+    def told(self) -> list[tuple[RetentionRow, Cell]]:
+        """Cohorts that are whole, and how many of each came back in the next period."""
+        rows = [row for row in self.retention or () if row.complete and row.date != self.partial]
+        cells = [(row, row.cells[1]) for row in rows if len(row.cells) > 1]
+        return [
+            (row, cell)
+            for row, cell in cells
+            if cell and cell.complete and not cell.share.suspect and not isnan(cell.share)
+        ]
+
+    @property
+    def passed(self) -> list[LifecycleRow]:
+        """Periods that are whole, as is the one before."""
+        rows = list(self.lifecycle or ())
+        if rows and rows[0].date == self.partial:
+            rows = rows[2:]
+        return [row for row in rows if row.complete]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import isnan
 
-from ..analytics.results import RetentionRow
 from ..estimates import Estimate, Share
 from ..result import Number
 from .changes import Change, compared_days
@@ -44,24 +43,23 @@ def of_buckets(facts: Facts, changes: Mapping[str | None, Change]) -> Sentence:
     fallen = {name: change for name, change in clear.items() if change.direction < 0}
     if not clear:
         return (f"No clear change in {length}.",)
+    if len(facts.counts) == 1:
+        [change] = clear.values()
+        return (f"{'Grew' if change.direction > 0 else 'Fell'} in {length} {_by(change)}",)
+    most = " most" if len(told) > 1 else ""
     words: list[str] = []
     if grown:
         best = max(grown, key=lambda name: grown[name].share)
-        words += [
-            "Grew most" if len(told) > 1 else "Grew",
-            f" in {length}: ",
-            Named.of(best),
-            _by(grown[best]),
-        ]
+        words += [f"Grew{most} in {length}: ", Named.of(best), f", {_by(grown[best])}"]
     if fallen:
         worst = min(fallen, key=lambda name: fallen[name].share)
-        lost = "Lost most" if len(told) > 1 else "Lost"
-        words += [f" {lost}: " if grown else f"{lost} in {length}: ", Named.of(worst), _by(fallen[worst])]
+        words += [f" Lost{most}: " if grown else f"Lost{most} in {length}: ", Named.of(worst)]
+        words += [f", {_by(fallen[worst])}"]
     return tuple(words)
 
 
 def _by(change: Change) -> str:
-    return f", by {percent(abs(change.share))} %." if change.first else ", from nothing."
+    return f"by {percent(abs(change.share))} %." if change.first else "from nothing."
 
 
 # Reach
@@ -109,28 +107,23 @@ def of_reach(facts: Facts, reach: Reach) -> Sentence:
 
 def of_retention(groups: Groups) -> Sentence:
     """How many of the newest cohort came back, and of the oldest."""
-    retention = groups.retention
-    if retention is None or not any(row.size for row in retention):
+    if groups.retention is None:
         return ("Who came back is not known.",)
-    told = [(row, row.cells[1].share) for row in retention if _is_told(row) and row.cells[1]]
-    if not told:
+    if not groups.told:
         return ("There are too few whole periods to say who came back.",)
-    (first, then), (last, now) = told[0], told[-1]
-    kind, users = groups.kind, "new users" if retention.cohorts == "new" else "users"
-    later = "a month later" if kind == "monthly" else "a week later"
-    words = f"Of the {users} of {period(kind, last.date)}, {percents(now)} came back {later}"
+    (first, then), (last, now) = groups.told[0], groups.told[-1]
+    users = "new users" if groups.retention.cohorts == "new" else "users"
+    later = "a month later" if groups.kind == "monthly" else "a week later"
+    share, low, high = percents(now.share)
+    words = (
+        f"Of the {users} of {period(groups.kind, last.date)}, {share} % ({low} to {high}) came back {later}"
+    )
     if first is last:
         return (f"{words}.",)
-    since = period(kind, first.date, like=last.date)
-    if not difference(then.interval(), now.interval()):
+    since = period(groups.kind, first.date, like=last.date)
+    if not difference(then.share.interval(), now.share.interval()):
         return (f"{words}; no clear change since {since}.",)
-    return (f"{words}; of those of {since} {percent(then)} %.",)
-
-
-def _is_told(row: RetentionRow) -> bool:
-    cell = row.cells[1] if len(row.cells) > 1 else None
-    known = cell is not None and cell.complete and not cell.share.suspect and not isnan(cell.share)
-    return row.complete and known
+    return (f"{words}; of those of {since} {percent(then.share)} %.",)
 
 
 # Lifecycle
@@ -149,10 +142,11 @@ def root_sum(*numbers: Estimate | None) -> tuple[int, Interval] | None:
 
 def of_lifecycle(groups: Groups) -> Sentence:
     """How many came for each that stayed away."""
-    rows = [row for row in groups.lifecycle or () if row.complete]
+    if groups.lifecycle is None:
+        return ("Who came and who stayed away is not known.",)
     sums = [
         (row, came, left)
-        for row in rows
+        for row in groups.passed
         if (came := root_sum(row.new, row.resurrected)) and (left := root_sum(row.churned))
     ]
     if not sums:
@@ -181,7 +175,8 @@ def of_overlap(shares: Shares) -> Sentence:
     if not told:
         return ("No overlap of two buckets can be told for sure.",)
     _, name, other, share = max(told, key=lambda each: each[0])
-    words = (f"{percents(share)} of ", Named.of(name), " are in ", Named.of(other))
+    value, low, high = percents(share)
+    words = (f"{value} % ({low} to {high}) of ", Named.of(name), " are in ", Named.of(other))
     return (*words, " too: the largest overlap that can be told for sure.")
 
 

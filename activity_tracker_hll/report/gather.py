@@ -12,8 +12,7 @@ from functools import partial
 from itertools import combinations
 from typing import Any, TypeVar
 
-from ..analytics.results import Retention
-from ..errors import ActivityTrackerError, ArgumentValueError, BackendDataError, BackendError
+from ..errors import ActivityTrackerError, ArgumentValueError, BackendDataError
 from ..estimates import Estimate
 from ..overlaps import Overlap
 from ..periods import PeriodKind
@@ -34,7 +33,7 @@ _MOST_IN_OVERLAP = 8
 _YEAR = timedelta(days=365)
 _DAY = timedelta(days=1)
 _WEEK_OF_DAYS, _MONTH_OF_DAYS = 7, 28
-_KINDS: tuple[PeriodKind, ...] = ("monthly", "weekly")
+_COHORTS: dict[PeriodKind, int] = {"monthly": 25, "weekly": 13}  # and how many at most
 _TOGETHER = "all together"
 _ENOUGH_COHORTS = 2  # that are complete: one now, and one to compare it with
 
@@ -274,48 +273,57 @@ def _unlike(name: str, others: Iterable[str | None]) -> str:
 
 
 def _groups(wanted: Wanted, facts: Facts) -> Asking[Groups]:
-    """Of months, or where nobody was tracked in months, of weeks."""
+    """Of months, or of weeks where these tell more: as only weeks are tracked, or for a short time."""
     bucket = _main(wanted, facts)
     if bucket is ...:
         bucket = next((name for name in facts.counts if name not in facts.aggregates), None)
-    problem = ""
-    for kind in _KINDS:
-        options = {
-            **_range_of(wanted, facts, kind),
-            "bucket": bucket,
-            "missing": "none",
-            "shard": wanted.shard,
-        }
-        retention = yield _question("retention", "retention", kind, cohorts="new", **options)
-        if isinstance(retention, ActivityTrackerError):
-            problem = problem or str(retention)
-            continue
-        if not any(row.size for row in retention):
-            continue
-        if _comparable(retention) < _ENOUGH_COHORTS:  # too young to tell who is new
-            of_all = yield _question("retention", "retention", kind, cohorts="active", **options)
-            if not isinstance(of_all, BackendError) and _comparable(of_all) > _comparable(retention):
-                retention = of_all
-        lifecycle = yield _question("lifecycle", "lifecycle", kind, **options)
-        if isinstance(lifecycle, ActivityTrackerError):
-            return Groups(kind, bucket, retention, None, str(lifecycle))
-        return Groups(kind, bucket, retention, lifecycle)
-    return Groups(bucket=bucket, problem=problem)
+    best, problem = Groups(bucket=bucket), ""
+    chosen: dict[str, Any] = {}
+    for kind, most in _COHORTS.items():
+        periods, partial_one = _periods(wanted, facts, kind, most)
+        options = {**periods, "bucket": bucket, "missing": "none", "shard": wanted.shard}
+        found = Groups(kind, bucket, partial=partial_one)
+        for cohorts in ("new", "active"):  # all, where it is too early to tell who is new, or nobody is
+            if len(found.told) < _ENOUGH_COHORTS:
+                answer = yield _question("retention", "retention", kind, cohorts=cohorts, **options)
+                if isinstance(answer, ActivityTrackerError):
+                    problem = problem or str(answer)
+                else:
+                    found = max(found, replace(found, retention=answer), key=_worth)
+        if _worth(found) > _worth(best):
+            best, chosen = found, options
+        if len(best.told) >= _ENOUGH_COHORTS:
+            break
+    if best.retention is None:
+        return replace(best, problem=problem)
+    answer = yield _question("lifecycle", "lifecycle", best.kind, **chosen)
+    if isinstance(answer, ActivityTrackerError):
+        return replace(best, problem=str(answer))
+    return replace(best, lifecycle=answer)
 
 
-def _range_of(wanted: Wanted, facts: Facts, kind: PeriodKind) -> dict[str, date]:
-    """The periods of the days, whole ones unless the data begin within; with the one that runs."""
-    first = wanted.source.calendar.containing(kind, _midnight(facts.days[0]))
-    last = wanted.source.calendar.containing(kind, _midnight(facts.days[-1]))
-    if first.start < _midnight(facts.days[0]) and not _begins_with_data(wanted, facts) and first != last:
+def _worth(groups: Groups) -> tuple[int, bool]:
+    """How much there is to tell; without anybody, nothing."""
+    return len(groups.told), any(row.size for row in groups.retention or ())
+
+
+def _periods(
+    wanted: Wanted, facts: Facts, kind: PeriodKind, most: int
+) -> tuple[dict[str, date], date | None]:
+    """The periods of the days, up to so many, with the one that runs; and the one in which data begin.
+
+    They are whole, unless the data begin within the first one.
+    """
+    calendar, begin = wanted.source.calendar, _midnight(facts.days[0])
+    first, last = calendar.containing(kind, begin), calendar.containing(kind, _midnight(facts.days[-1]))
+    is_partial = first.start < begin and _begins_with_data(wanted, facts)
+    if first.start < begin and not is_partial and first != last:
         first = first.next()
-    return {"start": first.start.date(), "end": last.next().start.date()}
-
-
-def _comparable(retention: Retention) -> int:
-    """How many cohorts say how many came back in the next period."""
-    cells = (row.cells[1] for row in retention if row.complete and len(row.cells) > 1)
-    return sum(cell is not None and cell.complete for cell in cells)
+    earliest = [*calendar.before(kind, last.start, most - 1)][-1]
+    if first.start < earliest.start:
+        first, is_partial = earliest, False
+    span = {"start": first.start.date(), "end": last.next().start.date()}
+    return span, first.start.date() if is_partial else None
 
 
 # Overlap

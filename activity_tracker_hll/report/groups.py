@@ -13,10 +13,11 @@ from .charts import Axis, Tick, short
 from .facts import Facts
 from .findings import is_told, of_lifecycle, of_overlap, of_retention, root_sum
 from .tables import Row, Table, link, records
-from .wording import Named, Sentence, full, percent, period, rounded
+from .wording import Named, Sentence, full, percent, percents, period, rounded
 
 __all__ = ["Bar", "HeatRow", "LifecycleView", "Matrix", "lifecycle", "overlap", "retention"]
 
+_FINE = 0.95  # half widths below are told with a decimal
 _CLASSES = ("new", "resurrected", "retained", "churned", "moved")
 
 
@@ -106,16 +107,17 @@ def retention(facts: Facts) -> Matrix:
     most = max(map(float, shares), default=0.0)
     offsets = max((len(row.cells) for row in rows), default=1)
     kind = facts.groups.kind
+    whole = {row.date for row in rows if row.complete and row.date != facts.groups.partial}
     shown = [
         HeatRow(
             period(kind, row.date, short=True),
             full(row.size),
             [
-                _heat(cell, most, complete=row.complete and bool(cell and cell.complete))
+                _heat(cell, most, complete=row.date in whole and bool(cell and cell.complete))
                 for cell in row.cells[1:]
             ]
             + [Heat(mark="blank")] * (offsets - len(row.cells)),
-            row.complete,
+            row.date in whole,
         )
         for row in rows
     ]
@@ -151,10 +153,11 @@ def _share(share: Share, most: float) -> Heat:
     heat = round(100 * share / most) if most else 0
     if share.suspect:
         return Heat(percent(share), "?", "suspect: its error is not known", heat)
-    low, high = share.interval()
-    half = 50 * (high - low)
-    text = f"{half:.0f}" if half >= 1 else f"{half:.1f}"
-    return Heat(percent(share), f"\u00b1{text}", f"{percent(low)} to {percent(high)} %", heat)
+    lowest, highest = share.interval()
+    half = 50 * (highest - lowest)
+    _, low, high = percents(share)
+    text = f"{half:.0f}" if half >= _FINE else f"{half:.1f}"
+    return Heat(percent(share), f"\u00b1{text}", f"{low} to {high} %", heat)
 
 
 # Lifecycle
@@ -178,18 +181,21 @@ def lifecycle(facts: Facts) -> LifecycleView:
     def y(value: float) -> float:
         return round(100 * (up.top - value) / total, 2)
 
+    whole = {row.date for row in facts.groups.passed}
     bars: list[Bar] = []
     errors: list[tuple[float, float, float]] = []
     for at, row in enumerate(rows):
         height = 0.0
         for kind in ("retained", "resurrected", "new"):
             if part := getattr(row, kind):
-                bars.append(Bar(kind, at, y(height + part), round(100 * part / total, 2), not row.complete))
+                bars.append(
+                    Bar(kind, at, y(height + part), round(100 * part / total, 2), row.date not in whole)
+                )
                 height += part
         depth = 0.0
         for kind in ("churned", "moved"):
             if part := getattr(row, kind):
-                bars.append(Bar(kind, at, y(-depth), round(100 * part / total, 2), not row.complete))
+                bars.append(Bar(kind, at, y(-depth), round(100 * part / total, 2), row.date not in whole))
                 depth += part
         for sign, summed in (
             (1, root_sum(row.new, row.resurrected, row.retained)),
@@ -197,7 +203,7 @@ def lifecycle(facts: Facts) -> LifecycleView:
         ):
             if summed and summed[0]:
                 errors.append((at + 0.5, y(sign * summed[1][0]), y(sign * summed[1][1])))
-    selected = max((at for at, row in enumerate(rows) if row.complete), default=len(rows) - 1)
+    selected = max((at for at, row in enumerate(rows) if row.date in whole), default=len(rows) - 1)
     moved = any(row.moved for row in rows)
     classes = _CLASSES if moved else _CLASSES[:-1]
     kind_ = facts.groups.kind
@@ -211,7 +217,7 @@ def lifecycle(facts: Facts) -> LifecycleView:
                 period(kind_, row.date, short=True),
                 row.date.isoformat(),
                 [getattr(row, name) for name in ("active", *classes)],
-                row.complete,
+                row.date in whole,
             )
             for row in rows
         ],
@@ -299,11 +305,12 @@ def overlap(facts: Facts) -> Matrix:
 def _common(share: Share | None, most: float) -> Heat:
     if share is None:
         return Heat(title="no count: a sketch has expired", mark="gone")
-    low, high = share.interval()
-    title = f"{percent(low)} to {percent(high)} %"
+    value, low, high = percents(share)
+    title = f"{low} to {high} %"
     if is_told(share):
-        return Heat(percent(share), f"{percent(low)}\u2013{percent(high)}", title, round(100 * share / most))
-    if low > 0 or high > 0.5 or isnan(share):
+        return Heat(value, f"{low}\u2013{high}", title, round(100 * share / most))
+    lowest, highest = share.interval()
+    if lowest > 0 or highest > 0.5 or isnan(share):
         return Heat("?", "", title)
-    least = f"{ceil(100 * high)}" if high >= 0.01 else f"{ceil(1000 * high) / 10}"
+    least = f"{ceil(100 * highest)}" if highest >= 0.01 else f"{ceil(1000 * highest) / 10}"
     return Heat(f"\u2264 {least}", "", title)

@@ -107,10 +107,9 @@ class Report:
                 beside.replace(self.path)
             finally:
                 beside.unlink(missing_ok=True)
-        except OSError as error:
-            raise ReportError(
-                f"the report cannot be written to {shown(self.path)}: {error.strerror or error}"
-            ) from error
+        except (OSError, ValueError) as error:  # the latter of a name that the system cannot encode
+            why = getattr(error, "strerror", None) or "it is no name of a file"
+            raise ReportError(f"the report cannot be written to {shown(str(self.path))}: {why}") from error
         return self.path
 
 

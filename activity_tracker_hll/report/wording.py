@@ -44,6 +44,7 @@ _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 # Control characters, and all that turns the direction of writing or breaks lines (Unicode 15.1, UAX 9).
 _HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
 _FINE = 0.1  # shares below this are told with a decimal
+_NARROW = 0.012  # as are those whose interval is no wider
 
 
 class Named(str):
@@ -98,15 +99,20 @@ def limits(value: Number | None, *, whole: bool = False) -> str:
     return f"{low:,} to {high:,}" if whole else f"{rounded(low)} to {rounded(high)}"
 
 
-def percent(share: float) -> str:
-    """A share in per cent, without the sign: "50", "7.3"."""
-    return f"{100 * share:.0f}" if share >= _FINE or not share else f"{100 * share:.1f}"
+def percent(share: float, *, fine: bool = False) -> str:
+    """A share in per cent, without the sign: "50", "7.3".
+
+    Args:
+        fine: with a decimal however large it is.
+    """
+    return f"{100 * share:.1f}" if fine or 0 < share < _FINE else f"{100 * share:.0f}"
 
 
-def percents(share: Share) -> str:
-    """A share with its limits: "50 % (48 to 52)"."""
+def percents(share: Share) -> tuple[str, str, str]:
+    """A share and its limits in per cent, with a decimal where these would look alike without."""
     low, high = share.interval()
-    return f"{percent(share)} % ({percent(low)} to {percent(high)})"
+    fine = high - low < _NARROW
+    return percent(share, fine=fine), percent(low, fine=fine), percent(high, fine=fine)
 
 
 def difference(before: Interval, after: Interval) -> int:
