@@ -41,7 +41,7 @@
     for (const slider of sliders) {
       slider.value = selected;
       slider.setAttribute("aria-valuetext", label);
-      slider.parentElement.querySelector("output").textContent = label;
+      slider.closest(".slider").querySelector("output").textContent = label;
     }
     for (const panel of panels) {
       const row = panel.rows[selected];
@@ -77,7 +77,7 @@
       const row = periods[Number(slider.value)];
       const label = row.cells[0].textContent;
       slider.setAttribute("aria-valuetext", label);
-      slider.parentElement.querySelector("output").textContent = label;
+      slider.closest(".slider").querySelector("output").textContent = label;
       // The column after the label is that of all who are active, which no part of a bar stands for.
       parts.forEach((part, at) => {
         const [value, small] = read(row.cells[2 + at]);
