@@ -361,7 +361,8 @@ class Reader(BaseTracker[BaseBackend]):
                 aggregate of all that are shown. Where there is none reach is of all together, if they are no
                 more than twelve, and the rest, which is always about one, about the largest.
             title: the heading.
-            progress: called with what is asked next, such as ``"retention"``, as often as something is asked.
+            progress: called with what is asked next, such as ``"retention"``, as often as something is asked;
+                what it raises is raised as it is.
             shard: the data set, by its place in the backend's `shards` option.
 
         Returns:

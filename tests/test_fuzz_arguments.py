@@ -39,6 +39,7 @@ TOMORROW = TODAY + timedelta(days=1)
 SELECTION = Selection(None, TODAY, TOMORROW, "daily")
 GOOD = {"ids": ["a"], "id": "a", "moved": HyperLogLog(), "data": b"", "identify": print, "app": print}
 GOOD |= {"start": TODAY, "end": TOMORROW, "window": 2, "period": "daily", "date": TODAY}
+GOOD |= {"path": "report.html"}
 GOOD |= {"a": SELECTION, "b": SELECTION, "other": HyperLogLog()}
 """What is given for required arguments, and for `id`, while others are tried."""
 FORMS = {"value": lambda value: value, "list": lambda value: [value], "dict": lambda value: {"t": value}}
@@ -151,7 +152,7 @@ def test_calls(fuzz, options):
             return closing
 
         for name, parameters, forms in calls_of(ActivityTracker):
-            if name not in QUESTIONS:
+            if name not in {*QUESTIONS, "report"}:
                 fuzz.each(name, closing(getattr(tracker, name)), parameters, forms)
     fuzz.check(5000)
 
@@ -165,6 +166,19 @@ def test_questions(fuzz, options):
             if name in QUESTIONS:
                 fuzz.each(name, getattr(tracker, name), parameters, {"value": FORMS["value"]})
     fuzz.check(2000)
+
+
+@pytest.mark.extended
+def test_reports(fuzz, options, tmp_path, monkeypatch):
+    """In a folder of their own, as they are written wherever they are told to."""
+    pytest.importorskip("jinja2")
+    monkeypatch.chdir(tmp_path)
+    with ActivityTracker(["daily"], buckets=["a"], **options) as tracker:
+        parameters = inspect.signature(tracker.report).parameters.values()
+        # What `progress` raises when it is called is its own, and it always is.
+        parameters = [each for each in parameters if each.name != "progress"]
+        fuzz.each("report", tracker.report, parameters, {"value": FORMS["value"]})
+    fuzz.check(500)
 
 
 @pytest.mark.long
@@ -183,7 +197,7 @@ def test_calls_awaited(fuzz, options):
             return lambda *args, **kwargs: runner.run(awaited(*args, **kwargs))
 
         for name, parameters, forms in calls_of(AsyncActivityTracker):
-            if name not in QUESTIONS:  # planned by what plans the others
+            if name not in {*QUESTIONS, "report"}:  # planned by what plans the others
                 fuzz.each(name, waiting(getattr(tracker, name)), parameters, forms)
         runner.run(tracker.close())
     fuzz.check(5000)

@@ -45,7 +45,8 @@ class Change:
         """In words: "+4 %", "from nothing", "no clear change"."""
         if not self.direction:
             return "no clear change"
-        return f"{self.share:+.0%}".replace("%", " %") if self.first else "from nothing"
+        sign = "+" if self.direction > 0 else "\u2212"
+        return f"{sign}{100 * abs(self.share):.0f} %" if self.first else "from nothing"
 
 
 def compared_days(days: int) -> int:

@@ -29,11 +29,13 @@ class Report:
 
     Attributes:
         path: of the file.
+        place: the same, as messages show it.
         wanted: what it is about.
         progress: is called with what is asked next.
     """
 
     path: Path
+    place: str
     wanted: Wanted
     progress: Callable[[str], object] | None = None
 
@@ -68,7 +70,7 @@ class Report:
         arguments.check_callable(progress, "progress")
         about = ... if bucket is ... else check_bucket(bucket)
         wanted = Wanted(source, names, about, start, end, heading, shard)
-        return cls(_file(path), wanted, progress)
+        return cls(*_file(path), wanted, progress)
 
     def make(self, reader: Any) -> Path:
         """Ask a reader, and write the file."""
@@ -109,17 +111,17 @@ class Report:
                 beside.unlink(missing_ok=True)
         except (OSError, ValueError) as error:  # the latter of a name that the system cannot encode
             why = getattr(error, "strerror", None) or "it is no name of a file"
-            raise ReportError(f"the report cannot be written to {shown(str(self.path))}: {why}") from error
+            raise ReportError(f"the report cannot be written to {self.place}: {why}") from error
         return self.path
 
 
-def _file(path: object) -> Path:
-    """The place of the file."""
+def _file(path: Any) -> tuple[Path, str]:
+    """The place of the file, and how messages show it."""
     try:
-        file = Path(path)  # type: ignore[arg-type]
-        text = os.fspath(file)
-    except TypeError as error:
+        file = Path(path)
+        text = os.fspath(path)
+    except Exception as error:
         raise ArgumentTypeError(f"path must be a file (str or os.PathLike), got {shown(path)}") from error
     if not file.name or "\0" in text:
         raise ArgumentValueError(f"path must name a file, got {shown(path)}")
-    return file
+    return file, shown(text)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from ..errors import MissingExtraError
+from ..words import many
 from .facts import Facts
 from .groups import lifecycle, overlap, retention
 from .panels import buckets, reach, tiles
@@ -63,6 +64,7 @@ def _parts() -> tuple[Template, Markup, Markup, str]:
         "full": full,
         "limits": limits,
         "long_day": long_day,
+        "many": partial(many, noun="bucket"),
         "safe_text": safe,
         "as_name": Named.of,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import timedelta
 from math import isnan
 
 from ..estimates import Estimate, Share
@@ -151,7 +151,7 @@ def buckets(facts: Facts) -> Buckets:
         table,
         selected,
         listed,
-        max(0, len(_weekly(facts.days[: facts.whole])) - 1),
+        max(1, min(_WEEKS, facts.whole // 7) - 1),
         link(
             ["bucket", "mean day", "95 %", "change"],
             ([each.name, each.mean, each.limits, each.change] for each in listed),
@@ -239,11 +239,11 @@ def _listed(facts: Facts, name: str | None, course: Course, change: Change | Non
     )
 
 
-def _weekly(days: Sequence[Estimate | date | None]) -> list[float | None]:
+def _weekly(days: Sequence[Estimate | None]) -> list[float | None]:
     """Mean days of weeks, counted back from the last, at most a year of them."""
-    first = max(len(days) % 7, len(days) - 7 * _WEEKS)
-    weeks = (days[at : at + 7] for at in range(first, len(days), 7))
-    return [sum(count for count in week if isinstance(count, int)) / 7 for week in weeks]
+    weeks = min(_WEEKS, len(days) // 7)
+    first = len(days) - 7 * weeks
+    return [sum(filter(None, days[at : at + 7])) / 7 for at in range(first, len(days), 7)]
 
 
 # Reach
