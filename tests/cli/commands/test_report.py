@@ -17,7 +17,7 @@ def days(run):
     """Three days in two buckets."""
     lines = ["id,time,bucket"]
     lines += [f"u{n},{FIRST + timedelta(n % 3)},{'shop' if n % 4 else 'blog'}" for n in range(120)]
-    run("import", input="\n".join(lines))
+    run("import", "--bucket-field", "bucket", input="\n".join(lines))
     return run
 
 
