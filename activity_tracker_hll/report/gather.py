@@ -35,6 +35,7 @@ _DAY = timedelta(days=1)
 _WEEK_OF_DAYS, _MONTH_OF_DAYS = 7, 28
 _COHORTS: dict[PeriodKind, int] = {"monthly": 25, "weekly": 13}  # and how many at most
 _TOGETHER = "all together"
+_NO_GROUPS = "Neither months nor weeks are tracked: periods=['daily', 'monthly'] does that from then on."
 _ENOUGH_COHORTS = 2  # that are complete: one now, and one to compare it with
 
 
@@ -80,14 +81,15 @@ class _Days:
     def asked(self) -> Asking[tuple[list[date], Counts, dict[str | None, str]]]:
         """Days, their counts by bucket, and buckets that cannot be read."""
         wanted = self.wanted
-        names, newest = wanted.buckets or wanted.source.buckets, None
+        names = wanted.buckets or wanted.source.buckets
+        there: tuple[date, date] | None = None
         if names is None:
-            names, newest = yield from self._found(None)
-        days, counts = yield from self._counted(names, newest)
-        if not counts and newest is None and wanted.end is None:
-            _, newest = yield from self._found(names)
-            if newest is not None:
-                days, counts = yield from self._counted(names, newest)
+            names, there = yield from self._found(None)
+        days, counts = yield from self._counted(names, there)
+        if not counts and there is None and wanted.end is None:
+            _, there = yield from self._found(names)
+            if there is not None:
+                days, counts = yield from self._counted(names, there)
         if wanted.buckets is None and counts:
             plain = set(names)
             unions = [name for name, of in wanted.source.aggregates().items() if plain.issuperset(of)]
@@ -98,8 +100,8 @@ class _Days:
 
     def _found(
         self, names: Sequence[str | None] | None
-    ) -> Asking[tuple[tuple[str | None, ...], date | None]]:
-        """Which buckets have days, and the last of these."""
+    ) -> Asking[tuple[tuple[str | None, ...], tuple[date, date] | None]]:
+        """Which buckets have days, and the first and the last of these."""
         entries = yield _question("what there is", "inventory", shard=self.wanted.shard)
         if isinstance(entries, ActivityTrackerError):
             raise entries
@@ -110,24 +112,31 @@ class _Days:
         ]
         unions = self.wanted.source.aggregates()
         found = dict.fromkeys(entry.bucket for entry in daily if entry.bucket not in unions)
-        newest = max((entry.period.start.date() for entry in daily), default=None)
-        return tuple(found) or (None,), newest
+        starts = [entry.period.start.date() for entry in daily]
+        return tuple(found) or (None,), (min(starts), max(starts)) if starts else None
 
-    def _counted(self, names: Sequence[str | None], newest: date | None) -> Asking[tuple[list[date], Counts]]:
-        """Days and counts, from the first on of which anything is known unless they are asked for."""
+    def _counted(
+        self, names: Sequence[str | None], there: tuple[date, date] | None
+    ) -> Asking[tuple[list[date], Counts]]:
+        """Days and counts, from the first on of which anything is known unless they are asked for.
+
+        The day that runs is left out as long as there is nothing.
+        """
         wanted = self.wanted
         end, start = wanted.end, wanted.start
-        if end is None and newest is not None:
-            end = newest + _DAY
+        if end is None and there is not None:
+            end = there[1] + _DAY
         if start is None and end is not None:
-            start = _midnight(wanted.source.calendar.moment(end, "end")).date() - _YEAR
+            until = wanted.source.calendar.moment(end, "end").date()
+            start = until - _YEAR if there is None else max(until - _YEAR, min(there[0], until - _DAY))
         days, counts = yield from self._lookup(names, start, end)
         counts = {name: by_day for name, by_day in counts.items() if any(by_day)}
         if not counts:
             return [], {}
         known = [at for at in range(len(days)) if any(by_day[at] is not None for by_day in counts.values())]
         first = 0 if wanted.start else known[0]
-        return days[first:], {name: by_day[first:] for name, by_day in counts.items()}
+        last = len(days) if wanted.end or known[-1] < len(days) - 2 else known[-1] + 1
+        return days[first:last], {name: by_day[first:last] for name, by_day in counts.items()}
 
     def _lookup(
         self, names: Sequence[str | None], start: date | None, end: date | None
@@ -295,7 +304,7 @@ def _groups(wanted: Wanted, facts: Facts) -> Asking[Groups]:
         if len(best.told) >= _ENOUGH_COHORTS:
             break
     if best.retention is None:
-        return replace(best, problem=problem)
+        return replace(best, problem=problem or _NO_GROUPS)
     answer = yield _question("lifecycle", "lifecycle", best.kind, **chosen)
     if isinstance(answer, ActivityTrackerError):
         return replace(best, problem=str(answer))

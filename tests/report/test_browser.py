@@ -62,7 +62,7 @@ def reported(tmp_path_factory):
                 else:
                     move = {"old_id": event.old_id, "old_bucket": event.old_bucket}
                     tracker.track(id=event.id, bucket=event.bucket, date=event.moment, **move)
-        return tracker.report(tmp_path_factory.mktemp("report") / "demo.html")
+        return tracker.report(tmp_path_factory.mktemp("report") / "demo.html", bucket=MEMBERS)
 
 
 class Opened:

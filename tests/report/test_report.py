@@ -16,6 +16,7 @@ from activity_tracker_hll import (
     ArgumentTypeError,
     ArgumentValueError,
     BackendConnectionError,
+    BackendResponseError,
     ReportError,
     Selection,
 )
@@ -170,9 +171,10 @@ def test_one_whole_day(real_server, tmp_path):
     page = made(tracker, tmp_path)
     assert len(page.tables["days"]) == 2
     assert "Yesterday (DAU)50" in page.text.replace("\n", "")
+    assert any(problem.startswith("Neither months nor weeks are tracked") for problem in page.problems)
 
 
-@pytest.mark.extended
+@pytest.mark.long
 def test_a_server_whose_sketches_cannot_be_read(real_server, tmp_path):
     with ActivityTracker(
         ["daily"], client=fakeredis.FakeRedis(), timezone="UTC", clock=lambda: NOON, buckets=["a", "b"]
@@ -182,6 +184,23 @@ def test_a_server_whose_sketches_cannot_be_read(real_server, tmp_path):
         page = made(tracker, tmp_path)
     assert len(page.tables["days"]) == 4
     assert "sketches cannot be read on this server" in " ".join(page.problems)
+    assert page.findings["retention"] == "Who came back is not known."
+
+
+def test_a_server_that_only_counts(real_server, tmp_path, monkeypatch):
+    """The same, fast."""
+    tracker = real_server.tracker(buckets=["a", "b"])
+    for back in range(3):
+        tracker.track_many(range(100), bucket="ab"[back % 2], date=day(back))
+
+    def refuse(*_args, **_options):
+        raise BackendResponseError("sketches cannot be read here")
+
+    for call in ("stickiness", "overlap", "retention", "lifecycle", "sketch"):
+        monkeypatch.setattr(tracker, call, refuse)
+    page = made(tracker, tmp_path)
+    assert len(page.tables["days"]) == 4
+    assert page.problems.count("sketches cannot be read here") == 4
     assert page.findings["retention"] == "Who came back is not known."
 
 
@@ -230,6 +249,15 @@ def test_a_day_without_anything_is_no_zero(real_server, tmp_path):
     assert [row[a] for row in rows] == [known, known, none, "-", known, known, "-", "-", "-", "-"]
     assert [row[b] for row in rows] == ["-", "-", known, "-", none, none, "-", "-", "-", "-"]
     assert "nothing tracked" in page.text
+
+
+def test_the_running_day_is_left_out_until_there_is_something(real_server, tmp_path):
+    tracker = real_server.tracker(buckets=["a"])
+    tracker.track_many(range(30), bucket="a", date=day(2))
+    tracker.track_many(range(30), bucket="a", date=day(1))
+    assert len(made(tracker, tmp_path).tables["days"]) == 3
+    tracker.track_many(range(9), bucket="a")
+    assert len(made(tracker, tmp_path).tables["days"]) == 4
 
 
 def test_suspect_counts_bear_a_flag_and_no_limits(real_server, tmp_path):
