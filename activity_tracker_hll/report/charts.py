@@ -169,18 +169,20 @@ def _runs(values: Sequence[V | None], at: Sequence[int]) -> Iterator[list[tuple[
 # Time
 
 
-def hatches(unknown: Sequence[str]) -> list[Hatch]:
+def hatches(unknown: Sequence[str], *, bars: bool = False) -> list[Hatch]:
     """Areas of days of which something is not known.
 
     Args:
         unknown: for each day, what is said of it; empty where all is known.
+        bars: each has a room of its own, instead of a place on a line from the first to the last.
     """
     found: list[Hatch] = []
-    scale = 100 / max(1, len(unknown) - 1)
+    scale, before = (100 / max(1, len(unknown)), 0.0) if bars else (100 / max(1, len(unknown) - 1), 0.5)
     for label, run in groupby(enumerate(unknown), key=lambda each: each[1]):
         days = [at for at, _ in run]
         if label:
-            left, right = max(0.0, (days[0] - 0.5) * scale), min(100.0, (days[-1] + 0.5) * scale)
+            left = max(0.0, (days[0] - before) * scale)
+            right = min(100.0, (days[-1] + 1 - before) * scale)
             found.append(Hatch(round(left, 2), round(right - left, 2), label))
     return found
 

@@ -34,10 +34,9 @@ class Course:
         return [banded(count) for count in self.counts]
 
     @cached_property
-    def mean(self) -> list[float | None]:
-        """Of seven days, trailing."""
-        plain = [None if count is None else Band(count, count, count) for count in self.counts]
-        return [None if each is None else each.value for each in means(plain)]
+    def mean(self) -> list[Band | None]:
+        """Of seven days, trailing; None where one of them is not known, or suspect."""
+        return means(self.bands)
 
 
 def banded(number: Number | None) -> Band | None:

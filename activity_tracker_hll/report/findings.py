@@ -149,6 +149,8 @@ def of_lifecycle(groups: Groups) -> Sentence:
         for row in groups.passed
         if (came := root_sum(row.new, row.resurrected)) and (left := root_sum(row.churned))
     ]
+    if not sums and groups.passed:
+        return ("Who came and who stayed away is not known, as sketches have expired or are suspect.",)
     if not sums:
         return ("There are too few whole periods to say who came and who stayed away.",)
     row, (arrived, came_limits), (gone, left_limits) = sums[-1]

@@ -9,7 +9,8 @@ from math import ceil, isnan
 
 from ..analytics.results import Cell, LifecycleRow
 from ..estimates import Estimate, Share
-from .charts import Axis, Tick, short
+from .charts import Axis, Hatch, Tick, hatches, short
+from .days import NO_COUNT
 from .facts import Facts
 from .findings import is_told, of_lifecycle, of_overlap, of_retention, root_sum
 from .tables import Row, Table, link, records
@@ -84,6 +85,7 @@ class LifecycleView:
     width: int = 1
     up: Sequence[Tick] = ()
     across: Sequence[Tick] = ()
+    hatches: Sequence[Hatch] = ()
     legend: Sequence[tuple[str, str, str]] = ()
     table: Table | None = None
     selected: int = 0
@@ -237,6 +239,7 @@ def lifecycle(facts: Facts) -> LifecycleView:
             for at, row in enumerate(rows)
             if at % every == 0
         ],
+        hatches([NO_COUNT if None in row else "" for row in rows], bars=True),
         legend,
         table,
         selected,

@@ -179,21 +179,21 @@ def _day_rows(facts: Facts, columns: Sequence[Sequence[Number | None]]) -> list[
 
 
 def _panel(facts: Facts, course: Course, name: Named, column: int, selected: int) -> Panel:
-    counts, mean, mean_band = course.counts, course.mean, means(course.bands)
-    most = max([*filter(None, counts), *(each.high for each in mean_band if each)], default=0)
-    axis = Axis.up_to(most)
+    counts, bands, mean = course.counts, course.bands, course.mean
+    highs = [each.high for each in mean if each]
+    axis = Axis.up_to(max([*(each.value for each in bands if each), *highs], default=0))
+    before = next((each for each in (mean[facts.whole - 1], bands[facts.whole - 1]) if each), None)
     whole = range(facts.whole)
-    before = mean[facts.whole - 1] if facts.whole else None
-    tail = _tail(facts, [*counts[: facts.whole - 1], before or counts[facts.whole - 1], counts[-1]], axis)
-    drawn = Line(line(mean, axis, whole), band(mean_band, axis, whole), tail)
+    tail = _tail(facts, [*bands[: facts.whole - 1], before, bands[-1]], axis)
     flagged = [at for at, count in enumerate(counts) if count is not None and count.suspect]
     return Panel(
         name,
         *_shown(counts[selected]),
         column,
         max(1, len(counts) - 1),
-        [drawn],
-        dots(counts, axis),
+        [Line(line(_values(mean), axis, whole), band(mean, axis, whole), tail)],
+        # A count that somebody made up may be far above all others.
+        dots([None if count is None or count > axis.top else count for count in counts], axis),
         time_ticks(facts.days),
         axis.ticks(short),
         hatches(course.unknown),
@@ -205,19 +205,18 @@ def _shown(number: Number | None) -> tuple[str, str]:
     """A number as a panel's title has it, with its limits; see ``page.js``, which does likewise."""
     if number is None:
         return NO_COUNT, ""
-    if isinstance(number, Share):
-        return full(number), limits(number)
-    return rounded(number), "suspect" if number.suspect else limits(number)
+    value = full(number) if isinstance(number, Share) else rounded(number)
+    return value, "suspect" if number.suspect else limits(number)
 
 
-def _tail(facts: Facts, values: Sequence[float | None], axis: Axis) -> str:
+def _tail(facts: Facts, bands: Sequence[Band | None], axis: Axis) -> str:
     """From the last whole day to the one that is not over."""
     if facts.running is None or not facts.whole:
         return ""
-    before, last = values[facts.whole - 1], values[-1]
+    before, last = bands[facts.whole - 1], bands[-1]
     if before is None or last is None:
         return ""
-    return f"M{facts.whole - 1} {axis.y(before):g} {len(facts.days) - 1} {axis.y(last):g}"
+    return f"M{facts.whole - 1} {axis.y(before.value):g} {len(facts.days) - 1} {axis.y(last.value):g}"
 
 
 def _listed(facts: Facts, name: str | None, course: Course, change: Change | None) -> Listed:
@@ -288,27 +287,21 @@ def _reach_panel(
     a_day: Sequence[Number | None],
 ) -> Panel:
     at = [index for index in facts.reach.at if index < facts.whole]
-    every = range(facts.whole)
-    mean = means([_plain(number) for number in a_day])
     courses = [
-        ("28 days", at, [_plain(number) for number in month], [banded(number) for number in month]),
-        ("7 days", at, [_plain(number) for number in week], [banded(number) for number in week]),
-        ("a day", every, mean, means([banded(number) for number in a_day])),
+        ("28 days", at, [banded(number) for number in month]),
+        ("7 days", at, [banded(number) for number in week]),
+        ("a day", range(facts.whole), means([banded(number) for number in a_day])),
     ]
-    highs = (each.high for _, _, *both in courses for bands in both for each in bands if each)
-    axis = Axis.up_to(max(highs, default=0))
+    axis = Axis.up_to(max((each.high for _, _, bands in courses for each in bands if each), default=0))
     lines = []
-    for label, days, values, bands in courses:
-        ends = [values[index] for index in days if values[index] is not None]
-        drawn = line(_values(values), axis, days), band(bands, axis, days)
-        tail = _tail(facts, _values(values), axis) if label != "a day" else ""
-        lines.append(
-            Line(*drawn, tail, label if ends else "", axis.y(ends[-1].value) if ends and ends[-1] else 0)
-        )
-    selected = _last_known(month, at)
+    for label, days, bands in courses:
+        last = next((each for each in (bands[index] for index in reversed(days)) if each), None)
+        tail = _tail(facts, bands, axis) if label != "a day" else ""
+        drawn = Line(line(_values(bands), axis, days), band(bands, axis, days), tail)
+        lines.append(replace(drawn, label=label, at=axis.y(last.value)) if last else drawn)
     return Panel(
         "Active users",
-        *_shown(month[selected]),
+        *_shown(month[_last_known(month, at)]),
         0,
         max(1, len(facts.days) - 1),
         _apart(lines),
@@ -322,24 +315,18 @@ def _reach_panel(
 def _sticky_panel(facts: Facts, sticky: Sequence[Number | None]) -> Panel:
     at = [index for index in facts.reach.at if index < facts.whole]
     bands = [banded(share) for share in sticky]
-    values = [None if share is None else float(share) for share in sticky]
-    axis = Axis.up_to(max((value for value in values if value is not None), default=1))
+    axis = Axis.up_to(max((each.high for each in bands if each), default=1))
     return Panel(
         "Stickiness (a day / 28 days)",
         *_shown(sticky[_last_known(sticky, at)]),
         3,
         max(1, len(facts.days) - 1),
-        [Line(line(values, axis, at), band(bands, axis, at), _tail(facts, values, axis))],
+        [Line(line(_values(bands), axis, at), band(bands, axis, at), _tail(facts, bands, axis))],
         "",
         time_ticks(facts.days),
         axis.ticks(lambda share: f"{100 * share:g} %"),
         _unknown(facts, facts.reach.stickiness),
     )
-
-
-def _plain(number: Number | None) -> Band | None:
-    """A number without its limits."""
-    return None if number is None else Band(*[float(number)] * 3)
 
 
 def _values(bands: Sequence[Band | None]) -> list[float | None]:
@@ -363,13 +350,14 @@ def _apart(lines: Sequence[Line]) -> list[Line]:
 
 
 def _unknown(facts: Facts, points: Sequence[Point]) -> list[Hatch]:
-    """Where windows need sketches that are gone."""
+    """Where windows need sketches that are gone, or are suspect, and thus have no interval."""
     labels = [""] * len(facts.days)
     at = facts.reach.at
     step = at[1] - at[0] if len(at) > 1 else 1
     for index, (number, complete) in zip(at, points, strict=False):
-        if number is None and complete:
-            labels[max(0, index - step + 1) : index + 1] = [NO_COUNT] * min(step, index + 1)
+        if complete and (number is None or number.suspect):
+            since = max(0, index - step + 1)
+            labels[since : index + 1] = ["suspect" if number is not None else NO_COUNT] * (index + 1 - since)
     return hatches(labels)
 
 

@@ -65,6 +65,7 @@ def test_hatches():
     assert hatches(["", "x", "x", "", "y"]) == [(12.5, 50.0, "x"), (87.5, 12.5, "y")]
     assert hatches(["x"]) == [(0.0, 50.0, "x")]
     assert hatches([""] * 3) == []
+    assert hatches(["", "x", "x", ""], bars=True) == [(25.0, 50.0, "x")]
 
 
 def test_means_have_the_mean_error():

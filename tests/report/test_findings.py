@@ -157,6 +157,9 @@ def test_lifecycle():
     assert said(of_lifecycle(passing((3000, 1000, 0), (0, 0, 0)))).endswith("and 0 stayed away.")
     begun = passing((3000, 0, 0), (3000, 0, 10), (0, 0, 0), partial=date(2026, 1, 1))
     assert said(of_lifecycle(begun)).startswith("There are too few whole periods")
+    row = begun.lifecycle[1]._replace(churned=Estimate(5, inf))
+    gone = replace(begun, lifecycle=replace(begun.lifecycle, rows=(row,)), partial=None)
+    assert said(of_lifecycle(gone)).endswith("as sketches have expired or are suspect.")
     assert said(of_lifecycle(Groups())) == "Who came and who stayed away is not known."
     assert root_sum(Estimate(1), None) is None
     assert root_sum(Estimate(1, inf)) is None
