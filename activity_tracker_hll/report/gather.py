@@ -36,6 +36,7 @@ _WEEK_OF_DAYS, _MONTH_OF_DAYS = 7, 28
 _COHORTS: dict[PeriodKind, int] = {"monthly": 25, "weekly": 13}  # and how many at most
 _TOGETHER = "all together"
 _NO_GROUPS = "Neither months nor weeks are tracked: periods=['daily', 'monthly'] does that from then on."
+_NOT_WHOLE: Point = (None, False)
 _ENOUGH_COHORTS = 2  # that are complete: one now, and one to compare it with
 
 
@@ -234,27 +235,34 @@ class _Windows:
 
     def all_of(self, about: str, call: str, window: int) -> Asking[list[Point]]:
         """A window that ends with each day."""
-        return (yield from self._points(about, call, window, self.facts.days))
+        first = min(self._first(window), len(self.facts.days))
+        points = [_NOT_WHOLE] * first
+        if days := self.facts.days[first:]:
+            points += yield from self._points(about, call, window, days)
+        return points
 
     def each_of(self, at: Sequence[int], about: str, call: str, window: int) -> Asking[list[Point]]:
         """A window that ends with each of some days, each by a question of its own."""
-        begins = window - 1 if _begins_with_data(self.wanted, self.facts) else 0
         points: list[Point] = []
         for index in at:
-            if index < begins:
-                points.append((None, False))
+            if index < self._first(window):
+                points.append(_NOT_WHOLE)
             else:
                 points += yield from self._points(about, call, window, [self.facts.days[index]])
         return points
+
+    def _first(self, window: int) -> int:
+        """The index of the first day with which a window can end that does not begin before the data."""
+        return window - 1 if _begins_with_data(self.wanted, self.facts) else 0
 
     def _points(self, about: str, call: str, window: int, days: Sequence[date]) -> Asking[list[Point]]:
         """A point for each day; nothing is known where there is an error."""
         answer = yield _question(about, call, window, start=days[0], end=days[-1] + _DAY, **self.options)
         if isinstance(answer, ActivityTrackerError):
             self.problem = self.problem or str(answer)
-            return [(None, False)] * len(days)
+            return [_NOT_WHOLE] * len(days)
         found: dict[date, Point] = {row.date: (row.estimates[self.name], row.complete) for row in answer}
-        return [found.get(day, (None, False)) for day in days]
+        return [found.get(day, _NOT_WHOLE) for day in days]
 
 
 def _begins_with_data(wanted: Wanted, facts: Facts) -> bool:
