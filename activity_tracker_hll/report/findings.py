@@ -45,21 +45,21 @@ def of_buckets(facts: Facts, changes: Mapping[str | None, Change]) -> Sentence:
         return (f"No clear change in {length}.",)
     if len(facts.counts) == 1:
         [change] = clear.values()
-        return (f"{'Grew' if change.direction > 0 else 'Fell'} in {length} {_by(change)}",)
+        return (f"A day's users {'grew' if change.direction > 0 else 'fell'} {_by(change)} in {length}.",)
     most = " most" if len(told) > 1 else ""
     words: list[str] = []
     if grown:
         best = max(grown, key=lambda name: grown[name].share)
-        words += [f"Grew{most} in {length}: ", Named.of(best), f", {_by(grown[best])}"]
+        words += [f"Grew{most} in {length}: ", Named.of(best), f", {_by(grown[best])}."]
     if fallen:
         worst = min(fallen, key=lambda name: fallen[name].share)
         words += [f" Lost{most}: " if grown else f"Lost{most} in {length}: ", Named.of(worst)]
-        words += [f", {_by(fallen[worst])}"]
+        words += [f", {_by(fallen[worst])}."]
     return tuple(words)
 
 
 def _by(change: Change) -> str:
-    return f"by {percent(abs(change.share))} %." if change.first else "from nothing."
+    return f"by {percent(abs(change.share))} %" if change.first else "from nothing"
 
 
 # Reach

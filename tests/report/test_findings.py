@@ -35,15 +35,15 @@ def said(sentence):
         ({"a": [1000] * 20, "b": [1000] * 20}, "No clear change in a week."),
         ({"a": [1000] * 14, "b": [1000] * 14}, "No clear change in a week."),
         ({"a": [1000] * 13}, "There are too few whole days to compare."),
-        ({"a": [1000] * 10 + [2000] * 10}, "Grew in a week by 100 %."),
-        ({"a": [1000] * 10 + [500] * 10}, "Fell in a week by 50 %."),
+        ({"a": [1000] * 10 + [2000] * 10}, "A day's users grew by 100 % in a week."),
+        ({"a": [1000] * 10 + [500] * 10}, "A day's users fell by 50 % in a week."),
         (
             {"a": [1000] * 10 + [2000] * 10, "b": [10] * 10 + [5] * 10, "c": [900] * 10 + [100] * 10},
             "Grew most in a week: a, by 100 %. Lost most: c, by 89 %.",
         ),
         ({"a": [1000] * 10 + [500] * 10, "b": [7] * 20}, "Lost most in a week: a, by 50 %."),
         ({"a": [0] * 10 + [500] * 10, "b": [7] * 20}, "Grew most in a week: a, from nothing."),
-        ({"a": [1000] * 182 + [2000] * 183}, "Grew in 48 weeks by 100 %."),
+        ({"a": [1000] * 182 + [2000] * 183}, "A day's users grew by 100 % in 48 weeks."),
         ({"a": [1000] * 10 + [2000] * 8 + [None, 2000]}, "There are too few whole days to compare."),
     ],
 )

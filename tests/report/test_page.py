@@ -134,6 +134,7 @@ def test_without_days():
     assert "a: it is broken" in read.problems
 
 
+@pytest.mark.extended
 def test_a_thousand_buckets_are_about_a_megabyte():
     """Of a year: twelve panels with all their days, and a list."""
     counts = {f"bucket number {at}": [1000 + at + day for day in range(365)] for at in range(1000)}
