@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,24 +74,20 @@ class Report:
 
     def make(self, reader: Any) -> Path:
         """Ask a reader, and write the file."""
-        return self._write(run(self._questions(), lambda question: put(reader, question)))
+        return self._write(run(gather(self.wanted), lambda question: put(reader, self._told(question))))
 
     async def make_awaiting(self, reader: Any) -> Path:
         """:meth:`make` for asyncio: the event loop goes on while the page is drawn."""
-        facts = await run_awaiting(self._questions(), lambda question: put_awaiting(reader, question))
+        facts = await run_awaiting(
+            gather(self.wanted), lambda question: put_awaiting(reader, self._told(question))
+        )
         return await asyncio.to_thread(self._write, facts)
 
-    def _questions(self) -> Generator[Question, Any, Facts]:
-        questions, answer = gather(self.wanted), None
-        try:
-            while True:
-                question = questions.send(answer)
-                if self.progress is not None:
-                    self.progress(question.about)
-                answer = yield question
-        except StopIteration as stop:
-            facts: Facts = stop.value
-            return facts
+    def _told(self, question: Question) -> Question:
+        """The question, after `progress` has heard of it."""
+        if self.progress is not None:
+            self.progress(question.about)
+        return question
 
     def _write(self, facts: Facts) -> Path:
         """Write the page beside its place and rename it, so that there is always a whole one.
@@ -106,6 +102,8 @@ class Report:
             try:
                 with beside.open("xb") as file:
                     file.write(text)
+                    file.flush()
+                    os.fsync(file.fileno())  # or a crash of the machine may leave the name and no text
                 beside.replace(self.path)
             finally:
                 beside.unlink(missing_ok=True)
