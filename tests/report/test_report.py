@@ -116,6 +116,18 @@ def span(tracker, kind):
     return max([begun, periods[0]], key=lambda each: each.start), tracker.calendar.containing(kind, now)
 
 
+def test_without_an_aggregate_reach_is_of_all_together(real_server, tmp_path):
+    tracker = filled(real_server, days=30, aggregate_buckets={})
+    page = made(tracker, tmp_path)
+    options = {"start": day(1), "end": TODAY, "aggregate_buckets": {"x": ["a", "b"]}}
+    users = tracker.rolling(28, **options)[0].estimates["x"]
+    share = tracker.stickiness(28, **options)[0].estimates["x"]
+    row = page.tables["reach"][-2]
+    assert (row[1], row[4]) == (shown(users), shown(share))
+    assert page.findings["reach-and-stickiness"].partition(" users")[0] == f"{round(users, -1):,}"
+    assert "Retention: a\n" in page.text  # the largest
+
+
 def test_the_csv_of_days(real_server, tmp_path):
     tracker = filled(real_server, days=9)
     page = made(tracker, tmp_path, buckets=["b"])
