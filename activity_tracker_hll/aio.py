@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import wraps
+from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar, cast
 
 from .backends.async_base import AsyncBaseBackend
 from .base_tracker import BaseTracker
@@ -18,6 +19,9 @@ from .periods import PeriodKind
 from .shorthands import of_kind
 from .tracker import ActivityTracker
 from .writer import BaseWriter, BufferedTracker, Statistics
+
+if TYPE_CHECKING:
+    from .report import Report
 
 __all__ = ["AsyncActivityTracker", "AsyncBufferedTracker"]
 
@@ -121,6 +125,7 @@ class AsyncActivityTracker(BaseTracker[AsyncBaseBackend]):
     retention = _awaited(ActivityTracker.retention)
     lifecycle = _awaited(ActivityTracker.lifecycle)
     sketch = _awaited(ActivityTracker.sketch)
+    report = _awaited(ActivityTracker.report)
     collapse_due = _awaited(ActivityTracker.collapse_due)
     change_settings = _awaited(ActivityTracker.change_settings)
     inventory = _awaited(ActivityTracker.inventory)
@@ -214,6 +219,9 @@ class AsyncActivityTracker(BaseTracker[AsyncBaseBackend]):
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
+
+    async def _report(self, report: Report) -> Path:
+        return await report.make_awaiting(self)
 
     async def _run(self, operation: Operation[T], shard: int, access: Access | None = Access.READ) -> T:
         handshake = None if access is None else self._planner.handshake(shard, access)

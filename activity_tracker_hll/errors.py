@@ -26,6 +26,7 @@ __all__ = [
     "MalformedSketchError",
     "MissingExtraError",
     "MissingSketchesError",
+    "ReportError",
     "SettingsMismatchError",
     "UnknownEncodingError",
     "WriterClosedError",
@@ -86,6 +87,10 @@ class MissingSketchesError(ActivityTrackerError, LookupError):
 
     def __reduce__(self) -> tuple[type[MissingSketchesError], tuple[Any, ...]]:
         return type(self), (self.args[0], self.gaps)
+
+
+class ReportError(ActivityTrackerError):
+    """A report cannot be written; the system's own error is the cause."""
 
 
 class MalformedSketchError(ActivityTrackerError, ValueError):

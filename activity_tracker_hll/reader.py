@@ -6,8 +6,11 @@ They need nothing but to read, so that they work on a replica.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
 from types import EllipsisType, TracebackType
-from typing import Self, TypeVar, overload
+from typing import TYPE_CHECKING, Self, TypeVar, overload
 
 from .analytics.cohorts import When
 from .analytics.results import Counts, Lifecycle, Retention, Rows, Series
@@ -22,6 +25,9 @@ from .reading import Cohorts
 from .selection import Missing, Selection
 from .shorthands import of_kind
 from .sketch import Sketch
+
+if TYPE_CHECKING:
+    from .report import Report
 
 __all__ = ["Reader"]
 
@@ -200,6 +206,7 @@ class Reader(BaseTracker[BaseBackend]):
         start: dt.date | None = None,
         end: dt.date | None = None,
         buckets: Buckets | None = None,
+        aggregate_buckets: AggregateBuckets | None = None,
         missing: Missing = "raise",
         shard: int = 0,
     ) -> Series[Share]:
@@ -211,6 +218,7 @@ class Reader(BaseTracker[BaseBackend]):
             start: see :meth:`rolling`.
             end: see :meth:`rolling`.
             buckets: see :meth:`unique`.
+            aggregate_buckets: see :meth:`unique`.
             missing: see :meth:`unique`.
             shard: the data set, by its place in the backend's `shards` option.
 
@@ -222,7 +230,7 @@ class Reader(BaseTracker[BaseBackend]):
             ArgumentTypeError, ArgumentValueError: naming the argument and what was expected.
             BackendError: the server failed, or what it holds makes no sense.
         """
-        asked = self._reading.asked(buckets, None, missing, shard)
+        asked = self._reading.asked(buckets, aggregate_buckets, missing, shard)
         return self._run(self._reading.stickiness(asked, window, period, start, end), shard)
 
     def overlap(self, a: Selection, b: Selection, *, shard: int = 0) -> Overlap:
@@ -339,6 +347,75 @@ class Reader(BaseTracker[BaseBackend]):
         asked = self._reading.asked_of(bucket, "raise", shard, can_be_none=False)
         return self._run(self._reading.sketch(asked, period, date), shard)
 
+    # All of it at a glance
+
+    def report(
+        self,
+        path: str | PathLike[str],
+        *,
+        start: dt.date | None = None,
+        end: dt.date | None = None,
+        buckets: Buckets | None = None,
+        bucket: str | EllipsisType | None = ...,
+        title: str = "Active users",
+        progress: Callable[[str], object] | None = None,
+        shard: int = 0,
+    ) -> Path:
+        """Write a report: one HTML file that needs no network, with charts, what they say, and all numbers.
+
+        It asks the calls above and shows what they answer: a year of days, by bucket; how many came within 28
+        and 7 days; retention and lifecycle by month, or by week where only weeks are tracked; what buckets
+        have in common. What is missing is shown as missing. It holds no ids.
+
+        The file is there as a whole or not at all: it is written beside and renamed.
+
+        Args:
+            path: of the file, which is replaced.
+            start: the first day; None = 365 days before the end, but not before the first data.
+            end: the day that it is in does not belong to the report; None = now, today included, or after the
+                newest data if these are older than a year.
+            buckets: None = the tracker's with its aggregates; if it has none, all that :meth:`inventory`
+                finds.
+            bucket: a bucket or aggregate that reach, retention and lifecycle are about. Not given: an
+                aggregate of all that are shown. Where there is none reach is of all together, if they are no
+                more than twelve, and the rest, which is always about one, about the largest.
+            title: the heading.
+            progress: called with what is asked next, such as ``"retention"``, as often as something is asked;
+                what it raises is raised as it is.
+            shard: the data set, by its place in the backend's `shards` option.
+
+        Returns:
+            The path.
+
+        Raises:
+            MissingExtraError: jinja2 is not installed.
+            ReportError: the file cannot be written.
+            ArgumentTypeError, ArgumentValueError: naming the argument and what was expected.
+            BackendError: the server failed, or what it holds makes no sense. If that is about a part of the
+                data, the report says so, and shows the others.
+        """
+        from .report import Report, Source  # noqa: PLC0415 (an extra)
+
+        planner = self._planner
+        source = Source(
+            planner.calendar,
+            planner.clock,
+            planner.buckets,
+            lambda: planner.data_set(shard).context.aggregates,
+        )
+        report = Report.of(
+            source,
+            path,
+            start=start,
+            end=end,
+            buckets=buckets,
+            bucket=bucket,
+            title=title,
+            progress=progress,
+            shard=shard,
+        )
+        return self._report(report)
+
     # Settings, and what there is
 
     @property
@@ -376,6 +453,9 @@ class Reader(BaseTracker[BaseBackend]):
     lookup_monthly = of_kind("monthly")(lookup)
     lookup_quarterly = of_kind("quarterly")(lookup)
     lookup_yearly = of_kind("yearly")(lookup)
+
+    def _report(self, report: Report) -> Path:
+        return report.make(self)
 
     def _run(self, operation: Operation[T], shard: int, access: Access | None = Access.READ) -> T:
         handshake = None if access is None else self._planner.handshake(shard, access)

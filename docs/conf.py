@@ -41,7 +41,7 @@ napoleon_use_ivar = True
 # Every name that looks like a link has to be one, but for types of others, type variables and private ones.
 nitpicky = True
 nitpick_ignore_regex = [
-    ("py:.*", r"(collections|datetime|dt|numpy|os|prometheus_client|types|uuid|wsgiref)\..*"),
+    ("py:.*", r"(collections|datetime|dt|numpy|os|pathlib|prometheus_client|types|uuid|wsgiref)\..*"),
     ("py:.*", "DataFrame|ImproperlyConfigured|WSGIApplication|WSGIEnvironment|multiprocessing"),
     ("py:.*", r"activity_tracker_hll\..*\.([A-Z]|_\w+)"),
 ]

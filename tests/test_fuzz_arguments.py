@@ -159,7 +159,7 @@ def test_calls(fuzz, options):
             return closing
 
         for name, parameters, forms in calls_of(ActivityTracker):
-            if name not in QUESTIONS:
+            if name not in {*QUESTIONS, "report"}:
                 fuzz.each(name, closing(getattr(tracker, name)), parameters, forms)
     fuzz.check(5000)
 
@@ -173,6 +173,19 @@ def test_questions(fuzz, options):
             if name in QUESTIONS:
                 fuzz.each(name, getattr(tracker, name), parameters, {"value": FORMS["value"]})
     fuzz.check(2000)
+
+
+@pytest.mark.extended
+def test_reports(fuzz, options, tmp_path, monkeypatch):
+    """In a folder of their own, as they are written wherever they are told to."""
+    pytest.importorskip("jinja2")
+    monkeypatch.chdir(tmp_path)
+    with ActivityTracker(["daily"], buckets=["a"], **options) as tracker:
+        parameters = inspect.signature(tracker.report).parameters.values()
+        # What `progress` raises when it is called is its own, and it always is.
+        parameters = [each for each in parameters if each.name != "progress"]
+        fuzz.each("report", tracker.report, parameters, {"value": FORMS["value"]})
+    fuzz.check(500)
 
 
 @pytest.mark.long
@@ -191,7 +204,7 @@ def test_calls_awaited(fuzz, options):
             return lambda *args, **kwargs: runner.run(awaited(*args, **kwargs))
 
         for name, parameters, forms in calls_of(AsyncActivityTracker):
-            if name not in QUESTIONS:  # planned by what plans the others
+            if name not in {*QUESTIONS, "report"}:  # planned by what plans the others
                 fuzz.each(name, waiting(getattr(tracker, name)), parameters, forms)
         runner.run(tracker.close())
     fuzz.check(5000)

@@ -21,6 +21,7 @@ from .commands.lifecycle import lifecycle
 from .commands.lookup import lookup
 from .commands.metrics import metrics
 from .commands.overlap import overlap
+from .commands.report import report
 from .commands.retention import retention
 from .commands.rolling import rolling
 from .commands.settings import settings
@@ -76,5 +77,5 @@ def cli() -> None:
 
 for _command in (track, import_, collapse, lookup, settings, metrics, doctor, demo, archive, restore):
     cli.add_command(_command)
-for _command in (unique, rolling, stickiness, overlap, retention, lifecycle):
+for _command in (unique, rolling, stickiness, overlap, retention, lifecycle, report):
     cli.add_command(_command)

@@ -166,7 +166,7 @@ def analytics(tracker: ActivityTracker) -> None:
         assert_type(complete, bool)
     assert_type(rolling[0], SeriesRow[Estimate])
     assert_type(rolling[1:], tuple[SeriesRow[Estimate], ...])
-    sticky = tracker.stickiness(28, period="daily", end=DAY)
+    sticky = tracker.stickiness(28, period="daily", end=DAY, aggregate_buckets={"all": ["a", "b"]})
     assert_type(sticky[0].estimates, Mapping[str | None, Share | None])
     january = Selection("a", DAY, dt.date(2026, 2, 1))
     assert_type(tracker.overlap(january, Selection(["a", None], DAY, DAY, "daily")), Overlap)
@@ -183,6 +183,7 @@ def analytics(tracker: ActivityTracker) -> None:
     assert_type(lifecycle, Lifecycle)
     assert_type(lifecycle[-1], LifecycleRow)
     assert_type(lifecycle[0].churned, Estimate | None)
+    assert_type(tracker.report("page.html", buckets=["a", None], bucket="a", progress=print), Path)
     sketch = tracker.sketch("monthly", DAY, "a")
     assert_type(sketch, Sketch)
     assert_type(sketch.tracked, HyperLogLog)
@@ -300,6 +301,7 @@ async def awaited_analytics(tracker: AsyncActivityTracker) -> None:
     assert_type(await tracker.overlap(Selection("a", DAY, DAY), Selection("b", DAY, DAY)), Overlap)
     assert_type(await tracker.retention(start=DAY, end=DAY), Retention)
     assert_type(await tracker.lifecycle(start=DAY, end=DAY), Lifecycle)
+    assert_type(await tracker.report(Path("page.html"), start=DAY, title="Users"), Path)
     assert_type(await tracker.sketch("daily", DAY), Sketch)
 
 

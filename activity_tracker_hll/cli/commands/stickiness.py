@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ...periods import PeriodKind
-from ..options import PERIOD, Command, bucket_option, examples
+from ..options import PERIOD, Command, aggregate_option, bucket_option, examples
 from ..results import end_of, known_buckets, output_options, range_options, reading, show
 from ..settings import Settings
 
@@ -26,6 +26,7 @@ __all__ = ["stickiness"]
 @click.option("--period", "kind", type=PERIOD, default="daily", show_default=True)
 @range_options("What is shown")
 @bucket_option("Only this bucket, (all) for the unnamed one; can be repeated. Default: all that there are.")
+@aggregate_option("The union of these buckets, too; can be repeated.")
 @output_options
 @click.pass_obj
 def stickiness(  # click passes each option as an argument of its own
@@ -36,6 +37,7 @@ def stickiness(  # click passes each option as an argument of its own
     start: dt.date | None,
     last: dt.date | None,
     buckets: tuple[str | None, ...],
+    aggregates: tuple[tuple[str, list[str | None]], ...],
     missing: Any,
     as_json: bool,
     as_csv: bool,
@@ -51,7 +53,8 @@ def stickiness(  # click passes each option as an argument of its own
             period=kind,
             start=start,
             end=end_of(settings, tracker, kind, last),
-            buckets=known_buckets(tracker, kind, buckets),
+            buckets=known_buckets(tracker, kind, buckets, dict(aggregates)),
+            aggregate_buckets=dict(aggregates) or None,
             missing=missing,
         )
     show(result, as_json=as_json, as_csv=as_csv)

@@ -165,6 +165,14 @@ def test_the_last_day_that_there_is(run, five_days, command):
     assert "Traceback" not in run(*arguments, status=2).stderr
 
 
+def test_a_union_of_the_command_itself(run, five_days):
+    command = [*COMMANDS["stickiness"], "--json", "--bucket", "b", "--aggregate", "x=a,b"]
+    told = {(row["date"], row["bucket"]): row["value"] for row in json.loads(run(*command).stdout)}
+    window = {"start": day(1), "end": day(5)}
+    rows = five_days.stickiness(2, buckets=["b"], aggregate_buckets={"x": ["a", "b"]}, **window)
+    assert told == {(f"{row.date}", name): share for row in rows for name, share in row.estimates.items()}
+
+
 def test_aggregates_are_checked(run, five_days):
     refused = run(*COMMANDS["unique"], "--aggregate", "x=a,bb", status=1).stderr
     assert "no such bucket 'bb', did you mean 'b'?" in " ".join(refused.split())
