@@ -13,7 +13,7 @@ from ...backends.base import Command
 from ...errors import ArchiveError, BackendDataError, BackendResponseError
 from ...hll import codec
 from ...scripts.calls import Stored, answer, call_restore, call_write
-from ..base import Context, Operation, batched, named, unwrap, unwrap_of
+from ..base import Context, Operation, PeriodBucket, batched, named, unwrap, unwrap_of
 from ..counting.outcomes import expiry_of
 from ..data_set import DataSet
 from ..handshake import checked, fields_of
@@ -72,17 +72,22 @@ def restore(
         and chosen.has(context.calendar, period, target[1])
         and not entry.is_empty
     ]
-    done = Restored(0, ())
-    failures: Failures = []
+    written, open_, failures = 0, set[str](), Failures()
     for batch in batched(wanted, _RECORDS_PER_BATCH):
         with file.reading() as held:
-            records = [record for target in batch if (record := held.record(*target)) is not None]
-        failed, uncounted = yield from _give(context, records, head, keep, now())
+            records = [_without_table(record) for target in batch if (record := held.record(*target))]
+        failed, uncounted = yield from _give(context, records, file, keep, now())
         failures += failed
-        done = Restored(done.written + len(records) - len(failed), tuple(sorted({*done.open, *uncounted})))
+        open_ |= uncounted
+        written += len(records) - len(failed)
     if failures:
         raise ArchiveError(about_failures(failures, "restored"), failures)
-    return done
+    return Restored(written, tuple(sorted(open_)))
+
+
+def _without_table(record: Record) -> Record:
+    """Of many records the tables, which may be large, are read again one by one."""
+    return record._replace(moves={})
 
 
 def _agree(data: DataSet, head: Head) -> Operation[None]:
@@ -108,30 +113,35 @@ def _agree(data: DataSet, head: Head) -> Operation[None]:
 
 
 def _give(
-    context: Context, records: Sequence[Record], head: Head, keep: timedelta | None, now: float
+    context: Context, records: Sequence[Record], file: ArchiveFile, keep: timedelta | None, now: float
 ) -> Operation[tuple[Failures, set[str]]]:
     """Write records to the server; returns what it refused, and the periods that hold uncounted data."""
-    calls: list[Command] = []
     given = [_as_kept(context, record, keep, now) for record in records]
+    calls: list[Command] = []
     for record, expiry in given:
         keys = context.keys.bucket(record.period, record.bucket)
         temporary = context.keys.temporary(record.period, record.bucket, token_hex(8))
         calls.append(call_restore(keys, temporary, _as_stored(record), expiry))
-    replies = (yield calls) if calls else []
-    failures: Failures = []
-    uncounted: set[str] = set()
-    for (record, _), reply in zip(given, replies, strict=True):
+    with file.reading() as held:
+        marked = held.head.open
+    open_ = {each.period for each in records if each.counted is None or each.period in marked}
+    marks: list[Command] = [("SADD", context.keys.open, *sorted(open_))] if open_ else []
+    replies = yield [*calls, *marks]
+    unwrap(replies[len(calls) :])
+    failures, late = Failures(), set[str]()
+    for (record, _), reply in zip(given, replies, strict=False):
         target = record.period, record.bucket
         try:
             _, [is_open] = answer(reply)
-            if is_open or record.period in head.open:
-                uncounted.add(record.period)
-            yield from _give_moves(context, record)
+            if is_open:
+                late.add(record.period)
+            if record.moved is not None:
+                yield from _give_moves(context, file, target)
         except BackendDataError as error:  # of this bucket alone
             failures.append((*target, named(error, target)))
-    if uncounted:
-        unwrap((yield [("SADD", context.keys.open, *sorted(uncounted))]))
-    return failures, uncounted
+    if late - open_:
+        unwrap((yield [("SADD", context.keys.open, *sorted(late - open_))]))
+    return failures, open_ | late
 
 
 def _as_kept(context: Context, record: Record, keep: timedelta | None, now: float) -> tuple[Record, str]:
@@ -153,9 +163,11 @@ def _as_stored(record: Record) -> Stored:
     return Stored("" if record.counted is None else str(record.counted), record.stderr, hll, moved)
 
 
-def _give_moves(context: Context, record: Record) -> Operation[None]:
+def _give_moves(context: Context, file: ArchiveFile, target: PeriodBucket) -> Operation[None]:
     """Unite a table of moves with the server's; its ids are in both sketches already."""
-    keys = context.keys.bucket(record.period, record.bucket)
-    for batch in batched(record.moves.items(), _STAMPS_PER_CALL):
+    with file.reading() as held:
+        record = held.record(*target)
+    keys = context.keys.bucket(*target)
+    for batch in batched(record.moves.items() if record else (), _STAMPS_PER_CALL):
         [reply] = yield [call_write(keys, context.moved_limit, (), batch)]
         answer(reply)
