@@ -4,6 +4,8 @@ import pytest
 
 from activity_tracker_hll import Archive
 from helpers.archives import AGGREGATES, answers, fill
+from helpers.moments import day
+from helpers.pages import Page
 
 
 def compare(server, path, seed, *, moves=True, secret=None, thorough=False):
@@ -48,3 +50,17 @@ def test_with_buckets_of_its_own(real_server, tmp_path):
     archive = Archive(tmp_path / "a", periods=["daily"], buckets=["a", "b"])
     assert archive.lookup() == tracker.lookup()
     assert set(archive.rolling(2).rows[0].estimates) == {"a", "b"}
+
+
+def test_reports_say_the_same(real_server, tmp_path):
+    pytest.importorskip("jinja2")
+    tracker = real_server.tracker(["daily", "weekly"], buckets=["a", "b"])
+    for before in range(20):
+        for bucket, ids in {"a": range(before, before + 60), "b": range(20)}.items():
+            tracker.track_many(ids, bucket=bucket, date=day(before))
+    tracker.archive(tmp_path / "a")
+    archive = Archive(tmp_path / "a", periods=["daily", "weekly"], buckets=["a", "b"])
+    pages = [Page(each.report(tmp_path / "page.html").read_text("utf-8")) for each in (tracker, archive)]
+    assert pages[0].tables == pages[1].tables
+    assert pages[0].findings == pages[1].findings
+    assert pages[0].tables["days"]

@@ -49,14 +49,14 @@ def report(
     Without --start and --last it shows a year of days up to today, or up to the newest data where these are
     older than that. What is missing is shown as missing.
     """
-    with settings.tracker() as tracker, console(stderr=True).status("Reading") as status:
+    with settings.reader() as reader, console(stderr=True).status("Reading") as status:
         if of is not ...:
-            known_buckets(tracker, None, (of,))
-        made = tracker.report(
+            known_buckets(reader, None, (of,))
+        made = reader.report(
             path,
             start=start,
             end=None if last is None else until(last),
-            buckets=known_buckets(tracker, None, buckets) if buckets else None,
+            buckets=known_buckets(reader, None, buckets) if buckets else None,
             bucket=of,
             title=title,
             progress=lambda about: status.update(f"Reading: {about}"),

@@ -45,6 +45,9 @@ def test_all_that_read_say_the_same_of_it(run, path):
     assert run("archive", path, "--quiet").stdout == ""
     for command in READING:
         assert on_archive(path, *command).stdout == run(*command).stdout != ""
+    page = path.with_suffix(".html")
+    shown = on_archive(path, "report", page).stdout.replace("\n", "")
+    assert shown == f"{page}: {page.stat().st_size:,} bytes"
 
 
 def test_what_writes_refuses_it(path, run):
