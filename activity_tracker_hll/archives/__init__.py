@@ -2,7 +2,7 @@
 
 from .backend import ArchiveBackend
 from .coverage import ALWAYS
-from .file import ArchiveFile, Changes, Head
+from .file import ArchiveFile, Changes, Head, Held
 from .records import Record, stand_ins, united, with_members
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "ArchiveFile",
     "Changes",
     "Head",
+    "Held",
     "Record",
     "stand_ins",
     "united",

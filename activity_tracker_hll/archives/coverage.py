@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from ..periods import Period
+
 __all__ = ["ALWAYS", "Coverage"]
 
 ALWAYS = datetime(1, 1, 1)
@@ -40,6 +42,10 @@ class Coverage:
         return Coverage(
             {**self.spans, **{of: _joined([*self.spans.get(of, ()), (start, end)]) for of in keys}}
         )
+
+    def has_all_of(self, period: Period, bucket: str | None) -> bool:
+        """Whether a period is covered from its start to its end."""
+        return not self.lacks(period.kind, bucket, period.start, period.next().start)
 
     def lacks(self, kind: str, bucket: str | None, start: datetime, end: datetime) -> bool:
         """Whether any moment from start on and before end is not covered."""

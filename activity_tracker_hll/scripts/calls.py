@@ -163,7 +163,7 @@ LENGTHEN = Script("lengthen", ("settings",), (), (b"OK",))
 RESTORE = Script(
     "restore",
     (*_BUCKET, "temporary"),
-    ("n", "error_text", "sketch", "moved_sketch", "expiry"),
+    ("n", "error_text", "sketch", "moved_sketch", "is_part", "expiry"),
     (b"OK",),
 )
 
@@ -374,12 +374,14 @@ class Stored(NamedTuple):
         error_text: its standard error; empty for the plain formula's, too.
         hll: the sketch of tracked ids.
         moved_hll: that of moved ids.
+        is_part: "1" if ids may have come after it was archived.
     """
 
     n: str
     error_text: str
     hll: bytes
     moved_hll: bytes
+    is_part: str = ""
 
 
 def call_restore(keys: BucketKeys, temporary: str, stored: Stored, expiry: str) -> Call:

@@ -1,6 +1,8 @@
 -- Unites a bucket with what an archive has of it. A count of the server's own stands; where it has neither count
 -- nor sketch, the archive's count is stored, and sketches are given their expiry in the same step.
 -- n: the count, or empty. error_text: its standard error, or empty. sketch, moved_sketch: empty = there is none.
+-- is_part: '1' if ids may have come after it was archived: a sketch that lacks them never stands beside a count
+-- that has them.
 -- expiry: of sketches that are counted; none expires sooner than it would have without.
 -- OK: whether the bucket holds ids that no stored count knows of.
 local stored, existed = redis.call('GET', count), redis.call('EXISTS', hll) == 1
@@ -24,6 +26,7 @@ local function unite(key, given)
 end
 
 local counted = is_counted()
+if is_part == '1' and counted and not existed then sketch, moved_sketch = '', '' end
 unite(hll, sketch)
 unite(moved, moved_sketch)
 if not counted and not existed and n ~= '' then

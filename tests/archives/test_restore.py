@@ -278,6 +278,47 @@ def test_without_tables_what_is_restored_tells_the_same(real_server, path):
     assert {len(member) for member in members} == {8}
 
 
+def archived_while_it_ran(server, path):
+    """The day before: the server has a count of all, the archive half of its ids."""
+    now = [NOON - 86_400]
+    tracker = server.tracker(["daily"], clock=lambda: now[0])
+    tracker.track_many(range(50), bucket="a")
+    tracker.track(old_id=7, old_bucket="a")
+    tracker.archive(path)
+    tracker.track_many(range(50, 200), bucket="a")
+    now[0] = NOON
+    tracker.track(id=1, bucket="b")
+    tracker.collapse(buckets=["a"])
+    server.client.delete(*(key for key in keys_of(1, "a")[2:5]))  # as if it had expired
+    return tracker
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_sketch_of_half_a_day_is_not_put_beside_the_count_of_all(real_server, path, again):
+    tracker = archived_while_it_ran(real_server, path)
+    if again:  # the count of all is in the archive, too
+        tracker.archive(path)
+        real_server.client.flushall()
+    restored = real_server.tracker(["daily"])
+    restored.restore(path)
+    restored.collapse(buckets=["a"], recount=True)
+    [(_, counts)] = restored.lookup(start=YESTERDAY, end=TODAY, buckets=["a"])
+    assert counts["a"] == HyperLogLog(range(200)).count() - 1
+    assert restored.rolling(1, start=YESTERDAY, end=TODAY, buckets=["a"], missing="none").rows[
+        0
+    ].estimates == {"a": None}
+    assert not real_server.client.exists(*keys_of(1, "a")[2:5])
+
+
+def test_half_a_day_comes_back_where_nothing_is_left_of_it(real_server, path):
+    tracker = archived_while_it_ran(real_server, path)
+    real_server.client.flushall()
+    tracker.archive(path)
+    restored = real_server.tracker(["daily"])
+    restored.restore(path)
+    assert restored.unique(YESTERDAY, TODAY, buckets=["a"])["a"] == 49
+
+
 @pytest.mark.long
 def test_a_year_of_twenty_buckets(real_server, path):
     client, dice = real_server.client, np.random.default_rng(1)

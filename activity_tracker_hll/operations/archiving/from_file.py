@@ -8,7 +8,7 @@ from datetime import timedelta
 from math import ceil
 from secrets import token_hex
 
-from ...archives import ArchiveFile, Head, Record
+from ...archives import ArchiveFile, Head, Held, Record
 from ...backends.base import Command
 from ...errors import ArchiveError, BackendDataError, BackendResponseError
 from ...hll import codec
@@ -75,7 +75,7 @@ def restore(
     written, open_, failures = 0, set[str](), Failures()
     for batch in batched(wanted, _RECORDS_PER_BATCH):
         with file.reading() as held:
-            records = [_without_table(record) for target in batch if (record := held.record(*target))]
+            records = [_known(context, held, target) for target in batch]
         failed, uncounted = yield from _give(context, records, file, keep, now())
         failures += failed
         open_ |= uncounted
@@ -85,9 +85,16 @@ def restore(
     return Restored(written, tuple(sorted(open_)))
 
 
-def _without_table(record: Record) -> Record:
-    """Of many records the tables, which may be large, are read again one by one."""
-    return record._replace(moves={})
+def _known(context: Context, held: Held, target: PeriodBucket) -> Record:
+    """What is restored of a bucket and period, and whether it is whole; no sketch of less than its count.
+
+    Tables, which may be large, are read again one by one.
+    """
+    record, period = held.record(*target) or Record(*target), context.calendar.parse(target[0])
+    if record.is_counted and not record.is_whole:
+        return Record(*record[:4], is_whole=False)
+    is_covered = period is not None and held.head.coverage.has_all_of(period, record.bucket)
+    return record._replace(moves={}, is_whole=record.is_whole and is_covered)
 
 
 def _agree(data: DataSet, head: Head) -> Operation[None]:
@@ -160,7 +167,8 @@ def _as_kept(context: Context, record: Record, keep: timedelta | None, now: floa
 
 def _as_stored(record: Record) -> Stored:
     hll, moved = (b"" if each is None else codec.encode(each) for each in (record.tracked, record.moved))
-    return Stored("" if record.counted is None else str(record.counted), record.stderr, hll, moved)
+    count = "" if record.counted is None else str(record.counted)
+    return Stored(count, record.stderr, hll, moved, "" if record.is_whole else "1")
 
 
 def _give_moves(context: Context, file: ArchiveFile, target: PeriodBucket) -> Operation[None]:
