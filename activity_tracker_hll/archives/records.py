@@ -79,7 +79,7 @@ class Record(NamedTuple):
         return bool(self.counted) or bool(self.stderr)
 
 
-def united(old: Record, new: Record, *, has_tables: bool) -> Record:
+def united(old: Record, new: Record, *, has_tables: bool, is_settled: bool = False) -> Record:
     """What two records of a bucket and period say together.
 
     Args:
@@ -87,11 +87,15 @@ def united(old: Record, new: Record, *, has_tables: bool) -> Record:
         new: what is known now.
         has_tables: whether their tables hold ids; what stands for ids is not known again, so that the newer
             table replaces the older, unless sketches were lost between the two.
+        is_settled: whether the old one was read when its period was over and counted: a count whose sketch
+            has gone since may have been made of less.
     """
     if not new.is_whole:
         return old
     if new.tracked is None:  # it has expired, or never was
-        return new._replace(tracked=old.tracked, moved=old.moved, moves=old.moves) if new.is_counted else old
+        if not new.is_counted or (is_settled and old.is_whole and old.tracked is not None):
+            return old
+        return new._replace(tracked=old.tracked, moved=old.moved, moves=old.moves)
     covers = _covers(new.tracked, old.tracked) and _covers(new.moved, old.moved)
     count, stderr = (
         (new.counted, new.stderr) if covers else (None, "")

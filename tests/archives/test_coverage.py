@@ -1,11 +1,16 @@
 """What an archive does not have is said by name: zero is only what is known to have been none."""
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 import pytest
 
 from activity_tracker_hll import Archive, ArchiveError, MissingSketchesError
+from activity_tracker_hll.archives import ArchiveFile
+from activity_tracker_hll.archives import file as file_module
 from activity_tracker_hll.archives.coverage import ALWAYS, Coverage
+from activity_tracker_hll.operations.archiving import to_file
+from activity_tracker_hll.operations.inventory import inventory
 from helpers.archives import keys_of
 from helpers.errors import raises
 from helpers.moments import NOON, TODAY, YESTERDAY, day
@@ -169,5 +174,57 @@ def test_what_was_archived_while_it_ran_and_expired_since_is_no_whole_day(tracke
     assert uniques(archive, YESTERDAY, TODAY) == 20  # that was over
     with raises(MissingSketchesError, "1 sketch of bucket 'a' is not in the archive"):
         uniques(archive, TODAY, TOMORROW)
-    after.restore(path)  # better than nothing
-    assert after.sketch("daily", TODAY, "a").tracked.count() == 20
+    after.restore(path)
+    with raises(MissingSketchesError, "1 sketch of bucket 'a' is gone"):
+        uniques(after, TODAY, TOMORROW)
+
+
+def test_what_was_archived_while_it_ran_and_could_not_be_read_since_is_no_whole_day(
+    tracker, path, real_server
+):
+    tracker.archive(path)
+    later = real_server.tracker(["daily"], clock=lambda: NOON + 86_400)
+    real_server.client.delete(keys_of(0, "a").hll)
+    real_server.raise_on("a", TODAY)
+    with raises(ArchiveError, "1 not archived"):
+        later.archive(path)
+    with raises(MissingSketchesError, "1 sketch of bucket 'a' is not in the archive"):
+        uniques(Archive(path), TODAY, TOMORROW)
+
+
+def test_a_count_of_what_a_server_had_left_does_not_stand_when_its_sketch_has_expired(path, real_server):
+    """A server that loses its data counts the rest of a day; the archive has all of it."""
+    now = [NOON - 86_400]
+    client, tracker = real_server.client, real_server.tracker(["daily"], clock=lambda: now[0])
+    tracker.track_many(range(50), bucket="a")
+    tracker.archive(path)
+    client.delete(keys_of(1, "a").hll)
+    tracker.track_many(range(80, 90), bucket="a")
+    now[0] = NOON
+    tracker.collapse(buckets=["a"])
+    for _ in range(2):
+        tracker.archive(path)
+        archive = Archive(path)
+        assert archive.lookup("daily", start=YESTERDAY, end=TODAY, buckets=["a"])[0][1]["a"] == 60
+        assert uniques(archive, YESTERDAY, TODAY) == 60
+        client.delete(keys_of(1, "a").hll)  # as if it had expired
+
+
+def test_what_another_process_archives_meanwhile_is_not_taken_for_gone(tracker, path, monkeypatch):
+    """A bucket that is new after one has looked at the server, and before its turn to write."""
+    monkeypatch.setattr(file_module, "_PATIENCE_S", 0.01)
+    tracker.archive(path)
+    patched = pytest.MonkeyPatch()
+
+    def slowly(context):
+        found = yield from inventory(context)
+        patched.undo()
+        tracker.track_many(range(30), bucket="new", date=TODAY)
+        with suppress(ArchiveError):  # it is the other's turn
+            tracker.archive(path)
+        return found
+
+    patched.setattr(to_file, "inventory", slowly)
+    tracker.archive(path)
+    with ArchiveFile(path).reading() as held:
+        assert all(entry.is_whole for entry in held.entries.values())

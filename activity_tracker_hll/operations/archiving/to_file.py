@@ -64,21 +64,21 @@ def archive(
         BackendError: nothing was archived.
     """
     chosen = chosen.with_sources(context)
-    entries = [
-        entry
-        for entry in (yield from inventory(context))
-        if chosen.has(context.calendar, entry.period, entry.bucket)
-    ]
     meta = context.keys.meta
-    stored, marks = yield [("HGETALL", meta), ("SMEMBERS", context.keys.open)]
-    settings = _settings(context, fields_of(unwrap_of(meta, [stored])[0]), chosen)
     failures: Failures = []
-    with file.writing(new) as changes:
+    with file.writing(new) as changes:  # before the server is looked at, so that nobody writes in between
         _check_same(changes.head, new, tables)
+        stored, marks = yield [("HGETALL", meta), ("SMEMBERS", context.keys.open)]
+        settings = _settings(context, fields_of(unwrap_of(meta, [stored])[0]), chosen)
         check_agreement(settings, changes.head.settings, "the server", "the archive")
+        entries = [
+            entry
+            for entry in (yield from inventory(context))
+            if chosen.has(context.calendar, entry.period, entry.bucket)
+        ]
         for batch in batched(entries, _RECORDS_PER_BATCH):
             failures += yield from _take(context, batch, changes)
-        _mark_parts(context, chosen, entries, changes)
+        _mark_parts(context, chosen, entries, failures, changes)
         changes.head = _after(context, changes.head, new, settings, chosen, now)
         changes.head = replace(changes.head, open=_open(context, changes.head, chosen, marked_in(marks)))
     if failures:
@@ -118,9 +118,9 @@ def _take(context: Context, entries: Sequence[Entry], changes: Changes) -> Opera
         group.append((record, own.moves if count else ""))
         size += count
         if size > _IDS_PER_BATCH:
-            yield from _put(group, changes)
+            yield from _put(context, group, changes)
             group, size = [], 0
-    yield from _put(group, changes)
+    yield from _put(context, group, changes)
     return failures
 
 
@@ -155,7 +155,7 @@ def _record(entry: Entry, counted: str, parts: Sequence[Any]) -> Record:
     )
 
 
-def _put(group: Sequence[tuple[Record, str]], changes: Changes) -> Operation[None]:
+def _put(context: Context, group: Sequence[tuple[Record, str]], changes: Changes) -> Operation[None]:
     """Write records, whose tables are read first."""
     tables: list[dict[bytes, int]] = [{} for _ in group]
     with_some = [index for index, (_, key) in enumerate(group) if key]
@@ -170,17 +170,24 @@ def _put(group: Sequence[tuple[Record, str]], changes: Changes) -> Operation[Non
         if new.is_empty:
             continue  # it has expired just now
         old = changes.record(new.period, new.bucket)
-        changes.put(new if old is None else united(old, new, has_tables=has_tables))
+        if old is not None:
+            period = context.calendar.parse(new.period)
+            is_over = period is not None and changes.head.coverage.has_all_of(period, new.bucket)
+            is_settled = is_over and new.period not in changes.head.open
+            new = united(old, new, has_tables=has_tables, is_settled=is_settled)
+        changes.put(new)
 
 
-def _mark_parts(context: Context, chosen: Chosen, entries: Sequence[Entry], changes: Changes) -> None:
+def _mark_parts(
+    context: Context, chosen: Chosen, entries: Sequence[Entry], failures: Failures, changes: Changes
+) -> None:
     """Mark sketches that were archived while their period ran, and have gone from the server since.
 
-    What came after is in none.
+    What came after is in none. So it is with those that could not be read again.
     """
     there = {
         (entry.period.name, entry.bucket) for entry in entries if not {"hll", "raw"}.isdisjoint(entry.parts)
-    }
+    } - {(period, bucket) for period, bucket, _ in failures}
     calendar, coverage = context.calendar, changes.head.coverage
     for name, bucket in [target for target, entry in changes.entries.items() if entry.has_tracked]:
         period = calendar.parse(name)
@@ -188,7 +195,7 @@ def _mark_parts(context: Context, chosen: Chosen, entries: Sequence[Entry], chan
             period is not None
             and (name, bucket) not in there
             and chosen.has(calendar, period, bucket)
-            and coverage.lacks(period.kind, bucket, period.start, period.next().start)
+            and not coverage.has_all_of(period, bucket)
             and (record := changes.record(name, bucket)) is not None
         ):
             changes.put(record._replace(is_whole=False))

@@ -37,9 +37,8 @@ def unarchived(
         for entry, left in zip(batch, (yield [("TTL", key) for key in keys]), strict=True):
             if isinstance(left, int) and 0 <= left <= within.total_seconds():
                 own = known.get((entry.period.name, entry.bucket))
-                period = entry.period
-                lacks = head.coverage.lacks(period.kind, entry.bucket, period.start, period.next().start)
-                if own is None or not own.has_tracked or not own.is_whole or lacks:
+                is_covered = head.coverage.has_all_of(entry.period, entry.bucket)
+                if own is None or not own.has_tracked or not own.is_whole or not is_covered:
                     at_risk.append(entry)
     if not at_risk:
         return []
