@@ -90,27 +90,36 @@ class Report:
         return question
 
     def _write(self, facts: Facts) -> Path:
-        """Write the page beside its place and rename it, so that there is always a whole one.
+        """Write the page.
 
         Raises:
             ReportError: it cannot be written.
         """
         text = page(facts).encode()
-        # In the same folder, as only within a file system renaming is one step.
-        beside = self.path.with_name(f".report-{secrets.token_hex(8)}")
         try:
-            try:
-                with beside.open("xb") as file:
-                    file.write(text)
-                    file.flush()
-                    os.fsync(file.fileno())  # or a crash of the machine may leave the name and no text
-                beside.replace(self.path)
-            finally:
-                beside.unlink(missing_ok=True)
+            place = Path(os.path.realpath(self.path))  # what a link leads to: it stays a link
+            if place.exists() and not place.is_file():  # a pipe or a device, which nobody may replace
+                place.write_bytes(text)
+            else:
+                _replace(place, text)
         except (OSError, ValueError) as error:  # the latter of a name that the system cannot encode
             why = getattr(error, "strerror", None) or "it is no name of a file"
             raise ReportError(f"the report cannot be written to {self.place}: {why}") from error
         return self.path
+
+
+def _replace(place: Path, text: bytes) -> None:
+    """Write a file beside its place and rename it, so that there is always a whole one."""
+    # In the same folder, as only within a file system renaming is one step.
+    beside = place.with_name(f".report-{secrets.token_hex(8)}")
+    try:
+        with beside.open("xb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())  # or a crash of the machine may leave the name and no text
+        beside.replace(place)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _file(path: Any) -> tuple[Path, str]:

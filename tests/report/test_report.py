@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import io
+import os
 import subprocess
 import sys
 from datetime import date, timedelta
@@ -355,6 +356,20 @@ def test_the_file_is_whole_or_not_there(real_server, tmp_path, monkeypatch):
     assert tracker.report(str(path)) == path
     assert path.read_text().startswith("<!DOCTYPE html>")
     assert [each.name for each in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_a_link_and_a_pipe_stay_what_they_are(real_server, tmp_path):
+    tracker, link, pipe = real_server.tracker(), tmp_path / "link.html", tmp_path / "pipe"
+    (tmp_path / "public").mkdir()
+    link.symlink_to(tmp_path / "public" / "page.html")
+    assert tracker.report(link) == link
+    assert link.is_symlink()
+    assert link.read_text().startswith("<!DOCTYPE html>")
+    os.mkfifo(pipe)
+    with pipe.open("r+b", buffering=0) as both_ends:
+        tracker.report(pipe)
+        assert pipe.is_fifo()
+        assert both_ends.read(15) == b"<!DOCTYPE html>"
 
 
 def test_where_it_cannot_be_written(real_server, tmp_path):
