@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from math import isnan
+from math import inf, isfinite, isnan
+from typing import Any
 
 from ..estimates import Estimate, Share
 from ..result import Number
@@ -16,7 +17,7 @@ from .facts import Facts, Point, Reach
 from .findings import newest, of_buckets, of_reach
 from .gather import MOST_PANELS
 from .tables import Row, Table, link
-from .wording import Named, Sentence, difference, full, limits, percent, rounded, short_day, weekday
+from .wording import Interval, Named, Sentence, difference, full, limits, percent, rounded, short_day, weekday
 
 __all__ = ["Buckets", "Listed", "Panel", "ReachView", "Tile", "buckets", "reach", "tiles"]
 
@@ -84,7 +85,12 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A bucket in the list of many."""
+    """A bucket in the list of many.
+
+    Attributes:
+        cells: for programs: the mean day, its limits, the change as a part of 1, each None where it is not
+            known; and whether that change is clear.
+    """
 
     name: Named
     spark: str
@@ -92,6 +98,7 @@ class Listed:
     limits: str
     change: str
     direction: int
+    cells: Sequence[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +160,8 @@ def buckets(facts: Facts) -> Buckets:
         listed,
         max(1, min(_WEEKS, facts.whole // 7) - 1),
         link(
-            ["bucket", "mean day", "95 %", "change"],
-            ([each.name, each.mean, each.limits, each.change] for each in listed),
+            ["bucket", "mean day", "mean day low", "mean day high", "change", "clear"],
+            ([each.name, *each.cells] for each in listed),
         )
         if listed
         else "",
@@ -235,7 +242,17 @@ def _listed(facts: Facts, name: str | None, course: Course, change: Change | Non
         its_limits,
         change.said if change else "-",
         change.direction if change else 0,
+        _cells(found, change),
     )
+
+
+def _cells(mean: tuple[float, Interval] | None, change: Change | None) -> list[Any]:
+    """What of a bucket's mean day and change is known."""
+    numbers = [*((mean[0], *mean[1]) if mean else (inf,) * 3), change.share if change else inf]
+    return [
+        *(round(number, 5) if isfinite(number) else None for number in numbers),
+        bool(change and change.direction),
+    ]
 
 
 def _weekly(days: Sequence[Estimate | None]) -> list[float | None]:

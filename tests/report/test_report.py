@@ -336,7 +336,13 @@ def test_many_buckets(real_server, tmp_path):
     assert len(page.tables["list"]) == 15
     assert page.findings["buckets"] == "Grew most in a week: bucket 3, by 199 %."
     assert len(page.tables["Overlap"][0]) == 2 + 8
-    assert len(list(csv.reader(io.StringIO(page.files["buckets.csv"])))) == 15
+    listed = list(csv.DictReader(io.StringIO(page.files["buckets.csv"])))
+    counts = [row[1]["bucket 13"] for row in tracker.lookup(start=day(7), end=TODAY)]
+    of_last = next(row for row in listed if row["bucket"] == "bucket 13")
+    assert len(listed) == 14
+    assert float(of_last["mean day"]) == pytest.approx(sum(counts) / 7, abs=1e-4)
+    assert float(of_last["mean day low"]) < sum(counts) / 7 < float(of_last["mean day high"])
+    assert (of_last["change"], of_last["clear"]) == ("0.0", "False")
 
 
 # Files and arguments
