@@ -171,6 +171,7 @@ class Facts:
         counts: by bucket, largest first; None = nothing was tracked, or in an aggregate: nothing was counted.
         aggregates: names among the buckets that unite others, and which.
         unread: buckets whose counts cannot be read, and why.
+        other_kinds: the kinds of period that there are, if there are no days.
         reach, groups, shares: see there.
     """
 
@@ -182,6 +183,7 @@ class Facts:
     counts: Mapping[str | None, Sequence[Estimate | None]] = field(default_factory=dict)
     aggregates: Mapping[str, tuple[str | None, ...]] = field(default_factory=dict)
     unread: Mapping[str | None, str] = field(default_factory=dict)
+    other_kinds: tuple[PeriodKind, ...] = ()
     reach: Reach = field(default_factory=lambda: Reach(None, together=False))
     groups: Groups = field(default_factory=Groups)
     shares: Shares = field(default_factory=Shares)

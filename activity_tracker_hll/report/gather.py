@@ -6,7 +6,7 @@ It knows no reader: it yields a question and is sent the answer, or the error th
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import partial
 from itertools import combinations
@@ -48,9 +48,16 @@ def gather(wanted: Wanted) -> Asking[Facts]:
     and the rest, which can only be asked of one, about the largest.
     """
     source, calendar = wanted.source, wanted.source.calendar
-    days, counts, unread = yield from _Days(wanted).asked()
+    asking = _Days(wanted)
+    days, counts = yield from asking.asked()
     made = calendar.local(source.clock())
-    facts = Facts(wanted.title, made, calendar.zone_name, unread=unread)
+    facts = Facts(
+        wanted.title,
+        made,
+        calendar.zone_name,
+        unread=asking.unread,
+        other_kinds=tuple(sorted(asking.other_kinds)),
+    )
     if not days:
         return facts
     running = calendar.containing("daily", made).start.date()
@@ -71,16 +78,19 @@ def gather(wanted: Wanted) -> Asking[Facts]:
 
 @dataclass(slots=True)
 class _Days:
-    """Asks for days and counts."""
+    """Asks for days and counts.
+
+    Attributes:
+        unread: buckets that cannot be read, and why.
+        other_kinds: the kinds of period that were found where there are no days.
+    """
 
     wanted: Wanted
-    unread: dict[str | None, str]
+    unread: dict[str | None, str] = field(default_factory=dict)
+    other_kinds: set[PeriodKind] = field(default_factory=set)
 
-    def __init__(self, wanted: Wanted) -> None:
-        self.wanted, self.unread = wanted, {}
-
-    def asked(self) -> Asking[tuple[list[date], Counts, dict[str | None, str]]]:
-        """Days, their counts by bucket, and buckets that cannot be read."""
+    def asked(self) -> Asking[tuple[list[date], Counts]]:
+        """Days, and their counts by bucket."""
         wanted = self.wanted
         names = wanted.buckets or wanted.source.buckets
         there: tuple[date, date] | None = None
@@ -97,7 +107,7 @@ class _Days:
             if unions := [name for name in unions if name not in plain]:
                 more = yield from self._lookup(unions, days[0], days[-1] + _DAY)
                 counts |= {name: by_day for name, by_day in more[1].items() if any(by_day)}
-        return days, counts, self.unread
+        return days, counts
 
     def _found(
         self, names: Sequence[str | None] | None
@@ -106,11 +116,10 @@ class _Days:
         entries = yield _question("what there is", "inventory", shard=self.wanted.shard)
         if isinstance(entries, ActivityTrackerError):
             raise entries
-        daily = [
-            entry
-            for entry in entries
-            if entry.period.kind == "daily" and (not names or entry.bucket in names)
-        ]
+        entries = [entry for entry in entries if not names or entry.bucket in names]
+        daily = [entry for entry in entries if entry.period.kind == "daily"]
+        if not daily:
+            self.other_kinds |= {entry.period.kind for entry in entries}
         unions = self.wanted.source.aggregates()
         found = dict.fromkeys(entry.bucket for entry in daily if entry.bucket not in unions)
         starts = [entry.period.start.date() for entry in daily]

@@ -166,6 +166,16 @@ def test_nothing_at_all(real_server, tmp_path):
     assert page.tables == {}
 
 
+def test_where_other_periods_are_tracked_it_says_so(real_server, tmp_path):
+    tracker = real_server.tracker(["hourly", "monthly"])
+    tracker.track_many(range(100), bucket="a")
+    text = made(tracker, tmp_path).text
+    assert (
+        'What is tracked is hourly, monthly: periods=["daily", "hourly", "monthly"] tracks days, too' in text
+    )
+    assert "What is tracked is" not in made(tracker, tmp_path, buckets=["b"]).text
+
+
 def test_the_first_day(real_server, tmp_path):
     tracker = real_server.tracker(["daily", "monthly"])
     tracker.track_many(range(50))
