@@ -18,6 +18,7 @@ from .settings import PROGRAM, Settings
 __all__ = [
     "AGGREGATE",
     "DATE",
+    "DAYS",
     "KEEP",
     "PERIOD",
     "Command",
@@ -50,21 +51,29 @@ class _Date(click.ParamType[dt.date]):
                 self.fail(f"{value!r} is not a date such as 2026-11-23 or 2026-11-23T15:00", param, ctx)
 
 
-class _Keep(click.ParamType[Any]):
-    """A number of days; or 'forever', which is None."""
+class _Days(click.ParamType[Any]):
+    """A number of days."""
 
     name = "days"
+    _refusal = "is no number of days"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, dt.timedelta):
             return value
-        if value == "forever":
-            return None
         try:
             days = int(value)
             return dt.timedelta(days=days)
         except (ValueError, OverflowError):
-            self.fail(f"{value!r} is neither a number of days nor 'forever'", param, ctx)
+            self.fail(f"{value!r} {self._refusal}", param, ctx)
+
+
+class _Keep(_Days):
+    """A number of days; or 'forever', which is None."""
+
+    _refusal = "is neither a number of days nor 'forever'"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return None if value == "forever" else super().convert(value, param, ctx)
 
 
 class _Aggregate(click.ParamType[tuple[str, list[str | None]]]):
@@ -85,6 +94,7 @@ class _Aggregate(click.ParamType[tuple[str, list[str | None]]]):
 
 
 DATE = _Date()
+DAYS = _Days()
 KEEP = _Keep()
 AGGREGATE = _Aggregate()
 

@@ -11,7 +11,7 @@ import click
 from ...periods import PeriodKind
 from ...words import many
 from ..display import console, show_command
-from ..options import DATE, KEEP, Command, bucket_option, examples, period_option
+from ..options import DATE, DAYS, Command, bucket_option, examples, period_option
 from ..results import until
 from ..settings import Settings
 
@@ -95,7 +95,7 @@ def archive(  # click passes each option as an argument of its own
 @_choice("Restore")
 @click.option(
     "--keep",
-    type=KEEP,
+    type=DAYS,
     metavar="DAYS",
     help="Keep restored sketches that are counted for so long from now on. Default: as the settings say;"
     " where that is over, as long from now.",

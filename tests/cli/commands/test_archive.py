@@ -108,3 +108,8 @@ def test_doctor_warns_of_what_expires_and_is_nowhere_else(run, path, tracker):
     assert "the archive does not have" not in run("doctor", "--archived", path).stdout
     result = run("doctor", "--archived", path.with_name("none"), status=1)
     assert "there is no such file" in result.stderr
+
+
+def test_keeping_for_ever_is_for_the_settings_to_say(path, run):
+    run("archive", path)
+    assert "'forever' is no number of days" in run("restore", path, "--keep", "forever", status=2).stderr
