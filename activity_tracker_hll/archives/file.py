@@ -14,9 +14,11 @@ again when it has changed.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -38,8 +40,6 @@ FORMAT = 1
 """The version of the file that this version of the library reads and writes."""
 APPLICATION = int.from_bytes(b"AHLL", "big")
 
-_MAGIC = b"SQLite format 3\0"
-_VERSION_AT, _APPLICATION_AT, _HEADER_BYTES = 60, 68, 100  # of https://www.sqlite.org/fileformat.html
 _PAGE_BYTES = 2048
 """A full sketch takes about three: of larger pages more is left empty, up to a third of the file."""
 _SCHEMA = (
@@ -287,25 +287,33 @@ class ArchiveFile:
     @contextmanager
     def _connected(self, *, writes: bool) -> Iterator[sqlite3.Connection]:
         with self._opening():
-            self._check_header()
+            self._check_place()
         # What a process that was killed left has to be undone before anything is read.
         mode = "rw" if writes or os.access(self.path, os.W_OK) else "ro"
         with closing(_connect(self.path, mode)) as connection:
+            self._check_header(connection)
             yield connection
 
-    def _check_header(self) -> None:
-        """Refuse what is no archive before SQLite touches it."""
-        with self.path.open("rb") as file:
-            header = file.read(_HEADER_BYTES)
-        if not header:
+    def _check_place(self) -> None:
+        """Refuse what is no file, by its name: opening and closing it here would end SQLite's locks on it.
+
+        They are the process's, so another thread would go on writing without; see section 2.2 of
+        https://www.sqlite.org/howtocorrupt.html.
+        """
+        status = self.path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(status.st_mode):
+            raise ArchiveError(f"{self._called} cannot be used: it is no regular file")
+        if not status.st_size:
             raise ArchiveError(f"{self._called} is empty: it is no archive, or was cut off")
-        application, version = (
-            int.from_bytes(header[at : at + 4], "big") for at in (_APPLICATION_AT, _VERSION_AT)
-        )
-        if not header.startswith(_MAGIC) or len(header) < _HEADER_BYTES or application != APPLICATION:
-            raise ArchiveError(
-                f"{self._called} is no archive of activity_tracker_hll, or its beginning is damaged"
-            )
+
+    def _check_header(self, connection: sqlite3.Connection) -> None:
+        """Refuse what is no archive before anything else is read of it."""
+        [(application,)] = connection.execute("PRAGMA application_id")
+        [(version,)] = connection.execute("PRAGMA user_version")
+        if application != APPLICATION:
+            raise self._foreign()
         if version != FORMAT:
             raise ArchiveError(
                 f"{self._called} has format {version}, of which this version of activity_tracker_hll knows"
@@ -355,6 +363,11 @@ class ArchiveFile:
     def _damaged(self, why: str) -> ArchiveError:
         return ArchiveError(f"{self._called} is damaged, so nothing of it is used: {why}")
 
+    def _foreign(self) -> ArchiveError:
+        return ArchiveError(
+            f"{self._called} is no archive of activity_tracker_hll, or its beginning is damaged"
+        )
+
     @contextmanager
     def _opening(self) -> Iterator[None]:
         """The system's errors as ours."""
@@ -376,6 +389,8 @@ class ArchiveFile:
             raise self._damaged("it has text that is none") from error
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+            if code == sqlite3.SQLITE_NOTADB:
+                raise self._foreign() from error
             if code in _IN_USE:
                 raise ArchiveError(f"{self._called} is being written by another process") from error
             if code in _NOT_WRITTEN:

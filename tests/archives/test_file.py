@@ -5,6 +5,8 @@ import pickle
 import random
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -191,6 +193,34 @@ def test_a_name_that_is_none_is_damage(path):
     with ArchiveFile(path).writing(NEW) as changes:
         changes.put(record(1)._replace(period="daily-20260231"))
     with raises(ArchiveError, "is no period and bucket"):
+        content(path)
+
+
+TRY_TO_WRITE = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None)
+try:
+    connection.execute("BEGIN IMMEDIATE")
+except sqlite3.OperationalError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_who_reads_in_a_process_that_writes_lets_no_other_write(written):
+    """Locks are a process's: whoever opens and closes the file without SQLite ends them, and it gets damaged."""
+    with ArchiveFile(written).writing(NEW) as changes:
+        changes.put(record(3, "new"))
+        assert len(content(written)[1]) == 12
+        other = subprocess.run(
+            [sys.executable, "-c", TRY_TO_WRITE, written], capture_output=True, text=True, check=False
+        )
+        assert other.stderr == "database is locked\n"
+    assert len(content(written)[1]) == 13
+
+
+def test_what_is_no_file_is_not_waited_for(path):
+    os.mkfifo(path)
+    with raises(ArchiveError, "it is no regular file"):
         content(path)
 
 
