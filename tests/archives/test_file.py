@@ -207,7 +207,7 @@ except sqlite3.OperationalError as error:
 
 
 def test_who_reads_in_a_process_that_writes_lets_no_other_write(written):
-    """Locks are a process's: whoever opens and closes the file without SQLite ends them, and it gets damaged."""
+    """Locks are a process's: who opens and closes the file without SQLite ends them, and it gets damaged."""
     with ArchiveFile(written).writing(NEW) as changes:
         changes.put(record(3, "new"))
         assert len(content(written)[1]) == 12
