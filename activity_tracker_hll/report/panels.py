@@ -256,10 +256,11 @@ def _cells(mean: tuple[float, Interval] | None, change: Change | None) -> list[A
 
 
 def _weekly(days: Sequence[Estimate | None]) -> list[float | None]:
-    """Mean days of weeks, counted back from the last, at most a year of them."""
+    """Mean days of weeks, counted back from the last, at most a year of them; of those days that are known."""
     weeks = min(_WEEKS, len(days) // 7)
     first = len(days) - 7 * weeks
-    return [sum(filter(None, days[at : at + 7])) / 7 for at in range(first, len(days), 7)]
+    known = ([day for day in days[at : at + 7] if day is not None] for at in range(first, len(days), 7))
+    return [sum(week) / len(week) if week else None for week in known]
 
 
 # Reach

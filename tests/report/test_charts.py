@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from activity_tracker_hll import Estimate, Share
-from activity_tracker_hll.report import wording
+from activity_tracker_hll.report import panels, wording
 from activity_tracker_hll.report.charts import (
     Axis,
     Band,
@@ -132,3 +132,8 @@ def test_nothing_that_turns_or_hides_text_is_left(text):
     assert len(safe) == len(text)
     assert not re.search("[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]", safe)
     safe.encode()
+
+
+def test_a_week_of_which_nothing_is_known_is_no_week_of_nobody():
+    days = [*[None] * 7, *[None] * 5, Estimate(8), Estimate(4), *[Estimate(0)] * 7]
+    assert panels._weekly([Estimate(1), *days]) == [None, 6, 0]
