@@ -28,6 +28,7 @@ __all__ = [
     "means",
     "short",
     "time_ticks",
+    "weekly",
 ]
 
 V = TypeVar("V")
@@ -147,6 +148,13 @@ def band(values: Sequence[Band | None], axis: Axis, at: Sequence[int]) -> str:
         lower = [f"{day} {axis.y(value.low):g}" for day, value in reversed(run)]
         parts.append(f"M{' '.join(upper + lower)}Z")
     return "".join(parts)
+
+
+def weekly(days: Sequence[int | None], most: int) -> list[float | None]:
+    """Means of weeks, counted back from the last, at most so many; of the days that are known, if any are."""
+    first = len(days) - 7 * min(most, len(days) // 7)
+    known = ([day for day in days[at : at + 7] if day is not None] for at in range(first, len(days), 7))
+    return [sum(week) / len(week) if week else None for week in known]
 
 
 def area(values: Sequence[float | None]) -> str:

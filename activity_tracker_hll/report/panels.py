@@ -8,10 +8,10 @@ from datetime import timedelta
 from math import inf, isfinite, isnan
 from typing import Any
 
-from ..estimates import Estimate, Share
+from ..estimates import Share
 from ..result import Number
 from .changes import Change, changes, mean_of
-from .charts import Axis, Band, Hatch, Tick, area, band, dots, hatches, line, means, short, time_ticks
+from .charts import Axis, Band, Hatch, Tick, area, band, dots, hatches, line, means, short, time_ticks, weekly
 from .days import NO_COUNT, Course, banded, settled
 from .facts import Facts, Point, Reach
 from .findings import newest, of_buckets, of_reach
@@ -237,7 +237,7 @@ def _listed(facts: Facts, name: str | None, course: Course, change: Change | Non
     )
     return Listed(
         Named.of(name),
-        area(_weekly(whole)),
+        area(weekly(whole, _WEEKS)),
         said,
         its_limits,
         change.said if change else "-",
@@ -253,14 +253,6 @@ def _cells(mean: tuple[float, Interval] | None, change: Change | None) -> list[A
         *(round(number, 5) if isfinite(number) else None for number in numbers),
         bool(change and change.direction),
     ]
-
-
-def _weekly(days: Sequence[Estimate | None]) -> list[float | None]:
-    """Mean days of weeks, counted back from the last, at most a year of them; of those days that are known."""
-    weeks = min(_WEEKS, len(days) // 7)
-    first = len(days) - 7 * weeks
-    known = ([day for day in days[at : at + 7] if day is not None] for at in range(first, len(days), 7))
-    return [sum(week) / len(week) if week else None for week in known]
 
 
 # Reach

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from activity_tracker_hll import Estimate, Share
-from activity_tracker_hll.report import panels, wording
+from activity_tracker_hll.report import wording
 from activity_tracker_hll.report.charts import (
     Axis,
     Band,
@@ -20,6 +20,7 @@ from activity_tracker_hll.report.charts import (
     means,
     short,
     time_ticks,
+    weekly,
 )
 
 
@@ -136,4 +137,5 @@ def test_nothing_that_turns_or_hides_text_is_left(text):
 
 def test_a_week_of_which_nothing_is_known_is_no_week_of_nobody():
     days = [*[None] * 7, *[None] * 5, Estimate(8), Estimate(4), *[Estimate(0)] * 7]
-    assert panels._weekly([Estimate(1), *days]) == [None, 6, 0]
+    assert weekly([Estimate(1), *days], 52) == [None, 6, 0]
+    assert weekly(days, 2) == [6, 0]
