@@ -52,7 +52,8 @@ _SCHEMA = (
 )
 _COLUMNS = "period, bucket, count, stderr, tracked, moved, moves, is_whole"
 _PATIENCE_S = 30.0
-_CACHE_KIB = 16_384
+_SETTINGS = ["trusted_schema = OFF", "cell_size_check = ON", "synchronous = FULL", "cache_size = -16384"]
+"""Of a connection: whatever stands in the file is data; the disk has what is said to be written; KiB."""
 _LONGEST = 256 << 20
 """Bytes of a value: SQLite asks for no more memory, whatever a damaged file says."""
 _SUMS = 2**128
@@ -419,10 +420,13 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
     )
-    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
-    settings = "trusted_schema = OFF", "cell_size_check = ON", "synchronous = FULL"
-    for setting in (*settings, f"cache_size = -{_CACHE_KIB}"):
-        connection.execute(f"PRAGMA {setting}")
+    try:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
+        for setting in _SETTINGS:
+            connection.execute(f"PRAGMA {setting}")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

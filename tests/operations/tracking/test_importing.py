@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
+from activity_tracker_hll.operations.tracking import batches, gathered, importing
 from activity_tracker_hll.operations.tracking.gathered import FEW
 from helpers.imports import COUNT, FORMS, expected, sample
 from helpers.moments import NOON, TODAY, YESTERDAY
@@ -34,6 +35,20 @@ def test_every_form_makes_the_sketches_that_pfadd_makes(real_server, form, secre
     tracker.import_events(FORMS[form](events))
     assert sketches_on(real_server) == wanted
     assert not [name for name in real_server.names() if "tmp" in name]
+
+
+@pytest.mark.parametrize("form", ["generator", "columns"])
+def test_more_buckets_and_periods_than_are_remembered(real_server, form, monkeypatch):
+    """Forgetting what was sent, at every batch and within them, changes nothing."""
+    monkeypatch.setattr(importing, "_MOST_REMEMBERED", 2)
+    monkeypatch.setattr(gathered, "_MOST_SKETCHES", 3)
+    monkeypatch.setattr(batches, "EVENTS_PER_BATCH", COUNT // 3)
+    kinds = ["hourly", "daily", "monthly"]
+    tracker = real_server.tracker(kinds)
+    events = sample(form)
+    wanted = expected(real_server, tracker, events, kinds)
+    assert tracker.import_events(FORMS[form](events)).events == COUNT
+    assert sketches_on(real_server) == wanted
 
 
 @pytest.mark.parametrize(
