@@ -239,7 +239,7 @@ def test_writers_awaited(fuzz, options):
     fuzz.check(3000)
 
 
-@pytest.mark.parametrize("count", [0, 300])
+@pytest.mark.parametrize("count", [0, pytest.param(300, marks=pytest.mark.extended)])
 def test_events(fuzz, options, count):
     """Each part of an event, after none and after enough to be columns; and each column."""
     good = ("a", None, TODAY)

@@ -2,7 +2,7 @@
 
 import multiprocessing
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,6 +15,7 @@ from activity_tracker_hll import (
     BackendResponseError,
     SettingsMismatchError,
 )
+from helpers.archives import distinct
 from helpers.errors import raises
 from helpers.moments import NOON, TODAY, YESTERDAY, day
 
@@ -33,7 +34,7 @@ def tracker(real_server):
 
 
 def ask(archive):
-    return archive.unique(day(4), TODAY, buckets=["a"])["a"]
+    return distinct(archive, "a", day(4), TODAY)
 
 
 def test_by_threads_while_another_writes(tracker, path):
@@ -59,18 +60,11 @@ def test_by_threads_while_another_writes(tracker, path):
     assert archive.unique(TODAY, day(-1), buckets=["a"])["a"] == 60
 
 
-def in_child(archive, pipe):
-    pipe.send(int(ask(archive)))
-
-
 def test_by_another_process(tracker, path):
     tracker.archive(path)
     archive = Archive(path, periods=["daily"])
-    ours, theirs = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("forkserver").Process(target=in_child, args=(archive, theirs))
-    process.start()
-    assert ours.recv() == ask(archive) == 50
-    process.join()
+    with ProcessPoolExecutor(1, multiprocessing.get_context("forkserver")) as pool:
+        assert pool.submit(distinct, archive, "a", day(4), TODAY).result() == ask(archive) == 50
 
 
 def test_it_only_reads(tracker, path):

@@ -204,6 +204,7 @@ def links(folder):
     return folder / f"activity-tracker-hll-{os.geteuid()}"
 
 
+@pytest.mark.extended
 def test_processes_with_different_tmpdirs_share_a_long_path(tmp_path, short):
     path = long(tmp_path)
     for name in ("a", "b" * 100):

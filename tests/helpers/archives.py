@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 import numpy as np
@@ -135,6 +135,11 @@ def _plain(call: Call, reader: Any) -> Any:
 
 def _told(count: Estimate | None) -> Any:
     return None if count is None else (int(count), count.stderr, count.interval())
+
+
+def distinct(reader: Any, bucket: str, start: date, end: date) -> int:
+    """How many ids a bucket has; also for another process, which knows no module of tests but these."""
+    return int(reader.unique(start, end, buckets=[bucket])[bucket])
 
 
 def state(client: Any) -> dict[str, Any]:
