@@ -12,7 +12,7 @@ from ...periods import PeriodKind
 from ...words import many
 from ..display import console, show_command
 from ..options import DATE, DAYS, Command, bucket_option, examples, period_option
-from ..results import until
+from ..results import known_buckets, until
 from ..settings import Settings
 
 __all__ = ["archive", "restore"]
@@ -75,7 +75,7 @@ def archive(  # click passes each option as an argument of its own
             periods=periods or None,
             start=start,
             end=None if last is None else until(last),
-            buckets=buckets or None,
+            buckets=known_buckets(tracker, None, buckets) if buckets else None,
             moves=moves,
         )
     if not quiet:

@@ -79,6 +79,9 @@ def test_a_part_and_back(run, path, tracker):
         "daily",
     )
     assert len(Archive(path).inventory()) == 2
+    misspelled = run("archive", path.with_name("other"), "--bucket", "A", status=1).stderr
+    assert "no such bucket 'A' (there are: a, b)" in misspelled
+    assert not path.with_name("other").exists()
     tracker.backend.execute([("FLUSHALL",)])
     result = run("restore", path, "--start", day(2), "--keep", 30)
     assert "1 bucket of periods restored." in result.stdout
