@@ -343,6 +343,7 @@ def test_tables(tmp_path):
     assert all(row["ratio"]["median"] > 0 for row in results["results"])
 
 
+@pytest.mark.extended
 def test_archive(tmp_path):
     printed, results = quick("archive.py", tmp_path, plotted=True)
     assert "Bytes of a sketch" in printed

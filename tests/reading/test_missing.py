@@ -233,6 +233,7 @@ def test_a_damaged_sketch_is_named(tracker, real_server):
             call(tracker, missing="none")
 
 
+@pytest.mark.extended
 def test_a_stand_in_for_a_server_counts_unions_and_nothing_else(server):
     """fakeredis keeps a set behind PFADD: there are no registers to read."""
     if server.name != "fakeredis":

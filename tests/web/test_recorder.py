@@ -81,7 +81,7 @@ def test_no_framework_is_imported():
 
 @pytest.mark.parametrize(
     ("module", "package", "extra"),
-    [("web.django", "django.conf", "django"), ("metrics", "prometheus_client.core", "metrics")],
+    [("web.django", "django.conf", "django"), ("metrics", "prometheus_client", "metrics")],
 )
 def test_a_missing_package_names_the_extra(monkeypatch, module, package, extra):
     monkeypatch.setitem(sys.modules, package, None)

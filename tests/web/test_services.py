@@ -199,9 +199,10 @@ def test_starlette_under_uvicorn(real_server, serve, kind):
 
 @pytest.mark.parametrize(
     "options",
-    [pytest.param((), marks=pytest.mark.extended), ("--preload",)],
+    [(), ("--preload",)],
     ids=["each worker", "preloaded"],
 )
+@pytest.mark.extended
 def test_flask_under_gunicorn(real_server, serve, options):
     service = serve(*GUNICORN, "--workers", "4", *options, "flask_app:app")
     load(real_server, service, USERS, workers=4, status=0)

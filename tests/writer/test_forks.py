@@ -259,7 +259,7 @@ def test_a_child_that_tracks_nothing(real_server, tmp_path, parent):
     assert counts(real_server, "anon", "member") == {"anon": 0, "member": 1}
 
 
-@pytest.mark.parametrize("server", ["up", "down"])
+@pytest.mark.parametrize("server", ["up", pytest.param("down", marks=pytest.mark.extended)])
 def test_threads_import_nothing(real_server, server):
     """A child that is forked amid another thread's import waits for ever where it imports the same.
 
