@@ -125,8 +125,9 @@ def _replace(place: Path, text: bytes) -> None:
 def _file(path: Any) -> tuple[Path, str]:
     """The place of the file, and how messages show it."""
     try:
-        file = Path(path)
-        text = os.fspath(path)
+        given: Any = os.fspath(path)
+        text = str.__str__(given)
+        file = Path(text)
     except Exception as error:
         raise ArgumentTypeError(f"path must be a file (str or os.PathLike), got {shown(path)}") from error
     if not file.name or "\0" in text:

@@ -131,12 +131,12 @@ def library(name):
 @pytest.mark.parametrize(
     ("cluster", "client"),
     [
-        *(pytest.param("valkey", client, marks=pytest.mark.extended) for client in CLIENTS[:4:3]),
+        *(pytest.param("valkey", client, marks=pytest.mark.extended) for client in CLIENTS[:1]),
         ("redis", CLIENTS[2]),
         *(
             pytest.param("valkey", client, marks=pytest.mark.long)
             for client in CLIENTS
-            if client not in CLIENTS[:4:3]
+            if client != CLIENTS[0]
         ),
         *(
             pytest.param("redis", client, marks=pytest.mark.long)

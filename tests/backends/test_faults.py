@@ -94,6 +94,9 @@ def status(collapser):
 
 
 @pytest.mark.extended
+@pytest.mark.parametrize(
+    "real_server", ["valkey", pytest.param("redis", marks=pytest.mark.long)], indirect=True
+)
 def test_kill_9_of_a_collapse_after_each_command(real_server, collapsers, tmp_path):
     """The server sees the first n commands, the process is killed, the next collapse completes it."""
     tracker = scenario(real_server)

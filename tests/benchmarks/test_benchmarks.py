@@ -141,8 +141,8 @@ def test_engine_notices_other_registers(tmp_path):
     assert "registers differ" in done.stderr
 
 
-@pytest.mark.extended
-@pytest.mark.parametrize("order", ["time", pytest.param("chance", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("order", ["time", "chance"])
 def test_importing(order, tmp_path):
     printed, results = quick("importing.py", tmp_path, "--order", order, plotted=order == "time")
     assert "Where the time goes" in printed

@@ -178,7 +178,7 @@ def test_examples_in_the_help_work(folder, monkeypatch):
     function = f'{PROGRAM}() {{ {shlex.quote(sys.executable)} -m activity_tracker_hll "$@"; }}\n'
     function += "zcat() { cat; } < events.jsonl.gz\n"
     shown = []
-    for name in ("import", "track", "collapse", "lookup", "doctor", "demo"):
+    for name in ("import", "track", "collapse", "archive", "lookup", "doctor", "demo"):
         text = run(name, "--help", terminal_width=60).stdout
         found = text.partition("Examples:\n")[2].partition("\n\n")[0]
         assert found.count(f"{PROGRAM} {name}") >= 2

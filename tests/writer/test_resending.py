@@ -89,7 +89,7 @@ def test_an_outage_with_many_buckets_stays_within_its_bound(real_server):
     assert len(writer.buffer.intake.appends) == 100
 
 
-@pytest.mark.parametrize("many", [30, pytest.param(1000, marks=pytest.mark.extended)])
+@pytest.mark.parametrize("many", [30, pytest.param(1000, marks=pytest.mark.long)])
 def test_an_hour_of_outage_with_many_buckets(real_server, many):
     """Memory stays within what the README says: 48 KiB a bucket and period, and some for moves."""
     kinds, buckets = ("daily", "weekly", "monthly"), [f"b{n}" for n in range(many)]

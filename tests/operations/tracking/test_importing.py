@@ -220,6 +220,9 @@ def test_late_events_are_counted_each_and_make_no_key(real_server):
 
 
 @pytest.mark.extended
+@pytest.mark.parametrize(
+    "real_server", ["valkey", pytest.param("redis", marks=pytest.mark.long)], indirect=True
+)
 def test_an_import_that_is_killed_and_run_again_gives_the_same_counts(real_server, tmp_path):
     """kill -9 after a few pushes; each time the rest of the work is left undone."""
     script = textwrap.dedent(
