@@ -26,7 +26,7 @@ def redis_cli(*arguments, answer=""):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.fixture(params=["valkey", "redis"])
+@pytest.fixture(params=[pytest.param("valkey", marks=pytest.mark.long), "redis"])
 def nodes(request, tmp_path):
     """The server there is, and one that is to join it."""
     executable, made = program(request.param), []
