@@ -224,20 +224,21 @@ class AsyncActivityTracker(BaseTracker[AsyncBaseBackend]):
         return await report.make_awaiting(self)
 
     async def _run(self, operation: Operation[T], shard: int, access: Access | None = Access.READ) -> T:
-        handshake = None if access is None else self._planner.handshake(shard, access)
-        if handshake is not None:
-            await run_awaiting(handshake, lambda batch: self._backend.execute(batch, shard))
+        await self._shake_hands(shard, access)
         send = self._backend.read if access is Access.READ else self._backend.execute
         return await run_awaiting(operation, lambda batch: send(batch, shard))
 
     async def _run_with_file(self, operation: Operation[T], shard: int, access: Access | None) -> T:
         """Run an operation that waits for a disk, too: in a thread, beside the event loop."""
-        handshake = None if access is None else self._planner.handshake(shard, access)
-        if handshake is not None:
-            await run_awaiting(handshake, lambda batch: self._backend.execute(batch, shard))
+        await self._shake_hands(shard, access)
         backend = self._backend.blocking()
         send = backend.read if access is Access.READ else backend.execute
         return await asyncio.to_thread(run, operation, lambda batch: send(batch, shard))
+
+    async def _shake_hands(self, shard: int, access: Access | None) -> None:
+        handshake = None if access is None else self._planner.handshake(shard, access)
+        if handshake is not None:
+            await run_awaiting(handshake, lambda batch: self._backend.execute(batch, shard))
 
 
 class AsyncBufferedTracker(BaseWriter):

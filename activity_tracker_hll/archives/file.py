@@ -17,15 +17,13 @@ from __future__ import annotations
 import errno
 import json
 import os
-import sqlite3
 import stat
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import ArchiveError, ArgumentTypeError, ArgumentValueError, MalformedSketchError
 from ..keys import is_bucket
@@ -33,6 +31,9 @@ from ..messages import shown
 from ..periods import Calendar
 from .coverage import ALWAYS, Coverage
 from .records import Record, Row, digest, fields, record_of
+
+if TYPE_CHECKING:
+    import sqlite3  # else by :mod:`.database`, which is loaded when a file is used
 
 __all__ = ["ArchiveFile", "Changes", "Entry", "Head", "Held"]
 
@@ -51,17 +52,7 @@ _SCHEMA = (
     stderr TEXT NOT NULL, tracked BLOB, moved BLOB, moves BLOB, is_whole INTEGER NOT NULL)""",
 )
 _COLUMNS = "period, bucket, count, stderr, tracked, moved, moves, is_whole"
-_PATIENCE_S = 30.0
-_SETTINGS = ["trusted_schema = OFF", "cell_size_check = ON", "synchronous = FULL", "cache_size = -16384"]
-"""Of a connection: whatever stands in the file is data; the disk has what is said to be written; KiB."""
-_LONGEST = 256 << 20
-"""Bytes of a value: SQLite asks for no more memory, whatever a damaged file says."""
 _SUMS = 2**128
-_IN_USE = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-_NOT_WRITTEN = {
-    *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY),
-    *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH),
-}
 _NAMES = Calendar("UTC")
 
 
@@ -270,9 +261,13 @@ class ArchiveFile:
 
     def _create(self, head: Head) -> None:
         """Make a file that holds nothing, at once: under its name there is never a part of one."""
+        import tempfile  # noqa: PLC0415 (of all who import this library few make archives)
+
+        from . import database  # noqa: PLC0415 (likewise)
+
         with tempfile.TemporaryDirectory(dir=self.path.parent, prefix=f".{self.path.name[:100]}.") as folder:
             made = Path(folder) / "new"
-            with closing(_connect(made, "rwc")) as connection:
+            with closing(database.connect(made, "rwc")) as connection:
                 connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
                 connection.execute("BEGIN")
                 for statement in _SCHEMA:
@@ -287,11 +282,13 @@ class ArchiveFile:
 
     @contextmanager
     def _connected(self, *, writes: bool) -> Iterator[sqlite3.Connection]:
+        from . import database  # noqa: PLC0415 (of all who import this library few use archives)
+
         with self._opening():
             self._check_place()
         # What a process that was killed left has to be undone before anything is read.
         mode = "rw" if writes or os.access(self.path, os.W_OK) else "ro"
-        with closing(_connect(self.path, mode)) as connection:
+        with closing(database.connect(self.path, mode)) as connection:
             self._check_header(connection)
             yield connection
 
@@ -382,21 +379,24 @@ class ArchiveFile:
     @contextmanager
     def _translated(self) -> Iterator[None]:
         """Errors of SQLite as ours, and those of what is in the file."""
+        from . import database  # noqa: PLC0415 (of all who import this library few use archives)
+
         try:
             yield
         except MalformedSketchError as error:
             raise self._damaged(str(error)) from error
         except UnicodeDecodeError as error:  # of a message about what is damaged
             raise self._damaged("it has text that is none") from error
-        except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-            if code == sqlite3.SQLITE_NOTADB:
-                raise self._foreign() from error
-            if code in _IN_USE:
-                raise ArchiveError(f"{self._called} is being written by another process") from error
-            if code in _NOT_WRITTEN:
-                raise ArchiveError(f"{self._called} cannot be read or written: {error}") from error
-            raise self._damaged(str(error)) from error
+        except database.Error as error:
+            match database.trouble(error):
+                case "foreign":
+                    raise self._foreign() from error
+                case "in use":
+                    raise ArchiveError(f"{self._called} is being written by another process") from error
+                case "not written":
+                    raise ArchiveError(f"{self._called} cannot be read or written: {error}") from error
+                case _:
+                    raise self._damaged(str(error)) from error
 
 
 def _checked(path: object) -> Path:
@@ -410,24 +410,6 @@ def _checked(path: object) -> Path:
     if b"\0" in given or not os.fspath(path):
         raise ArgumentValueError(f"path is none: {shown(path)}")
     return checked
-
-
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}",
-        uri=True,
-        timeout=_PATIENCE_S,
-        isolation_level=None,
-        check_same_thread=False,
-    )
-    try:
-        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
-        for setting in _SETTINGS:
-            connection.execute(f"PRAGMA {setting}")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
 
 
 def _write_head(connection: sqlite3.Connection, head: Head) -> None:

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from ..analytics.results import Retention
 from ..errors import MissingSketchesError
+from ..operations import Entry
 from ..operations.due import buckets_of, check_known
 from ..periods import PeriodKind
 from ..reader import Reader
@@ -101,14 +102,16 @@ def known_buckets(
     kind: PeriodKind | None,
     wanted: Sequence[str | None],
     aggregates: Mapping[str, Sequence[str | None]] | None = None,
+    inventory: Sequence[Entry] | None = None,
 ) -> list[str | None]:
     """The buckets asked for; without any, all that there are in this kind of period, and all aggregates.
 
     Args:
         kind: None = in any kind.
         aggregates: further unions that are asked for, whose sources are to be there.
+        inventory: what there is, if the caller has asked for it already, which searches the whole server.
     """
-    inventory = tracker.inventory()
+    inventory = tracker.inventory() if inventory is None else inventory
     unions = tracker.settings.aggregate_buckets
     sources = {
         name: [source for source in listed if source not in unions]

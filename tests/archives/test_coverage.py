@@ -6,8 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from activity_tracker_hll import Archive, ArchiveError, MissingSketchesError
-from activity_tracker_hll.archives import ArchiveFile
-from activity_tracker_hll.archives import file as file_module
+from activity_tracker_hll.archives import ArchiveFile, database
 from activity_tracker_hll.archives.coverage import ALWAYS, Coverage
 from activity_tracker_hll.operations.archiving import to_file
 from activity_tracker_hll.operations.inventory import inventory
@@ -212,7 +211,7 @@ def test_a_count_of_what_a_server_had_left_does_not_stand_when_its_sketch_has_ex
 
 def test_what_another_process_archives_meanwhile_is_not_taken_for_gone(tracker, path, monkeypatch):
     """A bucket that is new after one has looked at the server, and before its turn to write."""
-    monkeypatch.setattr(file_module, "_PATIENCE_S", 0.01)
+    monkeypatch.setattr(database, "_PATIENCE_S", 0.01)
     tracker.archive(path)
     patched = pytest.MonkeyPatch()
 

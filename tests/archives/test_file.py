@@ -13,7 +13,7 @@ import pytest
 
 from activity_tracker_hll import Archive, ArchiveError, ArgumentTypeError, ArgumentValueError
 from activity_tracker_hll.archives import ArchiveFile, Head, Record
-from activity_tracker_hll.archives import file as file_module
+from activity_tracker_hll.archives import database as database_module
 from activity_tracker_hll.hll.registers import empty
 from helpers.errors import raises
 
@@ -270,7 +270,7 @@ def test_two_writers_wait_for_each_other(written):
 
 
 def test_a_writer_that_never_ends_is_named(written, monkeypatch):
-    monkeypatch.setattr(file_module, "_PATIENCE_S", 0.01)
+    monkeypatch.setattr(database_module, "_PATIENCE_S", 0.01)
     with ArchiveFile(written).writing(NEW):
         with raises(ArchiveError, "is being written by another process"), ArchiveFile(written).writing(NEW):
             pass
@@ -291,3 +291,14 @@ def test_an_archive_is_pickled_by_its_arguments(written):
     assert repr(again) == repr(archive)
     assert again.inventory() == archive.inventory()
     assert "pepper" not in repr(archive)
+
+
+def test_who_uses_no_archive_needs_no_sqlite(tmp_path):
+    code = (
+        "import sys; sys.modules['sqlite3'] = None\n"
+        "import activity_tracker_hll as library, activity_tracker_hll.aio\n"
+        "try: library.Archive('none')\n"
+        "except library.ArchiveError as error: print(error)\n"
+    )
+    said = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=tmp_path)
+    assert said == "archives need the module sqlite3, which this Python was made without\n"

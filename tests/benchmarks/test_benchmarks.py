@@ -319,13 +319,12 @@ def test_metrics(tmp_path):
 
 SCRIPTS = ("throughput.py", "engine.py", "buffered.py", "counting.py", "analytics.py", "metrics.py")
 """What the plain run does without a plot."""
-SLOW = {"analytics.py": pytest.mark.long}
 
 
 @pytest.mark.extended
 @pytest.mark.parametrize(
     "script",
-    ["accuracy.py", *(pytest.param(script, marks=SLOW.get(script, ())) for script in SCRIPTS)],
+    ["accuracy.py", *SCRIPTS[:-2], pytest.param("analytics.py", marks=pytest.mark.long), "metrics.py"],
 )
 def test_plot(script, tmp_path):
     quick(script, tmp_path, plotted=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from activity_tracker_hll.archives import ArchiveFile, Changes, Head, Record, file
+from activity_tracker_hll.archives import ArchiveFile, Changes, Head, Record, database, file
 
 RECORDS = 60
 NEW = Head("active", 0, has_tables=True)
@@ -25,7 +25,7 @@ STEPS: dict[str, tuple[Any, str, int]] = {
 
 def write(path: Path, first: int, pipe: Connection, step: str | None) -> None:
     """Write all records anew, again and again, and say each time that it is done."""
-    file._SETTINGS[-1] = "cache_size = -64"  # noqa: SLF001 (so that pages reach the disk before the end)
+    database.SETTINGS[-1] = "cache_size = -64"  # so that pages reach the disk before the end
     if step is not None:
         _die_in(*STEPS[step])
     pipe.send(None)

@@ -79,8 +79,9 @@ def metrics(
     answer, failure = None, None
     try:
         with settings.tracker() as tracker:
-            kinds = periods or tuple(kinds_of(tracker.inventory()))
-            names = buckets or tuple(known_buckets(tracker, None, ()))
+            there = [] if periods and buckets else tracker.inventory()
+            kinds = periods or tuple(kinds_of(there))
+            names = buckets or tuple(known_buckets(tracker, None, (), inventory=there))
             answer = answers.Question(tracker, kinds, names).ask(settings.clock())
     except BackendError as error:
         failure = error

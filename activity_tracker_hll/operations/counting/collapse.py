@@ -75,11 +75,11 @@ def collapse(
     buckets, aggregates = scope.buckets, scope.aggregates
     expiries = {period: expiry_of(context, period) for period in periods}
     outcomes: dict[Target, Outcome] = {}
-    unions = [
-        Target(period, name, context.keys.bucket(period.name, name), expiries[period])
-        for period in periods
-        for name in aggregates
-    ]
+
+    def target_of(period: Period, bucket: str | None, expiry: str) -> Target:
+        return Target(period, bucket, context.keys.bucket(period.name, bucket), expiry)
+
+    unions = [target_of(period, name, expiries[period]) for period in periods for name in aggregates]
 
     def unite(targets: Sequence[Target]) -> Operation[dict[Target, Outcome]]:
         return count_aggregates(context, targets, aggregates, recount=recount)
@@ -99,10 +99,9 @@ def collapse(
     needed_elsewhere = yield from _needed_by(context, periods, buckets, scope.elsewhere)
     needed |= needed_elsewhere
     singles = [
-        Target(
+        target_of(
             period,
             bucket,
-            context.keys.bucket(period.name, bucket),
             _later(expiries[period]) if needed and (period, bucket) in needed else expiries[period],
         )
         for period in periods
