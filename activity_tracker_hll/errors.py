@@ -121,10 +121,25 @@ class BackendResponseError(BackendError):
     """The server replied with an error that may pass (out of memory, disk full, busy...)."""
 
 
-class BackendDataError(BackendResponseError):
+class _OfBucketsError(ActivityTrackerError):
+    """An error that tells which buckets it is about."""
+
+    def __init__(self, message: str, failures: Sequence[tuple[str, str | None, Exception]] = ()) -> None:
+        self.failures = tuple(failures)
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[type[ActivityTrackerError], tuple[Any, ...]]:
+        return type(self), (self.args[0], self.failures)
+
+
+class BackendDataError(_OfBucketsError, BackendResponseError):
     """A key holds something that does not belong there: another type, a corrupt sketch, text for a number.
 
     This does not pass until someone repairs the key.
+
+    Attributes:
+        failures: (period name, bucket, error) for each bucket that cannot be read; of ``lookup`` all that it
+            was asked for, so that it answers when these are left out. Empty where the key is of no bucket.
     """
 
 
@@ -136,7 +151,7 @@ class SettingsMismatchError(BackendError):
     """The data on the server were written with settings that differ from this tracker's."""
 
 
-class ArchiveError(BackendError):
+class ArchiveError(_OfBucketsError, BackendError):
     """The file of an archive is missing, foreign, newer, damaged or in use, or cannot be written.
 
     It is used whole or not at all. Only where some buckets could not be read, from the server or from the
@@ -145,13 +160,6 @@ class ArchiveError(BackendError):
     Attributes:
         failures: (period name, bucket, error) for each of those buckets.
     """
-
-    def __init__(self, message: str, failures: Sequence[tuple[str, str | None, Exception]] = ()) -> None:
-        self.failures = tuple(failures)
-        super().__init__(message)
-
-    def __reduce__(self) -> tuple[type[ArchiveError], tuple[Any, ...]]:
-        return type(self), (self.args[0], self.failures)
 
 
 class CollapseError(BackendError):

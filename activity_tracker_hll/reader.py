@@ -115,7 +115,9 @@ class Reader(BaseTracker[BaseBackend]):
 
         Raises:
             ArgumentTypeError, ArgumentValueError: among them a start after the end.
-            BackendError: the server failed, or what it holds makes no sense.
+            BackendDataError: counts or sketches make no sense; ``failures`` has each of them, as
+                (period name, bucket, error). Without these buckets the call answers.
+            BackendError: the server failed.
         """
         operation = self._planner.lookup(period, start, end, buckets, shard, live=live, missing=missing)
         return self._run(operation, shard)

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
 
 from .messages import shown
 
-__all__ = ["did_you_mean", "duration", "many"]
+__all__ = ["did_you_mean", "duration", "first_of", "many"]
+
+_MOST_NAMED = 5
 
 
 def many(number: int, noun: str, plural: str | None = None) -> str:
     """A number of things: '1 line', '2,000 lines', '1 period that is over'."""
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
+def first_of(sentences: Sequence[str], most: int = _MOST_NAMED) -> str:
+    """The first few of many sentences in one: 'a; b; and 2 more'."""
+    more = [f"and {len(sentences) - most:,} more"] if len(sentences) > most else []
+    return "; ".join([*sentences[:most], *more])
 
 
 def duration(length: timedelta) -> str:

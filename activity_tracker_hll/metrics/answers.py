@@ -133,7 +133,7 @@ class Question:
             kind: of the periods.
             periods: adjacent ones, newest first.
             buckets: of which.
-            unreadable: takes those that hide no other: the others are asked for by halves.
+            unreadable: takes those that cannot be read; the others are asked for without them.
             live: whether what is not collapsed is counted.
         """
         try:
@@ -147,14 +147,13 @@ class Question:
                 shard=self.shard,
             )
         except BackendDataError as error:
-            if len(buckets) == 1:
-                unreadable.update(buckets)
-                self._warn(str(error))
-                return {}
-            half = len(buckets) // 2
-            parts = (buckets[:half], buckets[half:])
-            first, second = (self._newest(kind, periods, part, unreadable, live=live) for part in parts)
-            return first | second
+            for period_name, bucket, why in error.failures:
+                unreadable.add(bucket)
+                self._warn(f"{period_name} bucket {bucket!r}: {why}")
+            readable = [bucket for bucket in buckets if bucket not in unreadable]
+            if len(readable) == len(buckets):  # it is about none of them
+                raise
+            return self._newest(kind, periods, readable, unreadable, live=live) if readable else {}
         newest: dict[str | None, tuple[Estimate, Period]] = {}
         for period, (_, counts) in zip(periods, reversed(rows), strict=True):
             for bucket, count in counts.items():

@@ -18,7 +18,7 @@ from ..ids import IdEncoder
 from ..keys import Keys
 from ..messages import printable, shown
 from ..periods import Calendar, Period
-from ..words import did_you_mean, many
+from ..words import did_you_mean, first_of, many
 from .settings import Aggregates, DataSettings, Given, KeptFor, longest
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "UNCOUNTED",
     "Aggregates",
     "Context",
+    "Failures",
     "Operation",
     "PeriodBucket",
     "about_outgrown",
@@ -35,6 +36,7 @@ __all__ = [
     "named",
     "number",
     "together",
+    "unreadable",
     "unwrap",
     "unwrap_of",
 ]
@@ -44,6 +46,8 @@ Operation = Generator[list[Command], list[Reply], T]
 Lacking = Callable[[Sequence[Period], str | None], NDArray[np.bool_] | None]
 PeriodBucket = tuple[str, str | None]
 """A period's name and a bucket."""
+Failures = list[tuple[str, str | None, Exception]]
+"""A period's name, a bucket, and what was wrong."""
 
 MARGIN_S = 60
 """How far clocks may differ, and how long commands may take to arrive.
@@ -291,7 +295,22 @@ def unwrap_of(key: str, replies: list[Reply]) -> list[Any]:
 
 def named(error: BackendError, target: PeriodBucket) -> BackendError:
     """The same error, with a message that names the bucket it is about."""
+    if isinstance(error, BackendDataError):
+        return unreadable([(*target, error)])
     period, bucket = target
     result = type(error)(f"{period} bucket {bucket!r}: {error}")
     result.__cause__ = error.__cause__ or error
+    return result
+
+
+def unreadable(failures: Sequence[tuple[str, str | None, Exception]], hint: str = "") -> BackendDataError:
+    """The error of buckets that cannot be read, at least one: it tells all, and its message names the first.
+
+    Args:
+        failures: which, and why.
+        hint: the end of the message.
+    """
+    named = [f"{period} bucket {bucket!r}: {error}" for period, bucket, error in failures]
+    result = BackendDataError(f"{first_of(named)}{hint}", failures)
+    result.__cause__ = failures[0][2].__cause__ or failures[0][2]
     return result

@@ -23,15 +23,13 @@ from ..errors import MissingSketchesError
 from ..estimates import Estimate
 from ..periods import Period
 from ..result import ByBucket, Gap, N, Reason
-from ..words import duration, many
+from ..words import duration, first_of, many
 from .base import Context, Operation, called, together
 from .counting.marks import registered
 from .series import count_windows, guess, guessed, inspect, is_slow_to_count, read_layers
 from .survey import Found, Name, has_begun, survey
 
 __all__ = ["View", "look", "mark_untracked", "series"]
-
-_MOST_SENTENCES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +125,8 @@ class View:
         said = (sentence for each in self.found if each.gone for sentence in _about(self.context, each))
         sentences = list(dict.fromkeys(said))
         if sentences:
-            more = len(sentences) - _MOST_SENTENCES
-            shown_ = "; ".join(sentences[:_MOST_SENTENCES]) + (f"; and {more} more" if more > 0 else "")
             hint = " (missing='none' gives None there)" if can_be_none else ""
-            raise MissingSketchesError(shown_ + hint, self.gaps())
+            raise MissingSketchesError(first_of(sentences) + hint, self.gaps())
 
 
 def _are_known(found: Found, windows: Sequence[range]) -> list[bool]:

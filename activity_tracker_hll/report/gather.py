@@ -158,25 +158,15 @@ class _Days:
             if _midnight(calendar.moment(end, "end")) <= _midnight(now):
                 options |= {"end": end, "live": None}
         rows = yield _question("days", "lookup", "daily", buckets=names, **options)
-        if isinstance(rows, BackendDataError) and len(names) > 1:
-            return (yield from self._one_by_one(names, start, end))
         if isinstance(rows, BackendDataError):
-            self.unread[names[0]] = str(rows)
-            return [], {}
+            for period, name, why in rows.failures:
+                self.unread.setdefault(name, f"{period}: {why}")
+            readable = [name for name in names if name not in self.unread]
+            if len(readable) < len(names):
+                return (yield from self._lookup(readable, start, end)) if readable else ([], {})
         if isinstance(rows, ActivityTrackerError):
             raise rows
         return [day for day, _ in rows], {name: [counts[name] for _, counts in rows] for name in names}
-
-    def _one_by_one(
-        self, names: Sequence[str | None], start: date | None, end: date | None
-    ) -> Asking[tuple[list[date], Counts]]:
-        """The counts of those that can be read."""
-        days: list[date] = []
-        counts: Counts = {}
-        for name in names:
-            found, its = yield from self._lookup([name], start, end)
-            days, counts = found or days, counts | its
-        return days, counts
 
 
 def _question(about: str, call: str, *arguments: Any, **options: Any) -> Question:

@@ -218,22 +218,41 @@ def test_of_suspect_counts_there_are_no_limits(real_server, clock, when):
     assert ("daily", "a", state) not in of(found, "active_users_low") | of(found, "active_users_high")
 
 
-def test_a_bad_key_hides_no_other_bucket(server, clock, caplog):
+def test_a_bad_key_hides_no_other_bucket(server, clock, caplog, monkeypatch):
     names = list("abcdefg")
     tracker = server.tracker(buckets=names)
     for name in names:
         tracker.track(id=1, bucket=name)
+        server.client.set(f"active:daily-{YESTERDAY:%Y%m%d}:{name}", 5 if name != "d" else "five")
     for name in ("b", "f"):
         server.client.delete(f"{{active:daily-{TODAY:%Y%m%d}:{name}}}:hll")
         server.raise_on(name, TODAY)
+    lookup, asked = tracker.lookup, []
+    monkeypatch.setattr(
+        tracker, "lookup", lambda *args, **options: asked.append(options) or lookup(*args, **options)
+    )
     collector = CountsCollector(tracker, clock=clock)
     found = scraped(collector)
-    assert of(found) == {("daily", name, "live"): 1 for name in "acdeg"}
-    assert found["buckets_unreadable", "daily"] == 2
+    assert of(found) == {
+        **{("daily", name, "live"): 1 for name in "acdeg"},
+        **{("daily", name, "collapsed"): 5 for name in "aceg"},
+    }
+    assert found["buckets_unreadable", "daily"] == 3
     assert found["up",] == 1
+    assert [len(options["buckets"]) for options in asked] == [7, 5, 5, 4]
     clock.now += 61
     scraped(collector)
-    assert len([record for record in caplog.records if "left out" in record.message]) == 2
+    told = [record.message for record in caplog.records if "left out" in record.message]
+    assert [message.split(": ")[1] for message in told] == [
+        f"daily-{when:%Y%m%d} bucket '{name}'"
+        for when, name in ((TODAY, "b"), (TODAY, "f"), (YESTERDAY, "d"))
+    ]
+
+
+def test_settings_that_cannot_be_read_are_of_no_bucket(server, clock):
+    tracker = server.tracker(buckets=["a", "b"])
+    server.client.set("active:{meta}", "x")
+    assert scraped(CountsCollector(tracker, clock=clock)) == {("up",): 0}
 
 
 # When the server is asked

@@ -14,6 +14,8 @@ import pytest
 
 from activity_tracker_hll import (
     ActivityTracker,
+    Archive,
+    ArchiveError,
     ArgumentTypeError,
     ArgumentValueError,
     BackendConnectionError,
@@ -227,6 +229,44 @@ def test_a_server_that_only_counts(real_server, tmp_path, monkeypatch):
     assert page.findings["retention"] == "Who came back is not known."
 
 
+def test_buckets_that_cannot_be_read_hide_no_others(real_server, tmp_path, monkeypatch):
+    names = list("abcde")
+    tracker = filled(real_server, 8, buckets=names)
+    real_server.client.rpush(f"active:daily-{day(3):%Y%m%d}:c", 7)
+    real_server.client.set(f"active:daily-{day(2):%Y%m%d}:d", "seven")
+    real_server.client.delete(f"{{active:daily-{day(1):%Y%m%d}:e}}:hll")
+    real_server.raise_on("e", day(1))
+    lookup, asked = tracker.lookup, []
+    monkeypatch.setattr(
+        tracker,
+        "lookup",
+        lambda *args, **options: asked.append(options["buckets"]) or lookup(*args, **options),
+    )
+    page = made(tracker, tmp_path)
+    assert page.tables["days"][0] == ["day", "all", "a", "b"]
+    assert len(page.tables["days"]) == 9
+    assert [list(buckets) for buckets in asked] == [names, ["a", "b"], ["all"]]
+    told = [problem for problem in page.problems if ": daily-" in problem][:3]
+    assert [problem.split(": ")[:2] for problem in told] == [
+        ["c", f"daily-{day(3):%Y%m%d}"],
+        ["d", f"daily-{day(2):%Y%m%d}"],
+        ["e", f"daily-{day(1):%Y%m%d}"],
+    ]
+    path = tmp_path / "activity.archive"
+    with raises(ArchiveError, "3 not archived"):
+        tracker.archive(path)
+    of_archive = made(Archive(path, periods=["daily"], buckets=names), tmp_path)
+    assert of_archive.tables["days"][0][:4] == ["day", "all", "a", "b"]
+
+
+def test_nothing_can_be_read(real_server, tmp_path):
+    tracker = real_server.tracker(buckets=["a"])
+    real_server.client.set(f"active:daily-{day(2):%Y%m%d}:a", "seven")
+    page = made(tracker, tmp_path)
+    assert "days" not in page.tables
+    assert any("'seven'" in problem for problem in page.problems)
+
+
 def test_counts_whose_sketches_have_expired(real_server, tmp_path):
     tracker = filled(real_server, days=36)
     tracker.collapse()
@@ -390,8 +430,12 @@ def test_a_link_and_a_pipe_stay_what_they_are(real_server, tmp_path):
 
 def test_where_it_cannot_be_written(real_server, tmp_path):
     tracker = real_server.tracker()
-    for path in (tmp_path / "not there" / "x.html", tmp_path, tmp_path / ("x" * 300), "\ud800.html"):
-        with raises(ReportError, "cannot be written to"):
+    for path, why in {
+        tmp_path / "not there" / "x.html": "there is no directory '.*not there'",
+        tmp_path: "it is a directory",
+        tmp_path / ("x" * 300): "File name too long",
+    }.items():
+        with raises(ReportError, f"cannot be written to '.*: {why}"):
             tracker.report(path)
     assert not list(tmp_path.iterdir())
 
@@ -401,8 +445,8 @@ def test_where_it_cannot_be_written(real_server, tmp_path):
     [
         (ArgumentTypeError, {"path": 7}, "path must be a file"),
         (ArgumentTypeError, {"path": b"x.html"}, "path must be a file"),
-        (ArgumentValueError, {"path": ""}, "path must name a file"),
-        (ArgumentValueError, {"path": "a\0b"}, "path must name a file"),
+        (ArgumentValueError, {"path": ""}, "path must not be empty: it is to name a file"),
+        (ArgumentValueError, {"path": "a\0b"}, "path must be a file.*NUL"),
         (ArgumentTypeError, {"title": None}, "title must be a str, got None"),
         (ArgumentTypeError, {"start": "2026"}, "start must be a date"),
         (ArgumentTypeError, {"end": 7}, "end must be a date"),

@@ -10,15 +10,13 @@ from ...archives import ALWAYS
 from ...errors import SettingsMismatchError
 from ...messages import printable
 from ...periods import Calendar, Period, PeriodKind
-from ..base import Context
+from ...words import first_of
+from ..base import Context, Failures
 
-__all__ = ["AGREED", "Chosen", "Failures", "about_failures", "check_agreement"]
+__all__ = ["AGREED", "Chosen", "about_failures", "check_agreement"]
 
 AGREED = ("layout", "timezone_rules", "week_start", "secret")
 """Fields of settings in which data have to agree to be united."""
-Failures = list[tuple[str, str | None, Exception]]
-"""A period's name, a bucket, and what was wrong."""
-_MOST_NAMED = 5
 
 
 class Chosen(NamedTuple):
@@ -88,6 +86,6 @@ def _told(settings: Mapping[str, str], name: str) -> str:
 
 def about_failures(failures: Failures, done: str) -> str:
     """What is said of what failed."""
-    shown = "; ".join(str(error) for _, _, error in failures[:_MOST_NAMED])
-    more = f"; and {len(failures) - _MOST_NAMED:,} more" if len(failures) > _MOST_NAMED else ""
-    return f"{len(failures):,} not {done} (all others were): {shown}{more}"
+    return (
+        f"{len(failures):,} not {done} (all others were): {first_of([str(each) for _, _, each in failures])}"
+    )

@@ -13,12 +13,12 @@ from ...backends.base import Command
 from ...errors import ArchiveError, BackendDataError, BackendResponseError
 from ...hll import codec
 from ...scripts.calls import Stored, answer, call_restore, call_write
-from ..base import Context, Operation, PeriodBucket, batched, named, unwrap, unwrap_of
+from ..base import Context, Failures, Operation, PeriodBucket, batched, named, unwrap, unwrap_of
 from ..counting.outcomes import expiry_of
 from ..data_set import DataSet
 from ..handshake import checked, fields_of
 from ..settings import Access, DataSettings
-from .chosen import AGREED, Chosen, Failures, about_failures, check_agreement
+from .chosen import AGREED, Chosen, about_failures, check_agreement
 
 __all__ = ["Restored", "restore"]
 

@@ -13,7 +13,7 @@ from ...archives import ArchiveFile, Changes, Head, Record, stand_ins, united, w
 from ...backends.base import Command
 from ...errors import ArchiveError, ArgumentValueError, BackendDataError, BackendError, SettingsMismatchError
 from ...messages import printable
-from ..base import Context, Operation, batched, named, number, unwrap, unwrap_of
+from ..base import Context, Failures, Operation, batched, named, number, unwrap, unwrap_of
 from ..counting.legacy import registers_of_raw
 from ..counting.overdue import marked_in
 from ..counting.sketches import UNREADABLE, registers_of
@@ -21,7 +21,7 @@ from ..handshake import fields_of
 from ..inventory import Entry, inventory
 from ..settings import DataSettings, field_of
 from ..tracking.side_table import Range, read_members
-from .chosen import Chosen, Failures, about_failures, check_agreement
+from .chosen import Chosen, about_failures, check_agreement
 
 __all__ = ["Archived", "archive"]
 

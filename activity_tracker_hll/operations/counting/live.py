@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from secrets import token_hex
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...backends.base import Command
-from ...errors import BackendError, BackendResponseError
+from ...errors import BackendDataError, BackendError, BackendResponseError
 from ...estimates import Estimate
 from ...hll import codec
 from ...hll.estimators import cardinality
@@ -24,7 +25,7 @@ from .aggregates import MOST_UNITED
 from .legacy import registers_of_raw
 from .sketches import UNREADABLE, estimates, registers_of, union_by_server, union_of
 
-__all__ = ["LiveTarget", "count_live", "keys_of_data"]
+__all__ = ["LiveTarget", "Unread", "count_live", "keys_of_data"]
 
 _BUCKETS_PER_BATCH = 500  # of up to two sketches each
 _UNIONS_PER_BATCH = 200
@@ -32,14 +33,24 @@ _UNIONS_PER_BATCH = 200
 LiveTarget = tuple[Period, str | None]
 """A bucket or aggregate of a period."""
 
+Unread = dict[LiveTarget, BackendDataError]
+"""What cannot be read, and why."""
 
-def count_live(context: Context, wanted: Sequence[LiveTarget]) -> Operation[dict[LiveTarget, Estimate]]:
+
+def count_live(
+    context: Context, wanted: Sequence[LiveTarget], unread: Unread
+) -> Operation[dict[LiveTarget, Estimate]]:
     """The counts of targets that have a sketch or a raw set; of aggregates, those whose sources have one.
 
+    Args:
+        context: what operations are planned with.
+        wanted: the targets.
+        unread: takes those of which a key holds what does not belong there.
+
     Raises:
-        BackendError: a sketch that makes no sense, by name.
+        BackendError: the server failed, or a count cannot be told by reading; by name.
     """
-    counter = _Counter(context)
+    counter = _Counter(context, unread)
     result: dict[LiveTarget, Estimate] = {}
     aggregates = context.aggregates
     for batch in batched((target for target in wanted if target[1] not in aggregates), _BUCKETS_PER_BATCH):
@@ -77,32 +88,35 @@ class _Found(NamedTuple):
 class _Counter:
     """One live count; remembers the raw sets it has read."""
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    def __init__(self, context: Context, unread: Unread) -> None:
+        self._context, self._unread = context, unread
         self._inspect = context.are_ids_chosen
         self._raw: dict[str, Registers] = {}
 
     def buckets(self, wanted: Sequence[LiveTarget]) -> Operation[dict[LiveTarget, Estimate]]:
         """The counts of buckets that have a sketch or a raw set."""
-        present = yield from self._present(wanted)
-        commands: list[Command] = []
-        for target, found in present.items():
+        asked: dict[LiveTarget, tuple[_Found, list[Command]]] = {}
+        for target, found in (yield from self._present(wanted)).items():
             if isinstance(found, BackendError):
-                raise named(found, (target[0].name, target[1])) from found
-            commands += self._questions(found)
+                self._leave_out(target, found)
+            else:
+                asked[target] = found, self._questions(found)
+        commands = [command for _, own in asked.values() for command in own]
         replies = iter((yield commands) if commands else ())
         readings: dict[LiveTarget, Readings] = {}
-        for target, found in present.items():
+        for target, (found, own) in asked.items():
+            answers = list(islice(replies, len(own)))
             try:
-                readings[target] = self._reading(found, [next(replies) for _ in self._questions(found)])
+                readings[target] = self._reading(found, answers)
             except BackendError as error:
-                raise named(error, (target[0].name, target[1])) from error
-        estimated = estimates(list(readings.values()), inspect=self._inspect)
+                self._leave_out(target, error)
         result: dict[LiveTarget, Estimate] = {}
+        estimated = estimates(list(readings.values()), inspect=self._inspect)
         for target, count in zip(readings, estimated, strict=True):
             if isinstance(count, BackendError):
-                raise named(count, (target[0].name, target[1])) from count
-            result[target] = count
+                self._leave_out(target, count)
+            else:
+                result[target] = count
         return result
 
     def unions(
@@ -133,8 +147,18 @@ class _Counter:
                 if found:
                     result[period, name] = yield from self._union(period, name, found)
             except BackendError as error:
-                raise named(error, (period.name, name)) from error
+                self._leave_out((period, name), error)
         return result
+
+    def _leave_out(self, target: LiveTarget, error: BackendError) -> None:
+        """Note a target that cannot be read.
+
+        Raises:
+            BackendError: this one, by name, if it may be about others too.
+        """
+        if not isinstance(error, BackendDataError):
+            raise named(error, (target[0].name, target[1])) from error
+        self._unread[target] = error
 
     def _union(self, period: Period, name: str | None, found: Sequence[_Found]) -> Operation[Estimate]:
         keys = [one.keys for one in found]

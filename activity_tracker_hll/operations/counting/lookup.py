@@ -13,9 +13,9 @@ from ...errors import BackendDataError, BackendError, MissingSketchesError
 from ...estimates import Estimate
 from ...periods import Period
 from ...result import Gap
-from ..base import Context, Operation, batched, called, number, unwrap_of
+from ..base import Context, Operation, batched, called, number, unreadable, unwrap_of
 from ..many_keys import existing, values
-from .live import LiveTarget, count_live, keys_of_data
+from .live import LiveTarget, Unread, count_live, keys_of_data
 from .marks import registered
 
 __all__ = ["Row", "RowWithGaps", "known_of", "lookup"]
@@ -27,6 +27,7 @@ RowWithGaps = tuple[date, dict[str | None, Estimate | None]]
 """A :data:`Row` in which None stands for absent data."""
 
 _COUNTS_PER_BATCH = 20_000
+_WITHOUT_SKETCHES = " (live=False reads stored counts alone)"
 _FEW_DIGITS = 16  # all of them are possible counts
 
 
@@ -46,30 +47,43 @@ def lookup(
         live: whether what was not collapsed is counted.
 
     Raises:
-        BackendResponseError: a stored count or a sketch that makes no sense, by name.
+        BackendDataError: stored counts or sketches that make no sense: it tells all of them.
         MissingSketchesError: an archive has no count, nor knows that there was nothing, for which `missing`
             would stand.
     """
     absent = None if missing is None else Estimate(missing)
     rows: Rows[RowWithGaps] = Rows(running=running)
+    bad: Unread = {}  # stored counts
+    unread: Unread = {}  # sketches
     for batch in batched(periods, max(1, _COUNTS_PER_BATCH // max(1, len(buckets)))):
-        counts_of = dict(zip(batch, (yield from _stored(context, batch, buckets)), strict=True))
+        counts_of = dict(zip(batch, (yield from _stored(context, batch, buckets, bad)), strict=True))
         unknown = _unknown(context, counts_of, buckets)
         if unknown and missing is not None:
             raise MissingSketchesError(_about_unknown(unknown), unknown)
-        kept_out = {(gap.period, gap.bucket) for gap in unknown}
+        kept_out = {(gap.period, gap.bucket) for gap in unknown} | {
+            (period.name, name) for period, name in bad
+        }
         incomplete = {
             period: {name: count for name, count in counts.items() if (period.name, name) not in kept_out}
             for period, counts in counts_of.items()
             if not all(counts.values())
         }
-        found = yield from _uncounted(context, incomplete, live)
+        uncounted = yield from _uncounted(context, incomplete, live, bad)
+        found = yield from _counted_now(context, uncounted, unread)
         for period, counts in incomplete.items():
             for bucket, count in counts.items():
                 if not count:
                     value = found.get((period, bucket), absent if count is None else count)
                     counts_of[period][bucket] = value
         rows += [(period.date, counts) for period, counts in counts_of.items()]
+    if bad or unread:
+        failures = [
+            (period.name, name, why)
+            for period in periods
+            for name in buckets
+            if (why := bad.get((period, name)) or unread.get((period, name)))
+        ]
+        raise unreadable(failures, _WITHOUT_SKETCHES if unread else "")
     if rows:
         empty = [bucket for bucket in buckets if all(counts[bucket] is absent for _, counts in rows)]
         yield from _warn_of_untracked(context, empty)
@@ -120,43 +134,61 @@ def _warn_of_untracked(context: Context, empty: Sequence[str | None]) -> Operati
 
 
 def _uncounted(
-    context: Context, counts_of: Mapping[Period, Mapping[str | None, Estimate | None]], live: bool
-) -> Operation[dict[LiveTarget, Estimate]]:
-    """The counts of what has data and no stored count, if `live`.
+    context: Context,
+    counts_of: Mapping[Period, Mapping[str | None, Estimate | None]],
+    live: bool,
+    bad: Unread,
+) -> Operation[list[LiveTarget]]:
+    """What has data and no stored count, if `live`.
 
-    Raises:
-        BackendError: a count is no string, for which MGET returns nil too; or a sketch makes no sense.
+    Args:
+        bad: takes counts that are no strings, for which MGET returns nil too.
     """
-    absent: list[str] = []
+    absent: dict[LiveTarget, str] = {}
     uncounted: dict[Period, list[str | None]] = {}
     for period, counts in counts_of.items():
         missing = [bucket for bucket, count in counts.items() if count is None]
-        absent += context.keys.counts(period.name, missing)
+        absent |= zip(
+            ((period, name) for name in missing), context.keys.counts(period.name, missing), strict=True
+        )
         # activity-tracker stored zeros where it saw nothing; those of a sketch have a standard error.
         zeros = [
             bucket for bucket, count in counts.items() if count is not None and not count and count.is_plain
         ]
         if live and (missing or zeros):
             uncounted[period] = missing + zeros
-    others, *data = yield from existing([absent, *keys_of_data(context, uncounted)])
+    keys = list(absent.values())
+    others, *data = yield from existing([keys, *keys_of_data(context, uncounted)])
     if others:  # counted in the meantime, or no string
-        for key, reply in zip(absent, (yield [("GET", key) for key in absent]), strict=True):
-            unwrap_of(key, [reply])
+        for (target, key), reply in zip(absent.items(), (yield [("GET", key) for key in keys]), strict=True):
+            try:
+                unwrap_of(key, [reply])
+            except BackendDataError as error:
+                bad[target] = error
     with_data = [period for period, exists in zip(uncounted, data, strict=True) if exists]
-    targets = [(period, name) for period in with_data for name in uncounted[period]]
+    targets = ((period, name) for period in with_data for name in uncounted[period])
+    return [target for target in targets if target not in bad]
+
+
+def _counted_now(
+    context: Context, targets: Sequence[LiveTarget], unread: Unread
+) -> Operation[dict[LiveTarget, Estimate]]:
     try:
-        return (yield from count_live(context, targets))
+        return (yield from count_live(context, targets, unread))
     except BackendError as error:
-        raise type(error)(f"{error} (live=False reads stored counts alone)") from error
+        raise type(error)(f"{error}{_WITHOUT_SKETCHES}") from error
 
 
 def _stored(
-    context: Context, periods: Sequence[Period], buckets: Sequence[str | None]
+    context: Context, periods: Sequence[Period], buckets: Sequence[str | None], bad: Unread
 ) -> Operation[list[dict[str | None, Estimate | None]]]:
     """Rows of stored counts.
 
     Standard errors, of which few are stored, are asked for along with the counts: the server looks them up
     while the counts are being read.
+
+    Args:
+        bad: takes those that make no sense, for which there is None.
     """
     names = [period.name for period in periods]
     keys = [key for name in names for key in context.keys.counts(name, buckets)]
@@ -168,23 +200,23 @@ def _stored(
     stored, errors = replies[::2], replies[1::2]
     # One check of all values together: only if it fails are they parsed one by one.
     found = [value for value in stored if value is not None]
-    if all(found) and (b"".join(found) or b"0").isdigit() and max(map(len, found), default=0) < _FEW_DIGITS:
-        counts = Estimate.plain(stored)
-    else:
-        counts = [_parsed(value, key) for value, key in zip(stored, keys, strict=True)]
-    if errors.count(None) < len(errors):
-        for index, (count, stderr) in enumerate(zip(counts, errors, strict=True)):
-            if count is not None and stderr is not None:
-                counts[index] = Estimate(int(count), _error(stderr, error_keys[index]))
+    are_plain = all(found) and (b"".join(found) or b"0").isdigit()
+    are_plain = are_plain and max(map(len, found), default=0) < _FEW_DIGITS
+    counts: list[Estimate | None] = Estimate.plain(stored) if are_plain else [None] * len(keys)
     row_length = len(buckets)
+    if not are_plain or errors.count(None) < len(errors):
+        for index, (value, stderr) in enumerate(zip(stored, errors, strict=True)):
+            if value is not None and not (are_plain and stderr is None):
+                try:
+                    error = None if stderr is None else _error(stderr, error_keys[index])
+                    counts[index] = Estimate(number(value, keys[index]), error)
+                except BackendDataError as why:
+                    counts[index] = None
+                    bad[periods[index // row_length], buckets[index % row_length]] = why
     return [
         dict(zip(buckets, counts[row * row_length : (row + 1) * row_length], strict=True))
         for row in range(len(names))
     ]
-
-
-def _parsed(value: bytes | None, key: str) -> Estimate | None:
-    return None if value is None else Estimate(number(value, key))
 
 
 def _error(value: bytes, key: str) -> float:

@@ -50,3 +50,16 @@ def test_intervals_enclose_the_count(run, tracker):
     [row] = json.loads(run("lookup", "--json").stdout)
     assert row["low"] < row["count"] < row["high"]
     assert row["stderr"] == pytest.approx(0.0058 * 5000, rel=0.1)
+
+
+def test_all_that_cannot_be_read_is_named(run, tracker):
+    tracker.track(id=1, bucket="good", date=datetime(2020, 1, 1))
+    keys = tracker.backend.keys
+    for number in range(7):
+        counted = keys.bucket("daily-20200101", f"bad{number}").counted
+        tracker.backend.execute([("SET", counted, "seven")])
+    result = run("lookup", status=1)
+    for number in range(5):
+        assert f"daily-20200101 bucket 'bad{number}'" in " ".join(result.stderr.split())
+    assert "and 2 more" in " ".join(result.stderr.split())
+    assert counts(run, "--bucket", "good") == {("2020-01-01", "good"): 1}
