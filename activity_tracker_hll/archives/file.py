@@ -25,9 +25,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import ArchiveError, ArgumentTypeError, ArgumentValueError, MalformedSketchError
+from ..errors import ArchiveError, MalformedSketchError
 from ..keys import is_bucket
 from ..messages import shown
+from ..paths import Place
 from ..periods import Calendar
 from .coverage import ALWAYS, Coverage
 from .records import Record, Row, digest, fields, record_of
@@ -222,8 +223,8 @@ class ArchiveFile:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = _checked(path)
-        self._shown = shown(os.fspath(path))  # a URL in place of a path may have a password
+        self._place = Place.of(path, "a file")
+        self.path = self._place.path
         self._known: tuple[str, Head, Entries] | None = None
 
     @contextmanager
@@ -352,11 +353,11 @@ class ArchiveFile:
         return head, entries
 
     def __str__(self) -> str:
-        return self._shown
+        return self._place.shown
 
     @property
     def _called(self) -> str:
-        return f"the archive {self._shown}"
+        return f"the archive {self._place.shown}"
 
     def _damaged(self, why: str) -> ArchiveError:
         return ArchiveError(f"{self._called} is damaged, so nothing of it is used: {why}")
@@ -371,10 +372,8 @@ class ArchiveFile:
         """The system's errors as ours."""
         try:
             yield
-        except FileNotFoundError as error:
-            raise ArchiveError(f"there is no such file or directory: {self._shown}") from error
         except OSError as error:
-            raise ArchiveError(f"{self._called} cannot be used: {error.strerror or error}") from error
+            raise ArchiveError(f"{self._called} cannot be used: {self._place.why(error)}") from error
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -397,19 +396,6 @@ class ArchiveFile:
                     raise ArchiveError(f"{self._called} cannot be read or written: {error}") from error
                 case _:
                     raise self._damaged(str(error)) from error
-
-
-def _checked(path: object) -> Path:
-    if not isinstance(path, (str, os.PathLike)):
-        raise ArgumentTypeError(f"path must be a str or a path, got {shown(path)}")
-    try:
-        checked = Path(path).expanduser()
-        given = os.fsencode(checked)
-    except Exception as error:
-        raise ArgumentValueError(f"path is none: {shown(path)}") from error
-    if b"\0" in given or not os.fspath(path):
-        raise ArgumentValueError(f"path is none: {shown(path)}")
-    return checked
 
 
 def _write_head(connection: sqlite3.Connection, head: Head) -> None:

@@ -31,6 +31,7 @@ from ..errors import (
     BackendError,
     EmbeddedServerError,
 )
+from ..paths import Place
 from .base import DEFAULT_KEEP, BaseBackend, Command, Keep, Reply
 from .embedded_places import SOCKET, data_directory, is_full, link_socket, server_program, socket_path
 from .redis import RedisBackend
@@ -91,7 +92,8 @@ class EmbeddedServer:
             self._open()
         except OSError as error:
             self.discard()
-            raise EmbeddedServerError(f"path {str(self.directory)!r} cannot be used: {error}") from error
+            why = Place.of(self.directory, "a directory").why(error)
+            raise EmbeddedServerError(f"path {str(self.directory)!r} cannot be used: {why}") from error
         except BaseException:
             self.discard()
             raise

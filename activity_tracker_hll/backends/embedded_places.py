@@ -15,7 +15,9 @@ import stat
 import tempfile
 from pathlib import Path
 
-from ..errors import ArgumentTypeError, ArgumentValueError, EmbeddedServerError, MissingExtraError
+from ..errors import ArgumentValueError, EmbeddedServerError, MissingExtraError
+from ..messages import shown
+from ..paths import Place, path_text
 
 __all__ = [
     "SOCKET",
@@ -41,37 +43,35 @@ def data_directory(path: object) -> Path:
         ArgumentTypeError, ArgumentValueError: it is no path.
         EmbeddedServerError: it cannot be used, or others could put something into it.
     """
+    if path is None:
+        return _temporary_directory()
+    place = Place.of(path, "a directory")
     try:
-        if path is None:
-            directory = Path(tempfile.mkdtemp(prefix="activity-tracker-hll-")).resolve()
-            directory.chmod(0o700)  # the caller's umask may have taken from that
-            return directory
-        directory = _named_directory(path)
-        try:
-            directory.mkdir(mode=0o700, parents=True)
-            directory.chmod(0o700)
-        except FileExistsError:
-            if not directory.is_dir():
-                raise EmbeddedServerError(f"path {path!r} is a file, not a directory") from None
-            _refuse_strangers(directory)
+        return _made(place.path.resolve())
     except OSError as error:
-        raise EmbeddedServerError(f"path {path!r} cannot be used: {error}") from error
+        raise EmbeddedServerError(f"path {place.shown} cannot be used: {place.why(error)}") from error
+    except RuntimeError as error:  # of Python before 3.13, of links
+        raise EmbeddedServerError(f"path {place.shown} cannot be used: links lead in a circle") from error
+
+
+def _temporary_directory() -> Path:
+    try:
+        directory = Path(tempfile.mkdtemp(prefix="activity-tracker-hll-")).resolve()
+        directory.chmod(0o700)  # the caller's umask may have taken from that
+    except OSError as error:
+        raise EmbeddedServerError(f"path None cannot be used: {error}") from error
     return directory
 
 
-def _named_directory(path: object) -> Path:
-    if not isinstance(path, (str, os.PathLike)):
-        raise ArgumentTypeError(f"path must be a directory (str or os.PathLike) or None, got {path!r}")
+def _made(directory: Path) -> Path:
     try:
-        name = os.fsdecode(path)
-    except TypeError as error:
-        raise ArgumentTypeError(f"path must be a directory, got {path!r}: {error}") from error
-    if not name:
-        raise ArgumentValueError("path must not be empty")
-    try:
-        return Path(name).expanduser().resolve()
-    except (ValueError, RuntimeError) as error:  # a NUL byte; an unknown user, links that lead in a circle
-        raise ArgumentValueError(f"path {path!r} leads nowhere: {error}") from error
+        directory.mkdir(mode=0o700, parents=True)
+        directory.chmod(0o700)
+    except FileExistsError:
+        if not directory.is_dir():
+            raise
+        _refuse_strangers(directory)
+    return directory
 
 
 def _refuse_strangers(directory: Path) -> None:
@@ -149,17 +149,14 @@ def server_program(executable: object) -> str:
     """
     if executable is None:
         return str(bundled_server())
-    if not isinstance(executable, (str, os.PathLike)):
-        raise ArgumentTypeError(
-            f"executable must be a program (str or os.PathLike) or None, got {executable!r}"
-        )
+    text = path_text(executable, "a program", "executable")
     try:
-        program = shutil.which(os.fsdecode(executable))
+        program = shutil.which(text)
         if program is None:
-            raise EmbeddedServerError(f"executable {executable!r} is no program that can be run")
+            raise EmbeddedServerError(f"executable {shown(text)} is no program that can be run")
         return str(Path(program).absolute())  # it is started in the data's directory
-    except (OSError, TypeError, ValueError) as error:
-        raise ArgumentValueError(f"executable {executable!r} is no name of a program: {error}") from error
+    except OSError as error:
+        raise ArgumentValueError(f"executable {shown(text)} is no name of a program: {error}") from error
 
 
 def bundled_server() -> Path:

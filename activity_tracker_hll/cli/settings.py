@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -16,7 +15,9 @@ import click
 
 from ..archive import Archive
 from ..backends.base import DEFAULT_KEEP, Keep
+from ..errors import ActivityTrackerError
 from ..keys import DEFAULT_NAMESPACE
+from ..paths import Place
 from ..reader import Reader
 from ..tracker import ActivityTracker
 
@@ -147,8 +148,8 @@ class Settings:
 
 def _is_missing(path: str) -> bool:
     try:
-        directory = Path(path).expanduser()
-    except RuntimeError:  # of nobody; the backend says so
+        directory = Place.of(path, "a directory", "--data").path
+    except ActivityTrackerError:  # the backend says so
         return False
     return not (directory.exists() or directory.is_symlink())
 

@@ -15,6 +15,7 @@ from ..driving import run, run_awaiting
 from ..errors import ArgumentTypeError, ArgumentValueError, ReportError
 from ..keys import check_bucket
 from ..messages import plain_text, shown
+from ..paths import Place
 from .facts import Facts, Source, Wanted
 from .gather import gather
 from .page import page
@@ -28,14 +29,12 @@ class Report:
     """A report that is to be made.
 
     Attributes:
-        path: of the file.
-        place: the same, as messages show it.
+        place: where the file is put.
         wanted: what it is about.
         progress: is called with what is asked next.
     """
 
-    path: Path
-    place: str
+    place: Place
     wanted: Wanted
     progress: Callable[[str], object] | None = None
 
@@ -70,7 +69,7 @@ class Report:
         arguments.check_callable(progress, "progress")
         about = ... if bucket is ... else check_bucket(bucket)
         wanted = Wanted(source, names, about, start, end, heading, shard)
-        return cls(*_file(path), wanted, progress)
+        return cls(Place.of(path, "a file"), wanted, progress)
 
     def make(self, reader: Any) -> Path:
         """Ask a reader, and write the file."""
@@ -97,15 +96,15 @@ class Report:
         """
         text = page(facts).encode()
         try:
-            place = Path(os.path.realpath(self.path))  # what a link leads to: it stays a link
+            place = Path(os.path.realpath(self.place.path))  # what a link leads to: it stays a link
             if place.exists() and not place.is_file():  # a pipe or a device, which nobody may replace
                 place.write_bytes(text)
             else:
                 _replace(place, text)
-        except (OSError, ValueError) as error:  # the latter of a name that the system cannot encode
-            why = getattr(error, "strerror", None) or "it is no name of a file"
-            raise ReportError(f"the report cannot be written to {self.place}: {why}") from error
-        return self.path
+        except OSError as error:
+            why = self.place.why(error)
+            raise ReportError(f"the report cannot be written to {self.place.shown}: {why}") from error
+        return self.place.path
 
 
 def _replace(place: Path, text: bytes) -> None:
@@ -120,16 +119,3 @@ def _replace(place: Path, text: bytes) -> None:
         beside.replace(place)
     finally:
         beside.unlink(missing_ok=True)
-
-
-def _file(path: Any) -> tuple[Path, str]:
-    """The place of the file, and how messages show it."""
-    try:
-        given: Any = os.fspath(path)
-        text = str.__str__(given)
-        file = Path(text)
-    except Exception as error:
-        raise ArgumentTypeError(f"path must be a file (str or os.PathLike), got {shown(path)}") from error
-    if not file.name or "\0" in text:
-        raise ArgumentValueError(f"path must name a file, got {shown(path)}")
-    return file, shown(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,6 +9,7 @@ import click
 from ...errors import BackendError
 from ...keys import check_bucket
 from ...operations.due import kinds_of
+from ...paths import Place
 from ...periods import PeriodKind
 from ..display import write
 from ..options import Command, bucket_option, examples, period_option
@@ -44,7 +44,7 @@ __all__ = ["metrics"]
 )
 @click.option(
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=click.Path(dir_okay=False),
     metavar="FILE.prom",
     help="Replace this file, in one step, in the directory that node_exporter's textfile collector reads.",
 )
@@ -58,7 +58,7 @@ def metrics(
     periods: tuple[PeriodKind, ...],
     buckets: tuple[str | None, ...],
     limit: int,
-    output: Path | None,
+    output: str | None,
     openmetrics: bool,
 ) -> None:
     """Show live and collapsed counts as metrics of Prometheus.
@@ -70,8 +70,9 @@ def metrics(
         raise click.UsageError(
             "--output and --openmetrics exclude each other: node_exporter takes the text format"
         )
-    if output is not None and output.suffix != ".prom":
-        raise click.UsageError(f"node_exporter reads *.prom alone, not {output.name}")
+    place = None if output is None else Place.of(output, "a file", "--output")
+    if place is not None and place.path.suffix != ".prom":
+        raise click.UsageError(f"node_exporter reads *.prom alone, not {place.path.name}")
     for bucket in buckets:
         check_bucket(bucket)
     from ...metrics import answers, exposition  # noqa: PLC0415 (an extra)
@@ -87,22 +88,22 @@ def metrics(
         failure = error
     _write(
         exposition.Exposition(answer, settings.clock(), limit, is_up=failure is None),
-        output,
+        place,
         openmetrics=openmetrics,
     )
     if failure is not None:
         raise failure
 
 
-def _write(found: Collector, output: Path | None, *, openmetrics: bool) -> None:
+def _write(found: Collector, place: Place | None, *, openmetrics: bool) -> None:
     from prometheus_client import generate_latest, write_to_textfile  # noqa: PLC0415 (an extra)
     from prometheus_client.openmetrics import exposition as of_openmetrics  # noqa: PLC0415
 
     registry: Any = found  # of a registry only that is asked which a collector has
-    if output is None:
+    if place is None:
         write((of_openmetrics.generate_latest if openmetrics else generate_latest)(registry).decode())
         return
     try:
-        write_to_textfile(str(output), registry)
+        write_to_textfile(str(place.path), registry)
     except OSError as error:
-        raise click.ClickException(f"cannot write {output}: {error.strerror}") from error
+        raise click.ClickException(f"{place.shown} cannot be written: {place.why(error)}") from error

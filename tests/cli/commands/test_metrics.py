@@ -79,7 +79,7 @@ def test_a_file_is_replaced_in_one_step(run, tracker, tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "rename", broken)
     failed = run("metrics", "--output", file, status=1)
-    assert failed.stderr == f"Error: cannot write {file}: No space left on device\n"
+    assert failed.stderr == f"Error: '{file}' cannot be written: No space left on device\n"
     assert (file.read_text(), list(tmp_path.glob("*.prom"))) == (before, [file])
 
 
@@ -105,7 +105,10 @@ def test_a_file_says_that_the_server_is_down(tmp_path):
         (["--output", "users.prom", "--openmetrics"], "exclude each other"),
         (["--limit", "0"], "0 is not in the range"),
         (["--bucket", "{"], "braces"),
-        (["--output", "nowhere/users.prom"], "cannot write nowhere/users.prom: No such file"),
+        (
+            ["--output", "nowhere/users.prom"],
+            "'nowhere/users.prom' cannot be written: there is no directory 'nowhere'",
+        ),
     ],
 )
 def test_bad_options(run, options, words):

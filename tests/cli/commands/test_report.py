@@ -46,7 +46,10 @@ def test_what_cannot_be_done_is_a_sentence(days, run, tmp_path, monkeypatch):
     for arguments, said in (
         (["--bucket", "shpo"], "no such bucket 'shpo', did you mean 'shop'?"),
         (["--of", "nobody"], "no such bucket 'nobody'"),
-        (["not/there.html"], "Error: the report cannot be written to 'not/there.html': No such file"),
+        (
+            ["not/there.html"],
+            "Error: the report cannot be written to 'not/there.html': there is no directory 'not'",
+        ),
         (["--start", "2015-05-19", "--last", "2015-05-17"], "Error: start must not be after end"),
     ):
         assert said in run("report", *arguments, status=1).output
