@@ -421,7 +421,8 @@ class ActivityTracker(Reader):
 
         Args:
             role: whose rights the user needs: ``track``, ``read`` or ``collapse``; None = all of them.
-            archive: an archive, to be warned of sketches that expire within a week and are not in it.
+            archive: an archive, to be warned of sketches that expire within a week and are not in it, or have
+                grown since.
             shard: the data set, by its place in the backend's `shards` option.
 
         Returns:

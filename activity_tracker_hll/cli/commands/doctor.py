@@ -34,7 +34,7 @@ __all__ = ["doctor"]
     "--archived",
     metavar="FILE",
     type=click.Path(dir_okay=False),
-    help="Warn of sketches that expire within a week and are not in this archive.",
+    help="Warn of sketches that expire within a week and are not in this archive as they are.",
 )
 @click.option("--role", type=click.Choice(ROLES), help="Whose rights the user needs; default: all.")
 @click.pass_obj

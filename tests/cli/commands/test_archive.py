@@ -104,9 +104,9 @@ def test_doctor_warns_of_what_expires_and_is_nowhere_else(run, path, tracker):
             tracker.backend.execute([("EXPIRE", key, int(left.total_seconds()))])
     shown = run("doctor", "--archived", path, "--strict", status=1).stdout.replace("\n", " ")
     assert (
-        f"2 sketches expire within 7 days that the archive does not have, such as daily-{day(5):%Y%m%d}"
-        in shown
-    )
+        "2 sketches expire within 7 days that the archive does not have, or not with all later events,"
+        f" such as daily-{day(5):%Y%m%d}"
+    ) in shown
     run("archive", path)
     assert "the archive does not have" not in run("doctor", "--archived", path).stdout
     result = run("doctor", "--archived", path.with_name("none"), status=1)
