@@ -420,7 +420,8 @@ class ActivityTracker(Reader):
         """Look at the server and the data: eviction, persistence, memory, rights, what is not collapsed.
 
         Args:
-            role: whose rights the user needs: ``track``, ``read`` or ``collapse``; None = all of them.
+            role: whose rights the user needs: ``track``, ``read``, ``collapse`` or ``restore``; None = all of
+                these.
             archive: an archive, to be warned of sketches that expire within a week and are not in it, or have
                 grown since.
             shard: the data set, by its place in the backend's `shards` option.

@@ -1,8 +1,9 @@
 """The rights that a server's user needs (ACL): the one table of them, and which ones are missing.
 
-A right is a command, of a role: ``track`` is a service that tracks, ``read`` one that asks, ``collapse`` the
-job that counts, and whoever changes settings. Which commands the calls of a role need was measured, by what
-servers say that they ran; ``tests/backends/test_rights.py`` measures it again.
+A right is a command, of a role: ``track`` is a service that tracks, ``read`` one that asks, or archives,
+``collapse`` the job that counts, and whoever changes settings, ``restore`` who copies an archive back. Which
+commands the calls of a role need was measured, by what servers say that they ran;
+``tests/backends/test_rights.py`` measures it again.
 """
 
 from __future__ import annotations
@@ -22,55 +23,55 @@ from .base import Context, Operation
 
 __all__ = ["OF_CLUSTER", "RIGHTS", "ROLES", "Lack", "about_lacking", "commands", "lacking", "rules"]
 
-ROLES = ("track", "read", "collapse")
+ROLES = ("track", "read", "collapse", "restore")
 
-_T, _R, _C = (frozenset({role}) for role in ROLES)
+_T, _R, _C, _A = (frozenset({role}) for role in ROLES)
 RIGHTS = {
     # scripts, and what a server does not know of them yet; who only reads runs one to ask for these rights
-    "eval": _T | _R | _C,
-    "evalsha": _T | _C,
+    "eval": _T | _R | _C | _A,
+    "evalsha": _T | _C | _A,
     # counts, errors and sketches
-    "get": _T | _R | _C,
+    "get": _T | _R | _C | _A,
     "mget": _T | _R | _C,
-    "set": _T | _C,
-    "del": _T | _C,
-    "exists": _T | _R | _C,
+    "set": _T | _C | _A,
+    "del": _T | _C | _A,
+    "exists": _T | _R | _C | _A,
     "strlen": _T,
     "rename": _C,
-    "pfadd": _T | _C,
-    "pfcount": _T | _R | _C,
-    "pfmerge": _T | _C,
+    "pfadd": _T | _C | _A,
+    "pfcount": _T | _R | _C | _A,
+    "pfmerge": _T | _C | _A,
     # for how long sketches are kept
-    "ttl": _R | _C,
-    "pttl": _T,
+    "ttl": _R | _C | _A,
+    "pttl": _T | _A,
     "expire": _C,
-    "pexpire": _T,
-    "expireat": _C,
-    "persist": _C,
+    "pexpire": _T | _A,
+    "expireat": _C | _A,
+    "persist": _C | _A,
     # ids that moved
-    "zadd": _T,
-    "zcard": _T,
-    "zcount": _T | _R | _C,
-    "zrange": _T,
+    "zadd": _T | _A,
+    "zcard": _T | _A,
+    "zcount": _T | _R | _C | _A,
+    "zrange": _T | _A,
     "zrangebyscore": _T | _R,
-    "zscore": _T,
+    "zscore": _T | _A,
     # periods that hold uncounted data, and raw sets of activity-tracker
-    "sadd": _T | _C,
+    "sadd": _T | _C | _A,
     "srem": _C,
     "smembers": _R | _C,
     "smismember": _C,
     "sscan": _R | _C,
     # settings
-    "hget": _T | _C,
-    "hgetall": _T | _R | _C,
+    "hget": _T | _C | _A,
+    "hgetall": _T | _R | _C | _A,
     "hkeys": _C,
-    "hset": _T | _C,
-    "hsetnx": _T | _C,
+    "hset": _T | _C | _A,
+    "hsetnx": _T | _C | _A,
     "hdel": _C,
     # the server itself
     "info": _T | _R,
     "scan": _R | _C,
-    "time": _T | _R | _C,
+    "time": _T | _R | _C | _A,
 }
 """Commands, and the roles that need them, on one server."""
 

@@ -25,6 +25,11 @@ local function unite(key, given)
   if merged.err then error(merged.err, 0) end
 end
 
+-- A script ends where a command is denied, and what it did stays: a sketch beside a count, without expiry. So
+-- those that come last are tried before, on a key that there is not.
+redis.call('TTL', temporary)
+if expiry == 'keep' then redis.call('PERSIST', temporary) else redis.call('EXPIREAT', temporary, expiry) end
+
 local counted = is_counted()
 if is_part == '1' and counted and not existed then sketch, moved_sketch = '', '' end
 unite(hll, sketch)

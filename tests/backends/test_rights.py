@@ -14,6 +14,7 @@ from activity_tracker_hll.operations.rights import OF_CLUSTER, RIGHTS, ROLES, La
 from activity_tracker_hll.scripts.calls import SCRIPTS
 from activity_tracker_hll.scripts.rights import commands_of
 from helpers import duties
+from helpers.archives import state
 from helpers.clusters import SLOTS
 from helpers.errors import raises
 from helpers.moments import TODAY, YESTERDAY, day
@@ -52,9 +53,9 @@ def make(real_server):
 
 
 @pytest.fixture
-def prepared(real_server):
+def prepared(real_server, tmp_path):
     """A server with data, which knows no script."""
-    duties.prepare(real_server.client, real_server.tracker(secret="pepper"))
+    duties.prepare(real_server.client, real_server.tracker(secret="pepper"), tmp_path)
     real_server.client.script_flush()
     return real_server.client
 
@@ -74,16 +75,16 @@ def refusals(calls):
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_role_has_the_rights_that_its_calls_need_and_no_others(prepared, make, role, monkeypatch):
+def test_a_role_has_the_rights_that_its_calls_need_and_no_others(prepared, make, role, monkeypatch, tmp_path):
     monkeypatch.setattr(server, "lacking", lambda context, _: rights.lacking(context, ()))  # it tries all
     allow(prepared, role)
     prepared.config_resetstat()
-    assert refusals(duties.CALLS[role](make)) == []
+    assert refusals(duties.CALLS[role](make, tmp_path)) == []
     ran = {name.removeprefix("cmdstat_") for name, of in prepared.info("commandstats").items() if of["calls"]}
     assert ran - EXTRA - OF_CONNECTIONS - {"config|resetstat"} == set(commands([role]))
 
 
-ORDER = ("read", "collapse", "track")
+ORDER = ("restore", "read", "collapse", "track")
 
 
 @pytest.mark.parametrize(
@@ -96,12 +97,16 @@ ORDER = ("read", "collapse", "track")
         )
         for command, of in RIGHTS.items()
     ]
+    + [
+        pytest.param("restore", f"+{command}", marks=pytest.mark.extended)
+        for command in ("hsetnx", "expireat", "pexpire", "pfmerge", "sadd", "ttl", "zadd")
+    ]
     + [(role, pattern) for role in ROLES for pattern in KEYS.patterns()],
 )
-def test_a_right_that_is_missing_is_named(prepared, make, role, right):
+def test_a_right_that_is_missing_is_named(prepared, make, role, right, tmp_path):
     allow(prepared, role, without=right)
     assert make().examine(role=role).lacking == (Lack(right),)
-    found = refusals(duties.CALLS[role](make))
+    found = refusals(duties.CALLS[role](make, tmp_path))
     named = [error for error in found if f"give the user {right}," in error or right in KEYS.patterns()]
     assert named == found
     assert found or right[1:] in QUIET
@@ -134,6 +139,40 @@ def test_an_aggregate_that_a_right_was_missing_for_is_counted_once_it_is_there(
         "both": 50,
         "plain": 50,
     }
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        "+set",
+        "+zadd",
+        *(pytest.param(f"+{name}", marks=pytest.mark.extended) for name in ("expireat", "pfcount", "ttl")),
+        *(
+            pytest.param(f"+{name}", marks=pytest.mark.extended)
+            for name in ("pexpire", "pfadd", "pttl", "sadd")
+        ),
+    ],
+)
+def test_what_a_right_was_missing_for_is_restored_once_it_is_there(prepared, make, right, tmp_path):
+    """Scripts end where a command is denied; what they did until then is united with what comes."""
+    path = tmp_path / duties.ARCHIVE
+
+    def restored():
+        """What the server holds after it, and what has no expiry once all is counted."""
+        make().restore(path)
+        held = {key: value for key, value in state(prepared).items() if ":tmp:" not in key}
+        make(username="default", password="").collapse()
+        return held, {key for key in prepared.scan_iter() if prepared.ttl(key) == -1}
+
+    prepared.flushall()
+    allow(prepared, "restore")
+    whole = restored()
+    prepared.flushall()
+    allow(prepared, "restore", without=right)
+    [refused] = refusals([lambda: make().restore(path)])
+    assert f"give the user {right}," in refused
+    allow(prepared, "restore")
+    assert restored() == whole
 
 
 def test_nothing_is_changed_by_looking_for_rights(prepared, make):
@@ -218,7 +257,7 @@ def _in_front(of_cluster):
 
 
 def test_a_role_that_there_is_not(server):
-    with raises(ArgumentValueError, "role must be one of track, read, collapse, got 'admin'"):
+    with raises(ArgumentValueError, "role must be one of track, read, collapse, restore, got 'admin'"):
         server.tracker().examine(role="admin")
 
 
@@ -258,12 +297,12 @@ def of_cluster(cluster):
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_the_rights_on_a_cluster(cluster, of_cluster, role):
+def test_the_rights_on_a_cluster(cluster, of_cluster, role, tmp_path):
     with ActivityTracker(["daily"], url=cluster.url, **duties.SETTINGS) as tracker:
-        duties.prepare(cluster.client(), tracker)
+        duties.prepare(cluster.client(), tracker, tmp_path)
     for node in cluster.nodes:
         allow(node.client, role, is_cluster=True)
-    assert refusals(duties.CALLS[role](of_cluster)) == []
+    assert refusals(duties.CALLS[role](of_cluster, tmp_path)) == []
     assert of_cluster().examine(role=role).lacking == ()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import datetime, time, timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from activity_tracker_hll import ActivityTracker, Selection
@@ -17,6 +16,7 @@ SETTINGS: dict[str, Any] = {"buckets": BUCKETS, "timezone": "UTC", "clock": lamb
 AGGREGATES = {"both": ["a", "b"], "plain": ["c", "d"]}
 LENGTHS = [{"daily": timedelta(days=days)} for days in (90, 100, 110, 120)]
 KEYS = Keys()
+ARCHIVE = "prepared.archive"
 Make = Callable[..., ActivityTracker]
 """Makes a tracker of the user, with these settings."""
 
@@ -25,8 +25,8 @@ def named(when: Any, bucket: str) -> Any:
     return KEYS.bucket(f"daily-{when:%Y%m%d}", bucket)
 
 
-def prepare(client: Any, tracker: ActivityTracker) -> None:
-    """The data that the calls need, by a user with all rights: little of it is counted."""
+def prepare(client: Any, tracker: ActivityTracker, folder: Path) -> None:
+    """The data that the calls need, and their archive, by a user with all rights: little of it is counted."""
     for when in (day(3), day(2), YESTERDAY):
         for index, bucket in enumerate(BUCKETS):
             tracker.track_many(range(100 * index, 100 * index + 150), bucket=bucket, date=when)
@@ -37,13 +37,16 @@ def prepare(client: Any, tracker: ActivityTracker) -> None:
     tracker.track(old_id=1, old_bucket="a")
     tracker.track(id=1, bucket="a")
     tracker.track(old_id=2, old_bucket="a")
-    tracker.track_many(range(50), bucket="d", date=day(5))
+    for when in (day(6), day(5)):
+        tracker.track_many(range(50), bucket="d", date=when)
+    tracker.track(old_id=7, old_bucket="d", date=day(6))
     tracker.collapse(date=day(4), buckets=["d"])
     tracker.change_settings(keep_sketches=LENGTHS[0])
     client.set(named(day(40), "a").counted, 0)  # activity-tracker's count of nobody
+    tracker.archive(folder / ARCHIVE)
 
 
-def writes(make: Make) -> Iterator[Callable[[], object]]:
+def writes(make: Make, folder: Path) -> Iterator[Callable[[], object]]:
     """Calls that track."""
     moment = datetime.combine(TODAY, time())
     yield lambda: make(namespace="active:new").track(id=1, bucket="a")
@@ -74,7 +77,7 @@ def writes(make: Make) -> Iterator[Callable[[], object]]:
     yield buffered
 
 
-def reads(make: Make) -> Iterator[Callable[[], object]]:
+def reads(make: Make, folder: Path) -> Iterator[Callable[[], object]]:
     """Calls that read."""
     span = {"start": day(3), "end": TODAY}
     few = Selection(["a", "b"], **span)
@@ -91,15 +94,11 @@ def reads(make: Make) -> Iterator[Callable[[], object]]:
     yield lambda: make().settings
     yield lambda: make().inventory()
     yield lambda: make().examine(role="read")
-
-    def archive() -> None:
-        with TemporaryDirectory() as folder:
-            make().archive(Path(folder, "activity.archive"))
-
-    yield archive
+    yield lambda: make().archive(folder / "new.archive")
+    yield lambda: make().examine(role="read", archive=folder / ARCHIVE)
 
 
-def counts(make: Make) -> Iterator[Callable[[], object]]:
+def counts(make: Make, folder: Path) -> Iterator[Callable[[], object]]:
     """Calls that count, and change settings."""
     options = {"aggregate_buckets": AGGREGATES, "keep_sketches": LENGTHS[2]}
     yield lambda: make().collapse(max_periods=1)
@@ -110,4 +109,13 @@ def counts(make: Make) -> Iterator[Callable[[], object]]:
     yield lambda: make().change_settings(aggregate_buckets={"more": None})
 
 
-CALLS = {"track": writes, "read": reads, "collapse": counts}
+def restores(make: Make, folder: Path) -> Iterator[Callable[[], object]]:
+    """Calls that restore: where there is nothing, and where there is all or part of it."""
+    path = folder / ARCHIVE
+    yield lambda: make(namespace="active:new").restore(path)
+    yield lambda: make().restore(path)
+    yield lambda: make(keep_sketches=LENGTHS[1]).restore(path, keep=timedelta(days=500))
+    yield lambda: make(keep_sketches=None).restore(path, start=day(5))
+
+
+CALLS = {"track": writes, "read": reads, "collapse": counts, "restore": restores}
