@@ -19,6 +19,7 @@ _SENTENCES = {
     errno.EACCES: "permission to use {it} is denied",
     errno.EPERM: "permission to use {it} is denied",
     errno.EROFS: "{it} is on a read-only file system",
+    errno.ENOSPC: "the disk is full",
     errno.ELOOP: "links lead in a circle",
 }
 

@@ -126,7 +126,8 @@ def test_the_home_directory(tmp_path, monkeypatch):
         (errno.EROFS, "/a/b", "it is on a read-only file system"),
         (errno.EISDIR, "/a/b/c", "'/a/b/c' is a directory"),
         (errno.ENOENT, "/a/b", "there is no directory '/a'"),
-        (errno.ENOSPC, "/a/b", "No space left on device"),
+        (errno.ENOSPC, "/a/b", "the disk is full"),
+        (errno.ENAMETOOLONG, "/a/b", "File name too long"),
     ],
 )
 def test_what_the_system_says(code, name, sentence):

@@ -79,7 +79,7 @@ def test_a_file_is_replaced_in_one_step(run, tracker, tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "rename", broken)
     failed = run("metrics", "--output", file, status=1)
-    assert failed.stderr == f"Error: '{file}' cannot be written: No space left on device\n"
+    assert failed.stderr == f"Error: '{file}' cannot be written: the disk is full\n"
     assert (file.read_text(), list(tmp_path.glob("*.prom"))) == (before, [file])
 
 
