@@ -144,27 +144,28 @@ def _uncounted(
     Args:
         bad: takes counts that are no strings, for which MGET returns nil too.
     """
-    absent: dict[LiveTarget, str] = {}
+    absent: dict[Period, list[str | None]] = {}
+    keys: list[str] = []
     uncounted: dict[Period, list[str | None]] = {}
     for period, counts in counts_of.items():
         missing = [bucket for bucket, count in counts.items() if count is None]
-        absent |= zip(
-            ((period, name) for name in missing), context.keys.counts(period.name, missing), strict=True
-        )
+        absent[period] = missing
+        keys += context.keys.counts(period.name, missing)
         # activity-tracker stored zeros where it saw nothing; those of a sketch have a standard error.
         zeros = [
             bucket for bucket, count in counts.items() if count is not None and not count and count.is_plain
         ]
         if live and (missing or zeros):
             uncounted[period] = missing + zeros
-    keys = list(absent.values())
     others, *data = yield from existing([keys, *keys_of_data(context, uncounted)])
     if others:  # counted in the meantime, or no string
-        for (target, key), reply in zip(absent.items(), (yield [("GET", key) for key in keys]), strict=True):
+        places = [(period, name) for period, names in absent.items() for name in names]
+        replies = yield [("GET", key) for key in keys]
+        for place, key, reply in zip(places, keys, replies, strict=True):
             try:
                 unwrap_of(key, [reply])
             except BackendDataError as error:
-                bad[target] = error
+                bad[place] = error
     with_data = [period for period, exists in zip(uncounted, data, strict=True) if exists]
     targets = ((period, name) for period in with_data for name in uncounted[period])
     return [target for target in targets if target not in bad]
