@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from redis.crc import key_slot
 
-from ..errors import BackendResponseError, MalformedSketchError, UnknownEncodingError
+from ..errors import BackendDataError, BackendResponseError, MalformedSketchError, UnknownEncodingError
 from ..hll import codec
 from ..hll.estimators import cardinality
 from ..hll.registers import empty
@@ -116,8 +116,9 @@ def _union(command: Command, _by_slot: object) -> Split:
             for sketch in replies:
                 if sketch is not None:
                     np.maximum(union, codec.decode(sketch), out=union)
-        except (MalformedSketchError, UnknownEncodingError) as error:
-            raise BackendResponseError(f"sketches in several slots cannot be united: {error}") from error
+        except MalformedSketchError as error:
+            kind = BackendResponseError if isinstance(error, UnknownEncodingError) else BackendDataError
+            raise kind(f"sketches in several slots cannot be united: {error}") from error
         return cardinality(union)
 
     return Split([(slot_of(str(key)), ("GET", key)) for key in command[1:]], join)

@@ -9,7 +9,7 @@ from activity_tracker_hll.backends.routing import Failed, Wait, route
 from activity_tracker_hll.backends.slots import split
 from activity_tracker_hll.backends.topology import Node, Topology, learn
 from activity_tracker_hll.driving import run
-from activity_tracker_hll.errors import BackendResponseError
+from activity_tracker_hll.errors import BackendDataError, BackendResponseError
 from activity_tracker_hll.hll import codec
 from activity_tracker_hll.hll.estimators import cardinality
 from activity_tracker_hll.hll.registers import empty, fold
@@ -112,6 +112,21 @@ def test_scripts_for_several_buckets_are_called_for_each():
 
     [reply] = Play(answer).run(call)
     assert reply == [[b"DONE", *keys[:5], 1, 0, str(n)] for n, keys in enumerate(BUCKETS)]
+
+
+@pytest.mark.parametrize(
+    ("sketch", "kind"),
+    [
+        (b"no sketch", BackendDataError),
+        (b"HYLL\x07\x00\x00\x00" + bytes(8), BackendResponseError),  # perhaps a newer server's
+    ],
+)
+def test_a_corrupt_sketch_among_several_slots_is_about_data(sketch, kind):
+    [reply] = Play(lambda _node, commands: [sketch] * len(commands)).run(
+        ("PFCOUNT", *(keys.hll for keys in BUCKETS))
+    )
+    assert type(reply) is kind
+    assert "cannot be united" in str(reply)
 
 
 def test_a_script_whose_keys_do_not_belong_together_is_refused_and_others_are_not():
