@@ -9,10 +9,10 @@ from math import inf, sqrt
 import numpy as np
 
 from ..estimates import Estimate, Share
-from ..hll.estimators import cardinalities, fit
+from ..hll.estimators import cardinalities_of, fit
 from ..hll.layers import History, Planes, has_moves
 from ..hll.patterns import Bits, ask
-from ..hll.registers import Registers, empty
+from ..hll.registers import MAX_RANK, Registers, empty, histogram
 from .spans import Span, united
 
 __all__ = ["stickiness", "unique"]
@@ -23,7 +23,8 @@ def unique(span: Span, windows: Sequence[range]) -> list[Estimate | None]:
     if has_moves(span.history) or len({len(window) for window in windows}) > 1:
         return [span.unique(window) if span.is_known(window) else None for window in windows]
     known = [window for window in windows if span.is_known(window)]
-    counts = Estimate.plain(cardinalities(_trailing_unions(span, known)))
+    histograms = [histogram(union) for union in _trailing_unions(span, known)]
+    counts = Estimate.plain(cardinalities_of(np.array(histograms, np.int64).reshape(-1, MAX_RANK + 1)))
     numbers = dict(zip(known, counts, strict=True))
     unsound = [window for window in known if not span.is_sound(window)]
     numbers.update({window: Estimate(numbers[window] or 0, inf) for window in unsound})

@@ -7,7 +7,7 @@ every id ever moved out of it; the remainder is H without V. Estimates for sever
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from math import floor, inf, sqrt
 from typing import Final, NamedTuple, TypeVar
@@ -22,7 +22,7 @@ __all__ = [
     "CHANCE",
     "LARGEST",
     "Fit",
-    "cardinalities",
+    "cardinalities_of",
     "cardinality",
     "cardinality_of",
     "fit",
@@ -73,9 +73,9 @@ def cardinality_of(histogram: NDArray[np.int64]) -> int:
     return _estimate(_harmonic(counts, _of_full(counts[MAX_RANK])) + _of_empty(counts[0]))
 
 
-def cardinalities(sketches: Iterable[Registers]) -> list[int]:
-    """:func:`cardinality` of each of many sketches."""
-    counts = np.array([histogram(registers) for registers in sketches]).reshape(-1, MAX_RANK + 1).T
+def cardinalities_of(histograms: NDArray[np.int64]) -> list[int]:
+    """:func:`cardinality` from the histograms of many sketches, shape (n, 52)."""
+    counts = histograms.T
     of_full, of_empty = (
         np.array([term(count) for count in counts[rank].tolist()])
         for term, rank in ((_of_full, MAX_RANK), (_of_empty, 0))
