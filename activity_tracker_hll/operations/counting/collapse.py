@@ -239,7 +239,7 @@ class _Counting:
     ) -> None:
         outcome: Outcome = Done()
         found = self._looked_at.get(target)
-        # A moment ago there was no count: this one is of a reply that was lost, or of a collapse at the same time.
+        # A moment ago there was no count: it is of a reply that was lost, or of a collapse at the same time.
         if state == b"COUNTED" or (state == b"DONE" and found):
             outcome = Estimate(int(values[0]), inf if found and found.suspect else None)
         elif state == b"CHANGED":
