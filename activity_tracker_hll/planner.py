@@ -263,6 +263,7 @@ class Planner:
         shard: int,
     ) -> Operation[Imported]:
         """See :meth:`.ActivityTracker.import_events`."""
+        at_hand = table is not None or isinstance(events, tuple)
         events = events if table is None else table.events(events)
         if isinstance(events, (str, bytes, Mapping)) or not isinstance(events, Iterable):
             raise ArgumentTypeError(
@@ -272,7 +273,13 @@ class Planner:
         arguments.check_callable(progress, "progress")
         data = self.data_set(shard)
         return self._tracking.import_events(
-            data, kinds, events, progress, self.clock, partial(outgrown, data.context)
+            data,
+            kinds,
+            events,
+            progress,
+            self.clock,
+            partial(outgrown, data.context),
+            at_hand=at_hand,
         )
 
     def collapse(

@@ -5,7 +5,8 @@ imported by day and month into one empty server:
 
 - a Parquet file by the command line, next to DuckDB's exact ``count(DISTINCT)`` a day; each is a process of
   its own, timed from its start to its end;
-- a data frame of pandas or polars, next to the tuples made of it row by row, of which there are fewer;
+- a data frame of pandas or polars, next to the tuples made of it row by row, of which there are fewer; with
+  ``--before DIRECTORY``, those are imported by the older version that is checked out there;
 - a table of pyarrow, next to chdb, which makes states of ``uniqCombined64(14)`` of it, a day and bucket, on
   all cores, and keeps them in memory.
 
@@ -17,6 +18,7 @@ of ours the server's daily counts are compared with the exact ones.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -156,14 +158,15 @@ def whole_process(name: str, path: str, port: int) -> Callable[[], object]:
 
 
 @contextmanager
-def contestant(name: str, path: Path, port: int) -> Iterator[Callable[[], object]]:
+def contestant(name: str, path: Path, port: int, before: Path | None) -> Iterator[Callable[[], object]]:
     """A function that lets a contestant run once."""
     if name in ("command", "duckdb"):
         yield whole_process(name, str(path), port)
         return
     command = [sys.executable, __file__, "--contestant", name, str(path), str(port)]
+    older = {"PYTHONPATH": str(before.resolve())} if before and name == "tuples" else {}
     with subprocess.Popen(  # noqa: S603 (this file)
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | older
     ) as process:
         questions: Any = process.stdin
         answers: Any = process.stdout
@@ -225,11 +228,13 @@ def check(server: Server, path: Path, what: str) -> None:
             raise click.ClickException(f"{what}: {found:,} ids in {key}, not {exact:,}")
 
 
-def compare(server: Server, comparison: Comparison, path: Path, rounds: int) -> dict[str, list[float]]:
+def compare(
+    server: Server, comparison: Comparison, path: Path, rounds: int, before: Path | None
+) -> dict[str, list[float]]:
     """The seconds of both, in turns."""
     with ExitStack() as stack:
         runs = {
-            name: stack.enter_context(contestant(name, path, server.port))
+            name: stack.enter_context(contestant(name, path, server.port, before))
             for name in (comparison.ours, comparison.theirs)
         }
         server.flush()
@@ -243,8 +248,16 @@ def compare(server: Server, comparison: Comparison, path: Path, rounds: int) -> 
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
 @click.option("--rows", type=click.IntRange(min=1), default=10_000_000, show_default=True)
 @click.option("--ids", type=click.IntRange(min=1), default=2_000_000, show_default=True)
+@click.option("--before", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def main(
-    server: str, quick: bool, file: Path | None, plot: Path | None, rounds: int, rows: int, ids: int
+    server: str,
+    quick: bool,
+    file: Path | None,
+    plot: Path | None,
+    rounds: int,
+    rows: int,
+    ids: int,
+    before: Path | None,
 ) -> None:
     """Measure, print, save."""
     canvas = axes(plot)
@@ -257,7 +270,7 @@ def main(
         for comparison in COMPARISONS:
             if running.environment.get(comparison.theirs) == "missing":
                 continue
-            seconds = compare(running, comparison, paths[comparison.ids], rounds)
+            seconds = compare(running, comparison, paths[comparison.ids], rounds, before)
             ours = [rows / each for each in seconds[comparison.ours]]
             theirs = [rows / comparison.share / each for each in seconds[comparison.theirs]]
             goal = Goal(comparison.what, Ratio.of_rates(ours, theirs), comparison.goal)

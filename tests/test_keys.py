@@ -155,7 +155,7 @@ def test_all_keys_of_a_bucket_and_period_share_one_slot():
         for call in (
             calls.call_unite(keys, temporary, b""),
             calls.call_write(keys, 5),
-            calls.call_collapse([(keys, "keep")], recount=False, inspect=False),
+            calls.call_collapse([calls.Due(keys, "keep")], recount=False),
             calls.call_store([calls.Count(keys, calls.Readings(1, 1, 1, b"", b""), 1, "", "keep")]),
             calls.call_aggregate(keys, temporary, [], b"", "keep"),
             calls.call_store_union(keys, b"", 1, "", b"", "keep"),

@@ -9,10 +9,10 @@ from math import inf, sqrt
 import numpy as np
 
 from ..estimates import Estimate, Share
-from ..hll.estimators import cardinality, fit
+from ..hll.estimators import cardinalities_of, fit
 from ..hll.layers import History, Planes, has_moves
 from ..hll.patterns import Bits, ask
-from ..hll.registers import Registers, empty
+from ..hll.registers import MAX_RANK, Registers, empty, histogram
 from .spans import Span, united
 
 __all__ = ["stickiness", "unique"]
@@ -22,22 +22,24 @@ def unique(span: Span, windows: Sequence[range]) -> list[Estimate | None]:
     """Ids that are alive at the end of each window; None where a sketch is gone."""
     if has_moves(span.history) or len({len(window) for window in windows}) > 1:
         return [span.unique(window) if span.is_known(window) else None for window in windows]
-    result: list[Estimate | None] = []
-    for window, union in zip(windows, _trailing_unions(span, windows), strict=True):
-        if span.is_known(window):
-            result.append(Estimate(cardinality(union), None if span.is_sound(window) else inf))
-        else:
-            result.append(None)
-    return result
+    known = [window for window in windows if span.is_known(window)]
+    histograms = [histogram(union) for union in _trailing_unions(span, known)]
+    counts = Estimate.plain(cardinalities_of(np.array(histograms, np.int64).reshape(-1, MAX_RANK + 1)))
+    numbers = dict(zip(known, counts, strict=True))
+    unsound = [window for window in known if not span.is_sound(window)]
+    numbers.update({window: Estimate(numbers[window] or 0, inf) for window in unsound})
+    return [numbers.get(window) for window in windows]
 
 
 def _trailing_unions(span: Span, windows: Sequence[range]) -> Iterator[Registers]:
     """The union of each of some windows of one length: by unions of 2, 4, 8... periods, each made of two."""
-    unions = np.stack([united([period]) for period in span.history])
+    unions = [united([period]) for period in span.history]
     length, size = len(windows[0]) if windows else 1, 1
     while size < length:
         more = min(size, length - size)
-        unions = np.maximum(unions[:-more], unions[more:])
+        for index in range(len(unions) - more):
+            own = None if size == 1 else unions[index]  # at first they are those of the span
+            unions[index] = np.maximum(unions[index], unions[index + more], out=own)
         size += more
     return (unions[window.start] for window in windows)
 

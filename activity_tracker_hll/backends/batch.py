@@ -6,6 +6,7 @@ Nothing here touches a connection, so that synchronous and asynchronous backends
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -22,8 +23,9 @@ __all__ = ["PASSING", "Batch"]
 PASSING = {"TRYAGAIN", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY"}
 """Codes of what a server answers while it, or its cluster, changes."""
 
-# While the server works on one chunk, the next is packed and sent.
+# While the server works on one chunk, the next is packed and sent. Few commands of many keys are one, too.
 _CHUNK_COMMANDS = 128
+_CHUNK_WORDS = 256
 _CHUNKS_IN_FLIGHT = 4
 
 
@@ -82,11 +84,16 @@ class Batch:
     def chunks(self) -> Iterator[tuple[bytes, int]]:
         """The bytes to send, each with the number of replies to read before sending the next."""
         commands = self._commands
-        for start in range(0, len(commands), _CHUNK_COMMANDS):
-            end = start + _CHUNK_COMMANDS
+        ends = deque([0] * (_CHUNKS_IN_FLIGHT - 1), _CHUNKS_IN_FLIGHT - 1)
+        end = 0
+        while end < len(commands):
+            start, words = end, 0
+            while end < min(start + _CHUNK_COMMANDS, len(commands)) and words < _CHUNK_WORDS:
+                words += len(commands[end])
+                end += 1
             packed = b"".join([pack_command(command) for command in commands[start:end]])  # type: ignore[arg-type]
-            last = end >= len(commands)
-            yield packed, len(commands) if last else max(end - (_CHUNKS_IN_FLIGHT - 1) * _CHUNK_COMMANDS, 0)
+            yield packed, ends[0] if end < len(commands) else end
+            ends.append(end)
 
     def failed(self, error: Exception) -> None:
         """Use an exception as the reply to the next command, unless it is none; see :func:`check_reply`."""

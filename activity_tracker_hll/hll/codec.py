@@ -198,21 +198,18 @@ def _tally_dense(data: bytes) -> NDArray[np.int64]:
 
 def _tally_sparse(sketches: Sequence[bytes]) -> NDArray[np.int64]:
     """Shape (number of sketches, 52); the rows of damaged ones do not add up to 16384."""
-    bodies = [data[HEADER_BYTES:] for data in sketches]
-    opcodes = np.frombuffer(b"".join(bodies), np.uint8)
-    # Opcodes of different sketches get different numbers: 0 to 255 for the first, 256 to 511 for the next...
-    kinds = np.repeat(np.arange(0, 256 * len(bodies), 256, dtype=np.int32), [len(body) for body in bodies])
-    kinds += opcodes
-    counts = np.bincount(kinds, minlength=256 * len(bodies))
+    bodies = [np.frombuffer(data, np.uint8, offset=HEADER_BYTES) for data in sketches]
+    by_opcode = np.array([np.bincount(body, minlength=256) for body in bodies])
     zeros: NDArray[Any] = np.zeros(len(bodies))
+    opcodes = np.concatenate(bodies)
     if ((opcodes >= 0x40) & (opcodes < 0x80)).any():
         heads = _xzero_heads(opcodes)
         heads = heads[heads < opcodes.size - 1]
-        seconds = heads + 1
-        counts -= np.bincount(kinds[seconds], minlength=256 * len(bodies))
-        zeros = np.bincount(kinds[heads] >> 8, opcodes[seconds].astype(np.float64), len(bodies))
+        seconds = opcodes[heads + 1]
+        of = np.cumsum([len(body) for body in bodies]).searchsorted(heads, "right")
+        np.subtract.at(by_opcode, (of, seconds), 1)
+        zeros = np.bincount(of, seconds.astype(np.float64), len(bodies))
     # Sums of integers: a matrix product would wake the threads of BLAS, which then spin for a while.
-    by_opcode = counts.reshape(-1, 256)
     result = np.zeros((len(bodies), MAX_RANK + 1), np.int64)
     result[:, 0] = (by_opcode[:, :128] * _SPANS[:128]).sum(axis=1) + zeros.astype(np.int64)
     runs = by_opcode[:, 128:].reshape(-1, _SPARSE_RANKS, len(_RUN_LENGTHS))

@@ -7,6 +7,8 @@ every id ever moved out of it; the remainder is H without V. Estimates for sever
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
 from math import floor, inf, sqrt
 from typing import Final, NamedTuple, TypeVar
 
@@ -20,6 +22,7 @@ __all__ = [
     "CHANCE",
     "LARGEST",
     "Fit",
+    "cardinalities_of",
     "cardinality",
     "cardinality_of",
     "fit",
@@ -67,10 +70,33 @@ def cardinality(registers: Registers) -> int:
 def cardinality_of(histogram: NDArray[np.int64]) -> int:
     """:func:`cardinality` from the histogram of the registers, shape (52,)."""
     counts: list[int] = histogram.tolist()
-    total = REGISTERS * _tau((REGISTERS - counts[MAX_RANK]) / REGISTERS)
+    return _estimate(_harmonic(counts, _of_full(counts[MAX_RANK])) + _of_empty(counts[0]))
+
+
+def cardinalities_of(histograms: NDArray[np.int64]) -> list[int]:
+    """:func:`cardinality` from the histograms of many sketches, shape (n, 52)."""
+    counts = histograms.T
+    of_full, of_empty = (
+        np.array([term(count) for count in counts[rank].tolist()])
+        for term, rank in ((_of_full, MAX_RANK), (_of_empty, 0))
+    )
+    return [_estimate(total) for total in (_harmonic(counts, of_full) + of_empty).tolist()]
+
+
+def _harmonic(counts: Sequence[int] | NDArray[np.int64], of_full: Number) -> Number:
+    """Part of the denominator of the estimate: of one sketch, or of each, shape (n,).
+
+    Args:
+        counts: how many registers hold each rank, shape (52,) or (52, n).
+        of_full: what those of the highest rank add.
+    """
+    total = of_full
     for count in counts[MAX_RANK - 1 : 0 : -1]:
         total = (total + count) * 0.5
-    total += REGISTERS * _sigma(counts[0] / REGISTERS)
+    return total
+
+
+def _estimate(total: float) -> int:
     estimate = _ALPHA * REGISTERS * REGISTERS / total if total else inf
     if estimate >= LARGEST:
         return LARGEST
@@ -78,8 +104,19 @@ def cardinality_of(histogram: NDArray[np.int64]) -> int:
     return floored + 1 if estimate - floored >= 0.5 else floored
 
 
+@lru_cache(maxsize=REGISTERS + 1)
+def _of_empty(registers: int) -> float:
+    """What registers that are empty add, by sigma of their share: Ertl 2017, section 4.3."""
+    return REGISTERS * _sigma(registers / REGISTERS)
+
+
+@lru_cache(maxsize=REGISTERS + 1)
+def _of_full(registers: int) -> float:
+    """What registers of the highest rank add, by tau of the share of the others: Ertl 2017, section 4.4."""
+    return REGISTERS * _tau((REGISTERS - registers) / REGISTERS)
+
+
 def _sigma(x: float) -> float:
-    """Ertl's sigma of the share of registers that are empty: Ertl 2017, section 4.3."""
     if x == 1:
         return inf
     power, total, before = 1.0, x, -1.0
@@ -92,7 +129,6 @@ def _sigma(x: float) -> float:
 
 
 def _tau(x: float) -> float:
-    """Ertl's tau of the share of registers that are not full: Ertl 2017, section 4.4."""
     if x in {0, 1}:
         return 0.0
     power, total, before = 1.0, 1 - x, -1.0

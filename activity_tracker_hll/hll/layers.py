@@ -56,9 +56,9 @@ def has_moves(history: History) -> bool:
 
 
 def everything(layers: Iterable[Layer | None]) -> Registers:
-    """The union of all ids that were active or left."""
+    """The union of all ids that were active or left; it may be an array of the layers', not to be changed."""
     parts = [part for layer in layers if layer for part in (layer.tracked, layer.moved) if part is not None]
-    return reduce(np.maximum, parts, empty())
+    return parts[0] if len(parts) == 1 else reduce(np.maximum, parts, empty())
 
 
 def alive(history: History) -> tuple[int, float]:

@@ -191,14 +191,15 @@ def read_layers(context: Context, found: Found) -> Operation[list[list[Layer | N
 def _layer(context: Context, keys: BucketKeys, replies: Sequence[Any], *, has_raw: bool) -> Operation[Layer]:
     """A layer, of which the ids that returned are only counted yet."""
     tracked_reply, moved_reply, back_reply = replies if len(replies) > 1 else (replies[0], None, 0)
-    tracked, moved = registers_of(tracked_reply), registers_of(moved_reply)
-    if tracked is None or moved is None:
+    tracked = registers_of(tracked_reply)
+    moved = None if moved_reply is None else registers_of(moved_reply)
+    if tracked is None or (moved is None and moved_reply is not None):
         # Of a key that holds something else the server says so; a stand-in keeps a set there and counts it.
         unwrap((yield [("PFCOUNT", keys.hll), ("PFCOUNT", keys.moved)]))
         raise BackendResponseError(f"{UNREADABLE}, and a count alone does not tell this")
     if has_raw:
         tracked = np.maximum(tracked, (yield from registers_of_raw(context, keys.raw)))
-    if moved_reply is None:
+    if moved is None:
         return Layer(tracked)
     return Layer(tracked, moved, back=number(unwrap([back_reply])[0], keys.moves))
 

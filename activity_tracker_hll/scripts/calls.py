@@ -36,6 +36,7 @@ __all__ = [
     "WRITE",
     "Call",
     "Count",
+    "Due",
     "Readings",
     "Script",
     "Stored",
@@ -138,9 +139,9 @@ WRITE = Script("write", ("count", "hll", "moved", "moves"), ("limit", "actives")
 COLLAPSE = Script(
     "collapse",
     _BUCKET,
-    ("recount", "inspect"),
-    (b"NONE", b"DONE", b"GONE", b"TEXT", b"FOREIGN", b"COUNTED", b"READ"),
-    each=("expiry",),
+    ("recount",),
+    (b"NONE", b"DONE", b"GONE", b"TEXT", b"FOREIGN", b"CHANGED", b"COUNTED", b"READ"),
+    each=("least", "error_text", "expiry"),
 )
 STORE = Script(
     "store",
@@ -279,19 +280,36 @@ def call_write(
     )
 
 
-def call_collapse(buckets: Sequence[tuple[BucketKeys, str]], *, recount: bool, inspect: bool) -> Call:
-    """Store the counts of buckets, or return the data from which to make them.
+class Due(NamedTuple):
+    """A bucket to be counted.
+
+    Attributes:
+        keys: its keys.
+        expiry: the Unix time at which its sketch expires, or "keep".
+        least: what its sketch counted when it was looked at.
+        error: the standard error of the count, as text, if nobody left the bucket; empty for the plain
+            formula's.
+    """
+
+    keys: BucketKeys
+    expiry: str
+    least: int = 0
+    error: str = ""
+
+
+def call_collapse(buckets: Sequence[Due], *, recount: bool) -> Call:
+    """Store the counts of buckets, or return the data from which to make them, where there were moves.
 
     Args:
-        buckets: the keys of each, and the Unix time at which its sketch expires, or "keep".
+        buckets: which.
         recount: also count what was counted before.
-        inspect: also return the sketches of buckets without moves, to be tested for chosen ids.
 
-    Replies, for each: NONE, DONE, GONE, TEXT, FOREIGN, COUNTED or READ, see ``collapse.lua``; READ comes with
-    :class:`Readings`.
+    Replies, for each: NONE, DONE, GONE, TEXT, FOREIGN, CHANGED, COUNTED or READ, see ``collapse.lua``; READ
+    comes with :class:`Readings`.
     """
-    keys = [key for bucket_keys, _ in buckets for key in bucket_keys[:5]]
-    return COLLAPSE.call(keys, int(recount), int(inspect), *(expiry for _, expiry in buckets))
+    keys = [key for due in buckets for key in due.keys[:5]]
+    each = [argument for _, expiry, least, error in buckets for argument in (least, error, expiry)]
+    return COLLAPSE.call(keys, int(recount), *each)
 
 
 class Count(NamedTuple):

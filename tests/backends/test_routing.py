@@ -103,15 +103,13 @@ def test_unions_of_several_slots_are_the_servers_to_the_digit():
 
 
 def test_scripts_for_several_buckets_are_called_for_each():
-    call = calls.call_collapse(
-        [(keys, str(n)) for n, keys in enumerate(BUCKETS)], recount=True, inspect=False
-    )
+    call = calls.call_collapse([calls.Due(keys, str(n)) for n, keys in enumerate(BUCKETS)], recount=True)
 
     def answer(_node, commands):
         return [[[b"DONE", *command[3:]]] for command in commands]
 
     [reply] = Play(answer).run(call)
-    assert reply == [[b"DONE", *keys[:5], 1, 0, str(n)] for n, keys in enumerate(BUCKETS)]
+    assert reply == [[b"DONE", *keys[:5], 1, 0, "", str(n)] for n, keys in enumerate(BUCKETS)]
 
 
 @pytest.mark.parametrize(

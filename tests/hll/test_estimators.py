@@ -12,11 +12,12 @@ from activity_tracker_hll.hll.estimators import (
     ABOVE,
     CHANCE,
     LARGEST,
+    cardinalities_of,
     cardinality,
     remainder,
     standard_error,
 )
-from activity_tracker_hll.hll.registers import MAX_RANK, REGISTERS, empty
+from activity_tracker_hll.hll.registers import MAX_RANK, REGISTERS, empty, histogram
 from helpers.registers import dice, drawn, odd, sketches
 
 # Counts of one sketch
@@ -39,6 +40,8 @@ def check_server(client, trials: int):
     for index, (registers, answer) in enumerate(zip(made, answers, strict=True)):
         # Above 2^63 the server's number overflows.
         assert cardinality(registers) == (answer if answer >= 0 else LARGEST), index
+    counts = cardinalities_of(np.array([histogram(registers) for registers in made]))
+    assert counts == [answer if answer >= 0 else LARGEST for answer in answers]
     assert 0 < answers.count(-(2**63)) < len(answers) / 2
 
 

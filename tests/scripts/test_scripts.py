@@ -9,7 +9,7 @@ import pytest
 from activity_tracker_hll import BackendDataError, BackendResponseError, HyperLogLog
 from activity_tracker_hll.backends.trouble import translated
 from activity_tracker_hll.scripts import calls
-from activity_tracker_hll.scripts.calls import SCRIPTS, Count, Readings, TableState, answer, answers
+from activity_tracker_hll.scripts.calls import SCRIPTS, Count, Due, Readings, TableState, answer, answers
 from helpers.moments import YESTERDAY
 
 FOLDER = Path(calls.__file__).parent
@@ -159,11 +159,11 @@ class World:
             assert rest == []
         return state
 
-    def collapse(self, *, recount=False, inspect=False, expiry=FAR):
+    def collapse(self, *, recount=False, least=0, error="", expiry=FAR):
         """Of this bucket, between another and one that is not there."""
         absent = self.tracker.backend.keys.bucket(NAME, "absent")
-        buckets = [(self.other, FAR), (self.keys, expiry), (absent, FAR)]
-        call = calls.call_collapse(buckets, recount=recount, inspect=inspect)
+        buckets = [Due(self.other, FAR), Due(self.keys, expiry, least, error), Due(absent, FAR)]
+        call = calls.call_collapse(buckets, recount=recount)
         _, (state, rest), last = self.send(calls.COLLAPSE, call, 3)
         assert last == (b"NONE", [])
         if state == b"READ":
@@ -172,14 +172,17 @@ class World:
             assert readings.moved_hll == (self.client.get(self.keys.moved) or b"")
             assert readings.tracked == self.client.pfcount(self.keys.hll)
             assert readings.moved == self.client.pfcount(self.keys.moved)
-            has_moves = self.client.exists(self.keys.moved)
-            assert readings.back == (self.client.zcount(self.keys.moves, "(0", "+inf") if has_moves else 0)
+            assert readings.back == self.client.zcount(self.keys.moves, "(0", "+inf")
             return state, readings
         if state == b"COUNTED":
             assert int(self.client.get(self.keys.counted)) == rest[0] == self.client.pfcount(self.keys.hll)
-        if state in (b"TEXT", b"FOREIGN"):
+            assert rest[0] >= least
+            assert self.client.get(self.keys.stderr) == (error.encode() or None)
+        if state == b"CHANGED":
+            assert self.client.pfcount(self.keys.hll) < least
+        if state in (b"DONE", b"TEXT", b"FOREIGN"):
             assert rest[0] == self.client.get(self.keys.counted)
-        assert len(rest) == {b"COUNTED": 1, b"TEXT": 1, b"FOREIGN": 2}.get(state, 0)
+        assert len(rest) == {b"COUNTED": 1, b"DONE": 1, b"TEXT": 1, b"FOREIGN": 2}.get(state, 0)
         return state, rest
 
     def store(self, readings, ids=7, error="", expiry=FAR):
@@ -188,10 +191,8 @@ class World:
         (first, _), (state, rest) = self.send(calls.STORE, calls.call_store(counts), 2)
         assert first == b"CHANGED"
         if state == b"STORED":
-            # Without moves a sketch may have grown.
-            moving = self.client.exists(self.keys.moved)
-            assert rest == [ids if moving else self.client.pfcount(self.keys.hll)]
-            assert self.client.get(self.keys.counted) == b"%d" % rest[0]
+            assert rest == [ids]
+            assert self.client.get(self.keys.counted) == b"%d" % ids
             assert self.client.get(self.keys.stderr) == (error.encode() or None)
         else:
             assert rest == []
@@ -297,12 +298,12 @@ class World:
             b"",
         )
         base = dice.choice([b"", self.client.get(keys.hll) or b""])
-        flags = {"recount": dice.random() < 0.5, "inspect": dice.random() < 0.5}
+        recount, least, error = dice.random() < 0.5, dice.choice([0, 30, 10**6]), dice.choice(["", "inf"])
         dice.choice(
             [
                 lambda: self.unite(dice.choice([b"", SPARSE, DENSE]), base),
                 lambda: self.write(dice.randrange(6), actives, stamps[: dice.randrange(5)]),
-                lambda: self.collapse(**flags, expiry=expiry),
+                lambda: self.collapse(recount=recount, least=least, error=error, expiry=expiry),
                 lambda: self.store(readings, error=dice.choice(["", "1.5"]), expiry=expiry),
                 lambda: self.aggregate([self.other], seen, expiry),
                 lambda: self.store_union(seen, sketch=dice.choice([b"", SPARSE]), expiry=expiry),
@@ -364,12 +365,9 @@ def test_every_declared_state_occurs(world):
     client.set(keys.hll, SPARSE)
     assert world.collapse() == (b"FOREIGN", [b"3", 30])
     client.delete(keys.counted)
-    state, readings = world.collapse(inspect=True)
-    assert state == b"READ"
+    assert world.collapse(least=31) == (b"CHANGED", [])
     client.pfadd(keys.hll, "one more")
-    assert world.store(readings, 30) == b"STORED"
-    assert client.get(keys.counted) == b"31"
-    assert world.store(readings._replace(tracked=99)) == b"CHANGED"
+    assert world.collapse(least=30, error="inf") == (b"COUNTED", [31])
     client.set(keys.hll, SPARSE)
     client.delete(keys.counted)
     assert world.collapse() == (b"COUNTED", [30])
@@ -417,7 +415,7 @@ CALLS = {
     "unite": lambda w: calls.call_unite(w.keys, w.temporary, DENSE),
     "look": lambda w: calls.call_unite(w.keys, w.temporary, b""),
     "write": lambda w: calls.call_write(w.keys, 5, [(b"x", 1)], [(b"y", -1)]),
-    "collapse": lambda w: calls.call_collapse([(w.keys, FAR)], recount=False, inspect=False),
+    "collapse": lambda w: calls.call_collapse([Due(w.keys, FAR)], recount=False),
     "store": lambda w: calls.call_store([Count(w.keys, Readings(2, 1, 0, b"", b""), 1, "", FAR)]),
     "aggregate": lambda w: calls.call_aggregate(w.other, w.temporary, [w.keys], b"", FAR),
     "store_union": lambda w: calls.call_store_union(w.keys, b"", 1, "", b"", FAR),
@@ -469,15 +467,15 @@ def test_an_error_that_passes_is_told_from_what_stays(world, name):
 def test_one_broken_bucket_of_a_call_leaves_the_others_their_answers(world):
     world.client.rpush(world.keys.hll, "a list")
     world.client.pfadd(world.other.hll, 1, 2, 3)
-    buckets = [(world.keys, FAR), (world.other, FAR)] * 2
-    call = calls.call_collapse(buckets, recount=False, inspect=False)
+    buckets = [Due(world.keys, FAR), Due(world.other, FAR)] * 2
+    call = calls.call_collapse(buckets, recount=False)
     [reply] = world.tracker.backend.execute([call])
     first, second, third, fourth = answers(reply, 4)
     for broken in (first, third):
         with pytest.raises(BackendDataError, match="WRONGTYPE"):
             answer(broken)
     assert answer(second) == (b"COUNTED", [3])
-    assert answer(fourth) == (b"DONE", [])
+    assert answer(fourth) == (b"DONE", [b"3"])
 
 
 @pytest.mark.parametrize("stamp", [1, 2**31, 10**15 + 1, 1_700_000_000_123_457, 2**53 - 1])

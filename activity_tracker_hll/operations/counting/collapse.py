@@ -1,34 +1,37 @@
 """Collapsing: from sketches to stored counts.
 
-A bucket without moves, under a secret, is counted and stored by the server in one step. Any other bucket is
-read, estimated here (so that any estimator can be used, and chosen ids are noticed), and its count is stored
-if the bucket is still as it was read. Either way a collapse may be interrupted anywhere and run again, or
-run twice at once.
+A bucket without moves is counted and stored by the server in one step; without a secret its sketch is looked
+at before, so that chosen ids are noticed. A bucket with moves is read, estimated here (so that any estimator
+can be used), and its count is stored if the bucket is still as it was read. Either way a collapse may be
+interrupted anywhere and run again, or run twice at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
+from math import inf
 from typing import Any, NamedTuple
 
 from ...backends.base import Command
 from ...errors import BackendDataError, BackendError, CollapseError
 from ...estimates import Estimate
 from ...periods import Period
-from ...scripts.calls import Count, Readings, answer, answers, call_collapse, call_store
-from ..base import UNCOUNTED, Context, Operation, batched
-from ..many_keys import values
+from ...scripts.calls import Count, Due, Readings, answer, answers, call_collapse, call_store
+from ..base import UNCOUNTED, Context, Operation, batched, together
+from ..many_keys import existing, values
 from ..settings import Aggregates
 from .aggregates import count_aggregates
 from .legacy import absorb
 from .marks import take_marks, uncounted_of_known
 from .outcomes import AWAITED, Again, Done, Nothing, Outcome, Target, expiry_of, foreign, stderr_text, stored
 from .scope import Scope
-from .sketches import estimates
+from .sketches import Inspected, estimates, inspected
 
 __all__ = ["Collapsed", "collapse"]
 
 _TARGETS_PER_BATCH = 500
+_SKETCHES_PER_COMMAND = 50  # of up to 12 KiB
 _BUCKETS_PER_CALL = 20  # at about 10 us each; 100 us for a large sketch whose cached count is stale
 # A bucket of a past period changes during a collapse only in a race; one that keeps changing is still in use.
 _ATTEMPTS = 20
@@ -181,13 +184,16 @@ class _Counting:
         self._inspect = context.are_ids_chosen
         self._per_call = 1 if context.is_cluster else _BUCKETS_PER_CALL
         self._outcomes: dict[Target, Outcome] = {}
+        self._looked_at: Mapping[Target, Inspected] = {}
 
     def attempt(self, targets: Sequence[Target]) -> Operation[dict[Target, Outcome]]:
         """Try to collapse each target, and return the outcomes."""
         yield from self._absorb_raw_sets(targets)
+        left = [target for target in targets if target not in self._outcomes]
+        self._looked_at = (yield from self._look_at(left)) if self._inspect and left else {}
         readings: dict[Target, Readings] = {}
-        calls = list(batched((target for target in targets if target not in self._outcomes), self._per_call))
-        replies = (yield [self._call(call) for call in calls]) if calls else []
+        calls = list(batched(left, self._per_call))
+        replies = yield [self._call(call) for call in calls]
         for call, call_reply in zip(calls, replies, strict=True):
             for target, reply in zip(call, answers(call_reply, len(call)), strict=True):
                 try:
@@ -212,12 +218,32 @@ class _Counting:
             except BackendError as error:
                 self._outcomes[target] = error
 
+    def _look_at(self, targets: Sequence[Target]) -> Operation[dict[Target, Inspected]]:
+        """What is to be known of sketches that are to be counted, if there were no moves."""
+        moved = [target.keys.moved for target in targets]
+        [stored], [moving] = yield from together(
+            values([[target.keys.counted for target in targets]]), existing([moved])
+        )
+        have_moves = (yield from existing([key] for key in moved)) if moving else [0] * len(moved)
+        asked = [
+            target
+            for target, count, has_moves in zip(targets, stored, have_moves, strict=True)
+            if not has_moves and (self._recount or count in UNCOUNTED)
+        ]
+        keys = (target.keys.hll for target in asked)
+        sketches = yield from values(batched(keys, _SKETCHES_PER_COMMAND))
+        return dict(zip(asked, inspected(list(chain.from_iterable(sketches))), strict=True))
+
     def _note(
         self, target: Target, readings: dict[Target, Readings], state: bytes, values: list[Any]
     ) -> None:
         outcome: Outcome = Done()
-        if state == b"COUNTED":
-            outcome = Estimate(values[0])
+        found = self._looked_at.get(target)
+        # A moment ago there was no count: it is of a reply that was lost, or of a collapse at the same time.
+        if state == b"COUNTED" or (state == b"DONE" and found):
+            outcome = Estimate(int(values[0]), inf if found and found.suspect else None)
+        elif state == b"CHANGED":
+            outcome = Again()
         elif state == b"READ":
             readings[target] = Readings(*values)
         elif state == b"NONE":
@@ -253,5 +279,10 @@ class _Counting:
                 self._outcomes[target] = stored(reply, count)
 
     def _call(self, targets: Sequence[Target]) -> Command:
-        buckets = [(target.keys, target.expiry) for target in targets]
-        return call_collapse(buckets, recount=self._recount, inspect=self._inspect)
+        nothing = Inspected(0, suspect=False)
+        found = [self._looked_at.get(target, nothing) for target in targets]
+        due = [
+            Due(target.keys, target.expiry, count, repr(inf) if suspect else "")
+            for target, (count, suspect) in zip(targets, found, strict=True)
+        ]
+        return call_collapse(due, recount=self._recount)

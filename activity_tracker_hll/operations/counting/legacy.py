@@ -6,7 +6,7 @@ from ... import bulk
 from ...hll.estimators import standard_error
 from ...hll.registers import Registers, empty, fold
 from ...keys import BucketKeys
-from ...scripts.calls import answer, answers, call_collapse
+from ...scripts.calls import Due, answer, answers, call_collapse
 from ..base import UNCOUNTED, Context, Operation, items, number, unwrap
 from .outcomes import foreign
 
@@ -38,7 +38,7 @@ def absorb(context: Context, keys: BucketKeys, expiry: str, *, recount: bool = F
         if not sketch:
             return
         stored = number(counted, keys.counted)
-        call = call_collapse([(keys, expiry)], recount=False, inspect=False)
+        call = call_collapse([Due(keys, expiry)], recount=False)
         state, _ = answer(answers((yield [call])[0], 1)[0])
         [tracked] = unwrap((yield [("PFCOUNT", keys.hll)]))
         # What is kept for ever has no expiry to tell by; but no count of a sketch is larger than that.

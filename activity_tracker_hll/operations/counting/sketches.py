@@ -27,9 +27,9 @@ from ...errors import (
 )
 from ...estimates import Estimate
 from ...hll import codec, from_counts
-from ...hll.estimators import cardinality, remainder
+from ...hll.estimators import cardinalities_of, cardinality, remainder
 from ...hll.randomness import are_random, is_random, is_random_remainder, tails_of_histograms
-from ...hll.registers import REGISTERS, Registers, empty, fold
+from ...hll.registers import REGISTERS, Registers, empty, fold, histogram
 from ...hll.unions import union_of_remainders
 from ...keys import BucketKeys
 from ...scripts.calls import Readings
@@ -38,10 +38,11 @@ from ..tracking.side_table import ACTIVE, Range, read_members
 
 __all__ = [
     "UNREADABLE",
+    "Inspected",
     "Union",
-    "are_suspect",
     "estimate",
     "estimates",
+    "inspected",
     "registers_of",
     "union_by_server",
     "union_of",
@@ -49,6 +50,8 @@ __all__ = [
 
 
 UNREADABLE = "sketches cannot be read on this server"
+
+_NOBODY = histogram(empty())
 
 
 class Union(NamedTuple):
@@ -70,13 +73,14 @@ def estimates(readings: Sequence[Readings], *, inspect: bool) -> list[Estimate |
         A count for each, or an error where a sketch is corrupt.
     """
     plain = [reading for reading in readings if not reading.moved]
-    suspected = iter(are_suspect([(reading.hll, reading.tracked) for reading in plain]) if inspect else [])
+    looked_at = iter(inspected([reading.hll for reading in plain]) if inspect else [])
     result: list[Estimate | BackendError] = []
     for reading in readings:
         if reading.moved:
             result.append(estimate(reading, inspect=inspect))
         else:
-            result.append(Estimate(reading.tracked, inf if next(suspected, False) else None))
+            found = next(looked_at, None)
+            result.append(Estimate(reading.tracked, inf if found and found.suspect else None))
     return result
 
 
@@ -93,13 +97,26 @@ def estimate(reading: Readings, *, inspect: bool) -> Estimate | BackendError:
     return Estimate(stayed + reading.back, stderr if sound else inf)
 
 
-def are_suspect(sketches: Sequence[tuple[Any, int]]) -> list[bool]:
-    """Which sketches, given with their counts, random ids would not produce; False if one cannot be read."""
-    tallies = codec.tallies([sketch if isinstance(sketch, bytes) else b"" for sketch, _ in sketches])
-    random = are_random(tails_of_histograms(tallies, [count for _, count in sketches]))
+class Inspected(NamedTuple):
+    """What a sketch without moves shows.
+
+    Attributes:
+        count: of ids.
+        suspect: whether random ids would not produce it.
+    """
+
+    count: int  # type: ignore[assignment]  # shadows tuple.count, which nobody needs here
+    suspect: bool
+
+
+def inspected(sketches: Sequence[Any]) -> list[Inspected]:
+    """What sketches show, given as a server returns them; one that cannot be read shows nobody."""
+    tallies = codec.tallies([sketch if isinstance(sketch, bytes) else b"" for sketch in sketches])
     known: NDArray[np.bool_] = tallies.sum(axis=1) == REGISTERS
-    suspect: list[bool] = (known & ~random).tolist()
-    return suspect
+    tallies[~known] = _NOBODY
+    counts = cardinalities_of(tallies)
+    suspect = ~are_random(tails_of_histograms(tallies, counts))
+    return list(map(Inspected, counts, suspect.tolist()))
 
 
 def union_of(

@@ -12,6 +12,7 @@ import numpy as np
 
 from ...columns import Coded, EventColumns, Instants, Texts, as_python, is_single
 from ...errors import ArgumentTypeError, ArgumentValueError
+from ...hll.registers import Hashes
 from ...ids import check_batch, is_masked
 from ...messages import shown
 from ...tables import as_buckets, as_dates, is_column
@@ -76,10 +77,17 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Events as three columns; see :data:`Part`."""
+    """Events as three columns; see :data:`Part`.
+
+    Attributes:
+        columns: the columns.
+        error: what the iterable raised after these events, if anything.
+        hashes: of the ids, if they were made already.
+    """
 
     columns: Part
     error: Exception | None = None
+    hashes: Hashes | None = None
 
     def __len__(self) -> int:
         return len(self.columns[0])

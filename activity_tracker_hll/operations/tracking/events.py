@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import bulk
+from ...ahead import ahead
 from ...backends.base import Command, Reply
 from ...columns import Coded, Texts
 from ...errors import BackendError, LateEventError
@@ -187,9 +188,12 @@ class Tracking:
         progress: Callable[[int], object] | None,
         clock: Callable[[], float],
         find_outgrown: Callable[[Iterable[PeriodBucket]], Operation[set[str]]],
+        *,
+        at_hand: bool,
     ) -> Operation[Imported]:
         """Import events of any bucket and time, united in sketches before they are sent.
 
+        Those that are at hand are columns that wait for nobody: what can be done before their turn, is.
         A bad event ends the import with an error that names its position, and so does an exception of the
         iterable; the events before it are sent. If the first event is bad, the server is not even asked.
         """
@@ -212,6 +216,8 @@ class Tracking:
 
         importing = Importing(data.context, kinds, gathered, data.clock, push)
         all_batches = batches(events, due)
+        if at_hand:
+            all_batches = ahead(map(importing.hashed, all_batches))
         first = next(all_batches, None)
         if first is not None:
             importing.check(first)
