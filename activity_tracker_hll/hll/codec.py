@@ -198,15 +198,17 @@ def _tally_dense(data: bytes) -> NDArray[np.int64]:
 
 def _tally_sparse(sketches: Sequence[bytes]) -> NDArray[np.int64]:
     """Shape (number of sketches, 52); the rows of damaged ones do not add up to 16384."""
-    bodies = [np.frombuffer(data, np.uint8, offset=HEADER_BYTES) for data in sketches]
+    bodies = [np.frombuffer(data, np.uint8)[HEADER_BYTES:] for data in sketches]
     by_opcode = np.array([np.bincount(body, minlength=256) for body in bodies])
     zeros: NDArray[Any] = np.zeros(len(bodies))
     opcodes = np.concatenate(bodies)
     if ((opcodes >= 0x40) & (opcodes < 0x80)).any():
         heads = _xzero_heads(opcodes)
-        heads = heads[heads < opcodes.size - 1]
+        ends = np.cumsum([len(body) for body in bodies])
+        of = ends.searchsorted(heads, "right")
+        whole = heads + 1 < ends[of]
+        heads, of = heads[whole], of[whole]
         seconds = opcodes[heads + 1]
-        of = np.cumsum([len(body) for body in bodies]).searchsorted(heads, "right")
         np.subtract.at(by_opcode, (of, seconds), 1)
         zeros = np.bincount(of, seconds.astype(np.float64), len(bodies))
     # Sums of integers: a matrix product would wake the threads of BLAS, which then spin for a while.

@@ -33,6 +33,7 @@ __all__ = [
     "STORE",
     "STORE_UNION",
     "UNITE",
+    "UNKNOWN",
     "WRITE",
     "Call",
     "Count",
@@ -141,7 +142,7 @@ COLLAPSE = Script(
     _BUCKET,
     ("recount",),
     (b"NONE", b"DONE", b"GONE", b"TEXT", b"FOREIGN", b"CHANGED", b"COUNTED", b"READ"),
-    each=("least", "error_text", "expiry"),
+    each=("error_text", "expiry"),
 )
 STORE = Script(
     "store",
@@ -280,20 +281,22 @@ def call_write(
     )
 
 
+UNKNOWN = "?"
+"""In place of a standard error: nobody looked at the sketch."""
+
+
 class Due(NamedTuple):
     """A bucket to be counted.
 
     Attributes:
         keys: its keys.
         expiry: the Unix time at which its sketch expires, or "keep".
-        least: what its sketch counted when it was looked at.
         error: the standard error of the count, as text, if nobody left the bucket; empty for the plain
-            formula's.
+            formula's; :data:`UNKNOWN` if someone has to look at the sketch before it is counted.
     """
 
     keys: BucketKeys
     expiry: str
-    least: int = 0
     error: str = ""
 
 
@@ -308,7 +311,7 @@ def call_collapse(buckets: Sequence[Due], *, recount: bool) -> Call:
     comes with :class:`Readings`.
     """
     keys = [key for due in buckets for key in due.keys[:5]]
-    each = [argument for _, expiry, least, error in buckets for argument in (least, error, expiry)]
+    each = [argument for _, expiry, error in buckets for argument in (error, expiry)]
     return COLLAPSE.call(keys, int(recount), *each)
 
 
@@ -333,7 +336,7 @@ class Count(NamedTuple):
 def call_store(counts: Sequence[Count]) -> Call:
     """Store counts.
 
-    Replies, for each: STORED and the count; CHANGED if the bucket is no longer as it was read.
+    Replies, for each: STORED; CHANGED if the bucket is no longer as it was read.
     """
     keys = [key for count in counts for key in count.keys[:5]]
     arguments = [

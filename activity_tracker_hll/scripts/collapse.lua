@@ -1,10 +1,10 @@
 -- Stores the count of a bucket, in one step with the expiry of its sketch, or returns the data to make it from.
--- recount: 1 = also count what was counted before. least: what the sketch counted when it was looked at.
--- error_text: the standard error of a bucket without moves, or empty for the plain formula's.
+-- recount: 1 = also count what was counted before.
+-- error_text: the standard error of a bucket without moves; empty for the plain formula's; ? = nobody looked.
 -- NONE: there is nothing. DONE stored: it is counted. GONE: a recount, but the sketch is gone. TEXT stored: what is
--- stored is not a count. FOREIGN stored tracked: the stored count was not made from the sketch. CHANGED: the
--- sketch is not what was looked at; it may have grown. COUNTED n. READ: there were moves; the numbers of ids
--- tracked, moved, and back according to the side table, then both sketches; see store.lua.
+-- stored is not a count. FOREIGN stored tracked: the stored count was not made from the sketch. CHANGED:
+-- there is a sketch now, and nobody looked at it. COUNTED n. READ: there were moves; the numbers of ids tracked,
+-- moved, and back according to the side table, then both sketches; see store.lua.
 local stored = redis.call('GET', count)
 if stored and not (string.match(stored, '^%d+$') and #stored <= 16 and tonumber(stored) < 2 ^ 53) then
   return {'TEXT', stored}
@@ -32,16 +32,19 @@ if not exists then
   if moving then error('CORRUPT: the sketch is gone but not what was moved out of it') end
   return {stored and stored ~= '0' and 'GONE' or 'NONE'}
 end
+-- Test doubles store something else than a sketch; a nil would cut a reply off.
+local function read(key)
+  local value = redis.pcall('GET', key)
+  return type(value) == 'string' and value or ''
+end
 if moving then
-  -- Test doubles store something else than a sketch; a nil would cut the reply off.
-  local function read(key)
-    local value = redis.pcall('GET', key)
-    return type(value) == 'string' and value or ''
-  end
   local back = redis.call('ZCOUNT', moves, '(0', '+inf')
   return {'READ', tracked, cardinality(moved), back, read(hll), read(moved)}
 end
-if tracked < tonumber(least) then return {'CHANGED'} end
+if error_text == '?' then
+  if read(hll) ~= '' then return {'CHANGED'} end
+  error_text = '' -- nobody can look at it
+end
 if error_text == '' then redis.call('DEL', stderr) else redis.call('SET', stderr, error_text) end
 redis.call('SET', count, tracked)
 expire({hll}, expiry, true) -- without moves there is nothing else

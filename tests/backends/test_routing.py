@@ -109,7 +109,7 @@ def test_scripts_for_several_buckets_are_called_for_each():
         return [[[b"DONE", *command[3:]]] for command in commands]
 
     [reply] = Play(answer).run(call)
-    assert reply == [[b"DONE", *keys[:5], 1, 0, "", str(n)] for n, keys in enumerate(BUCKETS)]
+    assert reply == [[b"DONE", *keys[:5], 1, "", str(n)] for n, keys in enumerate(BUCKETS)]
 
 
 @pytest.mark.parametrize(

@@ -8,30 +8,30 @@ interrupted anywhere and run again, or run twice at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from typing import Any, NamedTuple
 
 from ...backends.base import Command
 from ...errors import BackendDataError, BackendError, CollapseError
 from ...estimates import Estimate
+from ...keys import BucketKeys
 from ...periods import Period
-from ...scripts.calls import Count, Due, Readings, answer, answers, call_collapse, call_store
-from ..base import UNCOUNTED, Context, Operation, batched, together
-from ..many_keys import existing, values
+from ...scripts.calls import UNKNOWN, Count, Due, Readings, answer, answers, call_collapse, call_store
+from ..base import UNCOUNTED, Context, Operation, batched
+from ..many_keys import values
 from ..settings import Aggregates
 from .aggregates import count_aggregates
 from .legacy import absorb
 from .marks import take_marks, uncounted_of_known
 from .outcomes import AWAITED, Again, Done, Nothing, Outcome, Target, expiry_of, foreign, stderr_text, stored
 from .scope import Scope
-from .sketches import Inspected, estimates, inspected
+from .sketches import are_suspect, estimates
 
 __all__ = ["Collapsed", "collapse"]
 
 _TARGETS_PER_BATCH = 500
-_SKETCHES_PER_COMMAND = 50  # of up to 12 KiB
+_KEYS_PER_COMMAND = 50  # sketches have up to 12 KiB
 _BUCKETS_PER_CALL = 20  # at about 10 us each; 100 us for a large sketch whose cached count is stale
 # A bucket of a past period changes during a collapse only in a race; one that keeps changing is still in use.
 _ATTEMPTS = 20
@@ -175,6 +175,18 @@ def _attempt(
         outcomes |= {target: BackendError("is still being written to") for target in remaining}
 
 
+class _Look(NamedTuple):
+    """What was found when a sketch was looked at.
+
+    Attributes:
+        stored: the count that was stored.
+        suspect: whether random ids would not have made the sketch; None = there was none.
+    """
+
+    stored: bytes | None
+    suspect: bool | None
+
+
 class _Counting:
     """One attempt at some buckets."""
 
@@ -183,17 +195,18 @@ class _Counting:
         self._recount = recount
         self._inspect = context.are_ids_chosen
         self._per_call = 1 if context.is_cluster else _BUCKETS_PER_CALL
+        self._per_command = 1 if context.is_cluster else _KEYS_PER_COMMAND
         self._outcomes: dict[Target, Outcome] = {}
-        self._looked_at: Mapping[Target, Inspected] = {}
+        self._looked_at: dict[Target, _Look] = {}
 
     def attempt(self, targets: Sequence[Target]) -> Operation[dict[Target, Outcome]]:
         """Try to collapse each target, and return the outcomes."""
         yield from self._absorb_raw_sets(targets)
-        left = [target for target in targets if target not in self._outcomes]
-        self._looked_at = (yield from self._look_at(left)) if self._inspect and left else {}
+        if self._inspect:
+            yield from self._look_at(self._open(targets))
         readings: dict[Target, Readings] = {}
-        calls = list(batched(left, self._per_call))
-        replies = yield [self._call(call) for call in calls]
+        calls = list(batched(self._open(targets), self._per_call))
+        replies = (yield [self._call(call) for call in calls]) if calls else []
         for call, call_reply in zip(calls, replies, strict=True):
             for target, reply in zip(call, answers(call_reply, len(call)), strict=True):
                 try:
@@ -218,30 +231,42 @@ class _Counting:
             except BackendError as error:
                 self._outcomes[target] = error
 
-    def _look_at(self, targets: Sequence[Target]) -> Operation[dict[Target, Inspected]]:
-        """What is to be known of sketches that are to be counted, if there were no moves."""
-        moved = [target.keys.moved for target in targets]
-        [stored], [moving] = yield from together(
-            values([[target.keys.counted for target in targets]]), existing([moved])
-        )
-        have_moves = (yield from existing([key] for key in moved)) if moving else [0] * len(moved)
-        asked = [
-            target
-            for target, count, has_moves in zip(targets, stored, have_moves, strict=True)
-            if not has_moves and (self._recount or count in UNCOUNTED)
-        ]
-        keys = (target.keys.hll for target in asked)
-        sketches = yield from values(batched(keys, _SKETCHES_PER_COMMAND))
-        return dict(zip(asked, inspected(list(chain.from_iterable(sketches))), strict=True))
+    def _open(self, targets: Iterable[Target]) -> list[Target]:
+        """Those that have no outcome yet."""
+        return [target for target in targets if target not in self._outcomes]
+
+    def _look_at(self, targets: Sequence[Target]) -> Operation[None]:
+        """Look at the sketches that are to be counted, unless there were moves."""
+        stored = yield from self._values(targets, lambda keys: keys.counted)
+        asked = [target for target in stored if self._recount or stored[target] in UNCOUNTED]
+        sketches = yield from self._values(asked, lambda keys: keys.hll)
+        suspect = are_suspect(list(sketches.values()))
+        for (target, sketch), is_suspect in zip(sketches.items(), suspect, strict=True):
+            self._looked_at[target] = _Look(stored[target], None if sketch is None else is_suspect)
+
+    def _values(
+        self, targets: Sequence[Target], key: Callable[[BucketKeys], str]
+    ) -> Operation[dict[Target, Any]]:
+        """What a key of each holds; where that is not known, the error is the outcome."""
+        groups = list(batched(targets, self._per_command))
+        commands: list[Command] = [("MGET", *(key(target.keys) for target in group)) for group in groups]
+        found: dict[Target, Any] = {}
+        replies: Sequence[Any] = (yield commands) if commands else ()
+        for group, reply in zip(groups, replies, strict=True):
+            if isinstance(reply, BackendError):
+                self._outcomes.update(dict.fromkeys(group, reply))
+            else:
+                found.update(zip(group, reply, strict=True))
+        return found
 
     def _note(
         self, target: Target, readings: dict[Target, Readings], state: bytes, values: list[Any]
     ) -> None:
         outcome: Outcome = Done()
-        found = self._looked_at.get(target)
-        # A moment ago there was no count: it is of a reply that was lost, or of a collapse at the same time.
-        if state == b"COUNTED" or (state == b"DONE" and found):
-            outcome = Estimate(int(values[0]), inf if found and found.suspect else None)
+        look = self._looked_at.get(target)
+        # A count that was not there a moment ago is of a lost reply, or of a collapse at the same time.
+        if state == b"COUNTED" or (state == b"DONE" and look and look.stored != values[0]):
+            outcome = Estimate(int(values[0]), inf if look and look.suspect else None)
         elif state == b"CHANGED":
             outcome = Again()
         elif state == b"READ":
@@ -279,10 +304,11 @@ class _Counting:
                 self._outcomes[target] = stored(reply, count)
 
     def _call(self, targets: Sequence[Target]) -> Command:
-        nothing = Inspected(0, suspect=False)
-        found = [self._looked_at.get(target, nothing) for target in targets]
-        due = [
-            Due(target.keys, target.expiry, count, repr(inf) if suspect else "")
-            for target, (count, suspect) in zip(targets, found, strict=True)
-        ]
+        due = [Due(target.keys, target.expiry, self._error(target)) for target in targets]
         return call_collapse(due, recount=self._recount)
+
+    def _error(self, target: Target) -> str:
+        if not self._inspect:
+            return ""
+        look = self._looked_at.get(target)
+        return UNKNOWN if look is None or look.suspect is None else repr(inf) if look.suspect else ""

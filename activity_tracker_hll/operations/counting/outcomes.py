@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, inf
+from math import ceil
 from typing import Any
 
 from ...errors import BackendError, BackendResponseError
@@ -71,12 +71,10 @@ def stderr_text(estimate: Estimate) -> str:
 def stored(reply: Any, estimate: Estimate) -> Outcome:
     """The outcome of a script that was to store a count, from its reply."""
     try:
-        state, values = answer(reply)
+        state, _ = answer(reply)
     except BackendError as error:
         return error
-    if state == b"CHANGED":
-        return Again()
-    return estimate if values[0] == estimate else Estimate(values[0], inf if estimate.suspect else None)
+    return Again() if state == b"CHANGED" else estimate
 
 
 def foreign(stored: int, tracked: int) -> BackendError:

@@ -13,7 +13,6 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ... import bulk
 from ...backends.base import Command
@@ -38,11 +37,10 @@ from ..tracking.side_table import ACTIVE, Range, read_members
 
 __all__ = [
     "UNREADABLE",
-    "Inspected",
     "Union",
+    "are_suspect",
     "estimate",
     "estimates",
-    "inspected",
     "registers_of",
     "union_by_server",
     "union_of",
@@ -73,14 +71,13 @@ def estimates(readings: Sequence[Readings], *, inspect: bool) -> list[Estimate |
         A count for each, or an error where a sketch is corrupt.
     """
     plain = [reading for reading in readings if not reading.moved]
-    looked_at = iter(inspected([reading.hll for reading in plain]) if inspect else [])
+    suspected = iter(are_suspect([reading.hll for reading in plain]) if inspect else [])
     result: list[Estimate | BackendError] = []
     for reading in readings:
         if reading.moved:
             result.append(estimate(reading, inspect=inspect))
         else:
-            found = next(looked_at, None)
-            result.append(Estimate(reading.tracked, inf if found and found.suspect else None))
+            result.append(Estimate(reading.tracked, inf if next(suspected, False) else None))
     return result
 
 
@@ -97,26 +94,12 @@ def estimate(reading: Readings, *, inspect: bool) -> Estimate | BackendError:
     return Estimate(stayed + reading.back, stderr if sound else inf)
 
 
-class Inspected(NamedTuple):
-    """What a sketch without moves shows.
-
-    Attributes:
-        count: of ids.
-        suspect: whether random ids would not produce it.
-    """
-
-    count: int  # type: ignore[assignment]  # shadows tuple.count, which nobody needs here
-    suspect: bool
-
-
-def inspected(sketches: Sequence[Any]) -> list[Inspected]:
-    """What sketches show, given as a server returns them; one that cannot be read shows nobody."""
+def are_suspect(sketches: Sequence[Any]) -> list[bool]:
+    """Which sketches without moves random ids would not produce; False for one that cannot be read."""
     tallies = codec.tallies([sketch if isinstance(sketch, bytes) else b"" for sketch in sketches])
-    known: NDArray[np.bool_] = tallies.sum(axis=1) == REGISTERS
-    tallies[~known] = _NOBODY
-    counts = cardinalities_of(tallies)
-    suspect = ~are_random(tails_of_histograms(tallies, counts))
-    return list(map(Inspected, counts, suspect.tolist()))
+    tallies[tallies.sum(axis=1) != REGISTERS] = _NOBODY
+    suspect: list[bool] = (~are_random(tails_of_histograms(tallies, cardinalities_of(tallies)))).tolist()
+    return suspect
 
 
 def union_of(
