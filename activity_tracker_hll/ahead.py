@@ -16,9 +16,22 @@ T = TypeVar("T")
 
 
 def ahead(values: Iterator[T]) -> Generator[T, None, None]:
-    """The same values, and the same error in its turn, if they raise one; none of them is None."""
+    """The same values, and the same error in its turn, if they raise one; none of them is None.
+
+    The first two are made here, so that few need no thread.
+    """
+    value = next(values, None)
+    if value is None:
+        return
+    yield value
+    value = next(values, None)
     with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, values, None)
-        while (value := coming.result()) is not None:
-            coming = thread.submit(next, values, None)
+        while value is not None:
+            try:
+                coming = thread.submit(next, values, None)
+            except RuntimeError:  # the interpreter ends: no thread can be started any more
+                yield value
+                yield from values
+                return
             yield value
+            value = coming.result()

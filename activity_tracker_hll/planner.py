@@ -50,7 +50,7 @@ from .operations.counting.lookup import known_of
 from .operations.rights import ROLES
 from .operations.settings import Aggregates
 from .periods import PERIODS, Calendar, PeriodKind, check_kind
-from .tables import TableLayout
+from .tables import TableLayout, is_at_hand
 
 __all__ = ["Planner"]
 
@@ -263,7 +263,7 @@ class Planner:
         shard: int,
     ) -> Operation[Imported]:
         """See :meth:`.ActivityTracker.import_events`."""
-        at_hand = table is not None or isinstance(events, tuple)
+        at_hand = is_at_hand(events)
         events = events if table is None else table.events(events)
         if isinstance(events, (str, bytes, Mapping)) or not isinstance(events, Iterable):
             raise ArgumentTypeError(

@@ -24,10 +24,11 @@ def unique(span: Span, windows: Sequence[range]) -> list[Estimate | None]:
         return [span.unique(window) if span.is_known(window) else None for window in windows]
     known = [window for window in windows if span.is_known(window)]
     histograms = [histogram(union) for union in _trailing_unions(span, known)]
-    counts = Estimate.plain(cardinalities_of(np.array(histograms, np.int64).reshape(-1, MAX_RANK + 1)))
-    numbers = dict(zip(known, counts, strict=True))
-    unsound = [window for window in known if not span.is_sound(window)]
-    numbers.update({window: Estimate(numbers[window] or 0, inf) for window in unsound})
+    counts = cardinalities_of(np.array(histograms, np.int64).reshape(-1, MAX_RANK + 1))
+    numbers = {
+        window: Estimate(count, None if span.is_sound(window) else inf)
+        for window, count in zip(known, counts, strict=True)
+    }
     return [numbers.get(window) for window in windows]
 
 

@@ -181,11 +181,12 @@ BODIES = st.binary(max_size=40).map(lambda body: header(SPARSE) + body)
 DENSE_ONES = st.integers(0, 63).map(lambda rank: header(DENSE) + bytes([rank]) * (DENSE_BYTES - HEADER_BYTES))
 
 
+SKETCHES = st.lists(RANKS, max_size=40).map(sketch_of)
+CUT_OFF = st.tuples(SKETCHES, st.integers(0, 60)).map(lambda cut: cut[0][: cut[1]])
+
+
 @given(
-    sketches=st.lists(
-        st.one_of(st.lists(RANKS, max_size=40).map(sketch_of), BODIES, DENSE_ONES, st.binary(max_size=20)),
-        max_size=6,
-    )
+    sketches=st.lists(st.one_of(SKETCHES, CUT_OFF, BODIES, DENSE_ONES, st.binary(max_size=20)), max_size=6)
 )
 def test_tallies_are_histograms_of_what_is_read(sketches):
     for data, tally in zip(sketches, tallies(sketches), strict=True):

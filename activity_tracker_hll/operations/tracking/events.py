@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence, Sized
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -22,7 +23,7 @@ from ...periods import PERIODS, Calendar
 from ...scripts.calls import TableState, answer, call_write
 from ..base import MARGIN_S, Operation, PeriodBucket, named, unwrap_of
 from ..data_set import DataSet
-from .batches import batches
+from .batches import are_columns, batches
 from .gathered import FEW, Gathered
 from .importing import Importing
 
@@ -193,7 +194,7 @@ class Tracking:
     ) -> Operation[Imported]:
         """Import events of any bucket and time, united in sketches before they are sent.
 
-        Those that are at hand are columns that wait for nobody: what can be done before their turn, is.
+        Of those that are at hand, in memory, what can be done before their turn is.
         A bad event ends the import with an error that names its position, and so does an exception of the
         iterable; the events before it are sent. If the first event is bad, the server is not even asked.
         """
@@ -216,13 +217,17 @@ class Tracking:
 
         importing = Importing(data.context, kinds, gathered, data.clock, push)
         all_batches = batches(events, due)
-        if at_hand:
+        if at_hand or are_columns(events):
             all_batches = ahead(map(importing.hashed, all_batches))
         first = next(all_batches, None)
         if first is not None:
             importing.check(first)
 
         def operation() -> Operation[Imported]:
+            with closing(all_batches):
+                return (yield from add_all())
+
+        def add_all() -> Operation[Imported]:
             for batch in chain([] if first is None else [first], all_batches):
                 if len(batch) and not importing.knows_server:
                     importing.takes_sketches((yield from data.takes_sketches()))

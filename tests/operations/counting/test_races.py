@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime, time, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 
+from activity_tracker_hll import BackendError, CollapseError
+from activity_tracker_hll.hll import codec
+from activity_tracker_hll.hll.registers import REGISTERS
+from activity_tracker_hll.operations.counting import collapse
 from activity_tracker_hll.scripts import calls
 from helpers.moments import YESTERDAY
+
+HOSTILE = codec.encode((40 * (np.arange(REGISTERS) < 200)).astype(np.uint8))
 
 # Of two moments that are said, no clock of two trackers can mistake the order.
 YESTERDAY_AT_10, YESTERDAY_AT_11 = (datetime.combine(YESTERDAY, time(hour)) for hour in (10, 11))
@@ -118,3 +126,60 @@ def test_a_union_of_sources_that_change_meanwhile_is_made_again(
     done = before(monkeypatch, tracker, script, lambda: act(other))
     assert {item.bucket: item.count for item in tracker.collapse()} == {"a": count, "b": 10, "t": 10 + count}
     assert done
+
+
+def loses_its_count(server: Any, keys: Any) -> None:
+    """As where another process absorbs a raw set of the bucket."""
+    server.client.persist(keys.hll)
+    server.client.delete(keys.counted, keys.stderr)
+
+
+def gets_a_sketch(server: Any, keys: Any) -> None:
+    server.client.set(keys.hll, HOSTILE)
+
+
+@pytest.mark.parametrize("change", [loses_its_count, gets_a_sketch])
+def test_what_nobody_looked_at_is_not_counted(real_server, monkeypatch, change):
+    tracker = real_server.tracker(buckets=["a"])
+    keys = tracker.backend.keys.bucket(f"daily-{YESTERDAY:%Y%m%d}", "a")
+    tracker.track(id=1, bucket="a", date=YESTERDAY)
+    if change is loses_its_count:
+        real_server.client.set(keys.hll, HOSTILE)
+        assert tracker.collapse()[0].count.suspect
+    else:
+        real_server.client.delete(keys.hll)
+    done = before(monkeypatch, tracker, calls.COLLAPSE, lambda: change(real_server, keys))
+    [row] = tracker.collapse(max_periods=1)
+    assert done
+    assert row.count.suspect
+    assert real_server.client.get(keys.stderr) == b"inf"
+
+
+def test_a_count_of_nobody_that_is_old_is_no_row_of_a_collapse(real_server):
+    tracker = real_server.tracker(buckets=["a", "b"])
+    tracker.track(id=1, bucket="a", date=YESTERDAY)
+    real_server.client.set(f"active:daily-{YESTERDAY:%Y%m%d}:b", 0)
+    assert [row.bucket for row in tracker.collapse()] == ["a"]
+    assert tracker.collapse(max_periods=2) == []
+
+
+def test_a_look_that_fails_is_told_as_a_failed_count_is(real_server, monkeypatch):
+    """As where one node of a cluster is away: all that is elsewhere is counted."""
+    tracker = real_server.tracker(buckets=["a", "b", "c"])
+    for bucket in ("a", "b", "c"):
+        tracker.track(id=1, bucket=bucket, date=YESTERDAY)
+    execute = tracker.backend.execute
+    away = tracker.backend.keys.bucket(f"daily-{YESTERDAY:%Y%m%d}", "b").hll
+
+    def partly(commands: Sequence[Any], shard: int = 0) -> Any:
+        replies = execute(commands, shard)
+        return [
+            BackendError("it is away") if command[0] == "MGET" and away in command else reply
+            for command, reply in zip(commands, replies, strict=True)
+        ]
+
+    monkeypatch.setattr(tracker.backend, "execute", partly)
+    monkeypatch.setattr(sys.modules[collapse.__module__], "_KEYS_PER_COMMAND", 1)
+    with pytest.raises(CollapseError, match="it is away") as caught:
+        tracker.collapse()
+    assert [row.bucket for row in caught.value.collapsed] == ["a", "c"]

@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import textwrap
+import threading
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum
 from itertools import pairwise
@@ -15,6 +16,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
+from activity_tracker_hll import ArgumentValueError
+from activity_tracker_hll.hll import codec
 from activity_tracker_hll.operations.tracking import batches, gathered, importing
 from activity_tracker_hll.operations.tracking.gathered import FEW
 from helpers.imports import COUNT, FORMS, expected, sample
@@ -272,3 +275,26 @@ def test_an_import_that_is_killed_and_run_again_gives_the_same_counts(real_serve
     assert run(0) == 0
     assert sketches_on(real_server) == wanted
     assert not [name for name in real_server.names() if "tmp" in name]
+
+
+@pytest.mark.parametrize("bad", [100_000, 149_999])
+@pytest.mark.parametrize("column", [0, 1])
+def test_a_bad_event_late_in_columns_is_named_and_what_is_before_is_counted(real_server, column, bad):
+    """Batches are hashed ahead, in another thread."""
+    columns = [
+        np.array([f"id{n}" for n in range(150_000)], object),
+        np.array(["a"] * 150_000, object),
+        np.full(150_000, np.datetime64("2026-01-05")),
+    ]
+    columns[column][bad] = ""
+    tracker = real_server.tracker(["daily"])
+    threads = threading.active_count()
+    with pytest.raises(ArgumentValueError, match=rf"events\[{bad}\]"):
+        tracker.import_events(tuple(columns))
+    assert threading.active_count() == threads
+    whole = real_server.tracker(["monthly"])
+    whole.import_events(tuple(column[:bad] for column in columns))
+    daily, monthly = (
+        real_server.client.get(f"{{active:{name}:a}}:hll") for name in ("daily-20260105", "monthly-202601")
+    )
+    assert codec.decode(daily).tolist() == codec.decode(monthly).tolist()
