@@ -160,9 +160,8 @@ class Importing:
         encoded: list[bytes] = []
         folded: dict[PeriodBucket, int | Stamps] = {}
         for target in targets:
-            as_hashes = self._gathered.few_ids(target) + len(hashes) >= FEW or self._gathered.has_sketch(
-                target
-            )
+            count = self._gathered.few_ids(target) + len(hashes)
+            as_hashes = count >= FEW or self._gathered.has_sketch(target)
             moves = self._have_moves[target] or self._gathered.has_table(target)
             if not stamps and (moves or not as_hashes):
                 stamps = [self._stamp(moment) for moment in batch.dates(positions.tolist())]
