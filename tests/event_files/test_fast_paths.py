@@ -10,7 +10,7 @@ pytest.importorskip("apachelogs")
 
 from activity_tracker_hll.event_files import events
 from activity_tracker_hll.event_files.coder import Coder
-from activity_tracker_hll.event_files.events import read_events
+from activity_tracker_hll.event_files.events import read_columns
 from activity_tracker_hll.event_files.fast_logs import LogPath
 from activity_tracker_hll.event_files.json_records import MOST_NESTED
 from activity_tracker_hll.event_files.layout import Layout, LayoutError
@@ -96,7 +96,9 @@ def both(text, layout, *, hourly=False):
     """What is found and what is bad, or why nothing can be read: fast and carefully."""
     results = []
     for reading in (
-        lambda stream, bad: rows(read_events(stream, layout, BERLIN, name="in", rejected=bad, hourly=hourly)),
+        lambda stream, bad: rows(
+            read_columns(stream, layout, BERLIN, name="in", rejected=bad, hourly=hourly)
+        ),
         lambda stream, bad: read_stream(stream, "in", layout, BERLIN, bad, hourly=hourly),
     ):
         bad = All()
@@ -202,7 +204,7 @@ def test_events_of_a_stream_are_handed_on_before_more_is_waited_for(format, opti
         return left.pop() if left else b""
 
     stream = Stream(read, lambda _seconds: False)
-    for part in read_events(stream, Layout(format=format, **fields, **options), BERLIN, name="in"):
+    for part in read_columns(stream, Layout(format=format, **fields, **options), BERLIN, name="in"):
         events += len(part)
     assert told == [0, 3, 6, 9]
 
@@ -210,7 +212,7 @@ def test_events_of_a_stream_are_handed_on_before_more_is_waited_for(format, opti
 def test_few_events_do_not_keep_many_blocks_in_memory(monkeypatch):
     monkeypatch.setattr(LogPath, "block_size", 4 * len(COMBINED))
     with opened("-", io.BytesIO(COMBINED * 1000), lambda _: None) as stream:
-        parts = [len(part) for part in read_events(stream, Layout(format="log"), BERLIN)]
+        parts = [len(part) for part in read_columns(stream, Layout(format="log"), BERLIN)]
     assert sum(parts) == 1000
     assert max(parts[:-1]) <= 4 * 32  # the last are those that were read carefully
 
