@@ -13,7 +13,7 @@ since the last time is charged to the module that is found at work.
 Files (a log, also gzipped, CSV and JSON lines) are imported by the command line, a process of its own, next
 to what people use else: GoAccess, awk and sort, DuckDB, polars and pandas, where they are installed.
 Registers are compared with those that the same events leave when they are imported from memory. The peak of
-memory that is told of a process is at least the benchmark's own.
+memory is that of the process alone, or of the largest, where there are several.
 
     python benchmarks/importing.py --events 5000000 --ids 500000 --plot importing.png
 """

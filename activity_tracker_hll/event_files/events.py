@@ -30,7 +30,7 @@ from .opening import PATIENCE_S, Wait, head, wait_of
 from .readers import CarefulReader, Event, read_stream
 from .timestamps import timestamp_parser
 
-__all__ = ["read_events"]
+__all__ = ["read_columns"]
 
 _ENOUGH = 1 << 15
 """Events that are worth a batch of their own."""
@@ -42,7 +42,7 @@ _MOST = 1 << 18
 """So many events wait at most for the careful reader to come by, which it does after almost any block."""
 
 
-def read_events(
+def read_columns(
     stream: io.BufferedReader,
     layout: Layout | None = None,
     calendar: Calendar | None = None,

@@ -16,7 +16,7 @@ from ..ids import MAX_ID_BYTES
 from .blocks import Block
 from .coder import BAD, Coder
 from .fast import Part, bucket_of
-from .json_records import JsonRecord
+from .json_records import MOST_NESTED, JsonRecord, is_too_deep
 from .layout import Layout
 from .quarters import Moments, TextTimes
 
@@ -60,6 +60,9 @@ class JsonPath:
             codes = self._coder.codes(values if _are_texts(values) else _only_texts(values))
             buckets = Coded(self._coder.values, codes)
             plain &= codes != BAD
+        # What is nested too deep is longer, so that few lines are looked at.
+        for place in np.flatnonzero(np.diff(block.ends, prepend=-1) > 2 * MOST_NESTED).tolist():
+            plain[place] &= not is_too_deep(block.line(place))
         return Part(ids, buckets, moments.dates, plain)
 
     def _moments(self, times: list[Any]) -> Moments:

@@ -11,7 +11,10 @@ from .layout import MissingFieldError
 from .lines import LONGEST_LINE, Lines
 from .records import Record
 
-__all__ = ["JsonRecord", "json_line_records", "json_records"]
+__all__ = ["MOST_NESTED", "JsonRecord", "is_too_deep", "json_line_records", "json_records"]
+
+MOST_NESTED = 500
+"""Objects and arrays within each other. How many a parser takes depends on who calls it: about 900."""
 
 _NAMES_SHOWN = 50
 _SHOWN = 80
@@ -183,7 +186,25 @@ def _indent(line: bytes) -> bytes | None:
     return found[1] if found else None
 
 
+def is_too_deep(text: bytes) -> bool:
+    """Whether more than :data:`MOST_NESTED` objects and arrays are within each other."""
+    if text.count(b"{") + text.count(b"[") <= MOST_NESTED:
+        return False
+    depth = 0
+    for token in _TOKEN.finditer(text):
+        if token[0] in (b"{", b"["):
+            depth += 1
+            if depth > MOST_NESTED:
+                return True
+        elif token[0] in (b"}", b"]"):
+            depth -= 1
+    return False
+
+
 def _parsed(text: bytes, lines: Lines) -> Iterator[Record]:
+    if is_too_deep(text):
+        lines.reject(f"more than {MOST_NESTED} objects and arrays within each other")
+        return
     try:
         record = json.loads(text)
     except (ValueError, RecursionError) as error:

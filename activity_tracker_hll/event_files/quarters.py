@@ -32,11 +32,12 @@ _BLOCK = SLACK
 
 _DAY_S = 86_400
 _SPAN = 1 << 22
-"""Quarters of an hour from 1970, until 2089: a table of them takes 16 MB, of memory that is touched."""
+"""Quarters of an hour from 1970, until 2089: a table of them takes 4 MB, of memory that is touched."""
 
 _MOST_TABLES = 4
 _UNKNOWN, _REFUSED = 0, 1
-_SHIFT_S = 1 << 24  # added to differences in the table, so that they are none of these
+_MOST_SHIFTS = 256  # a zone of many offsets has had twenty
+_WIDEST_S = 1 << 24
 _UNIX_EPOCH = datetime(1970, 1, 1)
 _MICRO = 1_000_000
 _LARGEST_FLOAT = 2.0**62
@@ -74,34 +75,47 @@ class _Steps:
     def __init__(self, ask: Callable[[int], datetime], step_s: int = QUARTER_S) -> None:
         self._ask = ask
         self._step = step_s
-        self._table = np.zeros(_SPAN * QUARTER_S // step_s, np.int32)
+        # Of each step the place of its shift: what is added to its seconds.
+        self._table = np.zeros(_SPAN * QUARTER_S // step_s, np.uint8)
+        self._shifts = np.zeros(_MOST_SHIFTS, np.int64)
+        self._places: dict[int, int] = {}
 
     def convert(self, seconds: Integers, micros: Integers | int, plain: Flags) -> Moments:
         """Convert seconds since 1970 of the clock in the texts."""
         steps = seconds // self._step
         plain = plain & (steps >= 0) & (steps < len(self._table))
         steps = np.where(plain, steps, 0)
-        shifts = self._table.take(steps)
-        unknown = plain & (shifts == _UNKNOWN)
+        places = self._table.take(steps)
+        unknown = plain & (places == _UNKNOWN)
         if unknown.any():
             for step in np.unique(steps[unknown]).tolist():
-                self._table[step] = self._shift(step * self._step)
-            shifts = self._table.take(steps)
-        plain &= shifts != _REFUSED
-        moved = (seconds + (shifts - np.int64(_SHIFT_S))) * _MICRO + micros
+                self._table[step] = self._place(self._shift(step * self._step))
+            places = self._table.take(steps)
+        plain &= places != _REFUSED
+        moved = (seconds + self._shifts.take(places)) * _MICRO + micros
         return Moments(moved.view("datetime64[us]"), plain)
 
-    def _shift(self, second: int) -> int:
+    def _place(self, shift: int | None) -> int:
+        if shift not in self._places:
+            place = len(self._places) + _REFUSED + 1
+            if shift is None or place == _MOST_SHIFTS:
+                return _REFUSED
+            self._places[shift] = place
+            self._shifts[place] = shift
+        return self._places[shift]
+
+    def _shift(self, second: int) -> int | None:
+        """The shift of the step that begins with a second; None if that is refused, or has several."""
         try:
             first = self._ask(second)
             # A step of a day has no time of day.
             last = self._ask(second + self._step - 1) if self._step < _DAY_S else None
         except (ValueError, ActivityTrackerError):
-            return _REFUSED
+            return None
         if last is not None and last - first != timedelta(seconds=self._step - 1):
-            return _REFUSED
+            return None
         shift = (first - _UNIX_EPOCH) // timedelta(seconds=1) - second
-        return shift + _SHIFT_S if abs(shift) < _SHIFT_S - 2 and not first.microsecond else _REFUSED
+        return shift if abs(shift) < _WIDEST_S and not first.microsecond else None
 
 
 class _Tables(dict[Any, _Steps]):

