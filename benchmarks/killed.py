@@ -151,7 +151,7 @@ def _prefix(hashes: Any, stored: Any) -> int:
 def main(server: str, quick: bool, file: Path | None, plot: Path | None, rounds: int) -> None:
     """Measure, print, save."""
     canvas = axes(plot)
-    rounds, dice, longest = 2 if quick else rounds, random.Random(1), 1 if quick else 4
+    rounds, dice, longest = 1 if quick else rounds, random.Random(1), 1 if quick else 4
     found: dict[tuple[str, str], Losses] = {}
     with serve(server) as running:
         for _ in range(rounds):

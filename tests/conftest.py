@@ -1,8 +1,8 @@
 """Fixtures: servers for the tests, which are fakeredis, Valkey (embedded) and Debian's Redis.
 
 Tests that take `server` run on all three, those that take `real_server` on the two real ones, each
-of which is started once a session on a socket of its own; on Redis they are `extended`. A missing server
-skips at a desk and fails in CI.
+of which is started once a session on a socket of its own; on Redis they are `extended`, see on_redis().
+A missing server skips at a desk and fails in CI.
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ import pytest
 import redis
 
 from activity_tracker_hll.backends.embedded import EmbeddedServer
+from activity_tracker_hll.operations import survey
 from activity_tracker_hll.writer import worker
 from helpers.clusters import LEFT_OUT, Cluster, Options
 from helpers.servers import Server, installed, program
 
-# No example is timed: speed lives in benchmarks/. Examples are other ones each time, in CI too; what fails is
-# printed as a decorator that runs it again.
-hypothesis.settings.register_profile("tests", deadline=None, derandomize=False, print_blob=True)
+# No example is timed: speed lives in benchmarks/. Examples are other ones each time, in CI too, so half as
+# many as usual do; what fails is printed as a decorator that runs it again.
+hypothesis.settings.register_profile(
+    "tests", max_examples=50, deadline=None, derandomize=False, print_blob=True
+)
 hypothesis.settings.load_profile("tests")
 
 
@@ -68,15 +71,25 @@ def pytest_report_header() -> list[str]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Debian's Redis is asked by .ci/run; what differs between it and Valkey is little, and known by name."""
     for item in items:
         parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
         if any(type(value) is str and value == "redis" for value in parameters):
-            item.add_marker(pytest.mark.extended)
+            item.add_marker(on_redis(item))
         if item.config.getoption("cluster"):
             names = (item.originalname, item.path.name)  # type: ignore[attr-defined]
             for reason in filter(None, map(LEFT_OUT.get, names)):
                 item.add_marker(pytest.mark.skip(reason))
+
+
+def on_redis(item: pytest.Item) -> str:
+    """When a test is run on Debian's Redis: what differs between it and Valkey is little, and known by name.
+
+    By .ci/run; by hand, if it takes long on Valkey already; or as the marker `on_redis` says.
+    """
+    chosen = item.get_closest_marker("on_redis")
+    if chosen is None:
+        return "long" if item.get_closest_marker("extended") else "extended"
+    return str(chosen.args[0])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -159,6 +172,16 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 @pytest.fixture
 def real_server(request: pytest.FixtureRequest) -> Iterator[Server]:
     yield from _connect(request)
+
+
+@pytest.fixture(autouse=True)
+def years_back(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether there was anything before is asked of three years, not of fifty: a tenth of a second each time.
+
+    Unless that is what a test is about, which has the marker `whole_past`.
+    """
+    if request.node.get_closest_marker("whole_past") is None:
+        monkeypatch.setattr(survey, "_YEARS_BACK", 3)
 
 
 @pytest.fixture

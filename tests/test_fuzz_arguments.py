@@ -1,7 +1,8 @@
 """Every argument of every public call is given whatever there is: only our own errors may come out.
 
-Calls and their parameters are found by inspect, so that a new one is tried without a word here. Run with
--s to see how many calls were made.
+Calls and their parameters are found by inspect, so that a new one is tried without a word here. Of all the
+values that there are, runs take some, other ones each time; `-m long` takes all. Run with -s to see how many
+calls were made.
 """
 
 import asyncio
@@ -9,10 +10,13 @@ import contextlib
 import inspect
 import itertools
 import logging
+import random
 import time
 import traceback
 import typing
 from datetime import timedelta
+from functools import cache
+from importlib import metadata
 
 import numpy as np
 import pytest
@@ -53,9 +57,18 @@ CONNECTION = [*typing.get_type_hints(RedisOptions), "encoding", "decode_response
 
 
 class Fuzz:
-    """Makes calls, and notes what should not have come out."""
+    """Makes calls, and notes what should not have come out.
 
-    def __init__(self):
+    Args:
+        part: one in so many of all values is tried.
+
+    Attributes:
+        values: what is tried, and the place of each in the list of all.
+    """
+
+    def __init__(self, part=1):
+        chosen = random.SystemRandom().sample(range(len(NASTY)), len(NASTY) // part)
+        self.values = [(number, NASTY[number]) for number in sorted(chosen)]
         self.calls = self.refused = 0
         self.slowest = (0.0, "")
         self.foreign, self.unfit = {}, []
@@ -93,7 +106,7 @@ class Fuzz:
         single = [each for each in parameters if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)]
         needed = [each.name for each in single if each.default is each.empty or each.name == "id"]
         good = {name: GOOD.get(name) for name in needed}
-        for parameter, (number, make), form in itertools.product(parameters, enumerate(NASTY), forms):
+        for parameter, (number, make), form in itertools.product(parameters, self.values, forms):
             value = forms[form](make())
             where = f"{name}({parameter.name}={form} of {number})"
             if parameter.kind is parameter.VAR_POSITIONAL:
@@ -103,6 +116,7 @@ class Fuzz:
                 self.call(where, call, (), options, iterated=parameter.name in ITERATED)
 
     def check(self, at_least):
+        """Judge what came out of so many calls, if all values were tried."""
         foreign = sum(map(len, self.foreign.values()))
         found = f"{self.calls} calls, {self.refused} refused, {foreign} foreign exceptions,"
         print(f"\n{found} {len(self.unfit)} secrets shown or unfit, slowest {self.slowest[0]:.2f} s")
@@ -112,7 +126,7 @@ class Fuzz:
         assert not self.foreign
         assert not self.unfit
         assert self.slowest < (ENOUGH_S, "")
-        assert self.calls >= at_least
+        assert self.calls >= at_least * len(self.values) // len(NASTY)
 
 
 def calls_of(cls):
@@ -131,10 +145,11 @@ def options_of(cls):
     return [*inspect.signature(cls).parameters.values()]
 
 
-@pytest.fixture
-def fuzz(caplog):
+@pytest.fixture(params=[4, pytest.param(1, marks=pytest.mark.long)], ids=["some", "all"])
+def fuzz(caplog, request, monkeypatch):
+    monkeypatch.setattr(metadata, "version", cache(metadata.version))  # a file that each client reads
     caplog.set_level(logging.CRITICAL + 1, "activity_tracker_hll")
-    return Fuzz()
+    return Fuzz(request.param)
 
 
 @pytest.fixture
@@ -229,7 +244,7 @@ def test_writers_awaited(fuzz, options):
         for name, parameters, forms in calls_of(type(writer)):
             if not inspect.iscoroutinefunction(getattr(writer, name)):
                 fuzz.each(name, getattr(writer, name), parameters, forms)
-        for make in NASTY:
+        for _, make in fuzz.values:
             with contextlib.suppress(ActivityTrackerError):
                 await writer.flush(make())
         assert (await writer.close(60)).pending == 0
@@ -246,7 +261,7 @@ def test_events(fuzz, options, count):
     before = [good] * count
     ids = np.array(["a"] * max(count, 1))
     with ActivityTracker(["daily", "hourly"], **options) as tracker:
-        for (number, make), place in itertools.product(enumerate(NASTY), range(3)):
+        for (number, make), place in itertools.product(fuzz.values, range(3)):
             where = f"import_events(part {place} is {number})"
             row = (*good[:place], make(), *good[place + 1 :])
             fuzz.call(where, tracker.import_events, ([*before, row], ["daily"]))
@@ -255,9 +270,7 @@ def test_events(fuzz, options, count):
                 columns[place] = column
                 events = (tuple(columns), ["daily"])
                 fuzz.call(f"column: {where}", tracker.import_events, events, iterated=True)
-        for (number, make), kind in itertools.product(
-            enumerate(NASTY), (hostile(tuple), hostile(list), list)
-        ):
+        for (number, make), kind in itertools.product(fuzz.values, (hostile(tuple), hostile(list), list)):
             where = f"import_events(a {kind.__name__} of {number})"
             fuzz.call(where, tracker.import_events, ([*before, kind([make()] * 3)], ["daily"]))
     fuzz.check(1000)
@@ -266,7 +279,7 @@ def test_events(fuzz, options, count):
 def test_many_ids(fuzz, options):
     """A bad one among so many that they are hashed together."""
     with ActivityTracker(["daily"], **options) as tracker, tracker.buffered() as writer:
-        for (number, make), like in itertools.product(enumerate(NASTY), ("a", b"a", 1)):
+        for (number, make), like in itertools.product(fuzz.values, ("a", b"a", 1)):
             for call in (tracker.track_many, writer.track_many, HyperLogLog):
                 fuzz.call(f"{call.__qualname__}(many and {number})", call, ([like] * 300 + [make()],))
     fuzz.check(1000)
@@ -290,7 +303,7 @@ def test_calendars(fuzz):
 
     fuzz.each("Calendar", used, options_of(Calendar))
     for zone in (None, "UTC", "Europe/Berlin"):
-        for number, make in enumerate(NASTY):
+        for number, make in fuzz.values:
             fuzz.call(f"moment of {number} in {zone}", Calendar(zone).moment, (make(), "date"))
     fuzz.check(1000)
 
@@ -368,7 +381,7 @@ def test_backends(fuzz, cls):
                 done = backend.execute([("PING",)], int(shards))
                 runner.run(done) if inspect.iscoroutine(done) else None
 
-        for each, (number, make) in itertools.product(own, enumerate(NASTY)):
+        for each, (number, make) in itertools.product(own, fuzz.values):
             shards = bool(number % 2) and each.name != "shards"
             where = f"{cls.__name__}({each.name} is {number}, {shards=})"
             fuzz.call(where, used, (each.name, make()), {"shards": shards})
@@ -377,7 +390,7 @@ def test_backends(fuzz, cls):
 
 def test_shards(fuzz):
     backend = RedisBackend(port=1, retries=0)
-    for number, make in enumerate(NASTY):
+    for number, make in fuzz.values:
         fuzz.call(f"check_shard({number})", backend.check_shard, (make(),))
         fuzz.call(f"client({number})", backend.client, (make(),))
         fuzz.call(f"execute(shard={number})", backend.execute, ([("PING",)], make()))
@@ -394,7 +407,7 @@ def test_adapters_and_metrics(fuzz, options):
         fuzz.each("CountsCollector", CountsCollector, options_of(CountsCollector))
         of_counts = [each for each in options_of(CountsCollector) if each.name != "tracker"]
         fuzz.each("CountsCollector", lambda **given: CountsCollector(tracker, **given), of_counts)
-        for (number, make), place in itertools.product(enumerate(NASTY), range(-1, 4)):
+        for (number, make), place in itertools.product(fuzz.values, range(-1, 4)):
             found = make() if place < 0 else (*("a", "b", "c", "d")[:place], make())
             recorder = Recorder(writer, lambda _request, found=found: found)
             fuzz.call(f"identify returns {number} as {place}", recorder.record, (None,))
@@ -418,7 +431,7 @@ def test_selections(fuzz, options):
         tracker.track_many(["a", "b"])
         good = {"buckets": None, "start": TODAY, "end": TOMORROW, "period": "daily"}
         for name in good:
-            for number, make in enumerate(NASTY):
+            for number, make in fuzz.values:
                 for form, is_first in (("value", True), ("list", False), ("dict", True)):
                     selection = Selection(**good | {name: FORMS[form](make())})
                     where = f"overlap(Selection({name}={form} of {number}))"

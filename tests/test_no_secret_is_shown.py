@@ -9,6 +9,9 @@ from urllib.parse import quote
 import pytest
 import redis
 import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from activity_tracker_hll import ActivityTracker, ActivityTrackerError
 from activity_tracker_hll.aio import AsyncActivityTracker
@@ -93,8 +96,8 @@ OPTIONS = [
     {"shards": [{"password": CANARY, "port": "x"}]},
     {"shards": [{"password": [CANARY]}]},
     {"client": CANARY},
-    {"client": redis.Redis(port=1, password=CANARY)},
-    {"client": redis.asyncio.Redis(port=1, password=CANARY)},
+    {"client": redis.Redis(port=1, password=CANARY, retry=Retry(NoBackoff(), 0))},
+    {"client": redis.asyncio.Redis(port=1, password=CANARY, retry=AsyncRetry(NoBackoff(), 0))},
     {"client": redis.ConnectionPool(port=1, password=CANARY)},
     {"client": {"password": CANARY}},
     {"client": redis.Redis(port=1, password=CANARY, username=CANARY, encoding="utf-16")},

@@ -50,7 +50,7 @@ def test_stickiness(world, window):
 
 
 @given(worlds(), st.none() | st.integers(1, 3), st.sampled_from(["on", "on or after"]), st.data())
-@settings(max_examples=60)
+@settings(max_examples=25)
 def test_retention(world, look_back, when, data):
     first = data.draw(st.integers(0, len(world.periods) - 1))
     found, means = retention(span(world.history()), first, look_back, when)
@@ -74,7 +74,7 @@ def test_retention(world, look_back, when, data):
 
 
 @given(worlds(2), st.integers(1, 4), st.data())
-@settings(max_examples=60)
+@settings(max_examples=25)
 def test_lifecycle(world, look_back, data):
     first = data.draw(st.integers(1, len(world.periods) - 1))
     for index, found in enumerate(lifecycle(span(world.history()), first, look_back), first):
@@ -90,7 +90,7 @@ def test_lifecycle(world, look_back, data):
 
 
 @given(worlds(), worlds())
-@settings(max_examples=60)
+@settings(max_examples=25)
 def test_overlap(world, other):
     found = overlap_of(span(world.history()), span(other.history()))
     a, b = world.alive(*range(len(world.periods))), other.alive(*range(len(other.periods)))

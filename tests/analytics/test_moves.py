@@ -95,7 +95,7 @@ def check(buckets, days, moved, trials):
 @pytest.mark.extended
 @pytest.mark.parametrize("buckets", [1, pytest.param(3, marks=pytest.mark.long)])
 def test_errors_and_intervals(buckets):
-    check(buckets, 7, 0.5, 10)
+    check(buckets, 7, 0.5, 5)
 
 
 @pytest.mark.long

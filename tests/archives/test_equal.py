@@ -22,15 +22,14 @@ def compare(server, path, seed, *, moves=True, secret=None, thorough=False):
     assert 0 < len(errors) < len(of_server) / 2
 
 
-EXTENDED = pytest.mark.extended
-
-
-@pytest.mark.parametrize(("moves", "secret"), [(False, None), pytest.param(True, "pepper", marks=EXTENDED)])
+@pytest.mark.parametrize(
+    ("moves", "secret"), [(False, None), pytest.param(True, "pepper", marks=pytest.mark.extended)]
+)
 def test_of_data_of_every_kind(real_server, tmp_path, moves, secret):
     compare(real_server, tmp_path / "a", 1, moves=moves, secret=secret)
 
 
-@EXTENDED
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [2])
 def test_of_more_of_them(real_server, tmp_path, seed):
     compare(real_server, tmp_path / "a", seed, moves=seed % 2 == 0)

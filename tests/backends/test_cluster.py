@@ -39,7 +39,7 @@ def events():
     """Of four days, with moves: each with a moment of its own, so that stamps do not depend on clocks."""
     dice = random.Random(5)
     first = datetime.combine(day(3), datetime.min.time())
-    for number in range(4000):
+    for number in range(1500):
         when = first + timedelta(days=number % 3, seconds=number)
         event = {"id": f"u{dice.randrange(500)}", "bucket": dice.choice(BUCKETS), "date": when}
         if dice.random() < 0.1 and event["bucket"] > "b5":

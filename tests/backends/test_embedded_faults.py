@@ -49,16 +49,25 @@ COMMAND_USER = textwrap.dedent(
         sys.stdin.readline()
     """
 )
-USERS = pytest.mark.parametrize(
-    "source", [USER, ASYNC_USER, COMMAND_USER], ids=["waits", "asyncio", "command line"]
-)
+USERS = {"waits": USER, "asyncio": ASYNC_USER, "command line": COMMAND_USER}
 BLOCKED = "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())"
 IGNORED = "import signal; [signal.signal(n, signal.SIG_IGN) for n in (1, 2, 15, signal.SIGCHLD)]"
 
 
-@USERS
 @pytest.mark.parametrize(
-    "before", [BLOCKED, pytest.param(IGNORED, marks=pytest.mark.extended)], ids=["blocked", "ignored"]
+    ("source", "before"),
+    [
+        *(pytest.param(source, BLOCKED, id=f"blocked, {name}") for name, source in USERS.items()),
+        *(
+            pytest.param(
+                source,
+                IGNORED,
+                id=f"ignored, {name}",
+                marks=pytest.mark.extended if name == "waits" else pytest.mark.long,
+            )
+            for name, source in USERS.items()
+        ),
+    ],
 )
 def test_signals_that_a_caller_does_not_want_reach_its_server(tmp_path, source, before):
     """A child inherits what its parent blocks and ignores."""
@@ -84,8 +93,9 @@ def modes(path):
     }
 
 
-@pytest.mark.parametrize("umask", [0, 0o022, 0o177], ids=oct)
-@pytest.mark.parametrize("mode", [None, 0o755, 0o775], ids=str)
+@pytest.mark.parametrize(
+    ("umask", "mode"), [(0, None), (0o022, None), (0o177, None), (0, 0o755), (0o177, 0o775)], ids=str
+)
 def test_data_are_private_whatever_the_umask_and_the_mode_of_the_directory(tmp_path, umask, mode):
     path = tmp_path / "data"
     if mode is not None:

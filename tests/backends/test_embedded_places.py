@@ -138,9 +138,11 @@ def test_what_cannot_be_used_is_named(tmp_path, options, error, words, monkeypat
     ],
 )
 def test_the_command_line_says_so_in_a_line(tmp_path, path, words):
+    from helpers.command_line import invoke  # here, as it needs packages that may be missing
+
     made(tmp_path)
-    shown = command_line(path.replace("{}", str(tmp_path)), "track", "ann")
-    assert shown.returncode == 1
+    shown = invoke(["--data", path.replace("{}", str(tmp_path)), "--timezone", "UTC", "track", "ann"])
+    assert shown.exit_code == 1
     assert shown.stderr.startswith("Error: ")
     assert shown.stderr.count("\n") == 1
     with raises(ActivityTrackerError, *words):

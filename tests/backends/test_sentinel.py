@@ -17,6 +17,12 @@ OPTIONS = {"timezone": "UTC", "clock": lambda: NOON, "socket_timeout": 1.0}
 KEY = f"{{active:daily-{TODAY:%Y%m%d}}}:hll"
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """Sentinels that elect nobody, as each wants to lead, try again seconds later, whoever the client is."""
+    monkeypatch.setattr("activity_tracker_hll.backends.redis._FAILOVER_S", 30.0)
+
+
 @pytest.fixture(params=["valkey", "redis"])
 def sentinels(request, tmp_path):
     with closing(Sentinels(program(request.param), tmp_path)) as sentinels:

@@ -11,8 +11,8 @@ from helpers.faults import Node
 from helpers.moments import NOON
 from helpers.servers import eventually, free_port, missing, program
 
-pytestmark = pytest.mark.extended
-BUCKETS = [f"b{n}" for n in range(40)]
+pytestmark = [pytest.mark.extended, pytest.mark.on_redis("extended")]
+BUCKETS = [f"b{n}" for n in range(150)]
 
 
 def run_redis_cli(*arguments, answer=""):
@@ -83,7 +83,7 @@ def test_one_server_becomes_a_cluster(nodes):
         eventually(lambda: run_redis_cli("check", f"127.0.0.1:{old.port}").returncode == 0)
         track(writer, 1000)
         ids = [node.client.execute_command("CLUSTER", "MYID").decode() for node in nodes]
-        some = ("--cluster-from", ids[0], "--cluster-to", ids[1], "--cluster-slots", 2000, "--cluster-yes")
+        some = ("--cluster-from", ids[0], "--cluster-to", ids[1], "--cluster-slots", 1000, "--cluster-yes")
         redis_cli("reshard", f"127.0.0.1:{old.port}", *map(str, some))
         track(writer, 1000)
         assert writer.flush(30).pending == 0

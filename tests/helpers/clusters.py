@@ -98,7 +98,7 @@ class Cluster:
             "cluster_enabled": "yes",
             "cluster_node_timeout": NODE_TIMEOUT_MS,
             "cluster_require_full_coverage": "no",
-            "repl_diskless_sync_delay": 0,
+            "repl_ping_replica_period": 1,  # before the first, Redis tells nobody of a replica without data
             "cluster_replica_validity_factor": 0,
             **config,
         }

@@ -209,7 +209,8 @@ class Node:
     ) -> None:
         self.port = free_port()
         listens = {"port": self.port} if tls is None else tls.of_server(self.port)
-        config = {**listens, **config}
+        # A master waits five seconds for more replicas, if it is not told to begin with the first.
+        config = {**listens, "repl_diskless_sync_delay": 0, **config}
         self._command = [executable, "--bind", "127.0.0.1", "--dir", str(directory)]
         self._command += ["--save", "", "--enable-debug-command", "yes"]
         for name, value in config.items():

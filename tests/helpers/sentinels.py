@@ -21,9 +21,8 @@ class Sentinels:
     def __init__(self, executable: str, directory: Path, tls: Certificates | None = None) -> None:
         for name in ("0", "1", "s0", "s1", "s2"):
             (directory / name).mkdir(parents=True)
-        settings = {"repl_diskless_sync_delay": 0}
-        self.master = Node(executable, directory / "0", tls, **settings)
-        self.replica = Node(executable, directory / "1", tls, **settings)
+        self.master = Node(executable, directory / "0", tls)
+        self.replica = Node(executable, directory / "1", tls)
         self._tls = tls
         self.ports = [free_port() for _ in range(3)]
         self._executable, self._directory = executable, directory

@@ -91,6 +91,7 @@ class Terminal:
         raw = printed[: end.start()]
         screen = pyte.Screen(_WIDER, _ROWS)
         pyte.ByteStream(screen).feed(raw)
+        screen.lines = max(screen.buffer, default=-1) + 1  # all others are empty, and cost time to look at
         lines = [line.rstrip() for line in screen.display]
         while lines and not lines[-1]:
             lines.pop()

@@ -155,7 +155,7 @@ def test_a_and_b_are_alike(rng, only_a, only_b, both, base):
 
 
 @given(dice, SIZES, SIZES, SIZES)
-@settings(max_examples=20)
+@settings(max_examples=8)
 def test_pairs_at_once_are_as_each_alone(rng, only_a, only_b, both):
     pairs = [pair(rng, only_a, only_b, both), pair(rng, both, 0, only_a), pair(rng, only_b, both, 0, 50)]
     together = fit(observe(pairs))
@@ -169,7 +169,7 @@ def test_pairs_at_once_are_as_each_alone(rng, only_a, only_b, both):
 
 
 @given(sketches, sketches, st.none() | sketches, st.sampled_from((0.5, 0.95, 0.999)))
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_any_registers_give_numbers_within_their_limits(a, b, base, confidence):
     """Also such as no ids make; numpy's warnings are errors here."""
     joint = fit(observe([(a, b, base)]))
@@ -181,7 +181,7 @@ def test_any_registers_give_numbers_within_their_limits(a, b, base, confidence):
 
 
 @given(dice, SIZES, SIZES, SIZES)
-@settings(max_examples=20)
+@settings(max_examples=8)
 def test_more_confidence_has_wider_limits(rng, only_a, only_b, both):
     joint = fit(observe([pair(rng, only_a, only_b, both)]))
     for narrow, wide in ((0.5, 0.8), (0.8, 0.95), (0.95, 0.999)):
@@ -193,7 +193,7 @@ def test_more_confidence_has_wider_limits(rng, only_a, only_b, both):
 
 
 @given(dice, SIZES, SIZES, SIZES)
-@settings(max_examples=20)
+@settings(max_examples=8)
 def test_limits_of_one_number_are_found_again(rng, only_a, only_b, both):
     joint = fit(observe([pair(rng, only_a, only_b, both)]))
     for what, (low, high) in limits_of(joint, WHAT, 0.9).items():

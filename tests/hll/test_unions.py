@@ -21,7 +21,7 @@ from activity_tracker_hll.hll.unions import alive_in_any, union_of_remainders
 from helpers.registers import dice, drawn, sketch, sketches
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.none() | sketches, st.lists(st.tuples(sketches, sketches), max_size=6))
 def test_unions_of_any_registers(plain, sources):
     alive, stderr = union_of_remainders(plain, sources)
@@ -38,7 +38,7 @@ def test_unions_of_any_registers(plain, sources):
     Estimate(alive, stderr).interval()
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.data())
 def test_unions_of_few_ids_are_exact(data):
     """Ids that do not meet in any register; from one to seven sources."""
@@ -106,7 +106,7 @@ def drawn_sources(dice: np.random.Generator, count: int):
 plains = st.none() | st.builds(empty) | st.builds(drawn, dice, st.sampled_from([1, 1000, 30_000]))
 
 
-@settings(max_examples=60)
+@settings(max_examples=20)
 @given(dice, st.integers(2, 9), plains, st.data())
 def test_neither_order_nor_repetition_of_sources_matters(dice, count, plain, data):
     sources = drawn_sources(dice, count)
@@ -117,14 +117,14 @@ def test_neither_order_nor_repetition_of_sources_matters(dice, count, plain, dat
     assert union_of_remainders(plain, data.draw(st.permutations([*sources, *again]))) == expected
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.none() | sketches, st.lists(st.tuples(sketches, sketches), min_size=1, max_size=4), st.data())
 def test_neither_order_nor_repetition_of_any_registers_matters(plain, sources, data):
     again = data.draw(st.permutations([*sources, *data.draw(st.lists(st.sampled_from(sources), max_size=4))]))
     assert union_of_remainders(plain, again) == union_of_remainders(plain, sources)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(dice, st.integers(1, 8), st.sampled_from([1, 1000, 30_000]), st.integers(1, 3), st.data())
 def test_a_source_in_what_is_plain_adds_nothing(dice, count, ids, covered, data):
     plain, sources = drawn(dice, ids), drawn_sources(dice, count)
@@ -135,7 +135,7 @@ def test_a_source_in_what_is_plain_adds_nothing(dice, count, ids, covered, data)
     assert union_of_remainders(plain, sources) == expected
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(dice, st.integers(2, 8), plains, st.integers(1, 3))
 def test_a_source_without_anybody_alive_adds_only_doubt(dice, count, plain, empty_ones):
     """Whom its registers could hide, and nothing else; nor does it count for which method is used."""
@@ -159,7 +159,7 @@ def check_formula(sources, others) -> None:
     assert np.allclose(influenced, influence, rtol=1e-6, atol=1e-6)
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(dice, st.integers(1, 4), st.data())
 def test_sources_may_be_left_out_at_any_place_of_the_formula(dice, count, data):
     """Those where nobody is seen alive, and those that were there before."""

@@ -10,6 +10,7 @@ import pytest
 from activity_tracker_hll import Estimate, HyperLogLog, Selection, Share
 from activity_tracker_hll.hll import codec
 from activity_tracker_hll.hll.registers import REGISTERS
+from helpers.collapses import restore, snapshot
 from helpers.errors import raises
 from helpers.moments import NOON, TODAY, YESTERDAY, day
 from helpers.sets import World
@@ -49,11 +50,24 @@ def holds(value, truth):
     assert abs(value - len(truth)) <= 4, (value, len(truth))
 
 
+@pytest.fixture(scope="module")
+def happened():
+    """What happened, and the keys that a server has of it, by its name and the share of moves."""
+    return {}
+
+
 @pytest.fixture(params=[0.3, 0], ids=["moves", "no moves"])
-def told(request, real_server):
+def told(request, real_server, happened):
     """A tracker, and what happened."""
     tracker = real_server.tracker(buckets=BUCKETS, aggregate_buckets={"all": BUCKETS, "two": ["a", "b"]})
-    return tracker, happen(tracker, 1, leaves=request.param)
+    same = real_server.name, request.param
+    if same in happened:
+        world, keys = happened[same]
+        restore(real_server, keys)
+    else:
+        world = happen(tracker, 1, leaves=request.param)
+        happened[same] = world, snapshot(real_server)
+    return tracker, world
 
 
 INDEXES = {"a": (0,), "b": (1,), "c": (2,), "all": (0, 1, 2), "two": (0, 1)}

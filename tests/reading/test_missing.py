@@ -135,6 +135,17 @@ def test_where_nothing_was_ever_tracked(real_server, call):
     assert {gap.reason for gap in caught.value.gaps} == {"never tracked"}
 
 
+@pytest.mark.whole_past
+@pytest.mark.parametrize(("years", "count"), [(49, 0), (51, None)])
+def test_where_something_was_tracked_long_ago(real_server, years, count):
+    """For fifty years, a bucket is known by any count that is left of it."""
+    tracker = real_server.tracker()
+    keys = tracker.backend.keys.bucket(f"daily-{TODAY.year - years}0115", "b")
+    real_server.client.set(keys.counted, 7)
+    rows = tracker.rolling(1, start=day(2), buckets=["b"], missing="none")
+    assert [row.estimates for row in rows] == [{"b": count}] * 2
+
+
 def test_a_kind_of_period_that_was_never_tracked(tracker):
     with raises(MissingSketchesError, "nothing was ever tracked in bucket 'a' in weekly periods"):
         tracker.rolling(1, period="weekly")

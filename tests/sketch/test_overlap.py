@@ -58,7 +58,7 @@ def numbers(overlap):
 
 
 @given(SIZES, SIZES, SIZES)
-@settings(max_examples=15)
+@settings(max_examples=8)
 def test_values_lie_in_their_intervals_which_grow_with_confidence(only_a, only_b, both):
     first, second = two(only_a, only_b, both)
     overlap = first.overlap(second)

@@ -142,7 +142,7 @@ class Counted:
         return {id.decode() for id in back(self.client, self.keys(period, bucket))}
 
 
-def load(server, service, users, *, workers, status, strangers=100, path="/"):
+def load(server, service, users, *, workers, status, strangers=40, path="/"):
     """Sessions arrive, some sign in; the service is stopped with the last response.
 
     It pushes when it is told to and when it is stopped, so that it is seen what either pushes.
@@ -186,7 +186,7 @@ def load(server, service, users, *, workers, status, strangers=100, path="/"):
         assert abs(counts[bucket] - truth) <= 4 * counts[bucket].stderr + 1
 
 
-USERS = [f"user-{n}" for n in range(60)]
+USERS = [f"user-{n}" for n in range(30)]
 GUNICORN = ("gunicorn", "--bind", "127.0.0.1:{port}", "--log-level", "warning", "--no-control-socket")
 UVICORN = ("uvicorn", "--host", "127.0.0.1", "--port", "{port}", "--log-level", "warning")
 

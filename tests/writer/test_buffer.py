@@ -15,7 +15,7 @@ from helpers.moments import NOON, TODAY, day
 from helpers.still import BUCKETS, EVENTS, KINDS, Still, held, play
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(events=st.lists(EVENTS, max_size=30), step=st.sampled_from([1, 2, 3, 8192]))
 def test_any_history_ends_as_if_nothing_was_buffered(server, monkeypatch, events, step):
     monkeypatch.setattr("activity_tracker_hll.writer.intake.STEP", step)

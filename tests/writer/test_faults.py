@@ -61,14 +61,14 @@ def stopped(scene, load):
 
 def replies_lost(scene, load):
     scene.proxy.cut_replies(0)
-    load.go_on_for(2)
+    load.go_on_for(3 * LIMIT)
     yield
     scene.proxy.heal()
 
 
 def replies_cut(scene, load):
     scene.proxy.cut_replies(7)
-    load.go_on_for(2)
+    load.go_on_for(3 * LIMIT)
     yield
     scene.proxy.heal()
 
@@ -83,28 +83,28 @@ def connections_cut(scene, load):
 def refused(scene, load):
     scene.proxy.refuses = True
     scene.proxy.cut()
-    load.go_on_for(2)
+    load.go_on_for(3 * LIMIT)
     yield
     scene.proxy.heal()
 
 
 def black_hole(scene, load):
     scene.proxy.black_hole()
-    load.go_on_for(5 * LIMIT)
+    load.go_on_for(4 * LIMIT)
     yield
     scene.proxy.heal()
 
 
 def out_of_memory(scene, load):
     scene.client.config_set("maxmemory", 1)
-    load.go_on_for(2)
+    load.go_on_for(3 * LIMIT)
     yield
     scene.client.config_set("maxmemory", 0)
 
 
 def read_only(scene, load):
     scene.client.replicaof("127.0.0.1", str(free_port()))
-    load.go_on_for(2)
+    load.go_on_for(3 * LIMIT)
     yield
     scene.client.replicaof("NO", "ONE")
 
@@ -139,7 +139,7 @@ def busy(scene, load):
 
     thread = threading.Thread(target=run)
     thread.start()
-    load.go_on_for(2)
+    load.go_on_for(3 * LIMIT)
     with pytest.raises(redis.ResponseError, match="BUSY"):
         scene.client.get("x")
     yield
@@ -215,7 +215,7 @@ def test_what_the_server_does_not_permit_is_told_once(make_scene, change, undo, 
     def fault(scene, load):
         scene.client.execute_command("ACL", "SETUSER", "service", *change)
         kill(scene.client)
-        load.go_on_for(2)
+        load.go_on_for(3 * LIMIT)
         yield
         scene.client.execute_command("ACL", "SETUSER", "service", *undo)
 
@@ -262,7 +262,7 @@ def test_a_bucket_of_the_wrong_type_holds_up_no_other(make_scene, record_propert
     def fault(scene, load):
         with scene.tracker() as tracker:
             break_sketches(scene.client, [keys_of(tracker, kind, "member").hll for kind in PERIODS])
-        load.go_on_for(2)
+        load.go_on_for(3 * LIMIT)
         yield
 
     errors = suffer(make_scene(), fault, record_property, broken=["member"])
@@ -276,7 +276,7 @@ def test_a_bucket_that_was_of_the_wrong_type(make_scene, record_property):
         with scene.tracker() as tracker:
             keys = [keys_of(tracker, kind, "member").hll for kind in PERIODS]
         break_sketches(scene.client, keys)
-        load.go_on_for(2)
+        load.go_on_for(3 * LIMIT)
         yield
         scene.client.delete(*keys)
 

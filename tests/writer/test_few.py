@@ -87,6 +87,18 @@ def test_a_side_table_that_another_process_made_is_looked_at(real_server, writer
     same(real_server, writer, plain, "b")
 
 
+@pytest.mark.parametrize("key", ["hll", "moves"])
+@pytest.mark.parametrize("more", [100, 10_000])
+def test_the_same_is_said_of_a_key_of_the_wrong_type_however_much_is_sent(real_server, writer, key, more):
+    """So that it is told once, whatever comes."""
+    real_server.client.rpush(getattr(writer.keys("broken"), key), "something else")
+    writer.track(id=1, bucket="broken")
+    error = writer.push()
+    assert isinstance(error, BackendDataError)
+    writer.track_many(range(more), bucket="broken")
+    assert str(writer.push()) == str(error)
+
+
 @pytest.mark.parametrize("value", ["text", b"HYLL but no sketch"])
 def test_a_key_that_holds_something_else_holds_up_no_other(real_server, writer, value):
     real_server.client.set(writer.keys("broken").hll, value)

@@ -13,11 +13,10 @@ import pytest
 
 from helpers.services import START, STRICT, counts, held, registers, run
 
+pytestmark = pytest.mark.on_redis("long")  # a fork is no matter of the server
+
 
 @pytest.mark.extended
-@pytest.mark.parametrize(
-    "real_server", ["valkey", pytest.param("redis", marks=pytest.mark.long)], indirect=True
-)
 def test_forks_while_the_threads_are_busy(real_server):
     """200 forks from under a writer at full load; children use theirs, and end with os._exit."""
     out = run(

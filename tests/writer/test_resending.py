@@ -17,7 +17,7 @@ from helpers.servers import eventually
 from helpers.still import BUCKETS, EVENTS, KINDS, SOME_BUCKETS, Still, held, play
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     before=st.lists(EVENTS, max_size=15),
     after=st.lists(EVENTS, max_size=15),

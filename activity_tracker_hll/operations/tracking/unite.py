@@ -186,7 +186,8 @@ class _Sending:
     def add_few(self) -> Operation[None]:
         """Add registers where few are set, or none, by plain commands: a third of what the script costs.
 
-        What they do not show is left to :meth:`add`: what a side table has, and registers that were lost.
+        What they do not show is left to :meth:`add`: what a side table has, and registers that were lost. So
+        are keys that hold something else, of which it says the same however many registers are sent.
         """
         few = {
             target: load.registers
@@ -224,6 +225,8 @@ class _Sending:
             outcome.lost_sketch = outcome.lost_any = True
         try:
             unwrap(replies)
+        except BackendDataError:
+            return
         except BackendError as error:
             outcome.error = named(error, target)
             return

@@ -109,7 +109,7 @@ def test_a_collapse_that_ends_after_any_command_is_completed_by_the_next(real_se
         assert state(real_server) == expected, f"ended after {commands[:end][-1:]}, the {end}th command"
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(turns=st.lists(st.booleans(), max_size=120))
 def test_two_collapses_at_once_in_any_interleaving(real_server, undisturbed, turns):
     tracker, before, expected = undisturbed

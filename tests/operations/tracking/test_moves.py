@@ -300,7 +300,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=steps)
 def test_any_sequence_of_moves_is_exact_when_small(server, steps):
     server.client.flushall()
@@ -314,7 +314,7 @@ def test_any_sequence_of_moves_is_exact_when_small(server, steps):
     assert counts(tracker, *"abc") == [len(exact[bucket]) for bucket in "abc"]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=steps)
 def test_any_sequence_of_moves_makes_exact_aggregates_when_small(server, steps):
     server.client.flushall()
