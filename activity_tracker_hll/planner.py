@@ -50,7 +50,7 @@ from .operations.counting.lookup import known_of
 from .operations.rights import ROLES
 from .operations.settings import Aggregates
 from .periods import PERIODS, Calendar, PeriodKind, check_kind
-from .tables import TableLayout, is_at_hand
+from .tables import TableLayout
 
 __all__ = ["Planner"]
 
@@ -263,7 +263,6 @@ class Planner:
         shard: int,
     ) -> Operation[Imported]:
         """See :meth:`.ActivityTracker.import_events`."""
-        at_hand = is_at_hand(events)
         events = events if table is None else table.events(events)
         if isinstance(events, (str, bytes, Mapping)) or not isinstance(events, Iterable):
             raise ArgumentTypeError(
@@ -273,13 +272,7 @@ class Planner:
         arguments.check_callable(progress, "progress")
         data = self.data_set(shard)
         return self._tracking.import_events(
-            data,
-            kinds,
-            events,
-            progress,
-            self.clock,
-            partial(outgrown, data.context),
-            at_hand=at_hand,
+            data, kinds, events, progress, self.clock, partial(outgrown, data.context)
         )
 
     def collapse(

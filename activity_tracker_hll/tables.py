@@ -22,16 +22,7 @@ from .errors import ArgumentTypeError, ArgumentValueError, MissingExtraError
 from .keys import check_bucket
 from .messages import plain_text, printable, shown, type_of
 
-__all__ = [
-    "ArrowStream",
-    "TableLayout",
-    "as_buckets",
-    "as_dates",
-    "as_ids",
-    "is_at_hand",
-    "is_column",
-    "is_table",
-]
+__all__ = ["ArrowStream", "TableLayout", "as_buckets", "as_dates", "as_ids", "is_column", "is_table"]
 
 _ROWS_PER_STEP = 65_536
 
@@ -166,14 +157,6 @@ def is_table(values: object) -> bool:
     return _is_frame(values) or hasattr(type(values), "__arrow_c_stream__")
 
 
-def is_at_hand(values: object) -> bool:
-    """Whether something is a table that lies in memory, so that reading it waits for nobody."""
-    if _is_frame(values):
-        return True
-    known = (("polars", "DataFrame"), ("pyarrow", "Table"), ("pyarrow", "RecordBatch"))
-    return any(_is_of(module, values, name) for module, name in known)
-
-
 def is_column(values: object) -> bool:
     """Whether something is a column, of pandas or Arrow."""
     return _is_arrow(values) or _is_of_pandas(values, "Series", "Index", "api.extensions.ExtensionArray")
@@ -304,16 +287,12 @@ def _is_frame(values: object) -> bool:
 
 
 def _is_of_pandas(values: object, *names: str) -> bool:
-    return _is_of("pandas", values, *names)
-
-
-def _is_of(module: str, values: object, *names: str) -> bool:
-    """Whether something is of one of a module's classes; nobody has one who has not imported it."""
-    imported = sys.modules.get(module)
-    if imported is None:
+    """Whether something is of one of pandas' classes; nobody has one who has not imported pandas."""
+    pandas = sys.modules.get("pandas")
+    if pandas is None:
         return False
     try:
-        return isinstance(values, tuple(attrgetter(name)(imported) for name in names))
+        return isinstance(values, tuple(attrgetter(name)(pandas) for name in names))
     except AttributeError:  # another thread is importing it just now
         return False
 

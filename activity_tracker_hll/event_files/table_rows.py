@@ -7,7 +7,8 @@ is an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,6 @@ except ImportError as error:
         " pip install 'activity-tracker-hll[arrow]'"
     ) from error
 
-from ..ahead import ahead
 from ..arrow import ColumnReader, is_text, nulls
 
 __all__ = ["read"]
@@ -71,7 +71,7 @@ def read(
     try:
         with _opened(path, layout) as (schema, batches):
             columns = [_column(field, schema) for field in fields]
-            with closing(ahead(batches(columns))) as decoded:
+            with closing(_ahead(batches(columns))) as decoded:
                 for batch, end in decoded:
                     arrays = [_array(batch, column) for column in columns]
                     for start in range(0, len(batch), _ROWS):
@@ -130,6 +130,15 @@ def _ipc_batches(source: Any, columns: list[list[str]], size: int) -> _Batches:
     count = file.num_record_batches
     for index in range(count):
         yield file.get_batch(index), size * (index + 1) // count
+
+
+def _ahead(batches: _Batches) -> Generator[tuple[Any, int], None, None]:
+    """The same, each decoded in another thread while the one before is in use: Arrow needs no lock for it."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = thread.submit(next, batches, None)
+            yield batch
 
 
 def _column(field: str, schema: Any) -> list[str]:

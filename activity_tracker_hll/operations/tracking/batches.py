@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import chain, islice
@@ -12,12 +12,11 @@ import numpy as np
 
 from ...columns import Coded, EventColumns, Instants, Texts, as_python, is_single
 from ...errors import ArgumentTypeError, ArgumentValueError
-from ...hll.registers import Hashes
 from ...ids import check_batch, is_masked
 from ...messages import shown
 from ...tables import as_buckets, as_dates, is_column
 
-__all__ = ["EVENTS_PER_BATCH", "Batch", "Columns", "Part", "Rows", "are_columns", "batches"]
+__all__ = ["EVENTS_PER_BATCH", "Batch", "Columns", "Part", "Rows", "batches"]
 
 EVENTS_PER_BATCH = 65_536
 
@@ -77,17 +76,10 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Events as three columns; see :data:`Part`.
-
-    Attributes:
-        columns: the columns.
-        error: what the iterable raised after these events, if anything.
-        hashes: of the ids, if they were made already.
-    """
+    """Events as three columns; see :data:`Part`."""
 
     columns: Part
     error: Exception | None = None
-    hashes: Hashes | None = None
 
     def __len__(self) -> int:
         return len(self.columns[0])
@@ -122,15 +114,7 @@ class Columns:
 Batch = Rows | Columns
 
 
-def are_columns(events: object) -> bool:
-    """Whether events are given as three columns."""
-    if not isinstance(events, tuple):
-        return False
-    columns = tuple(tuple.__iter__(events))
-    return len(columns) == 3 and (isinstance(columns[0], np.ndarray) or is_column(columns[0]))
-
-
-def batches(events: Any, due: Callable[[], bool] = lambda: False) -> Generator[Batch, None, None]:
+def batches(events: Any, due: Callable[[], bool] = lambda: False) -> Iterator[Batch]:
     """Divide events, given as an iterable, also of columns, or as a tuple of three columns, into batches.
 
     Args:
@@ -140,16 +124,16 @@ def batches(events: Any, due: Callable[[], bool] = lambda: False) -> Generator[B
     Raises:
         ArgumentTypeError, ArgumentValueError: columns of different lengths, or no columns.
     """
-    if are_columns(events):
-        ids, buckets, dates = tuple.__iter__(events)
-        yield from _column_batches(
-            check_batch(ids, "events: ids"),
-            as_buckets(buckets, "events: buckets"),
-            as_dates(dates, "events: dates"),
-        )
-        return
     if isinstance(events, tuple):
         events = tuple(tuple.__iter__(events))
+        if len(events) == 3 and (isinstance(events[0], np.ndarray) or is_column(events[0])):
+            ids, buckets, dates = events
+            yield from _column_batches(
+                check_batch(ids, "events: ids"),
+                as_buckets(buckets, "events: buckets"),
+                as_dates(dates, "events: dates"),
+            )
+            return
     try:
         rows = iter(events)
     except Exception as error:

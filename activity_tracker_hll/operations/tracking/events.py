@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence, Sized
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -13,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import bulk
-from ...ahead import ahead
 from ...backends.base import Command, Reply
 from ...columns import Coded, Texts
 from ...errors import BackendError, LateEventError
@@ -23,7 +21,7 @@ from ...periods import PERIODS, Calendar
 from ...scripts.calls import TableState, answer, call_write
 from ..base import MARGIN_S, Operation, PeriodBucket, named, unwrap_of
 from ..data_set import DataSet
-from .batches import are_columns, batches
+from .batches import batches
 from .gathered import FEW, Gathered
 from .importing import Importing
 
@@ -189,12 +187,9 @@ class Tracking:
         progress: Callable[[int], object] | None,
         clock: Callable[[], float],
         find_outgrown: Callable[[Iterable[PeriodBucket]], Operation[set[str]]],
-        *,
-        at_hand: bool,
     ) -> Operation[Imported]:
         """Import events of any bucket and time, united in sketches before they are sent.
 
-        Of those that are at hand, in memory, what can be done before their turn is.
         A bad event ends the import with an error that names its position, and so does an exception of the
         iterable; the events before it are sent. If the first event is bad, the server is not even asked.
         """
@@ -217,17 +212,11 @@ class Tracking:
 
         importing = Importing(data.context, kinds, gathered, data.clock, push)
         all_batches = batches(events, due)
-        if at_hand or are_columns(events):
-            all_batches = ahead(map(importing.hashed, all_batches))
         first = next(all_batches, None)
         if first is not None:
             importing.check(first)
 
         def operation() -> Operation[Imported]:
-            with closing(all_batches):
-                return (yield from add_all())
-
-        def add_all() -> Operation[Imported]:
             for batch in chain([] if first is None else [first], all_batches):
                 if len(batch) and not importing.knows_server:
                     importing.takes_sketches((yield from data.takes_sketches()))

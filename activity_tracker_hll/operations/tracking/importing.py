@@ -8,8 +8,6 @@ event, which is slower, but finds out what is wrong, and where.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -22,7 +20,7 @@ from ...hll.registers import Hashes
 from ...keys import check_bucket
 from ...messages import shown
 from ..base import Context, Operation, PeriodBucket, batched
-from .batches import Batch, Columns
+from .batches import Batch
 from .factorize import BucketFactorizer, Indexes, PeriodFactorizer
 from .gathered import FEW, Gathered
 from .side_table import Stamps
@@ -104,23 +102,15 @@ class Importing:
         self.done += len(batch)
         return batch.error
 
-    def hashed(self, batch: Batch) -> Batch:
-        """A batch with the hashes of its ids, if it has columns: they can be made before its turn comes."""
-        if isinstance(batch, Columns) and not self._context.ids.has_secret:
-            with suppress(Exception):  # whatever a caller's object raises: in its turn it is found, and named
-                return replace(batch, hashes=self._hashes(batch.columns[0]))
-        return batch
-
     def _factorized(self, batch: Batch) -> tuple[Hashes, Indexes] | None:
         """The hash of each id, the index of its bucket and periods; None if an event is not plain.
 
         The indexes have shape () if all are the same.
         """
         hashes, pairs = [], []
-        made = batch.hashes if isinstance(batch, Columns) else None
         try:
             for ids, bucket_column, dates in batch.parts():
-                hashes.append(self._hashes(ids) if made is None else made)
+                hashes.append(self._hashes(ids))
                 buckets, periods = self._buckets.factorize(bucket_column), self._periods.factorize(dates)
                 if periods is None:
                     return None
