@@ -64,12 +64,13 @@ class Place(NamedTuple):
         name = (
             "" if error.filename is None or isinstance(error.filename, int) else os.fsdecode(error.filename)
         )
-        it = _told(name) if name and Path(name).parent == self.path else "it"
+        is_url = _is_url(str(self.path))
+        it = _told(name) if name and Path(name).parent == self.path and not is_url else "it"
         if error.errno == errno.ENOENT:
             folder = self.path.parent
             return (
                 "there is no such file or directory"
-                if os.path.lexists(folder)
+                if is_url or os.path.lexists(folder)
                 else f"there is no directory {_told(str(folder))}"
             )
         sentence = _SENTENCES.get(error.errno or 0)
@@ -112,4 +113,11 @@ def path_text(given: Any, what: str, argument: str) -> str:
 
 def _told(path: str) -> str:
     """A path as messages show it: to its end, unless it is a URL, which may have a password."""
-    return shown(path) if "://" in path else printable(repr(path))
+    if not _is_url(path):
+        return printable(repr(path))
+    return shown(path if "://" in path else path.replace(":/", "://", 1))
+
+
+def _is_url(path: str) -> bool:
+    """Whether it looks like one; as a path it has a single slash behind the colon."""
+    return ":/" in path

@@ -146,3 +146,15 @@ def test_whatever_is_given_raises_ours(value):
         assert "path" in str(error)  # noqa: PT017 (some are paths)
     else:
         assert type(place.path.name) is str
+
+
+@TAKE
+@pytest.mark.parametrize("make", [str, Path])
+@pytest.mark.parametrize("url", ["redis://user:canary@nowhere", "redis://user:canary@nowhere/0"])
+def test_no_password_of_a_url_in_place_of_a_path_is_shown(tmp_path, monkeypatch, take, error, make, url):
+    monkeypatch.chdir(tmp_path)
+    if take is data_directory:  # which makes directories that are not there
+        (tmp_path / "redis:").touch()
+    with pytest.raises(error) as caught:
+        take(make(url))
+    assert "canary" not in str(caught.value)

@@ -92,8 +92,8 @@ class EmbeddedServer:
             self._open()
         except OSError as error:
             self.discard()
-            why = Place.of(self.directory, "a directory").why(error)
-            raise EmbeddedServerError(f"path {str(self.directory)!r} cannot be used: {why}") from error
+            place = Place.of(self.directory, "a directory")
+            raise EmbeddedServerError(f"path {place.shown} cannot be used: {place.why(error)}") from error
         except BaseException:
             self.discard()
             raise
