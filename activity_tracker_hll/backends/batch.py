@@ -88,9 +88,11 @@ class Batch:
         end = 0
         while end < len(commands):
             start, words = end, 0
-            while end < min(start + _CHUNK_COMMANDS, len(commands)) and words < _CHUNK_WORDS:
-                words += len(commands[end])
+            for command in commands[start : start + _CHUNK_COMMANDS]:
                 end += 1
+                words += len(command)
+                if words >= _CHUNK_WORDS:
+                    break
             packed = b"".join([pack_command(command) for command in commands[start:end]])  # type: ignore[arg-type]
             yield packed, ends[0] if end < len(commands) else end
             ends.append(end)
