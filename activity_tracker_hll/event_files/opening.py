@@ -70,16 +70,19 @@ def _zstd(stream: BinaryIO) -> Any:
     return ZstdFile(stream)
 
 
-class _Xz:
-    """Reads xz in bounded memory; with the standard library's LZMAFile a file decides on up to 4 GB."""
+class _InSteps:
+    """Reads what was compressed, perhaps in parts, in small steps: of one that meets damage, all is lost.
 
-    def __init__(self, stream: BinaryIO) -> None:
+    Args:
+        stream: the compressed data.
+        new: makes what decompresses a part, as the standard library's LZMADecompressor does.
+        step: so many bytes at most are made at once.
+    """
+
+    def __init__(self, stream: BinaryIO, new: Callable[[], Any], step: int) -> None:
         self._stream = cast("io.BufferedIOBase", stream)
-        self._decompressor = self._new()
-
-    @staticmethod
-    def _new() -> lzma.LZMADecompressor:
-        return lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
+        self._new, self._step = new, step
+        self._decompressor = new()
 
     def read1(self, size: int) -> bytes:
         """Some bytes, at most so many; none at the end."""
@@ -94,15 +97,29 @@ class _Xz:
                 self._decompressor = self._new()
             elif self._decompressor.needs_input and not (data := self._stream.read1(HEAD)):
                 raise EOFError("the end is missing")
-            # In small steps: of one that meets damage, all is lost.
-            if found := self._decompressor.decompress(data, min(size, io.DEFAULT_BUFFER_SIZE)):
+            found: bytes = self._decompressor.decompress(data, min(size, self._step))
+            if found:
                 return found
 
 
+def _xz(stream: BinaryIO) -> _InSteps:
+    """In bounded memory; with the standard library's LZMAFile a file decides on up to 4 GB."""
+    return _InSteps(stream, lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY), 1 << 13)
+
+
+def _gzip(stream: BinaryIO) -> Any:
+    try:
+        from isal import igzip_lib  # noqa: PLC0415 (an extra)
+    except ImportError:
+        return gzip.GzipFile(fileobj=stream)
+    # Its own file reads half a megabyte at once, which is lost where a file is cut off.
+    return _InSteps(stream, lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP), 1 << 17)
+
+
 _COMPRESSIONS: dict[bytes, tuple[str, Callable[[BinaryIO], Any]]] = {
-    b"\x1f\x8b": ("gzip", lambda stream: gzip.GzipFile(fileobj=stream)),
+    b"\x1f\x8b": ("gzip", _gzip),
     b"BZh": ("bzip2", bz2.BZ2File),
-    b"\xfd7zXZ\x00": ("xz", _Xz),
+    b"\xfd7zXZ\x00": ("xz", _xz),
     b"\x28\xb5\x2f\xfd": ("zstd", _zstd),
 }
 """By the first bytes of a file: the name, and what makes a stream of the content."""

@@ -31,6 +31,19 @@ COMPRESSIONS = {
 }
 
 
+@pytest.fixture(params=["isal", None])
+def reader_of_gzip(request, monkeypatch):
+    """What reads gzip: the package of an extra, or the standard library."""
+    if request.param is None:
+        monkeypatch.setitem(sys.modules, "isal", None)
+    else:
+        pytest.importorskip(request.param)
+
+
+by_each_reader_of_gzip = pytest.mark.usefixtures("reader_of_gzip")
+
+
+@by_each_reader_of_gzip
 @pytest.mark.parametrize("name", COMPRESSIONS)
 def test_each_compression_by_its_first_bytes(name, tmp_path):
     packed = COMPRESSIONS[name](TEXT)
@@ -40,6 +53,7 @@ def test_each_compression_by_its_first_bytes(name, tmp_path):
     assert read_opened("-", packed + packed)[0] == LINES * 2  # as `cat` of two such files
 
 
+@by_each_reader_of_gzip
 @pytest.mark.parametrize("name", COMPRESSIONS)
 @pytest.mark.parametrize("damage", ["cut", "altered", "only the first bytes"])
 def test_what_comes_before_damage_is_read(name, damage):
@@ -111,6 +125,7 @@ def test_line_ends_of_old_macs_and_of_others():
     assert read_opened("-", b"a\r" * HEAD)[0] == [b"a\n"] * HEAD
 
 
+@by_each_reader_of_gzip
 def test_an_error_of_the_disk_is_no_damage(tmp_path):
     with pytest.raises(OSError, match="directory"), opened(str(tmp_path), io.BytesIO(), lambda _: None):
         pass
