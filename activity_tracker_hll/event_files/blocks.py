@@ -20,6 +20,9 @@ from .opening import BYTE_ORDER_MARK, PATIENCE_S, DamagedError, wait_of
 
 __all__ = ["Block", "blocks"]
 
+_MOST_LINES = 1 << 16
+"""Those of a log are some thousand a block, short ones of a CSV some ten thousand."""
+
 
 @dataclass(frozen=True)
 class Block:
@@ -90,7 +93,7 @@ def blocks(
             if end:
                 block = _block(text[:end], number, is_slow)
                 number += block.count
-                yield block
+                yield from _parts(block)
             rest = text[end:]
             if len(rest) >= LONGEST_LINE:
                 _reject_long(rejected, name, number)
@@ -100,6 +103,18 @@ def blocks(
     else:
         if rest:
             yield _block(rest + b"\n", number)
+
+
+def _parts(block: Block) -> Iterator[Block]:
+    """A block in parts of so many lines at most: what is made of each takes more than an empty one."""
+    if block.count <= _MOST_LINES:
+        yield block
+        return
+    start = 0
+    for first in range(0, block.count, _MOST_LINES):
+        end = int(block.ends[min(first + _MOST_LINES, block.count) - 1]) + 1
+        yield Block(block.text[start:end], block.number + first, block.is_slow)
+        start = end
 
 
 def _block(text: bytes, number: int, is_slow: bool = False) -> Block:

@@ -71,3 +71,12 @@ def test_what_a_slow_stream_brings_is_not_waited_with():
     assert [(block.number, block.is_slow) for block in made] == [(1, True), (2, True), (3, True)]
     fast = list(blocks(io.BytesIO(b"line\n" * 3), "in", Rejected(), lambda: 15, lambda: 0))
     assert [(block.count, block.is_slow) for block in fast] == [(3, False)]
+
+
+def test_a_block_has_so_many_lines_at_most():
+    """What is made of each line takes more memory than an empty one."""
+    text = b"\n" * 150_000 + b"line\n" * 3
+    made = list(blocks(io.BytesIO(text), "in", Rejected(), lambda: len(text)))
+    assert [block.number for block in made] == [1, 65_537, 131_073]
+    assert b"".join(block.text for block in made) == text
+    assert made[-1].line(made[-1].count - 1) == b"line\n"
