@@ -173,14 +173,14 @@ def main(server: str, quick: bool, file: Path | None, plot: Path | None, rounds:
     )
     made = table(f"Events lost of {RATE:,} a second", *columns, caption=caption)
     for (places, way), losses in found.items():
-        times = mean(losses.events) / mean(found[places, BY_HAND].events)
+        by_hand = mean(found[places, BY_HAND].events)
         made.add_row(
             f"{places}: {way}",
             f"{mean(losses.events):,.0f}",
             f"{median(losses.events):,.0f}",
             f"{max(losses.events):,.0f}",
             f"{1000 * mean(losses.seconds):,.0f}",
-            f"{times:.2f}",
+            f"{mean(losses.events) / by_hand:.2f}" if by_hand else "",  # all had just been sent
             f"{100 * median(losses.process):.1f}",
             f"{100 * median(losses.server):.1f}",
         )
