@@ -9,6 +9,7 @@ from itertools import chain, islice
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...columns import Coded, EventColumns, Instants, Texts, as_python, is_single
 from ...errors import ArgumentTypeError, ArgumentValueError
@@ -69,9 +70,9 @@ class Rows:
         """The ids of some events."""
         return [self.events[index][0] for index in indexes]
 
-    def dates(self, indexes: Sequence[int]) -> list[Any]:
+    def dates(self, indexes: NDArray[np.int64]) -> list[Any]:
         """The dates of some events."""
-        return [self.events[index][2] for index in indexes]
+        return [self.events[index][2] for index in indexes.tolist()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +102,16 @@ class Columns:
         chosen: list[Any] = self.columns[0][np.asarray(indexes, np.int64)].tolist()
         return chosen
 
-    def dates(self, indexes: Sequence[int]) -> list[Any]:
+    def dates(self, indexes: NDArray[np.int64]) -> NDArray[Any] | Instants | list[Any]:
         """The dates of some events."""
         dates = self.columns[2]
         if isinstance(dates, date):
             return [dates] * len(indexes)
-        if isinstance(dates, (Coded, Instants)):
-            return dates[np.asarray(indexes, np.int64)].tolist()
-        return [dates[index] for index in indexes]
+        if isinstance(dates, Coded):
+            return dates[indexes].tolist()
+        if isinstance(dates, (Instants, np.ndarray)):
+            return dates[indexes]
+        return [dates[index] for index in indexes.tolist()]
 
 
 Batch = Rows | Columns

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ... import bulk
-from ...columns import Coded
+from ...columns import PER_SECOND, Coded, Instants
 from ...errors import ActivityTrackerError, ArgumentTypeError, BackendError
 from ...hll.registers import Hashes
 from ...keys import check_bucket
@@ -188,19 +188,29 @@ class Importing:
 
     def _add_group(self, batch: Batch, targets: _Targets, hashes: Hashes, positions: Indexes) -> None:
         """Gather events of a group with their times, for those of its buckets and periods that need them."""
-        stamps = [self._stamp(moment) for moment in batch.dates(positions.tolist())]
+        stamps = self._stamps(batch.dates(positions))
         encoded: list[bytes] = []
         folded: dict[PeriodBucket, int | Stamps] = {}
         for target in targets:
             count = self._gathered.few_ids(target) + len(hashes)
             if count >= FEW or self._gathered.has_sketch(target):
                 has_moves = target in self._have_moves or self._gathered.has_table(target)
-                folded[target] = np.array(stamps, np.int64) if has_moves else ANY_TIME
+                folded[target] = stamps if has_moves else ANY_TIME
             else:
                 encoded = encoded or self._context.ids.many(batch.ids(positions.tolist()))
-                self._gathered.add_ids(target, zip(encoded, stamps, strict=True))
+                self._gathered.add_ids(target, zip(encoded, stamps.tolist(), strict=True))
         if folded:
             self._gathered.add_hashes(hashes, folded)
+
+    def _stamps(self, dates: Any) -> Stamps:
+        """The :func:`_stamp` of each date of a column."""
+        zone = self._context.calendar.zone
+        if zone is not None and _has_seconds(dates):
+            dates = Instants.of_naive(dates, zone)
+        if isinstance(dates, Instants):
+            microseconds = dates.moments.astype("datetime64[us]").view(np.int64)
+            return np.minimum(np.maximum(microseconds, 1), self._clock.now())
+        return np.fromiter(map(self._stamp, dates), np.int64, len(dates))
 
     def _stamp(self, moment: Any) -> int:
         """The stamp of an event: its time, if it has one; for a mere day, the present time."""
@@ -240,6 +250,12 @@ class Importing:
 
     def _trackable(self, bucket: object, argument: str = "bucket") -> str | None:
         return self._context.trackable(check_bucket(bucket, argument))
+
+
+def _has_seconds(dates: Any) -> bool:
+    """Whether a column is of numpy's datetimes, of seconds or a finer unit."""
+    is_array = isinstance(dates, np.ndarray) and dates.dtype.kind == "M"
+    return is_array and np.datetime_data(dates.dtype)[0] in PER_SECOND
 
 
 def _parts(event: object) -> list[Any]:

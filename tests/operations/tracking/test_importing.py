@@ -209,6 +209,31 @@ def test_pushes_that_take_long_are_made_seldom(server, monkeypatch):
     assert 10 < len(pushes(300)) < 18
 
 
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin"])
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns", "m", "h", "object"])
+def test_moments_in_columns_and_in_rows_bring_the_same_ids_back(real_server, unit, zone):
+    tracker = real_server.tracker(timezone=zone)
+    source = np.random.default_rng(1)
+    moments = np.datetime64(YESTERDAY, "us") + source.integers(0, 86_400 * 10**6, 1000).astype("m8[us]")
+    left = datetime(YESTERDAY.year, YESTERDAY.month, YESTERDAY.day, 12, 30)
+    for bucket in ("rows", "columns"):
+        for id in range(0, 1000, 10):
+            tracker.track(id=id, bucket=bucket, date=YESTERDAY)
+            tracker.track(old_id=id, old_bucket=bucket, date=left)
+    column = moments.astype(object if unit == "object" else f"M8[{unit}]")
+    rows = column.astype("M8[us]").tolist()
+    tracker.import_events(list(zip(range(1000), ["rows"] * 1000, rows, strict=True)))
+    tracker.import_events((np.arange(1000), "columns", column))
+    tables = [
+        real_server.client.zrange(
+            tracker.backend.keys.bucket(f"daily-{YESTERDAY:%Y%m%d}", bucket).moves, 0, -1, withscores=True
+        )
+        for bucket in ("rows", "columns")
+    ]
+    assert sum(score > 0 for _, score in tables[0]) > 20
+    assert tables[0] == tables[1]
+
+
 @pytest.mark.parametrize("secret", [None, pytest.param("hush", marks=pytest.mark.extended)])
 def test_ids_that_return_in_a_large_lot_are_back(server, secret):
     tracker = server.tracker(["daily", "monthly"], secret=secret)
