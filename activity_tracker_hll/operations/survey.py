@@ -371,31 +371,42 @@ def have_begun(context: Context, names: Sequence[Name], period: Period) -> Opera
     )
 
 
-def has_begun(context: Context, names: Sequence[Name], before: Period) -> Operation[bool]:
+def has_begun(
+    context: Context, names: Sequence[Name], before: Period, after: Period | None = None
+) -> Operation[bool]:
     """Whether there is anything of the names in a period before one: counts stay when sketches go.
 
     Up to fifty years are looked back, fewer of many buckets or of hours.
+
+    Args:
+        context: what operations are planned with.
+        names: of what.
+        before: this period.
+        after: and after this one; None = however early.
     """
     buckets = _buckets(names)
-    keys = (
-        key
-        for period in islice(_earlier(context, before), _MOST_KEYS_BACK // (2 * len(buckets)))
-        for key in (*context.keys.counts(period.name, buckets), *context.keys.sketches(period.name, buckets))
-    )
+    per_period = 2 * len(buckets)
+    least = "" if after is None else after.name
+    earlier = takewhile(least.__lt__, context.calendar.names_before(before, _first_year(before)))
+    asked = islice(earlier, _MOST_KEYS_BACK // per_period)
     size = _FIRST_KEYS_BACK
-    while batch := list(islice(keys, size)):
-        [number] = yield from existing([batch])
+    while batch := list(islice(asked, max(1, size // per_period))):
+        [number] = yield from existing([context.keys.counts_and_sketches(batch, buckets)])
         if number:
             return True
         size = min(4 * size, _KEYS_PER_BATCH)
     return False
 
 
+def _first_year(period: Period) -> int:
+    """The first year that is looked back to: no server has been asked for fifty years."""
+    return period.start.year - _YEARS_BACK
+
+
 def _earlier(context: Context, period: Period) -> Iterator[Period]:
-    """The periods before one, newest first, of fifty years: no server has been asked for that long."""
-    first = period.start.replace(year=max(1, period.start.year - _YEARS_BACK), day=1)
+    """The periods before one that are looked back to, newest first."""
     before = context.calendar.before(period.kind, period.start, _MOST_KEYS_BACK)
-    return takewhile(lambda earlier: earlier.start >= first, before)
+    return takewhile(lambda earlier: earlier.start.year >= _first_year(period), before)
 
 
 def kept(context: Context, names: Sequence[Name], before: Period, least: int) -> Operation[list[Period]]:

@@ -135,7 +135,6 @@ def test_where_nothing_was_ever_tracked(real_server, call):
     assert {gap.reason for gap in caught.value.gaps} == {"never tracked"}
 
 
-@pytest.mark.whole_past
 @pytest.mark.parametrize(("years", "count"), [(49, 0), (51, None)])
 def test_where_something_was_tracked_long_ago(real_server, years, count):
     """For fifty years, a bucket is known by any count that is left of it."""
@@ -144,6 +143,16 @@ def test_where_something_was_tracked_long_ago(real_server, years, count):
     real_server.client.set(keys.counted, 7)
     rows = tracker.rolling(1, start=day(2), buckets=["b"], missing="none")
     assert [row.estimates for row in rows] == [{"b": count}] * 2
+
+
+@pytest.mark.parametrize("back", [2, 0])
+def test_what_was_tracked_only_later_had_nobody_before(real_server, back):
+    """What there is up to now, after the periods that are asked for, tells that no bucket is misspelled."""
+    tracker = real_server.tracker()
+    tracker.track(id=1, bucket="b", date=day(back))
+    assert tracker.unique(day(5), day(3), buckets=["b"])["b"] == 0
+    with raises(MissingSketchesError, "nothing was ever tracked in bucket 'c'"):
+        tracker.unique(day(5), day(3), buckets=["c"])
 
 
 def test_a_kind_of_period_that_was_never_tracked(tracker):
