@@ -133,6 +133,15 @@ class _There(NamedTuple):
         here, counted = self.here & ~lacking, self.counted | lacking
         return self._replace(here=here, counted=counted, is_plain=False, lacking=lacking)
 
+    def with_errors(self, stored: Bools, errors: Sequence[Any]) -> _There:
+        """The same, with what stored standard errors say.
+
+        A sketch beside one that is no string, of which there is None, is looked at as if it were not counted.
+        """
+        is_read = np.array([each is not None for each in errors], bool)
+        suspect = np.array([each == _SUSPECT for each in errors], bool)
+        return self._replace(suspect=suspect, counted=self.counted & ~(stored & ~is_read & self.here))
+
 
 def survey(context: Context, periods: Sequence[Period], names: Sequence[Name]) -> Operation[list[Found]]:
     """What there is of each name: one to four round trips for 40,000 keys.
@@ -240,7 +249,7 @@ def _look_at_each(columns: Sequence[Column], *, ids_chosen: bool) -> Operation[l
             unclear.append((index, np.flatnonzero(~there[-1].here)))
         if odd.any():
             [errors] = yield from values([column.stderr])
-            there[-1] = there[-1]._replace(suspect=np.array([each == _SUSPECT for each in errors], bool))
+            there[-1] = there[-1].with_errors(odd, errors)
     for index, count in unclear:
         keys = [columns[index].counted[each] for each in count]
         [found] = yield from values([keys])

@@ -227,6 +227,13 @@ def test_what_is_made_of_a_suspect_sketch_is_suspect(real_server, collapsed):
     assert [cell.ids.suspect for cell in rows[0].cells] == [False, False, True, False]
     lives = tracker.lifecycle("daily", start=day(3), end=TODAY, bucket="a", look_back=1)
     assert [row.retained.suspect for row in lives] == [False, True, True]
+    if collapsed:  # where it cannot be read what the count remembers, the sketch is looked at
+        errors = f"{{active:daily-{day(2):%Y%m%d}:a}}:stderr", f"{{active:daily-{day(3):%Y%m%d}:a}}:stderr"
+        real_server.client.delete(*errors)
+        for key in errors:
+            real_server.client.rpush(key, "inf")
+        daily = tracker.rolling(1, start=day(3))
+        assert [row.estimates["a"].suspect for row in daily] == [False, True, False]
     with_secret = real_server.tracker(buckets=["a"], namespace="other", secret="s")
     with_secret.track_many(range(1000), bucket="a", date=day(2))
     assert not with_secret.unique(day(2), day(1))["a"].suspect
