@@ -209,6 +209,8 @@ class Tracking:
             # At each push, as there may be more buckets and periods than can be remembered.
             outgrown.update((yield from find_outgrown([at for at in gathered.past if at[0] not in outgrown])))
             pushed = clock()
+            if progress is not None and importing.done:
+                progress(importing.done)
 
         importing = Importing(data.context, kinds, gathered, data.clock, push)
         all_batches = batches(events, due)
@@ -223,13 +225,9 @@ class Tracking:
                 bad = yield from importing.add(batch)
                 if bad is not None or gathered.full or due():
                     yield from push()
-                    if progress is not None and importing.done:
-                        progress(importing.done)
                 if bad is not None:
                     raise bad
             yield from push()
-            if progress is not None and importing.done:
-                progress(importing.done)
             return Imported(importing.done, late, tuple(sorted(outgrown)))
 
         return operation()

@@ -99,7 +99,6 @@ class Importing:
             bad = yield from self._add_one_by_one(batch)
             return bad or batch.error
         yield from self._add_groups(batch, *factorized)
-        self.done += len(batch)
         return batch.error
 
     def _factorized(self, batch: Batch) -> tuple[Hashes, Indexes] | None:
@@ -141,6 +140,7 @@ class Importing:
                 if self._gathered.full:
                     yield from self._push()
                 self._add_group(batch, targets, hashes.take(positions), positions)
+                self.done += len(positions)
 
     def _find_moves(self, targets: Sequence[PeriodBucket]) -> Operation[None]:
         """Ask, once for each, whether ids were moved out of it: only then the time of an event matters."""
