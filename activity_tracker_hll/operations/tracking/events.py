@@ -204,12 +204,14 @@ class Tracking:
 
         def push() -> Operation[None]:
             nonlocal late, pushed
+            if gathered.empty:
+                return
             refused = yield from gathered.push()
             late += sum(refused.values())
             # At each push, as there may be more buckets and periods than can be remembered.
             outgrown.update((yield from find_outgrown([at for at in gathered.past if at[0] not in outgrown])))
             pushed = clock()
-            if progress is not None and importing.done:
+            if progress is not None:
                 progress(importing.done)
 
         importing = Importing(data.context, kinds, gathered, data.clock, push)
@@ -223,7 +225,7 @@ class Tracking:
                 if len(batch) and not importing.knows_server:
                     importing.takes_sketches((yield from data.takes_sketches()))
                 bad = yield from importing.add(batch)
-                if bad is not None or gathered.full or due():
+                if bad is not None or not len(batch) or gathered.full or due():
                     yield from push()
                 if bad is not None:
                     raise bad
