@@ -118,8 +118,8 @@ class Stub(BaseBackend):
             return [b"%d" % seconds, b"%d" % us]
         if name == "HSETNX":
             stored.setdefault(str(arguments[1]), str(arguments[2]))
-        if name == "HGETALL":
-            return [part.encode() for pair in stored.items() for part in pair]
+        if name == "HSCAN":
+            return [b"0", [part.encode() for pair in stored.items() for part in pair]]
         return int(name in {"EXISTS", "PFADD", "PFCOUNT", "HSETNX", "DEL"})
 
     def close(self) -> None:

@@ -120,6 +120,8 @@ Batch = Rows | Columns
 def batches(events: Any, due: Callable[[], bool] = lambda: False) -> Iterator[Batch]:
     """Divide events, given as an iterable, also of columns, or as a tuple of three columns, into batches.
 
+    Of columns without events a batch is made, too: that of a stream which pauses.
+
     Args:
         events: the iterable or the columns.
         due: whether events have waited long enough; if so, a batch of a slow iterable ends early.
@@ -157,6 +159,8 @@ def _batches_of_columns(parts: Iterator[EventColumns]) -> Iterator[Columns]:
             return
         if part is None:
             return
+        if not len(part):
+            yield Columns(_NO_EVENTS)
         yield from _column_batches(part.ids, part.buckets, part.dates)
 
 

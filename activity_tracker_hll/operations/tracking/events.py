@@ -207,6 +207,8 @@ class Tracking:
 
         def push() -> Operation[None]:
             nonlocal late, pushed, pause
+            if gathered.empty:
+                return
             began = clock()
             refused = yield from gathered.push()
             late += sum(refused.values())
@@ -214,6 +216,8 @@ class Tracking:
             outgrown.update((yield from find_outgrown([at for at in gathered.past if at[0] not in outgrown])))
             pushed = clock()
             pause = max(_PUSH_EVERY_S, min(_PAUSE_TO_PUSH * (pushed - began), _LONGEST_PAUSE_S))
+            if progress is not None:
+                progress(importing.done)
 
         importing = Importing(data.context, kinds, gathered, data.clock, push)
         all_batches = batches(events, due)
@@ -226,15 +230,11 @@ class Tracking:
                 if len(batch) and not importing.knows_server:
                     importing.takes_sketches((yield from data.takes_sketches()))
                 bad = yield from importing.add(batch)
-                if bad is not None or gathered.full or due():
+                if bad is not None or not len(batch) or gathered.full or due():
                     yield from push()
-                    if progress is not None and importing.done:
-                        progress(importing.done)
                 if bad is not None:
                     raise bad
             yield from push()
-            if progress is not None and importing.done:
-                progress(importing.done)
             return Imported(importing.done, late, tuple(sorted(outgrown)))
 
         return operation()

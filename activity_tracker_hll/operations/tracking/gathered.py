@@ -108,6 +108,11 @@ class Gathered:
         self.numbers = 0
 
     @property
+    def empty(self) -> bool:
+        """Whether there is nothing to push."""
+        return not self._buckets
+
+    @property
     def full(self) -> bool:
         """Whether it is time to push: more events would take too much memory."""
         return (

@@ -106,7 +106,6 @@ class Importing:
             bad = yield from self._add_one_by_one(batch)
             return bad or batch.error
         yield from self._add_groups(batch, *factorized)
-        self.done += len(batch)
         return batch.error
 
     def _factorized(self, batch: Batch) -> tuple[Hashes, Indexes] | None:
@@ -144,7 +143,7 @@ class Importing:
         timed: dict[int, _Targets] = {}
         for some in batched(new, _GROUPS_PER_STEP):  # a batch may have as many as it has events
             if self._gathered.full:
-                self._gathered.add_to_groups(hashes, groups.of_events())
+                self._add_to_groups(hashes, groups.of_events())
                 groups.numbers.fill(NO_GROUP)
                 yield from self._push()
             targets_of = {at: self._targets(keys[at]) for at in some}
@@ -155,11 +154,16 @@ class Importing:
                     timed[place] = targets
                 else:
                     groups.numbers[place] = self._gathered.new_group(keys[at], targets)
-        self._gathered.add_to_groups(hashes, groups.of_events())
+        self._add_to_groups(hashes, groups.of_events())
         for targets, positions in zip(timed.values(), groups.positions(list(timed)), strict=True):
             if self._gathered.full:
                 yield from self._push()
             self._add_group(batch, targets, hashes.take(positions), positions)
+            self.done += len(positions)
+
+    def _add_to_groups(self, hashes: Hashes, numbers: Groups) -> None:
+        self._gathered.add_to_groups(hashes, numbers)
+        self.done += int(np.count_nonzero(numbers))
 
     def _keys(self, indexes: Indexes) -> list[int]:
         """What stays the same for a group while more periods are found."""

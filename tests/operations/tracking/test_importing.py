@@ -234,6 +234,14 @@ def test_moments_in_columns_and_in_rows_bring_the_same_ids_back(real_server, uni
     assert tables[0] == tables[1]
 
 
+def test_progress_is_told_of_all_pushes_also_within_a_batch(real_server, monkeypatch):
+    monkeypatch.setattr(gathered, "_MOST_SKETCHES", 100)
+    tracker, sent = real_server.tracker(clock=lambda: NOON), []
+    buckets = np.array([f"b{n // 2}" for n in range(1000)])
+    tracker.import_events((np.arange(len(buckets)), buckets, TODAY), progress=sent.append)
+    assert sent[:5] == [200, 400, 600, 800, 1000]
+
+
 @pytest.mark.parametrize("secret", [None, pytest.param("hush", marks=pytest.mark.extended)])
 def test_ids_that_return_in_a_large_lot_are_back(server, secret):
     tracker = server.tracker(["daily", "monthly"], secret=secret)
