@@ -39,32 +39,53 @@ _NUMBERS_PER_ID = 8  # an id and its stamp are three objects
 _LOADS_PER_PUSH = 1024
 
 
+@dataclass(eq=False, slots=True)
+class _Timed:
+    """What has stamps.
+
+    Attributes:
+        parts: registers, of which other buckets and periods may have some, too.
+        seen: the hashes in these.
+        ids: encoded, with stamps.
+    """
+
+    parts: list[CompactRegisters] = field(default_factory=list)
+    seen: list[Seen] = field(default_factory=list)
+    ids: list[tuple[bytes, int]] = field(default_factory=list)
+
+
+_NOTHING = _Timed()  # of most buckets, of which there may be many
+
+
 @dataclass(slots=True)
 class _Bucket:
     """What is gathered for one bucket and period.
 
     Attributes:
         groups: numbers of groups; of which others have some, too: a month has those of its days.
-        parts: registers of what has stamps, of which others may have some, too.
-        seen: the hashes in these.
-        ids: encoded, with stamps.
+        timed: what is in no group.
     """
 
     groups: list[int] = field(default_factory=list)
-    parts: list[CompactRegisters] = field(default_factory=list)
-    seen: list[Seen] = field(default_factory=list)
-    ids: list[tuple[bytes, int]] = field(default_factory=list)
+    timed: _Timed = _NOTHING
+
+    def own(self) -> _Timed:
+        """What is in no group, to add to."""
+        if self.timed is _NOTHING:
+            self.timed = _Timed()
+        return self.timed
 
     def events(self, grouped: Grouped) -> int:
-        return grouped.events(self.groups) + len(self.ids) + sum(len(part.hashes) for part in self.seen)
+        timed = len(self.timed.ids) + sum(len(part.hashes) for part in self.timed.seen)
+        return timed + grouped.events(self.groups)
 
     def few(self, grouped: Grouped) -> list[int]:
         """The groups that are sent as ids."""
-        return [] if self.parts or grouped.events(self.groups) >= FEW else self.groups
+        return [] if self.timed.parts or grouped.events(self.groups) >= FEW else self.groups
 
     def registers(self, grouped: Grouped) -> CompactRegisters | None:
         """All of its registers, which must not be changed."""
-        parts = [*self.parts, *grouped.registers([] if self.few(grouped) else self.groups)]
+        parts = [*self.timed.parts, *grouped.registers([] if self.few(grouped) else self.groups)]
         if len(parts) < 2:
             return parts[0] if parts else None
         united = CompactRegisters()
@@ -72,8 +93,8 @@ class _Bucket:
             united.raise_to(part)
         return united
 
-    def all_seen(self, grouped: Grouped) -> list[Seen]:
-        return [*self.seen, *(Seen(grouped.hashes(group), ANY_TIME) for group in self.groups)]
+    def seen(self, grouped: Grouped) -> list[Seen]:
+        return [*self.timed.seen, *(Seen(grouped.hashes(group), ANY_TIME) for group in self.groups)]
 
 
 class Gathered:
@@ -121,6 +142,11 @@ class Gathered:
             or len(self._buckets) >= _MOST_TARGETS
         )
 
+    def _bucket(self, target: PeriodBucket) -> _Bucket:
+        if target not in self._buckets:
+            self._buckets[target] = _Bucket()
+        return self._buckets[target]
+
     def new_group(self, key: int, targets: Iterable[PeriodBucket]) -> int:
         """The number of a new group, which is in :attr:`groups` until the next push.
 
@@ -130,7 +156,7 @@ class Gathered:
         self._group_count += 1
         number = self.groups[key] = self._group_count
         for target in targets:
-            self._buckets.setdefault(target, _Bucket()).groups.append(number)
+            self._bucket(target).groups.append(number)
         return number
 
     def add_to_groups(self, hashes: Hashes, groups: Groups) -> None:
@@ -140,7 +166,7 @@ class Gathered:
 
     def add_ids(self, target: PeriodBucket, ids: Iterable[tuple[bytes, int]]) -> None:
         """Keep encoded ids with their stamps."""
-        gathered = self._buckets.setdefault(target, _Bucket()).ids
+        gathered = self._bucket(target).own().ids
         before = len(gathered)
         gathered += ids
         self.numbers += _NUMBERS_PER_ID * (len(gathered) - before)
@@ -156,19 +182,19 @@ class Gathered:
             # Folded once for all: a month's registers are made of its days' when they are sent.
             self._parts[targets] = CompactRegisters()
             for target in targets:
-                self._buckets.setdefault(target, _Bucket()).parts.append(self._parts[targets])
+                self._bucket(target).own().parts.append(self._parts[targets])
         self._parts[targets].fold(hashes)
         for target, stamps in since.items():
-            self._buckets[target].seen.append(Seen(hashes, stamps))
+            self._bucket(target).own().seen.append(Seen(hashes, stamps))
         self.numbers += len(hashes) * (1 + sum(not isinstance(stamps, int) for stamps in since.values()))
 
     def has_sketch(self, target: PeriodBucket) -> bool:
         """Whether a sketch is sent anyway, so that more hashes cost the server nothing."""
-        return target in self._buckets and bool(self._buckets[target].parts)
+        return target in self._buckets and bool(self._buckets[target].timed.parts)
 
     def few_ids(self, target: PeriodBucket) -> int:
         """How many ids are kept as such."""
-        return len(self._buckets[target].ids) if target in self._buckets else 0
+        return len(self._buckets[target].timed.ids) if target in self._buckets else 0
 
     def has_table(self, target: PeriodBucket) -> bool:
         """Whether a push found that ids have moved out of the bucket."""
@@ -208,8 +234,8 @@ class Gathered:
         return {
             target: Load(
                 registers=bucket.registers(grouped),
-                ids=[*bucket.ids, *((id, ANY_TIME) for id in islice(ids, grouped.events(few[target])))],
-                seen=partial(bucket.all_seen, grouped),
+                ids=[*bucket.timed.ids, *((id, ANY_TIME) for id in islice(ids, grouped.events(few[target])))],
+                seen=partial(bucket.seen, grouped),
                 table=self._tables.get(target) or SideTable(),
             )
             for target, bucket in buckets.items()
