@@ -156,6 +156,7 @@ def _pieces(
         except DamagedError as error:  # after what came before
             damage = error
         if parts:
-            yield b"".join(parts), left > 0
+            is_slow = left > 0 and bool(data) and damage is None  # and not at its end
+            yield b"".join(parts), is_slow
     if damage is not None:
         raise damage
