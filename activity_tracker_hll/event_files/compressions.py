@@ -19,7 +19,7 @@ _XZ_MEMORY = 1 << 27
 _PACKED = 1 << 15
 """So many bytes are read at once: those behind the end of a part are copied for each part."""
 
-_STEP = 1 << 13
+_STEP = 1 << 15
 """So many bytes are made at once: of a step that meets damage, all is lost."""
 
 
