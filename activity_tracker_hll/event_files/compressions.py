@@ -86,6 +86,7 @@ _COMPRESSIONS: dict[bytes, tuple[str, Callable[[], Any]]] = {
     b"BZh": ("bzip2", bz2.BZ2Decompressor),
     b"\xfd7zXZ\x00": ("xz", _xz),
     b"\x28\xb5\x2f\xfd": ("zstd", _zstd),
+    b"\x50\x2a\x4d\x18": ("zstd", _zstd),  # a frame to be skipped, of which pzstd writes one first
 }
 """By the first bytes of a file: the name, and what makes what decompresses a part."""
 

@@ -83,9 +83,11 @@ def test_damage_behind_the_end_is_told_in_each_format(name, after):
 
 
 def test_frames_of_zstd_that_are_to_be_skipped():
-    """As seekable files have at their end."""
-    skipped = b"\x5e\x2a\x4d\x18" + (5).to_bytes(4, "little") + b"\xff\0\n\xff\0"
-    assert read_opened("-", (zstd.compress(TEXT) + skipped) * 2)[0] == LINES * 2
+    """As seekable files have at their end, and those of pzstd before each part."""
+    rest = b"\x2a\x4d\x18" + (5).to_bytes(4, "little") + b"\xff\0\n\xff\0"
+    first, last = b"\x50" + rest, b"\x5e" + rest
+    assert read_opened("-", (zstd.compress(TEXT) + last) * 2)[0] == LINES * 2
+    assert read_opened("-", (first + zstd.compress(TEXT)) * 2)[0] == LINES * 2
 
 
 @pytest.mark.parametrize("zeros", [0, 4, 4 * HEAD])
