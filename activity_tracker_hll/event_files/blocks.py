@@ -119,7 +119,7 @@ def _parts(block: Block) -> Iterator[Block]:
     start = 0
     for first in range(0, block.count, _MOST_LINES):
         end = int(block.ends[min(first + _MOST_LINES, block.count) - 1]) + 1
-        yield Block(block.text[start:end], block.number + first, block.is_slow)
+        yield Block(block.text[start:end], block.number + first, block.is_slow and end == len(block.text))
         start = end
 
 
@@ -156,6 +156,7 @@ def _pieces(
         except DamagedError as error:  # after what came before
             damage = error
         if parts:
-            yield b"".join(parts), left > 0
+            is_slow = left > 0 and bool(data) and damage is None  # and not at its end
+            yield b"".join(parts), is_slow
     if damage is not None:
         raise damage

@@ -13,7 +13,6 @@ from dataclasses import replace
 from time import monotonic
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..columns import EventColumns, Texts
 from ..periods import Calendar
@@ -169,19 +168,20 @@ class _Reading:
         for wanted in [0, *places] if self._lines.in_record else places:
             if wanted < place:
                 continue  # it was in the record of a line before
+            if wanted > place:
+                self._note_events(path)
             place = wanted
             while place == wanted or (self._lines.in_record and place < block.count):
-                self._note_events(path, kept[:place])
                 kept[place] = False
                 yield block.number + place, block.line(place)
                 place += 1
-        self._note_events(path, kept)
         if kept.any():
+            self._note_events(path)
             self._parts.append(part.of(kept))
 
-    def _note_events(self, path: FastPath, kept: NDArray[np.bool_]) -> None:
-        """Tell the careful reader, which has found no event yet, if the fast path has."""
-        if not self._careful.fits and kept.any():
+    def _note_events(self, path: FastPath) -> None:
+        """Tell the careful reader, which may have found no event yet, that the fast path has."""
+        if not self._careful.fits:
             self._careful.note_events(path.fields)
 
     @property

@@ -6,19 +6,19 @@ does not matter. Old Macs' line ends become newlines.
 
 from __future__ import annotations
 
-import bz2
 import codecs
-import gzip
 import io
-import lzma
 import os
 import select
 import stat
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
+
+from .compressions import DamagedError, Decompressing, MissingPackageError, compression_of
 
 __all__ = [
     "BYTE_ORDER_MARK",
@@ -40,89 +40,10 @@ HEAD = 1 << 18
 PATIENCE_S = 0.1
 """So long a slow stream may take to bring more, to be looked at or handed on together with what came."""
 
-_XZ_MEMORY = 1 << 27
-"""As much as zstd takes at most; twice of what `xz -9` makes needs."""
-
-_LEAST_READ = 8
-"""A read of fewer bytes could get less than one character."""
-
 BYTE_ORDER_MARK = codecs.BOM_UTF8
 """Before the first line; amid a text where files were put together."""
 
 _UTF_16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
-
-
-class DamagedError(Exception):
-    """The data are damaged or cut short; what came before them was read."""
-
-
-class MissingPackageError(OSError):
-    """The file needs a package that is not installed."""
-
-
-def _zstd(stream: BinaryIO) -> Any:
-    try:
-        from backports.zstd import ZstdFile  # noqa: PLC0415 (an extra)
-    except ImportError as error:
-        raise MissingPackageError(
-            "it is compressed by zstd, which needs a package: pip install 'activity-tracker-hll[zstd]'"
-        ) from error
-    return ZstdFile(stream)
-
-
-class _InSteps:
-    """Reads what was compressed, perhaps in parts, in small steps: of one that meets damage, all is lost.
-
-    Args:
-        stream: the compressed data.
-        new: makes what decompresses a part, as the standard library's LZMADecompressor does.
-        step: so many bytes at most are made at once.
-    """
-
-    def __init__(self, stream: BinaryIO, new: Callable[[], Any], step: int) -> None:
-        self._stream = cast("io.BufferedIOBase", stream)
-        self._new, self._step = new, step
-        self._decompressor = new()
-
-    def read1(self, size: int) -> bytes:
-        """Some bytes, at most so many; none at the end."""
-        while True:
-            data = b""
-            if self._decompressor.eof:  # zeros may stand between what was compressed apart
-                data = self._decompressor.unused_data.lstrip(b"\0")
-                while not data:
-                    if not (data := self._stream.read1(HEAD)):
-                        return b""
-                    data = data.lstrip(b"\0")
-                self._decompressor = self._new()
-            elif self._decompressor.needs_input and not (data := self._stream.read1(HEAD)):
-                raise EOFError("the end is missing")
-            found: bytes = self._decompressor.decompress(data, min(size, self._step))
-            if found:
-                return found
-
-
-def _xz(stream: BinaryIO) -> _InSteps:
-    """In bounded memory; with the standard library's LZMAFile a file decides on up to 4 GB."""
-    return _InSteps(stream, lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY), 1 << 13)
-
-
-def _gzip(stream: BinaryIO) -> Any:
-    try:
-        from isal import igzip_lib  # noqa: PLC0415 (an extra)
-    except ImportError:
-        return gzip.GzipFile(fileobj=stream)
-    # Its own file reads half a megabyte at once, which is lost where a file is cut off.
-    return _InSteps(stream, lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP), 1 << 17)
-
-
-_COMPRESSIONS: dict[bytes, tuple[str, Callable[[BinaryIO], Any]]] = {
-    b"\x1f\x8b": ("gzip", _gzip),
-    b"BZh": ("bzip2", bz2.BZ2File),
-    b"\xfd7zXZ\x00": ("xz", _xz),
-    b"\x28\xb5\x2f\xfd": ("zstd", _zstd),
-}
-"""By the first bytes of a file: the name, and what makes a stream of the content."""
 
 
 Wait = Callable[[float], bool]
@@ -140,13 +61,17 @@ def opened(path: str, standard_input: BinaryIO, on_read: Callable[[int], object]
     """
     # Standard input is not ours to close.
     with nullcontext(standard_input) if path == "-" else Path(path).open("rb") as file:
+        read1, wait = cast("io.BufferedIOBase", file).read1, _waiting(file)
 
         def read(size: int) -> bytes:
-            data = cast("io.BufferedIOBase", file).read1(size)
+            data = read1(size)
+            if not data and _never_waits(file):
+                wait(None)
+                data = read1(size)
             on_read(len(data))
             return data
 
-        yield _as_utf8(_decompressed(Stream(read, _waiting(file))))
+        yield _as_utf8(_decompressed(Stream(read, wait)))
 
 
 def total_size(paths: list[str]) -> int | None:
@@ -157,7 +82,9 @@ def total_size(paths: list[str]) -> int | None:
 
 
 class _Raw(io.RawIOBase):
-    """A stream made of a function that reads at most so many bytes, and none at the end.
+    """A stream made of a function that reads about so many bytes, and none at the end only.
+
+    Whatever room there is for them, some are handed out; those that have none wait. Zero would be the end.
 
     The first buffer is filled, so that the bytes to peek at do not depend on how a pipe was written, unless
     it is slow; others are not, so that what a slow one brings need not wait. What was read before an error is
@@ -167,58 +94,96 @@ class _Raw(io.RawIOBase):
     def __init__(self, read: Callable[[int], bytes], wait: Wait) -> None:
         self._read = read
         self._wait = wait
+        self._rest = b""
+        self._given = 0
         self._error: Exception | None = None
         self._has_begun = False
 
     def readable(self) -> bool:
         return True
 
+    def tell(self) -> int:
+        """How many bytes were handed out."""
+        return self._given
+
+    @property
+    def taken(self) -> int:
+        """How many bytes the function has read."""
+        return self._given + len(self._rest)
+
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         if self._error is not None:
             raise self._error
         done, ends = 0, 0.0
         try:
-            while len(buffer) - done >= _LEAST_READ and (data := self._read(len(buffer) - done)):
+            while done < len(buffer) and (data := self._some(len(buffer) - done)):
                 buffer[done : done + len(data)] = data
                 done += len(data)
                 ends = ends or time.monotonic() + PATIENCE_S
-                if self._has_begun or not self._wait(ends - time.monotonic()):
+                if self._has_begun or (
+                    not self._wait(ends - time.monotonic()) and _shows_kind(bytes(buffer[:done]))
+                ):
                     break
         except Exception as error:
             self._error = error
             if not done:
                 raise
         self._has_begun = True
+        self._given += done
         return done
+
+    def _some(self, size: int) -> bytes:
+        """At most so many bytes; none at the end."""
+        data = self._rest or self._read(size)
+        self._rest = data[size:]
+        return data[:size]
+
+
+def _shows_kind(begin: bytes) -> bool:
+    """Whether what a stream begins with shows what it is: of text, a whole line."""
+    return b"\n" in begin or compression_of(begin) is not None
 
 
 class Stream(io.BufferedReader):
     """A stream made of a function, as above, that knows whether there is more to read.
 
     Args:
-        read: reads at most so many bytes, and none at the end.
-        wait: see :data:`Wait`.
+        read: reads about so many bytes, and none at the end only.
+        wait: see :data:`Wait`; of what the function reads from.
     """
 
     def __init__(self, read: Callable[[int], bytes], wait: Wait) -> None:
-        super().__init__(_Raw(read, wait), HEAD)
-        self.wait = wait
+        self._source = _Raw(read, wait)
+        self._wait = wait
+        super().__init__(self._source, HEAD)
+
+    def wait(self, seconds: float) -> bool:
+        """See :data:`Wait`; what was read and not handed out is there to read, too."""
+        return self._source.taken > self.tell() or self._wait(seconds)
 
 
-def _waiting(file: BinaryIO) -> Wait:
+def _waiting(file: BinaryIO) -> Callable[[float | None], bool]:
+    """How to wait for a file, see :data:`Wait`; None = without a limit."""
     try:
         descriptor = file.fileno()
         is_pipe = not stat.S_ISREG(os.fstat(descriptor).st_mode)
     except (AttributeError, OSError):  # nothing of the system's
         is_pipe = False
 
-    def wait(seconds: float) -> bool:
+    def wait(seconds: float | None) -> bool:
+        limit = seconds and max(seconds, 0)
         try:
-            return not is_pipe or bool(select.select([descriptor], [], [], max(seconds, 0))[0])
+            return not is_pipe or bool(select.select([descriptor], [], [], limit)[0])
         except (OSError, ValueError):  # Windows can tell of sockets only
             return True
 
     return wait
+
+
+def _never_waits(file: BinaryIO) -> bool:
+    """Whether nothing is read not at the end only, because a process that shares the pipe wished it so."""
+    is_file = isinstance(getattr(file, "raw", None), io.FileIO)
+    return is_file and sys.platform != "win32" and not os.get_blocking(file.fileno())
 
 
 def wait_of(stream: BinaryIO) -> Wait:
@@ -236,23 +201,10 @@ def head(stream: io.BufferedReader) -> bytes:
 
 
 def _decompressed(stream: Stream) -> Stream:
-    begin = head(stream)
-    for magic, (name, content) in _COMPRESSIONS.items():
-        if begin.startswith(magic):
-            return Stream(_decompressor(name, content(stream)), stream.wait)
-    return stream
-
-
-def _decompressor(name: str, content: Any) -> Callable[[int], bytes]:
-    def read(size: int) -> bytes:
-        try:
-            return cast("bytes", content.read1(size))  # one step: what comes before damage is not lost
-        except Exception as error:  # each module has errors of its own; some are an OSError, without a number
-            if getattr(error, "errno", None) is not None:
-                raise
-            raise DamagedError(f"the {name} data are damaged or cut short ({error})") from error
-
-    return read
+    if (name := compression_of(head(stream))) is None:
+        return stream
+    content = Decompressing(stream, name)
+    return Stream(content.read, content.wait)
 
 
 def _as_utf8(stream: Stream) -> Stream:
@@ -263,23 +215,23 @@ def _as_utf8(stream: Stream) -> Stream:
             return _as_utf8(Stream(_transcoder(stream, encoding), stream.wait))
     if begin.startswith(BYTE_ORDER_MARK):
         stream.read(len(BYTE_ORDER_MARK))
-    if b"\r" in begin and b"\n" not in begin:
+    if b"\r" in begin[:-1] and b"\n" not in begin:  # which may come after the last one
         return Stream(lambda size: stream.read1(size).replace(b"\r", b"\n"), stream.wait)
     return stream
 
 
-def _transcoder(stream: BinaryIO, encoding: str) -> Callable[[int], bytes]:
+def _transcoder(stream: Stream, encoding: str) -> Callable[[int], bytes]:
     # A lone surrogate stays one, which is no UTF-8 either.
     decoder = codecs.getincrementaldecoder(encoding)("surrogatepass")
 
     def read(size: int) -> bytes:
-        while data := stream.read(size // 2):  # a unit of two bytes becomes at most three
-            if text := decoder.decode(data):
-                return text.encode("utf-8", "surrogatepass")
+        text, data = "", b"x"
         try:
-            decoder.decode(b"", final=True)
+            while data and not text:
+                data = stream.read1(size)
+                text = decoder.decode(data, final=not data)
         except UnicodeDecodeError as error:
             raise DamagedError(f"the UTF-16 text is cut short ({error.reason})") from error
-        return b""
+        return text.encode("utf-8", "surrogatepass")
 
     return read

@@ -69,8 +69,9 @@ def test_what_a_slow_stream_brings_is_not_waited_with():
 
     made = list(blocks(Idle(), "in", Rejected(), lambda: 1000, lambda: 0))
     assert [(block.number, block.is_slow) for block in made] == [(1, True), (2, True), (3, True)]
-    fast = list(blocks(io.BytesIO(b"line\n" * 3), "in", Rejected(), lambda: 15, lambda: 0))
-    assert [(block.count, block.is_slow) for block in fast] == [(3, False)]
+    for size in (15, 1000):  # the end is not slow, either
+        fast = list(blocks(io.BytesIO(b"line\n" * 3), "in", Rejected(), lambda size=size: size, lambda: 0))
+        assert [(block.count, block.is_slow) for block in fast] == [(3, False)]
 
 
 def test_a_block_has_so_many_lines_at_most():
@@ -80,3 +81,13 @@ def test_a_block_has_so_many_lines_at_most():
     assert [block.number for block in made] == [1, 65_537, 131_073]
     assert b"".join(block.text for block in made) == text
     assert made[-1].line(made[-1].count - 1) == b"line\n"
+
+
+def test_of_the_parts_of_what_a_slow_stream_brought_only_the_last_one_is_slow():
+    class Idle(io.BytesIO):
+        def wait(self, _seconds):
+            return False
+
+    text = b"\n" * 150_000
+    made = list(blocks(Idle(text), "in", Rejected(), lambda: len(text) + 1))
+    assert [block.is_slow for block in made] == [False, False, True]

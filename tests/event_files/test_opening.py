@@ -31,15 +31,6 @@ COMPRESSIONS = {
 }
 
 
-@pytest.fixture(params=["isal", None])
-def reader_of_gzip(request, monkeypatch):
-    """What reads gzip: the package of an extra, or the standard library."""
-    if request.param is None:
-        monkeypatch.setitem(sys.modules, "isal", None)
-    else:
-        pytest.importorskip(request.param)
-
-
 by_each_reader_of_gzip = pytest.mark.usefixtures("reader_of_gzip")
 
 
@@ -71,6 +62,32 @@ def test_what_comes_before_damage_is_read(name, damage):
     assert f"the {name} data are damaged or cut short" in rejected.first[0]
     if damage != "only the first bytes" and name in ("gzip", "xz"):
         assert len(lines) > 2_000
+
+
+@by_each_reader_of_gzip
+@pytest.mark.parametrize("name", COMPRESSIONS)
+@pytest.mark.parametrize("after", ["a byte", "text", "another magic", "a damaged second part", "half of one"])
+def test_damage_behind_the_end_is_told_in_each_format(name, after):
+    packed = COMPRESSIONS[name](TEXT)
+    garbage = {
+        "a byte": b"x",
+        "text": b"no compressed data\n" * 100,
+        "another magic": b"".join(pack(b"") for other, pack in COMPRESSIONS.items() if other != name),
+        "a damaged second part": packed[:2] + b"\xff" + packed[3:],
+        "half of one": packed[: len(packed) // 2],
+    }[after]
+    lines, _, rejected = read_opened("-", packed + garbage)
+    assert lines[: len(LINES)] == LINES
+    assert rejected.count == 1
+    assert f"the {name} data are damaged or cut short" in rejected.first[0]
+
+
+def test_frames_of_zstd_that_are_to_be_skipped():
+    """As seekable files have at their end, and those of pzstd before each part."""
+    rest = b"\x2a\x4d\x18" + (5).to_bytes(4, "little") + b"\xff\0\n\xff\0"
+    first, last = b"\x50" + rest, b"\x5e" + rest
+    assert read_opened("-", (zstd.compress(TEXT) + last) * 2)[0] == LINES * 2
+    assert read_opened("-", (first + zstd.compress(TEXT)) * 2)[0] == LINES * 2
 
 
 @pytest.mark.parametrize("zeros", [0, 4, 4 * HEAD])
@@ -108,6 +125,8 @@ def test_utf_16_that_is_cut_short():
     lines, _, rejected = read_opened("-", "a\nb\n".encode("utf-16")[:-1])
     assert lines == [b"a\n"]  # the other one is not known to be whole
     assert "UTF-16 text is cut short" in rejected.first[0]
+    lines, _, rejected = read_opened("-", "a\nb\ud83d".encode("utf-16", "surrogatepass"))
+    assert (lines, rejected.count) == ([b"a\n", b"b\xed\xa0\xbd"], 0)  # no UTF-8, and not left out
 
 
 def test_a_pipe_that_is_written_a_little_at_a_time_is_seen_as_a_whole():
