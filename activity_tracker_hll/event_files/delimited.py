@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
+from .addresses import is_address
 from .layout import FieldError, Layout
 from .lines import Lines, printable
 from .records import Record
@@ -21,6 +22,11 @@ SEPARATOR_LINE = re.compile(rb"sep=(.)\r?\n?", re.IGNORECASE)
 _LINES_OF_A_RECORD = 10
 _OPEN_QUOTE = "a quote is opened and not closed"
 _NAMES_SHOWN = 500
+
+# What a first line must look like to be taken for a header unasked.
+_NAME = re.compile(r"[#@$]?\s*[^\W\d]")
+_MOST_DIGITS = 3
+_MISSING = {"n/a", "na", "nan", "nat", "null", "nil", "none", "undefined", "unknown", "invalid date", "never"}
 
 
 def _rows(lines: Lines, layout: Layout) -> Iterator[list[Any]]:
@@ -143,12 +149,16 @@ def delimited_records(lines: Lines, layout: Layout, is_time: Callable[[Any], boo
         if first is None:
             return
         times = layout.times(_Row.default_time)
-        has_header = _is_header(first, fields, times, is_time) if layout.header is None else layout.header
+        has_header = layout.header
+        if has_header is None:
+            has_header = _is_header(first, fields, times, is_time)
         names = [text_of(cell).strip() for cell in first] if has_header else None
         rows = rows if has_header else chain([first], rows)
     else:
         names = list(layout.names)
     columns = {field: _column_index(field, names) for field in fields}
+    if layout.header is None and layout.names is None:
+        _check_numbers(columns, names)
     lines.columns, lines.width = columns, len(names) if names is not None else None
     for row in rows:
         if names is not None and any(cell.strip() for cell in row[len(names) :]):
@@ -160,13 +170,33 @@ def delimited_records(lines: Lines, layout: Layout, is_time: Callable[[Any], boo
 def _is_header(
     row: list[Any], fields: Sequence[str], times: Sequence[str], is_time: Callable[[Any], bool]
 ) -> bool:
-    """Whether a row is a header: fields given by name need one; otherwise, if its time is not a time."""
-    if not all(field.isdecimal() for field in fields):
+    """Whether a row is a header: fields given by name need one, and else all of it looks like names.
+
+    A row without a time is not enough: it may as well be a bad one, of which people want to know.
+    """
+    if not _are_places(fields):
         return True
-    try:
-        return not is_time(" ".join(text_of(row[int(field) - 1]) for field in times))
-    except IndexError:
+    texts = [text_of(cell).strip() for cell in row]
+    if max(map(int, fields)) > len(texts) or not all(map(_may_be_name, texts)):
+        return False
+    time = " ".join(texts[int(field) - 1] for field in times).strip()
+    return time != "" and not is_time(time)
+
+
+def _are_places(fields: Sequence[str]) -> bool:
+    return all(field.isdecimal() and int(field) > 0 for field in fields)
+
+
+def _may_be_name(text: str) -> bool:
+    """Whether a text may be the name of a column, and no number, date, address or missing value."""
+    if not text:  # as above the row numbers of a data frame
         return True
+    return bool(_NAME.match(text)) and not (
+        "@" in text[1:]
+        or text.lower() in _MISSING
+        or sum(map(str.isdigit, text)) > _MOST_DIGITS
+        or is_address(text)
+    )
 
 
 def _column_index(field: str, names: list[str] | None) -> int:
@@ -181,6 +211,15 @@ def _column_index(field: str, names: list[str] | None) -> int:
     has = printable(", ".join(names))
     has = has if len(has) <= _NAMES_SHOWN else f"{has[:_NAMES_SHOWN]}..."
     raise FieldError(f"no field {field!r} in the header, which has: {has}")
+
+
+def _check_numbers(columns: dict[str, int], names: list[str] | None) -> None:
+    """Refuse a number of a column that is the name of another one, if nobody said that there are names."""
+    for field, place in columns.items():
+        if names is not None and field.isdecimal() and place != int(field) - 1:
+            raise FieldError(
+                f"{field!r:.80} is the number of a column and the name of another; with --header it is that"
+            )
 
 
 def text_of(cell: str | bytes) -> str:

@@ -209,6 +209,52 @@ def test_a_column_that_is_there_twice_is_not_guessed():
     assert ids(b"id,id,time\nx,y,2026-01-02\n", name="in.csv", id="2") == [b"y"]
 
 
+ROWS = b"6,1,2026-01-02\n7,1,2026-01-02\n"
+
+
+@pytest.mark.parametrize("header", [b"id,n,time\n", b",Site no.,@timestamp\n", b"# user,utm_5,day (UTC)\n"])
+def test_a_first_line_of_names_is_a_header(header):
+    assert ids(header + ROWS, id="1", time="3") == [b"6", b"7"]
+
+
+FIRST_ROWS = [
+    b"5,1,n/a",
+    b"ann,x,NULL",
+    b"ann,x,",
+    b"ann,x,-",
+    b"ann,10.0.0.1,soon",
+    b"ann,fe80::1,soon",
+    b"ann,ann@example.org,soon",
+    b"ann,5b1f9c2e-0b7c-4a51,soon",
+    b"ann,x,02.01.2026",
+    b"ann,x,Jan 2 2026",
+    b"ann,x",
+]
+
+
+@pytest.mark.parametrize("first", FIRST_ROWS)
+def test_a_first_line_that_may_be_a_bad_one_is_told(first):
+    found, rejected = events(first + b"\n" + ROWS, name="in.csv", id="1", time="3")
+    assert [id for id, _, _ in found] == [b"6", b"7"]
+    assert rejected.count == 1
+    assert "line 1" in rejected.first[0]
+
+
+def test_a_zero_instead_of_a_first_time_is_a_bad_line():
+    found, rejected = events(
+        b"0,5,0\n1767348672,6,1\n", name="in.csv", id="2", time="1", time_format="epoch", bucket_field="3"
+    )
+    assert ([(id, bucket) for id, bucket, _ in found], rejected.count) == ([(b"6", "1")], 1)
+
+
+def test_a_number_that_is_also_the_name_of_another_column_is_not_guessed():
+    text, fields = b"id,2,1,time\nx,a,b,2026-01-02\n", {"time": "time", "bucket_field": "1"}
+    with pytest.raises(FieldError, match="'1' is the number of a column and the name of another"):
+        events(text, name="in.csv", **fields)
+    [(_, bucket, _)] = events(text, name="in.csv", header=True, **fields)[0]
+    assert bucket == "b"
+
+
 def test_names_of_columns_that_the_lines_do_not_have():
     assert ids(b"2026-01-02,x\n", format="csv", names=("time", "id")) == [b"x"]
 
