@@ -22,6 +22,7 @@ SEPARATOR_LINE = re.compile(rb"sep=(.)\r?\n?", re.IGNORECASE)
 _LINES_OF_A_RECORD = 10
 _OPEN_QUOTE = "a quote is opened and not closed"
 _NAMES_SHOWN = 500
+_LONGEST_NUMBER = 9  # of a column; arrays take no greater ones
 
 # What a first line must look like to be taken for a header unasked.
 _NAME = re.compile(r"[#@$]?\s*[^\W\d]")
@@ -174,17 +175,20 @@ def _is_header(
 
     A row without a time is not enough: it may as well be a bad one, of which people want to know.
     """
-    if not _are_places(fields):
+    places = {field: place for field in fields if (place := _place(field)) is not None}
+    if len(places) < len(fields):
         return True
     texts = [text_of(cell).strip() for cell in row]
-    if max(map(int, fields)) > len(texts) or not all(map(_may_be_name, texts)):
+    if max(places.values()) >= len(texts) or not all(map(_may_be_name, texts)):
         return False
-    time = " ".join(texts[int(field) - 1] for field in times).strip()
+    time = " ".join(texts[places[field]] for field in times).strip()
     return time != "" and not is_time(time)
 
 
-def _are_places(fields: Sequence[str]) -> bool:
-    return all(field.isdecimal() and int(field) > 0 for field in fields)
+def _place(field: str) -> int | None:
+    """The place, from 0, of a column that is given by its number; None if it is not."""
+    is_number = field.isdecimal() and len(field) <= _LONGEST_NUMBER and int(field) > 0
+    return int(field) - 1 if is_number else None
 
 
 def _may_be_name(text: str) -> bool:
@@ -204,8 +208,9 @@ def _column_index(field: str, names: list[str] | None) -> int:
         raise FieldError(f"several columns are called {field!r:.80}: give the number of one")
     if names is not None and field in names:
         return names.index(field)
-    if field.isdecimal() and int(field) > 0:
-        return int(field) - 1
+    place = _place(field)
+    if place is not None:
+        return place
     if names is None:
         raise FieldError(f"field {field!r} needs a header; without one, give the number of its column")
     has = printable(", ".join(names))
@@ -216,7 +221,7 @@ def _column_index(field: str, names: list[str] | None) -> int:
 def _check_numbers(columns: dict[str, int], names: list[str] | None) -> None:
     """Refuse a number of a column that is the name of another one, if nobody said that there are names."""
     for field, place in columns.items():
-        if names is not None and field.isdecimal() and place != int(field) - 1:
+        if names is not None and _place(field) not in (None, place):
             raise FieldError(
                 f"{field!r:.80} is the number of a column and the name of another; with --header it is that"
             )
@@ -225,7 +230,3 @@ def _check_numbers(columns: dict[str, int], names: list[str] | None) -> None:
 def text_of(cell: str | bytes) -> str:
     """Text of a cell; bytes that are not UTF-8 are escaped."""
     return cell.decode("utf-8", "surrogateescape") if isinstance(cell, bytes) else cell
-
-
-def _bytes(cell: str | bytes) -> bytes:
-    return cell.encode("utf-8", "surrogateescape") if isinstance(cell, str) else cell

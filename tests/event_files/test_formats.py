@@ -203,6 +203,45 @@ def test_delimiters_and_encodings_are_seen(text, expected, name):
     assert ids(text, name=name) == expected
 
 
+DECIMAL = b"2026-01-02 10:00:00,123;ann\n2026-01-02 10:00:00,124;bob\n"
+AMBIGUOUS = [
+    (DECIMAL, "stdin", "',' or ';': say which with --delimiter"),
+    (DECIMAL, "in.csv", "',' or ';': say which with --delimiter"),
+    (DECIMAL.replace(b";", b"\t"), "stdin", r"'\\t' or ','"),
+    (b"time, UTC;id\n" + DECIMAL, "in.csv", "',' or ';'"),
+    (b"2026-01-02;10;ann, x\n2026-01-02;ann\n2026-01-02,bob\n", "in.csv", "',' or ';'"),
+    (DECIMAL.replace(b";", b" "), "stdin", "--format csv or --format whitespace"),
+]
+
+
+@pytest.mark.parametrize(("text", "name", "says"), AMBIGUOUS)
+def test_a_delimiter_that_may_be_another_is_asked_for(text, name, says):
+    with pytest.raises(LayoutError, match=says):
+        events(text, name=name, id="2", time="1")
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        (DECIMAL, {"delimiter": ";"}),
+        (DECIMAL + b"2026-01-02 10:00:01;eve\n", {"id": "2"}),
+        (DECIMAL.replace(b";", b"\t"), {"name": "in.tsv"}),
+        (DECIMAL.replace(b";", b"\t"), {"format": "tsv"}),
+        (b"time;id\n" + DECIMAL, {"id": "id", "time": "time"}),
+        (b'2026-01-02;ann;"a,\n,b"\n2026-01-02;bob;""\n', {}),
+        (b"2026-01-02,ann,X (Y; Z)\n2026-01-02,bob,W\n", {}),
+    ],
+)
+def test_a_delimiter_that_alone_fits_the_first_lines_is_taken(text, options):
+    assert ids(text, **({"name": "in.csv", "id": "2", "time": "1"} | options))[:2] == [b"ann", b"bob"]
+
+
+def test_a_few_bad_lines_do_not_hide_the_delimiter():
+    text = b"2026-01-02,ann,X (Y; Z)\n2026-01-02,bob,W\n" * 10 + b"junk\n"
+    found, rejected = events(text, name="in.csv", id="2", time="1")
+    assert (len(found), rejected.count) == (20, 1)
+
+
 def test_a_column_that_is_there_twice_is_not_guessed():
     with pytest.raises(FieldError, match="several columns are called 'id'"):
         events(b"id,id,time\nx,y,2026-01-02\n", name="in.csv")
