@@ -260,6 +260,15 @@ def test_the_mark_of_a_file_that_was_put_behind_another_is_no_part_of_an_id():
         assert bad == []
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [{"id": "request_time"}, {"bucket_field": "request_time"}, {"id": "request_time", "time": "remote_host"}],
+)
+def test_the_time_of_a_log_is_neither_id_nor_bucket(fields):
+    fast, careful = both(COMBINED * 3, Layout(format="log", **fields))
+    assert fast == careful
+
+
 @pytest.mark.usefixtures("parser_of_json")
 @pytest.mark.parametrize("id", ["time", 'a"b', "a\\b", "a\nb", "\u00e9", "", "\udcff"])
 def test_any_name_of_a_field_is_one(id):
