@@ -57,6 +57,10 @@ def check_layout(layout: Layout) -> None:
         raise LayoutError(
             f"delimiter is one character, no quote and no line break, got {layout.delimiter!r:.60}"
         )
+    for name in ("id", "id_fallback", "time", "bucket_field"):
+        fields = getattr(layout, name)
+        if "" in (fields if isinstance(fields, tuple) else (fields,)):
+            raise LayoutError(f"{name} is the name or the number of a field, got ''")
     check_bucket(layout.bucket)
     zones.load(layout.timezone)
     try:
