@@ -166,18 +166,19 @@ def _parse_epoch(text: str, format: str) -> datetime:
 def _moment(text: str, per_second: int) -> datetime | None:
     """The time of a number; None if that is not plausible."""
     try:
-        number = int(text) if text.isdecimal() else float(text)
-        moment = _EPOCH + timedelta(microseconds=_microseconds(number, per_second))
+        moment = _EPOCH + timedelta(microseconds=_microseconds(text, per_second))
     except OverflowError:
         return None
     return moment if _FIRST <= moment < _LAST else None
 
 
-def _microseconds(number: float, per_second: int) -> float:
-    # Of whole numbers nothing is rounded, which could be to the next day.
-    if isinstance(number, int):
-        return number * 10**6 // per_second
-    return number * 1e6 / per_second
+def _microseconds(text: str, per_second: int) -> int:
+    """The microseconds of a number; what is finer is cut off, as rounding could lead to the next day."""
+    number, _, exponent = text.lower().partition("e")
+    whole, _, fraction = number.partition(".")
+    micros: int = int(whole + fraction) * 10 ** (6 + int(exponent or 0))
+    scale: int = 10 ** len(fraction)
+    return micros // (per_second * scale)
 
 
 def _other_unit(text: str) -> str:

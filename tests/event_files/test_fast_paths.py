@@ -270,7 +270,7 @@ def test_the_time_of_a_log_is_neither_id_nor_bucket(fields):
 
 
 @pytest.mark.usefixtures("parser_of_json")
-@pytest.mark.parametrize("id", ["time", 'a"b', "a\\b", "a\nb", "\u00e9", "", "\udcff"])
+@pytest.mark.parametrize("id", ["time", 'a"b', "a\\b", "a\nb", "\u00e9", "\udcff"])
 def test_any_name_of_a_field_is_one(id):
     record = {"time": "2026-01-02", id: "2026-01-02"}
     fast, careful = both(json.dumps(record).encode() + b"\n", Layout(format="jsonl", id=id))

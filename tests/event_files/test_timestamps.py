@@ -2,11 +2,13 @@
 
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from activity_tracker_hll.errors import ActivityTrackerError
+from activity_tracker_hll.event_files.quarters import TextTimes
 from activity_tracker_hll.event_files.timestamps import (
     EPOCH_UNITS,
     BadTimestampError,
@@ -16,6 +18,7 @@ from activity_tracker_hll.event_files.timestamps import (
 from activity_tracker_hll.periods import Calendar
 
 TOKYO = Calendar("Asia/Tokyo")  # nine hours ahead of UTC, always
+LONDON = Calendar("Europe/London")
 
 
 def parse(value, format="iso", *, calendar=TOKYO, hourly=False, zone=None):
@@ -103,6 +106,35 @@ def test_numbers_of_each_unit_are_exact_and_no_other_unit_takes_them(format, mom
 def test_numbers_that_are_no_times(value, format):
     with pytest.raises(BadTimestampError, match="since 1970"):
         parse(value, format)
+
+
+@pytest.mark.parametrize(
+    ("value", "format"),
+    [
+        ("1767311999.9999999", "epoch"),
+        ("1767311999.99999999999999999999", "epoch"),
+        ("1767311999999.9999", "epoch_ms"),
+        ("1767311999999999.9", "epoch_us"),
+        ("1767311999999999999.5", "epoch_ns"),
+        ("1.7673119999999999e9", "epoch"),
+        (1767311999.9999998, "epoch"),
+    ],
+)
+def test_the_last_moment_of_a_day_is_not_rounded_to_the_next(value, format):
+    assert parse(value, format, calendar=LONDON) == datetime(2026, 1, 1, 23, 59, 59, 999999)
+
+
+@pytest.mark.parametrize("unit", EPOCH_UNITS)
+def test_floats_are_cut_off_alike_one_by_one_and_many_at_a_time(unit):
+    random = np.random.default_rng(1)
+    seconds = random.uniform(4e8, 3.7e9, 1000)
+    numbers = np.concatenate([seconds, seconds.round(6), seconds.round(3), np.nextafter(seconds.round(), 0)])
+    numbers *= EPOCH_UNITS[unit]
+    parse_one = timestamp_parser(unit, LONDON, hourly=False)
+    found = TextTimes(unit, parse_one).read_numbers(numbers)
+    assert found.plain.mean() > 0.9
+    some = found.plain
+    assert found.dates[some].tolist() == list(map(parse_one, numbers[some].tolist()))
 
 
 def test_fractions_of_seconds():
