@@ -179,6 +179,27 @@ def test_formats_by_which_a_time_would_be_a_wrong_one(format, says):
     assert says in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("format", "good", "bad", "why"),
+    [
+        ("%Y%m%d", "20260102", "202612", "full width"),
+        ("%y%m%d", "260102", "2612", "full width"),
+        ("%Y-%m%d", "2026-0102", "2026-102", "full width"),
+        ("%Y-%m-%dT%H%M", "2026-1-2T0000", "2026-1-2T000", "full width"),
+        ("%Y%m%d%H%M%S%f", "20260102000000000", "2026010200000", "full width"),
+        ("%b %Y%m%d %%%H.%M", "jan 20260102  %0.0", "Jan 202612 %0.0", "full width"),
+        ("%Y-%j", "2026-002", "2025-366", "no such day in that year"),
+        ("%y%j", "26002", "25366", "no such day in that year"),
+        ("%y %Y %j", "26 2026 2", "25 2025 366", "no such day in that year"),
+        ("%Y %W %w", "2026 00 5", "2026 00 1", "no such day in that year"),
+    ],
+)
+def test_what_strptime_alone_would_take_for_another_day(format, good, bad, why):
+    assert parse(good, format, calendar=LONDON) == datetime(2026, 1, 2)
+    with pytest.raises(BadTimestampError, match=why):
+        parse(bad, format)
+
+
 def test_the_name_of_a_zone_is_not_passed_over():
     with pytest.raises(BadTimestampError, match="EST"):
         parse("2026-01-02 03:04 EST", "%Y-%m-%d %H:%M %Z")
