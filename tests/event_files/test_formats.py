@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("apachelogs")
 
 from activity_tracker_hll.event_files.formats import check_layout, resolve
-from activity_tracker_hll.event_files.layout import FieldError, Layout, LayoutError
+from activity_tracker_hll.event_files.layout import FieldError, Layout, LayoutError, TimeFormatError
 from activity_tracker_hll.event_files.lines import LONGEST_LINE
 from activity_tracker_hll.event_files.logs import LOG_FORMATS
 from helpers.event_files import COMBINED, COMMON, events, ids
@@ -135,6 +135,20 @@ def test_lines_that_kubernetes_has_split_are_put_together():
 )
 def test_formats_of_ones_own(log_format, line, options, id):
     assert ids(line.encode() + b"\n", log_format=log_format, **options) == [id.encode()]
+
+
+@pytest.mark.parametrize(
+    ("format", "time", "has"),
+    [
+        ("%Y-%m-%d", b"2026-01-02", "year, mon, mday"),
+        ("%H:%M:%S", b"10:11:12", "hour, min, sec"),
+        ("%Y-%m-%d %H:%M", b"2026-01-02 10:11", "year, mon, mday, hour, min"),
+    ],
+)
+def test_a_format_with_a_part_of_the_time_says_which(format, time, has):
+    with pytest.raises(TimeFormatError, match=f"says only {has}, and is needed to the second"):
+        events(b"10.0.0.1 " + time + b"\n", log_format=f"%h %{{{format}}}t")
+    assert ids(b"10.0.0.1 " + time + b" 2026-01-02\n", log_format=f"%h %{{{format}}}t %{{X}}i", time="X")
 
 
 @pytest.mark.parametrize("log_format", LOG_FORMATS)
