@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
+from .addresses import is_address
 from .layout import FieldError, Layout
 from .lines import NO_LINE, Lines, printable
 from .records import Record
@@ -21,6 +22,12 @@ SEPARATOR_LINE = re.compile(rb"sep=(.)\r?\n?", re.IGNORECASE)
 _LINES_OF_A_RECORD = 10
 _OPEN_QUOTE = "a quote is opened and not closed"
 _NAMES_SHOWN = 500
+_LONGEST_NUMBER = 9  # of a column; arrays take no greater ones
+
+# What a first line must look like to be taken for a header unasked.
+_NAME = re.compile(r"[#@$]?\s*[^\W\d]")
+_MOST_DIGITS = 3
+_MISSING = {"n/a", "na", "nan", "nat", "null", "nil", "none", "undefined", "unknown", "invalid date", "never"}
 
 
 def _rows(lines: Lines, layout: Layout) -> Iterator[list[Any]]:
@@ -153,12 +160,16 @@ def delimited_records(
         if first is None:
             return
         times = layout.times(_Row.default_time)
-        has_header = _is_header(first, fields, times, is_time) if layout.header is None else layout.header
+        has_header = layout.header
+        if has_header is None:
+            has_header = _is_header(first, fields, times, is_time)
         names = [text_of(cell).strip() for cell in first] if has_header else None
         rows = rows if has_header else chain([first], rows)
     else:
         names = list(layout.names)
     columns = {field: _column_index(field, names) for field in fields}
+    if layout.header is None and layout.names is None:
+        _check_numbers(columns, names)
     lines.columns, lines.width = columns, len(names) if names is not None else None
     for row in rows:
         if not row:
@@ -173,13 +184,36 @@ def delimited_records(
 def _is_header(
     row: list[Any], fields: Sequence[str], times: Sequence[str], is_time: Callable[[Any], bool]
 ) -> bool:
-    """Whether a row is a header: fields given by name need one; otherwise, if its time is not a time."""
-    if not all(field.isdecimal() for field in fields):
+    """Whether a row is a header: fields given by name need one, and else all of it looks like names.
+
+    A row without a time is not enough: it may as well be a bad one, of which people want to know.
+    """
+    places = {field: place for field in fields if (place := _place(field)) is not None}
+    if len(places) < len(fields):
         return True
-    try:
-        return not is_time(" ".join(text_of(row[int(field) - 1]) for field in times))
-    except IndexError:
+    texts = [text_of(cell).strip() for cell in row]
+    if max(places.values()) >= len(texts) or not all(map(_may_be_name, texts)):
+        return False
+    time = " ".join(texts[places[field]] for field in times).strip()
+    return time != "" and not is_time(time)
+
+
+def _place(field: str) -> int | None:
+    """The place, from 0, of a column that is given by its number; None if it is not."""
+    is_number = field.isdecimal() and len(field) <= _LONGEST_NUMBER and int(field) > 0
+    return int(field) - 1 if is_number else None
+
+
+def _may_be_name(text: str) -> bool:
+    """Whether a text may be the name of a column, and no number, date, address or missing value."""
+    if not text:  # as above the row numbers of a data frame
         return True
+    return bool(_NAME.match(text)) and not (
+        "@" in text[1:]
+        or text.lower() in _MISSING
+        or sum(map(str.isdigit, text)) > _MOST_DIGITS
+        or is_address(text)
+    )
 
 
 def _column_index(field: str, names: list[str] | None) -> int:
@@ -187,8 +221,9 @@ def _column_index(field: str, names: list[str] | None) -> int:
         raise FieldError(f"several columns are called {field!r:.80}: give the number of one")
     if names is not None and field in names:
         return names.index(field)
-    if field.isdecimal() and int(field) > 0:
-        return int(field) - 1
+    place = _place(field)
+    if place is not None:
+        return place
     if names is None:
         raise FieldError(f"field {field!r} needs a header; without one, give the number of its column")
     has = printable(", ".join(names))
@@ -196,10 +231,15 @@ def _column_index(field: str, names: list[str] | None) -> int:
     raise FieldError(f"no field {field!r} in the header, which has: {has}")
 
 
+def _check_numbers(columns: dict[str, int], names: list[str] | None) -> None:
+    """Refuse a number of a column that is the name of another one, if nobody said that there are names."""
+    for field, place in columns.items():
+        if names is not None and _place(field) not in (None, place):
+            raise FieldError(
+                f"{field!r:.80} is the number of a column and the name of another; with --header it is that"
+            )
+
+
 def text_of(cell: str | bytes) -> str:
     """Text of a cell; bytes that are not UTF-8 are escaped."""
     return cell.decode("utf-8", "surrogateescape") if isinstance(cell, bytes) else cell
-
-
-def _bytes(cell: str | bytes) -> bytes:
-    return cell.encode("utf-8", "surrogateescape") if isinstance(cell, str) else cell

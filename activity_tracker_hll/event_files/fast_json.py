@@ -118,7 +118,10 @@ def _rows_by_json(fields: list[str]) -> Callable[[bytes], list[Row]]:
 
 
 def _rows_by_msgspec(fields: list[str]) -> Callable[[bytes], list[Row]] | None:
-    """The same by a package that makes objects of these fields alone; None without it, or of nested ones."""
+    """The same by a package that makes objects of these fields alone; None without it.
+
+    Also None of fields that it does not take: nested ones, one twice, one with a quote or such in its name.
+    """
     if any("." in field for field in fields):
         return None
     try:
@@ -126,9 +129,11 @@ def _rows_by_msgspec(fields: list[str]) -> Callable[[bytes], list[Row]] | None:
     except ImportError:
         return None
     names = [f"field_{place}" for place in range(len(fields))]
-    record = msgspec.defstruct(
-        "Record", [(name, Any) for name in names], rename=dict(zip(names, fields, strict=True))
-    )
+    renamed = dict(zip(names, fields, strict=True))
+    try:
+        record = msgspec.defstruct("Record", [(name, Any) for name in names], rename=renamed)
+    except ValueError:
+        return None
     decode = msgspec.json.Decoder(record).decode
     values = attrgetter(*names)
     nothing = ("",) * len(fields)

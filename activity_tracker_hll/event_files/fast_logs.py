@@ -83,10 +83,10 @@ class LogPath:
     @staticmethod
     def takes(layout: Layout) -> bool:
         """Whether it can read a log of this layout."""
-        asked = _asked(layout)
-        wanted = [_field(name) for name in asked if name != _TIME]
+        *others, time = _asked(layout)
+        wanted = [_field(name) for name in others]
         return (
-            len(wanted) < len(asked)
+            time == _TIME
             and len({*wanted}) == len(wanted)
             and {*wanted} <= {*_IDS}
             and any({*wanted} <= _names(fields) for fields in _FORMATS.get(layout.log_format, ()))
@@ -239,7 +239,7 @@ def _wanted(layout: Layout) -> list[str]:
 
 
 def _asked(layout: Layout) -> list[str]:
-    """The fields that are asked for, the id first, by the names that people give them."""
+    """The fields that are asked for, the id first and the time last, by the names that people give them."""
     bucket = [] if layout.bucket_field is None else [layout.bucket_field]
     return [*layout.ids("remote_host"), *bucket, *layout.times((_TIME,))]
 

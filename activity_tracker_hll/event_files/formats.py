@@ -21,6 +21,15 @@ __all__ = ["check_layout", "head_lines", "resolve"]
 _LINES_TO_DETECT = 100
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 _JSON = re.compile(rb"\s*(?:\{|\[\s*(?:\{|$))")
+_QUOTED = re.compile(rb'"[^"]*+"')
+_COMMA = re.compile(rb"[,;]")
+_DECIMAL_COMMA = re.compile(rb"(?<=:\d\d),(?=\d{3,9}\s+\S)")  # of seconds, with more behind them
+_SEEN = (",", ";", "\t")
+"""Delimiters that need not be named."""
+
+_FITTING = 0.9
+"""So large a part of the first lines has as many delimiters as the first one: a few may be bad."""
+
 _EXTENSIONS = {
     ".csv": "csv",
     ".tsv": "tsv",
@@ -48,6 +57,10 @@ def check_layout(layout: Layout) -> None:
         raise LayoutError(
             f"delimiter is one character, no quote and no line break, got {layout.delimiter!r:.60}"
         )
+    for name in ("id", "id_fallback", "time", "bucket_field"):
+        fields = getattr(layout, name)
+        if "" in (fields if isinstance(fields, tuple) else (fields,)):
+            raise LayoutError(f"{name} is the name or the number of a field, got ''")
     check_bucket(layout.bucket)
     zones.load(layout.timezone)
     try:
@@ -72,16 +85,20 @@ def resolve(layout: Layout, name: str, head: Sequence[bytes]) -> Layout:
         layout: what was said.
         name: the file's name.
         head: its first lines.
+
+    Raises:
+        LayoutError: they fit two layouts.
     """
     head = [line for line in head if line.strip()]
     format = layout.format if layout.format != "auto" else _format(layout, name, head)
+    is_tsv = "tsv" in (layout.format, _by_name(name))
     layout = replace(layout, format=format)
     if format == "log":
         return _resolved_log(layout, head)
     if format in ("json", "jsonl"):
         return replace(layout, prefix=layout.prefix or find_prefix(head, _is_object))
     if layout.delimiter is None and format != "whitespace":
-        return replace(layout, delimiter=_delimiter(format, head))
+        return replace(layout, delimiter=_delimiter(format, head, is_sure=is_tsv))
     return layout
 
 
@@ -104,8 +121,13 @@ def _by_content(head: Sequence[bytes]) -> str:
     first = head[0] if head else b""
     if b"\t" in first:
         return "tsv"
-    is_separated = SEPARATOR_LINE.fullmatch(first) or b"," in first or b";" in first
-    return "csv" if is_separated else "whitespace"
+    if SEPARATOR_LINE.fullmatch(first):
+        return "csv"
+    if not _COMMA.search(first):
+        return "whitespace"
+    if not _COMMA.search(_DECIMAL_COMMA.sub(b"", first)):
+        raise LayoutError("fields may end at ',' or ' ': say which with --format csv or --format whitespace")
+    return "csv"
 
 
 def _by_name(name: str) -> str | None:
@@ -166,12 +188,42 @@ def _fits(parser: LogParser) -> Callable[[bytes], bool]:
 # Delimited text
 
 
-def _delimiter(format: str, head: Sequence[bytes]) -> str:
-    """A semicolon or tab instead of the comma, where it is what the first line has outside of quotes."""
-    first = head[0] if head else b""
-    if said := SEPARATOR_LINE.fullmatch(first):
+def _delimiter(format: str, head: Sequence[bytes], *, is_sure: bool) -> str:
+    """What separates the fields: of what the first line has outside of quotes what others have too.
+
+    Args:
+        format: the format, which has a usual delimiter.
+        head: the first lines.
+        is_sure: whether somebody said the format, and not only its delimiter did.
+
+    Raises:
+        LayoutError: it may be one or the other.
+    """
+    if head and (said := SEPARATOR_LINE.fullmatch(head[0])):
         return said[1].decode("latin-1")
     usual = DELIMITERS[format] or " "
-    text = re.sub(rb'"[^"]*+"', b"", first)
-    counts = {char: text.count(char.encode()) for char in (usual, ",", ";", "\t")}
-    return usual if counts[usual] else max(counts, key=lambda char: counts[char])
+    lines = _outside_quotes(head)
+    found = [char for char in dict.fromkeys((usual, *_SEEN)) if char.encode() in lines[0]]
+    if is_sure and usual in found:
+        return usual
+    fitting = [char for char in found if _is_as_often(char.encode(), lines)]
+    if len(found) > 1 and len(fitting) != 1:
+        raise LayoutError(f"fields may end at {_either(fitting or found)}: say which with --delimiter")
+    return next(iter(fitting or found), usual)
+
+
+def _outside_quotes(head: Sequence[bytes]) -> list[bytes]:
+    """Whole lines without what is in quotes, which may span lines."""
+    whole = head[:-1] if len(head) > 1 and not head[-1].endswith((b"\n", b"\r")) else head
+    return _QUOTED.sub(b"", b"".join(whole)).splitlines() or [b""]
+
+
+def _is_as_often(char: bytes, lines: Sequence[bytes]) -> bool:
+    """Whether a character is in nearly all lines as often as in the first."""
+    count = lines[0].count(char)
+    return sum(line.count(char) == count for line in lines) >= _FITTING * len(lines)
+
+
+def _either(chars: Sequence[str]) -> str:
+    *some, last = map(repr, chars)
+    return f"{', '.join(some)} or {last}"

@@ -15,6 +15,7 @@ from .nginx import apache_format, is_nginx_format
 from .prefixes import without_prefix
 from .records import Record
 from .tabular_logs import ALB, ELB, ColumnParser, W3CParser
+from .timestamps import BadTimestampError
 
 __all__ = [
     "ALIASES",
@@ -215,9 +216,14 @@ def _checked_time(values: dict[str, Any]) -> Any:
     """The time of an entry; apachelogs takes one of an unknown zone for local, and any number for one.
 
     Raises:
+        BadTimestampError: the format has only a part of it.
         ValueError: it is not known for sure.
     """
     fields = values.get("request_time_fields", {})
+    if values["request_time"] is None and any(value is not None for value in fields.values()):
+        raise BadTimestampError(
+            f"no request_time: the log format says only {', '.join(fields)}, and is needed to the second"
+        )
     if fields.get("tzname") not in (None, "", "UTC", "GMT"):
         raise ValueError(f"the zone {fields['tzname']!r:.20} can be several")
     time = values["request_time"]

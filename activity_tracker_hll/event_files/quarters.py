@@ -40,7 +40,9 @@ _MOST_SHIFTS = 256  # a zone of many offsets has had twenty
 _WIDEST_S = 1 << 24
 _UNIX_EPOCH = datetime(1970, 1, 1)
 _MICRO = 1_000_000
-_LARGEST_FLOAT = 2.0**62
+_LARGEST_FLOAT = 2.0**62  # nanoseconds until 2116; beyond it floats are more than half a microsecond apart
+_UNSURE = 1e-3
+"""So near to half the distance between floats, as a part of it, the careful parser decides."""
 
 _ONES = 0x0101010101010101
 _HIGH = np.uint64(0x80 * _ONES)
@@ -164,13 +166,24 @@ class TextTimes:
         if self._unit is None:
             return _none(len(numbers))
         if numbers.dtype.kind == "f":
-            plain = np.abs(numbers) < _LARGEST_FLOAT
-            # In the careful parser's order, as each step rounds.
-            rounded = np.rint(np.where(plain, numbers, 0) * 1e6 / self._unit)
-            plain &= np.abs(rounded) < _LARGEST_FLOAT
-            micros = np.where(plain, rounded, 0).astype(np.int64)
-            return self._of_epochs(*np.divmod(micros, _MICRO), plain)
+            return self._of_floats(numbers, self._unit)
         return self._of_units(numbers.astype(np.int64, copy=False), np.ones(len(numbers), np.bool_))
+
+    def _of_floats(self, numbers: NDArray[np.float64], unit: int) -> Moments:
+        """Convert floats as they are written: by the shortest text that is nearer to them than to any other.
+
+        That has whole microseconds if such a number is within half the distance to the next float, and what
+        is finer is cut off.
+        """
+        plain = np.abs(numbers) < _LARGEST_FLOAT
+        numbers = np.where(plain, numbers, 0)
+        seconds, rest = np.divmod(numbers, float(unit))
+        micros = rest * 1e6 / unit
+        nearest = np.rint(micros)
+        distance, reach = np.abs(micros - nearest), np.spacing(numbers) * 5e5 / unit
+        plain &= np.abs(distance - reach) > _UNSURE * reach
+        micros = np.where(distance < reach, nearest, np.floor(micros))
+        return self._of_epochs(seconds.astype(np.int64), micros.astype(np.int64), plain)
 
     def _read_equal(self, texts: Texts, size: int) -> Moments:
         if not 0 < size <= _BLOCK:

@@ -50,6 +50,12 @@ _ISO_TIME = re.compile(
     re.ASCII,
 )
 _YEAR = re.compile("%[YyGcx]")
+_WIDTHS = dict.fromkeys(["%y", "%m", "%d", "%H", "%I", "%M", "%S", "%U", "%W", "%V"], 2)
+_WIDTHS |= {"%Y": 4, "%G": 4, "%j": 3, "%f": 6, "%w": 1, "%u": 1}
+"""The digits of directives that are numbers; %f may have fewer."""
+
+_PART = re.compile(r"%.|\s+|.", re.DOTALL)
+_LAX = re.compile("%[jUW]|(?:%[yYGmdHIMSjUWVwuf]){2}")
 _OFFSET = re.compile(r"[+-][0-9]{2}(?::?[0-9]{2}(?::?[0-9]{2})?)?", re.ASCII)
 _UTC_NAMES = {"Z", "UTC", "GMT", "ETC/UTC", "ETC/GMT"}
 # Unlike each other in every part that a format may have.
@@ -62,11 +68,19 @@ class BadTimestampError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class _Pattern:
-    """A format of strptime, and what it has."""
+    """A format of strptime, and what it has.
+
+    Attributes:
+        format: the format, without the name of a zone.
+        has_hour: whether it has a time of day.
+        has_zone_name: whether the name of a zone follows.
+        strict: what texts are like, see :func:`_strict`.
+    """
 
     format: str
     has_hour: bool = True
     has_zone_name: bool = False
+    strict: re.Pattern[str] | None = None
 
 
 def timestamp_parser(
@@ -166,18 +180,19 @@ def _parse_epoch(text: str, format: str) -> datetime:
 def _moment(text: str, per_second: int) -> datetime | None:
     """The time of a number; None if that is not plausible."""
     try:
-        number = int(text) if text.isdecimal() else float(text)
-        moment = _EPOCH + timedelta(microseconds=_microseconds(number, per_second))
+        moment = _EPOCH + timedelta(microseconds=_microseconds(text, per_second))
     except OverflowError:
         return None
     return moment if _FIRST <= moment < _LAST else None
 
 
-def _microseconds(number: float, per_second: int) -> float:
-    # Of whole numbers nothing is rounded, which could be to the next day.
-    if isinstance(number, int):
-        return number * 10**6 // per_second
-    return number * 1e6 / per_second
+def _microseconds(text: str, per_second: int) -> int:
+    """The microseconds of a number; what is finer is cut off, as rounding could lead to the next day."""
+    number, _, exponent = text.lower().partition("e")
+    whole, _, fraction = number.partition(".")
+    micros: int = int(whole + fraction) * 10 ** (6 + int(exponent or 0))
+    scale: int = 10 ** len(fraction)
+    return micros // (per_second * scale)
 
 
 def _other_unit(text: str) -> str:
@@ -250,7 +265,30 @@ def _pattern(format: str) -> _Pattern:
         raise ValueError(f"time format {format!r:.{_SHOWN}} does not say year, month and day")
     if parsed.hour not in (0, _PROBE.hour):
         raise ValueError(f"time format {format!r:.{_SHOWN}} has %I without %p")
-    return _Pattern(format, parsed.hour == _PROBE.hour, has_zone_name)
+    return _Pattern(format, parsed.hour == _PROBE.hour, has_zone_name, _strict(format))
+
+
+def _strict(format: str) -> re.Pattern[str] | None:
+    """What texts of a format are like, where strptime takes others too; None if it does not.
+
+    Numbers that touch have their full width: by %Y%m%d it takes 202611 for the first of January.
+    """
+    if not _LAX.search(format):
+        return None
+    parts = _PART.findall(format)
+    patterns = []
+    for before, part, after in zip(["", *parts], parts, [*parts[1:], ""], strict=False):
+        width = _WIDTHS.get(part)
+        if width is not None:
+            is_full = (before in _WIDTHS or after in _WIDTHS) and part != "%f"
+            digits = rf"\d{{{width if is_full else 1},{width}}}"
+            is_year = part == "%Y" or (part == "%y" and "%Y" not in parts)
+            patterns.append(f"(?P<year>{digits})" if is_year else digits)
+        elif part.isspace():
+            patterns.append(r"\s+")
+        else:
+            patterns.append(".+?" if part[0] == "%" != part[-1] else re.escape(part[-1]))
+    return re.compile("".join(patterns), re.IGNORECASE)
 
 
 def _parse_pattern(text: str, pattern: _Pattern) -> date:
@@ -258,7 +296,15 @@ def _parse_pattern(text: str, pattern: _Pattern) -> date:
     if pattern.has_zone_name:
         text, _, name = text.rpartition(" ")
         zone = _zone(name)
-    moment = datetime.strptime(text.strip(), pattern.format)  # noqa: DTZ007 (without an offset: the file's zone)
+    text = text.strip()
+    moment = datetime.strptime(text, pattern.format)  # noqa: DTZ007 (without an offset: the file's zone)
+    if pattern.strict is not None:
+        found = pattern.strict.fullmatch(text)
+        if found is None:
+            raise ValueError("numbers that touch have their full width")
+        # By %Y-%j strptime takes 2026-366 for the first day of 2027.
+        if int(found.groupdict().get("year") or moment.year) % 100 != moment.year % 100:
+            raise ValueError("there is no such day in that year")
     if not pattern.has_hour:
         return moment.date()
     return moment if zone is None else moment.replace(tzinfo=zone)

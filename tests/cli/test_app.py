@@ -23,7 +23,7 @@ from helpers.servers import program
         (("import", "--delimiter", "ab"), 2, "one character"),
         (("import", "--delimiter", '"'), 2, "no quote"),
         (("import", "--log-format", "%Q"), 2, "--log-format"),
-        (("import", "--bucket", "a{b"), 1, "bucket must not contain braces"),
+        (("import", "--bucket", "a{b"), 2, "--bucket must not contain braces"),
         (
             ("import", "--format", "csv", "--id", "x"),
             1,

@@ -1,6 +1,7 @@
 """The fast paths say of every line what the careful reader says."""
 
 import io
+import json
 import sys
 from collections import Counter
 
@@ -257,6 +258,24 @@ def test_the_mark_of_a_file_that_was_put_behind_another_is_no_part_of_an_id():
     for found, bad in both(text, Layout(format="csv", header=False, id="1", time="2")):
         assert {id for id, _, _ in found} == {b"ann", b"bob"}
         assert bad == []
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"id": "request_time"}, {"bucket_field": "request_time"}, {"id": "request_time", "time": "remote_host"}],
+)
+def test_the_time_of_a_log_is_neither_id_nor_bucket(fields):
+    fast, careful = both(COMBINED * 3, Layout(format="log", **fields))
+    assert fast == careful
+
+
+@pytest.mark.usefixtures("parser_of_json")
+@pytest.mark.parametrize("id", ["time", 'a"b', "a\\b", "a\nb", "\u00e9", "\udcff"])
+def test_any_name_of_a_field_is_one(id):
+    record = {"time": "2026-01-02", id: "2026-01-02"}
+    fast, careful = both(json.dumps(record).encode() + b"\n", Layout(format="jsonl", id=id))
+    assert fast == careful
+    assert fast[0].total() == 1 or id == "\udcff"  # which is no text in JSON, and no name either
 
 
 @pytest.mark.usefixtures("parser_of_json")

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("apachelogs")
 
 from activity_tracker_hll.event_files.formats import check_layout, resolve
-from activity_tracker_hll.event_files.layout import FieldError, Layout, LayoutError
+from activity_tracker_hll.event_files.layout import FieldError, Layout, LayoutError, TimeFormatError
 from activity_tracker_hll.event_files.lines import LONGEST_LINE
 from activity_tracker_hll.event_files.logs import LOG_FORMATS
 from helpers.event_files import COMBINED, COMMON, events, ids
@@ -137,6 +137,20 @@ def test_formats_of_ones_own(log_format, line, options, id):
     assert ids(line.encode() + b"\n", log_format=log_format, **options) == [id.encode()]
 
 
+@pytest.mark.parametrize(
+    ("format", "time", "has"),
+    [
+        ("%Y-%m-%d", b"2026-01-02", "year, mon, mday"),
+        ("%H:%M:%S", b"10:11:12", "hour, min, sec"),
+        ("%Y-%m-%d %H:%M", b"2026-01-02 10:11", "year, mon, mday, hour, min"),
+    ],
+)
+def test_a_format_with_a_part_of_the_time_says_which(format, time, has):
+    with pytest.raises(TimeFormatError, match=f"says only {has}, and is needed to the second"):
+        events(b"10.0.0.1 " + time + b"\n", log_format=f"%h %{{{format}}}t")
+    assert ids(b"10.0.0.1 " + time + b" 2026-01-02\n", log_format=f"%h %{{{format}}}t %{{X}}i", time="X")
+
+
 @pytest.mark.parametrize("log_format", LOG_FORMATS)
 def test_each_name_of_a_log_format_is_known(log_format):
     check_layout(Layout(log_format=log_format))
@@ -203,10 +217,95 @@ def test_delimiters_and_encodings_are_seen(text, expected, name):
     assert ids(text, name=name) == expected
 
 
+DECIMAL = b"2026-01-02 10:00:00,123;ann\n2026-01-02 10:00:00,124;bob\n"
+AMBIGUOUS = [
+    (DECIMAL, "stdin", "',' or ';': say which with --delimiter"),
+    (DECIMAL, "in.csv", "',' or ';': say which with --delimiter"),
+    (DECIMAL.replace(b";", b"\t"), "stdin", r"'\\t' or ','"),
+    (b"time, UTC;id\n" + DECIMAL, "in.csv", "',' or ';'"),
+    (b"2026-01-02;10;ann, x\n2026-01-02;ann\n2026-01-02,bob\n", "in.csv", "',' or ';'"),
+    (DECIMAL.replace(b";", b" "), "stdin", "--format csv or --format whitespace"),
+]
+
+
+@pytest.mark.parametrize(("text", "name", "says"), AMBIGUOUS)
+def test_a_delimiter_that_may_be_another_is_asked_for(text, name, says):
+    with pytest.raises(LayoutError, match=says):
+        events(text, name=name, id="2", time="1")
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        (DECIMAL, {"delimiter": ";"}),
+        (DECIMAL + b"2026-01-02 10:00:01;eve\n", {"id": "2"}),
+        (DECIMAL.replace(b";", b"\t"), {"name": "in.tsv"}),
+        (DECIMAL.replace(b";", b"\t"), {"format": "tsv"}),
+        (b"time;id\n" + DECIMAL, {"id": "id", "time": "time"}),
+        (b'2026-01-02;ann;"a,\n,b"\n2026-01-02;bob;""\n', {}),
+        (b"2026-01-02,ann,X (Y; Z)\n2026-01-02,bob,W\n", {}),
+    ],
+)
+def test_a_delimiter_that_alone_fits_the_first_lines_is_taken(text, options):
+    assert ids(text, **({"name": "in.csv", "id": "2", "time": "1"} | options))[:2] == [b"ann", b"bob"]
+
+
+def test_a_few_bad_lines_do_not_hide_the_delimiter():
+    text = b"2026-01-02,ann,X (Y; Z)\n2026-01-02,bob,W\n" * 10 + b"junk\n"
+    found, rejected = events(text, name="in.csv", id="2", time="1")
+    assert (len(found), rejected.count) == (20, 1)
+
+
 def test_a_column_that_is_there_twice_is_not_guessed():
     with pytest.raises(FieldError, match="several columns are called 'id'"):
         events(b"id,id,time\nx,y,2026-01-02\n", name="in.csv")
     assert ids(b"id,id,time\nx,y,2026-01-02\n", name="in.csv", id="2") == [b"y"]
+
+
+ROWS = b"6,1,2026-01-02\n7,1,2026-01-02\n"
+
+
+@pytest.mark.parametrize("header", [b"id,n,time\n", b",Site no.,@timestamp\n", b"# user,utm_5,day (UTC)\n"])
+def test_a_first_line_of_names_is_a_header(header):
+    assert ids(header + ROWS, id="1", time="3") == [b"6", b"7"]
+
+
+FIRST_ROWS = [
+    b"5,1,n/a",
+    b"ann,x,NULL",
+    b"ann,x,",
+    b"ann,x,-",
+    b"ann,10.0.0.1,soon",
+    b"ann,fe80::1,soon",
+    b"ann,ann@example.org,soon",
+    b"ann,5b1f9c2e-0b7c-4a51,soon",
+    b"ann,x,02.01.2026",
+    b"ann,x,Jan 2 2026",
+    b"ann,x",
+]
+
+
+@pytest.mark.parametrize("first", FIRST_ROWS)
+def test_a_first_line_that_may_be_a_bad_one_is_told(first):
+    found, rejected = events(first + b"\n" + ROWS, name="in.csv", id="1", time="3")
+    assert [id for id, _, _ in found] == [b"6", b"7"]
+    assert rejected.count == 1
+    assert "line 1" in rejected.first[0]
+
+
+def test_a_zero_instead_of_a_first_time_is_a_bad_line():
+    found, rejected = events(
+        b"0,5,0\n1767348672,6,1\n", name="in.csv", id="2", time="1", time_format="epoch", bucket_field="3"
+    )
+    assert ([(id, bucket) for id, bucket, _ in found], rejected.count) == ([(b"6", "1")], 1)
+
+
+def test_a_number_that_is_also_the_name_of_another_column_is_not_guessed():
+    text, fields = b"id,2,1,time\nx,a,b,2026-01-02\n", {"time": "time", "bucket_field": "1"}
+    with pytest.raises(FieldError, match="'1' is the number of a column and the name of another"):
+        events(text, name="in.csv", **fields)
+    [(_, bucket, _)] = events(text, name="in.csv", header=True, **fields)[0]
+    assert bucket == "b"
 
 
 def test_names_of_columns_that_the_lines_do_not_have():

@@ -2,11 +2,13 @@
 
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from activity_tracker_hll.errors import ActivityTrackerError
+from activity_tracker_hll.event_files.quarters import TextTimes
 from activity_tracker_hll.event_files.timestamps import (
     EPOCH_UNITS,
     BadTimestampError,
@@ -16,6 +18,7 @@ from activity_tracker_hll.event_files.timestamps import (
 from activity_tracker_hll.periods import Calendar
 
 TOKYO = Calendar("Asia/Tokyo")  # nine hours ahead of UTC, always
+LONDON = Calendar("Europe/London")
 
 
 def parse(value, format="iso", *, calendar=TOKYO, hourly=False, zone=None):
@@ -105,6 +108,35 @@ def test_numbers_that_are_no_times(value, format):
         parse(value, format)
 
 
+@pytest.mark.parametrize(
+    ("value", "format"),
+    [
+        ("1767311999.9999999", "epoch"),
+        ("1767311999.99999999999999999999", "epoch"),
+        ("1767311999999.9999", "epoch_ms"),
+        ("1767311999999999.9", "epoch_us"),
+        ("1767311999999999999.5", "epoch_ns"),
+        ("1.7673119999999999e9", "epoch"),
+        (1767311999.9999998, "epoch"),
+    ],
+)
+def test_the_last_moment_of_a_day_is_not_rounded_to_the_next(value, format):
+    assert parse(value, format, calendar=LONDON) == datetime(2026, 1, 1, 23, 59, 59, 999999)
+
+
+@pytest.mark.parametrize("unit", EPOCH_UNITS)
+def test_floats_are_cut_off_alike_one_by_one_and_many_at_a_time(unit):
+    random = np.random.default_rng(1)
+    seconds = random.uniform(4e8, 3.7e9, 1000)
+    numbers = np.concatenate([seconds, seconds.round(6), seconds.round(3), np.nextafter(seconds.round(), 0)])
+    numbers *= EPOCH_UNITS[unit]
+    parse_one = timestamp_parser(unit, LONDON, hourly=False)
+    found = TextTimes(unit, parse_one).read_numbers(numbers)
+    assert found.plain.mean() > 0.9
+    some = found.plain
+    assert found.dates[some].tolist() == list(map(parse_one, numbers[some].tolist()))
+
+
 def test_fractions_of_seconds():
     assert parse("1767312000.75", "epoch").microsecond == 750_000
     assert parse(1767312000.5, "epoch") == datetime(2026, 1, 2, 9, 0, 0, 500_000)
@@ -145,6 +177,27 @@ def test_formats_by_which_a_time_would_be_a_wrong_one(format, says):
     with pytest.raises(ValueError) as caught:
         check_time_format(format)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("format", "good", "bad", "why"),
+    [
+        ("%Y%m%d", "20260102", "202612", "full width"),
+        ("%y%m%d", "260102", "2612", "full width"),
+        ("%Y-%m%d", "2026-0102", "2026-102", "full width"),
+        ("%Y-%m-%dT%H%M", "2026-1-2T0000", "2026-1-2T000", "full width"),
+        ("%Y%m%d%H%M%S%f", "20260102000000000", "2026010200000", "full width"),
+        ("%b %Y%m%d %%%H.%M", "jan 20260102  %0.0", "Jan 202612 %0.0", "full width"),
+        ("%Y-%j", "2026-002", "2025-366", "no such day in that year"),
+        ("%y%j", "26002", "25366", "no such day in that year"),
+        ("%y %Y %j", "26 2026 2", "25 2025 366", "no such day in that year"),
+        ("%Y %W %w", "2026 00 5", "2026 00 1", "no such day in that year"),
+    ],
+)
+def test_what_strptime_alone_would_take_for_another_day(format, good, bad, why):
+    assert parse(good, format, calendar=LONDON) == datetime(2026, 1, 2)
+    with pytest.raises(BadTimestampError, match=why):
+        parse(bad, format)
 
 
 def test_the_name_of_a_zone_is_not_passed_over():

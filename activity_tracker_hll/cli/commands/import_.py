@@ -13,6 +13,7 @@ from rich.progress import DownloadColumn, TextColumn
 from rich.table import Column
 
 from ...columns import EventColumns
+from ...errors import ActivityTrackerError
 from ...event_files.formats import check_layout
 from ...event_files.layout import FORMATS, Filter, Layout, LayoutError
 from ...event_files.lines import printable
@@ -156,7 +157,8 @@ class _Filter(click.ParamType[Filter]):
 @click.option(
     "--dry-run",
     is_flag=True,
-    help=f"Show the first {_EVENTS_SHOWN} events of each file as they are understood, and count nothing.",
+    help=f"Show the first {_EVENTS_SHOWN} events of each file as they are understood, and count nothing. No"
+    " server is asked: times are in the zone of --timezone, else in local time, not in that of the data.",
 )
 @period_option("Kind of period to count in; can be repeated.", ("daily", "monthly"))
 @click.pass_obj
@@ -182,7 +184,7 @@ def import_(
 
     The exit status is 0 if all was counted, 3 if something was left out: bad lines, late events, a file
     that could not be read to its end; 1 if nothing was counted. What is left out by --where and --exclude
-    does not matter.
+    does not matter. With --dry-run it is the same for as much of the files as was looked at.
     """
     chosen = _layout(**layout)
     sources = [Source(path) for path in files or ("-",)]
@@ -211,17 +213,17 @@ def _layout(
     )
     try:
         check_layout(layout)
-    except LayoutError as error:
+    except (LayoutError, ActivityTrackerError) as error:
         raise click.UsageError(_OPTION.sub(_as_option, str(error))) from error
     return layout
 
 
 def _as_option(name: re.Match[str]) -> str:
-    return f"--{name[0].replace('_', '-')}"
+    return "--file-timezone" if name[0] == "timezone" else f"--{name[0].replace('_', '-')}"
 
 
 def _one_or_more(fields: tuple[str, ...]) -> str | tuple[str, ...] | None:
-    return (fields[0] if len(fields) == 1 else fields) or None
+    return fields[0] if len(fields) == 1 else fields or None
 
 
 # Counting
@@ -374,8 +376,7 @@ def _show_events(sources: Sequence[Source], layout: Layout, calendar: Calendar, 
         if source.error:
             display.print(f"{source.name}: {source.error}")
     display.print("Nothing was counted: this was a dry run.")
-    if any(source.error or not source.events for source in sources):
-        raise click.exceptions.Exit(1)
+    _exit(sources, late=0, counts=sum(source.events for source in sources))
 
 
 def _text(id: Any) -> str:
