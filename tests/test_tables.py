@@ -204,6 +204,30 @@ def test_times_without_a_zone_are_in_the_trackers_or_in_the_one_that_is_given(na
     assert rows(TABLES[name](table), BERLIN, timezone="UTC") == utc
 
 
+NAIVE = [datetime(2026, 1, 1, 23, 30), datetime(2026, 1, 2, 4)]
+HELD = {
+    "times": lambda: pd.Series(NAIVE),
+    "big-endian": lambda: pd.Series(np.array(NAIVE, ">M8[us]")),
+    "objects": lambda: pd.Series(NAIVE, dtype=object),
+    "categories": lambda: pd.Series(NAIVE).astype("category"),
+    "categories of ns": lambda: pd.Series(NAIVE).astype("datetime64[ns]").astype("category"),
+    "categories of objects": lambda: pd.Series(pd.Categorical(NAIVE, pd.Index(NAIVE, dtype=object))),
+    "categories of text": lambda: pd.Series(map(str, NAIVE)).astype("category"),
+    "categories of Arrow's": lambda: pd.Series(NAIVE, dtype="timestamp[us][pyarrow]").astype("category"),
+}
+
+
+@pytest.mark.parametrize("hold", HELD.values(), ids=HELD.keys())
+def test_the_zone_of_times_holds_however_pandas_keeps_them(hold):
+    frame = pd.DataFrame({"user": ["a", "b"], "at": hold()})
+    utc = Calendar("UTC")
+    found = rows(frame, utc, bucket_column=None)
+    assert [time for *_, time in found] == NAIVE
+    zone = ZoneInfo("America/New_York")
+    found = rows(frame, utc, bucket_column=None, timezone=zone)
+    assert [time for *_, time in found] == [utc.moment(time.replace(tzinfo=zone), "time") for time in NAIVE]
+
+
 @pytest.mark.parametrize(
     "zone", ["Europe/Berlin", "Australia/Lord_Howe", "Asia/Kathmandu", "Africa/Monrovia"]
 )
