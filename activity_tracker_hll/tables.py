@@ -125,6 +125,8 @@ class TableLayout:
         except Exception as error:
             raise ArgumentTypeError(f"events cannot be read as a table: {error}") from error
         self._check(reader.schema.names)
+        for name in self.columns if _is_of("polars", table, "DataFrame") else []:
+            _refuse_objects(table[name], _called(name))
         readers = [arrow.ColumnReader(_called(name)) for name in self.columns]
         done = 0
         for batch in reader:
@@ -243,6 +245,7 @@ class _Converter:
         """
         if not is_column(values):
             return values
+        _refuse_objects(values, self._argument)
         if _is_of_pandas(values, "Series", "Index"):
             values = values.array
         if _is_of_pandas(values, "arrays.Categorical"):
@@ -297,14 +300,31 @@ def _is_frame(values: object) -> bool:
 
 
 def _is_of_pandas(values: object, *names: str) -> bool:
-    """Whether something is of one of pandas' classes; nobody has one who has not imported pandas."""
-    pandas = sys.modules.get("pandas")
-    if pandas is None:
+    return _is_of("pandas", values, *names)
+
+
+def _is_of(library: str, values: object, *names: str) -> bool:
+    """Whether something is of one of a library's classes; nobody has one who has not imported it."""
+    module = sys.modules.get(library)
+    if module is None:
         return False
     try:
-        return isinstance(values, tuple(attrgetter(name)(pandas) for name in names))
+        return isinstance(values, tuple(attrgetter(name)(module) for name in names))
     except AttributeError:  # another thread is importing it just now
         return False
+
+
+def _refuse_objects(values: Any, argument: str) -> None:
+    """Refuse what polars hands out as the places of objects in memory.
+
+    Raises:
+        ArgumentTypeError: it is a series of such.
+    """
+    if _is_of("polars", values, "Series") and values.dtype == sys.modules["polars"].Object:
+        raise ArgumentTypeError(
+            f"{argument} must have a type of polars, got Object, which UUIDs become, too:"
+            " make text of it, as by pl.Series(map(str, column))"
+        )
 
 
 def _is_arrow(values: object) -> bool:
