@@ -22,6 +22,8 @@ from ..errors import ActivityTrackerError, ArgumentTypeError, MissingExtraError
 from ..ids import MAX_ID_BYTES, encode
 from ..keys import check_bucket
 from ..periods import Calendar
+from .addresses import address, is_address_field
+from .delimited import text_of
 from .layout import FieldError, Layout, LayoutError, TimeFormatError
 from .lines import Rejected, printable
 from .timestamps import EPOCH_UNITS, BadTimestampError, timestamp_parser
@@ -204,14 +206,15 @@ class _Rows:
             places = pa.Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(rows)])
             arrays = [array.take(places) for array in arrays]
         try:
-            ids = self._ids.ids(arrays[0])
+            ids, no_address = self._addresses(self._ids.ids(arrays[0]))
             buckets: Any = self._layout.bucket
             if len(arrays) == 3:
                 buckets = self._buckets.buckets(_as_text(arrays[1]))
             dates, bad_times = self._dates(arrays[-1])
         except ArgumentTypeError as error:
             raise LayoutError(str(error)) from error
-        bad = {**self._bad_buckets(buckets), **bad_times, **_bad_ids(ids)} if len(ids) else {}
+        bad_ids = {**_bad_ids(ids), **no_address}
+        bad = {**self._bad_buckets(buckets), **bad_times, **bad_ids} if len(ids) else {}
         self._note_misfits(bad_times, len(ids))
         for place, reason in bad.items():
             reasons[int(rows[place])] = reason
@@ -233,6 +236,22 @@ class _Rows:
         """
         if self._misfit and not self._fits:
             raise TimeFormatError(f"no time has the format {self._layout.time_format!r}; {self._misfit}")
+
+    def _addresses(self, ids: Any) -> tuple[Any, Reasons]:
+        """The address in each id where the field holds some, and rows that have none."""
+        [field] = self._layout.ids("id")
+        texts, codes = (ids.values, ids.codes) if isinstance(ids, Coded) else (ids, None)
+        if not isinstance(texts, Texts) or not is_address_field(field):
+            return ids, {}
+        if codes is not None:  # a dictionary may be that of the whole file
+            used, codes = np.unique(codes, return_inverse=True)
+            texts = texts[used]
+        listed = texts.tolist()
+        found = {text: address(field, text_of(text), self._layout.address) for text in set(listed)}
+        bare = [found[text] for text in listed]
+        reasons = {place: f"no {field}" for place, text in enumerate(bare) if text is None}
+        values = Texts.of([(text or "").encode("utf-8", "surrogateescape") for text in bare])
+        return (values, reasons) if codes is None else (Coded(values, codes), _by_code(codes, reasons))
 
     def _bad_buckets(self, buckets: Any) -> Reasons:
         if not isinstance(buckets, Coded):

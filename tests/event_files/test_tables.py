@@ -16,6 +16,7 @@ from pyarrow import feather
 
 from activity_tracker_hll.event_files.layout import FieldError, Layout, LayoutError, TimeFormatError
 from activity_tracker_hll.event_files.lines import Rejected
+from activity_tracker_hll.event_files.sources import read_events
 from activity_tracker_hll.event_files.tables import read_table, table_format
 from activity_tracker_hll.operations.tracking.batches import batches
 from activity_tracker_hll.periods import Calendar
@@ -156,6 +157,28 @@ def test_a_field_may_lie_in_a_struct_or_be_given_by_its_number(tmp_path):
     found, rejected = read(path, Layout(id="user.id", time="2", bucket_field="a.b"))
     assert found == [(b"a", "web", datetime(2026, 1, 1, 12))]
     assert rejected.count == 2
+
+
+CHAINS = [b"10.0.0.1:80, 10.0.0.2", b"unknown", b"[::1]:443", b"\xff", b"", b"10.0.0.1"]
+
+
+@pytest.mark.parametrize("which", ["first", "last"])
+@pytest.mark.parametrize("field", ["x_forwarded_for", "http.client_ip", "id"])
+@pytest.mark.parametrize(
+    "encode", [pa.array, lambda values: pa.array([b"?", *values]).dictionary_encode()[1:]]
+)
+def test_addresses_are_told_from_chains_and_ports_as_in_text(tmp_path, encode, field, which):
+    ids, times = encode(CHAINS), [f"2026-01-01T12:00:0{number}" for number in range(len(CHAINS))]
+    path = written(tmp_path / "events", {field: ids, "time": times})
+    lines = [b'"%s",%s\n' % (id, time.encode()) for id, time in zip(CHAINS, times, strict=True)]
+    (tmp_path / "events.csv").write_bytes(b"%s,time\n%s" % (field.encode(), b"".join(lines)))
+    layout = Layout(id=field, address=which)
+    found, rejected = read(path, layout)
+    of_text, bad_lines = [], Rejected()
+    for part in read_events(tmp_path / "events.csv", layout, UTC_CALENDAR, rejected=bad_lines):
+        of_text += part.rows()
+    assert sorted(found) == sorted(of_text)
+    assert rejected.count == bad_lines.count > 0
 
 
 def test_numbers_as_buckets_are_their_text(tmp_path):
