@@ -191,7 +191,12 @@ class ColumnReader:
                 certain which one.
         """
         array = _plain(array)
-        if pa.types.is_dictionary(array.type):
+        if pa.types.is_dictionary(array.type) and is_text(array.type.value_type):
+            # Text may be long, and stand for all.
+            used, codes = np.unique(_numbers(array.indices), return_inverse=True)
+            texts = _plain(array.dictionary).take(pa.array(used))
+            array = _parsed(texts, self._argument).take(pa.array(codes))
+        elif pa.types.is_dictionary(array.type):
             array = _plain(array.dictionary_decode())
         if is_text(array.type):
             array = _parsed(array, self._argument)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from .hll.hashing import SLACK
 from .periods import QUARTER_S
 
-__all__ = ["PER_SECOND", "Coded", "EventColumns", "Instants", "Texts", "as_python", "is_single"]
+__all__ = ["PER_SECOND", "Coded", "EventColumns", "Instants", "Texts", "as_python", "is_single", "times"]
 
 _EPOCH = datetime(1970, 1, 1)
 PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -89,7 +89,9 @@ class Coded:
 
     def tolist(self) -> list[Any]:
         """The value of each event."""
-        values = self.values if isinstance(self.values, Sequence) else self.values.tolist()
+        values: Any = self.values
+        if not isinstance(values, Sequence):
+            values = as_python(values) if isinstance(values, np.ndarray) else values.tolist()
         return [values[code] for code in self.codes.tolist()]
 
 
@@ -108,9 +110,10 @@ class Instants:
         """The instants of naive times in a zone; of those that it has twice, the first.
 
         Args:
-            moments: the times, of seconds or a finer unit down to nanoseconds.
+            moments: the times, of seconds or a finer unit down to nanoseconds, and not of several at once.
             zone: the zone.
         """
+        moments = moments.astype(moments.dtype.newbyteorder("="), copy=False)
         values, per_second = moments.view(np.int64), PER_SECOND[np.datetime_data(moments.dtype)[0]]
         quarters, which = np.unique(values // (QUARTER_S * per_second), return_inverse=True)
         starts = (quarters * QUARTER_S).tolist()
@@ -182,6 +185,19 @@ def _listed(column: Any, count: int) -> list[Any]:
         listed: list[Any] = as_python(column)
         return listed
     return list(column)
+
+
+def times(column: NDArray[np.datetime64] | Instants) -> Any:
+    """Times whose bits are numbers of one unit, of this machine's byte order, to be computed with.
+
+    Others, of several units at once as ``datetime64[25s]``, are objects: where single units run out of bits,
+    numpy makes another time of them.
+    """
+    moments = column.moments if isinstance(column, Instants) else column
+    if np.datetime_data(moments.dtype)[1] != 1:
+        return column.tolist() if isinstance(column, Instants) else as_python(moments)
+    moments = moments.astype(moments.dtype.newbyteorder("="), copy=False)
+    return Instants(moments) if isinstance(column, Instants) else moments
 
 
 def as_python(values: NDArray[Any] | np.datetime64) -> Any:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import zones
-from .columns import Coded, EventColumns, Instants
+from .columns import Coded, EventColumns, Instants, times
 from .errors import ArgumentTypeError, ArgumentValueError, MissingExtraError
 from .keys import check_bucket
 from .messages import plain_text, printable, shown, type_of
@@ -125,6 +125,8 @@ class TableLayout:
         except Exception as error:
             raise ArgumentTypeError(f"events cannot be read as a table: {error}") from error
         self._check(reader.schema.names)
+        for name in self.columns if _is_of("polars", table, "DataFrame") else []:
+            _refuse_objects(table[name], _called(name))
         readers = [arrow.ColumnReader(_called(name)) for name in self.columns]
         done = 0
         for batch in reader:
@@ -208,35 +210,46 @@ class _Converter:
 
     def ids(self, values: Any, first: int = 0) -> Any:
         """See :func:`as_ids`; `first` is the place of the first value."""
-        return self._converted(values, first, lambda reader, array: reader.ids(array))
+        return self._converted(values, first, self.ids, lambda reader, array: reader.ids(array))
 
     def buckets(self, values: Any, first: int = 0) -> Any:
         """See :func:`as_buckets`."""
-        return self._converted(values, first, lambda reader, array: reader.buckets(array))
+        return self._converted(values, first, self.buckets, lambda reader, array: reader.buckets(array))
 
     def dates(self, values: Any, first: int = 0, zone: tzinfo | None = None) -> Any:
         """See :func:`as_dates`; `zone` is that of times that have none, None = the tracker's."""
-        found = self._converted(values, first, lambda reader, array: reader.dates(array, zone))
+        found = self._converted(
+            values,
+            first,
+            lambda categories: self.dates(categories, 0, zone),
+            lambda reader, array: reader.dates(array, zone),
+        )
         if zone is None or not isinstance(found, np.ndarray):
             return found
-        if found.dtype.kind == "M":
-            return found if np.datetime_data(found.dtype)[0] in "YMWD" else Instants.of_naive(found, zone)
-        return [_in_zone(moment, zone) for moment in found.tolist()]
+        moments = times(found) if found.dtype.kind == "M" else found.tolist()
+        if not isinstance(moments, np.ndarray):
+            return [_in_zone(moment, zone) for moment in moments]
+        is_of_days = np.datetime_data(moments.dtype)[0] in "YMWD"
+        return moments if is_of_days else Instants.of_naive(moments, zone)
 
-    def _converted(self, values: Any, first: int, read: Callable[[Any, Any], Any]) -> Any:
+    def _converted(
+        self, values: Any, first: int, again: Callable[[Any], Any], read: Callable[[Any, Any], Any]
+    ) -> Any:
         """A column of pandas or Arrow; anything else as it is.
 
         Args:
             values: the column.
             first: the place of its first value, for errors.
+            again: converts the categories that its values are of.
             read: makes a column of Arrow's array; called with an :class:`.arrow.ColumnReader` and that.
         """
         if not is_column(values):
             return values
+        _refuse_objects(values, self._argument)
         if _is_of_pandas(values, "Series", "Index"):
             values = values.array
         if _is_of_pandas(values, "arrays.Categorical"):
-            return self._of_categories(values, first, read)
+            return self._of_categories(values, first, again)
         if _is_of_pandas(values, "arrays.DatetimeArray"):
             # In UTC, if it has a zone.
             moments: NDArray[Any] = np.asarray(values, f"datetime64[{values.unit}]")
@@ -258,13 +271,13 @@ class _Converter:
         self._reader = self._reader or arrow.ColumnReader(self._argument)
         return read(self._reader, array)
 
-    def _of_categories(self, values: Any, first: int, read: Callable[[Any, Any], Any]) -> Coded:
+    def _of_categories(self, values: Any, first: int, convert: Callable[[Any], Any]) -> Coded:
         codes = np.asarray(values.codes)
         if len(codes) and codes.min() < 0:
             raise _missing(self._argument, first + int((codes < 0).argmax()))
         if values.categories is not self._categories:
             # Few, and no part of the column: each as it is looked up.
-            found = self._converted(values.categories, 0, read)
+            found = convert(values.categories)
             self._values = found.tolist() if isinstance(found, Coded) else found
             self._categories = values.categories
         return Coded(self._values, codes)
@@ -287,14 +300,31 @@ def _is_frame(values: object) -> bool:
 
 
 def _is_of_pandas(values: object, *names: str) -> bool:
-    """Whether something is of one of pandas' classes; nobody has one who has not imported pandas."""
-    pandas = sys.modules.get("pandas")
-    if pandas is None:
+    return _is_of("pandas", values, *names)
+
+
+def _is_of(library: str, values: object, *names: str) -> bool:
+    """Whether something is of one of a library's classes; nobody has one who has not imported it."""
+    module = sys.modules.get(library)
+    if module is None:
         return False
     try:
-        return isinstance(values, tuple(attrgetter(name)(pandas) for name in names))
+        return isinstance(values, tuple(attrgetter(name)(module) for name in names))
     except AttributeError:  # another thread is importing it just now
         return False
+
+
+def _refuse_objects(values: Any, argument: str) -> None:
+    """Refuse what polars hands out as the places of objects in memory.
+
+    Raises:
+        ArgumentTypeError: it is a series of such.
+    """
+    if _is_of("polars", values, "Series") and values.dtype == sys.modules["polars"].Object:
+        raise ArgumentTypeError(
+            f"{argument} must have a type of polars, got Object, which UUIDs become, too:"
+            " make text of it, as by pl.Series(map(str, column))"
+        )
 
 
 def _is_arrow(values: object) -> bool:

@@ -17,7 +17,9 @@ from activity_tracker_hll import ArgumentTypeError, ArgumentValueError, HyperLog
 from activity_tracker_hll.aio import AsyncActivityTracker
 from activity_tracker_hll.arrow import ColumnReader
 from activity_tracker_hll.columns import Coded, Instants
+from activity_tracker_hll.ids import IdEncoder
 from activity_tracker_hll.operations.tracking.batches import batches
+from activity_tracker_hll.operations.tracking.events import Ids
 from activity_tracker_hll.periods import Calendar
 from activity_tracker_hll.tables import TableLayout
 from helpers.servers import sketches_on
@@ -35,6 +37,7 @@ from helpers.tables import (
     uuids,
 )
 
+NAIVE = [datetime(2026, 1, 1, 23, 30), datetime(2026, 1, 2, 4)]
 IDS = {
     "text of one length": [f"user-{number % 90:03}" for number in range(200)],
     "text": ["é" * (number % 40 + 1) + str(number) for number in range(200)],
@@ -143,6 +146,33 @@ def test_a_column_of_another_type_is_refused_with_a_reason(column, problem):
         HyperLogLog(column)
 
 
+def polars_objects():
+    polars = pytest.importorskip("polars")
+    return polars.Series("user", uuids(3), dtype=polars.Object)
+
+
+@pytest.mark.extended
+@pytest.mark.parametrize(
+    "take",
+    [
+        HyperLogLog,
+        lambda column: HyperLogLog().update(column),
+        lambda column: Ids.check(column, IdEncoder()),
+        lambda column: list(batches((column, None, NAIVE[0]))),
+        lambda column: list(batches((np.arange(3), column, NAIVE[0]))),
+        lambda column: list(batches((np.arange(3), None, column))),
+        lambda column: list(TableLayout("user", "at").events(column.to_frame().with_columns(at=NAIVE[0]))),
+        lambda column: list(TableLayout("at", "user").events(column.to_frame().with_columns(at=NAIVE[0]))),
+        lambda column: list(
+            TableLayout("at", "at", "user").events(column.to_frame().with_columns(at=NAIVE[0]))
+        ),
+    ],
+)
+def test_objects_of_polars_are_refused_as_all_it_hands_out_is_where_they_are(take):
+    with pytest.raises(ArgumentTypeError, match=r"must have a type of polars, got Object.*: make text of it"):
+        take(polars_objects())
+
+
 def test_an_empty_column_has_no_ids():
     for column in (pa.array([], pa.string()), pa.chunked_array([], pa.int64()), pd.Series([], dtype="str")):
         assert HyperLogLog(column) == HyperLogLog()
@@ -202,6 +232,29 @@ def test_times_without_a_zone_are_in_the_trackers_or_in_the_one_that_is_given(na
     assert rows(TABLES[name](table), BERLIN) == naive
     utc = [(id, bucket, BERLIN.moment(time.replace(tzinfo=UTC), "time")) for id, bucket, time in naive]
     assert rows(TABLES[name](table), BERLIN, timezone="UTC") == utc
+
+
+HELD = {
+    "times": lambda: pd.Series(NAIVE),
+    "big-endian": lambda: pd.Series(np.array(NAIVE, ">M8[us]")),
+    "objects": lambda: pd.Series(NAIVE, dtype=object),
+    "categories": lambda: pd.Series(NAIVE).astype("category"),
+    "categories of ns": lambda: pd.Series(NAIVE).astype("datetime64[ns]").astype("category"),
+    "categories of objects": lambda: pd.Series(pd.Categorical(NAIVE, pd.Index(NAIVE, dtype=object))),
+    "categories of text": lambda: pd.Series(map(str, NAIVE)).astype("category"),
+    "categories of Arrow's": lambda: pd.Series(NAIVE, dtype="timestamp[us][pyarrow]").astype("category"),
+}
+
+
+@pytest.mark.parametrize("hold", HELD.values(), ids=HELD.keys())
+def test_the_zone_of_times_holds_however_pandas_keeps_them(hold):
+    frame = pd.DataFrame({"user": ["a", "b"], "at": hold()})
+    utc = Calendar("UTC")
+    found = rows(frame, utc, bucket_column=None)
+    assert [time for *_, time in found] == NAIVE
+    zone = ZoneInfo("America/New_York")
+    found = rows(frame, utc, bucket_column=None, timezone=zone)
+    assert [time for *_, time in found] == [utc.moment(time.replace(tzinfo=zone), "time") for time in NAIVE]
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,14 @@
-"""Parquet and Arrow IPC files to columns of events. Knows no server and no click. Needs ``arrow``.
+"""Rows of Parquet and Arrow IPC files to columns of events. Knows no server and no click. Needs ``arrow``.
 
-Some ten thousand rows are read at a time, of the columns that are needed. A row that is not a valid event is
+What is read of a file at a time is in :mod:`.table_files`. A row that is not a valid event is
 recorded as bad, and reading goes on, as with lines; a column of a type that ids, buckets or times never have
 is an error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -22,14 +20,15 @@ from ..errors import ActivityTrackerError, ArgumentTypeError, MissingExtraError
 from ..ids import MAX_ID_BYTES, encode
 from ..keys import check_bucket
 from ..periods import Calendar
-from .layout import FieldError, Layout, LayoutError, TimeFormatError
+from .addresses import address, is_address_field
+from .delimited import text_of
+from .layout import Layout, LayoutError, TimeFormatError
 from .lines import Rejected, printable
 from .timestamps import EPOCH_UNITS, BadTimestampError, timestamp_parser
 
 try:
     import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 except ImportError as error:
     raise MissingExtraError(
         "Parquet and Arrow files need pyarrow, of the extra 'arrow':"
@@ -37,21 +36,17 @@ except ImportError as error:
     ) from error
 
 from ..arrow import ColumnReader, is_text, nulls
+from .table_files import ROWS, ahead, find_column, opened
 
 __all__ = ["read"]
 
-_ROWS = 65_536
-_BUFFER = 1 << 20
 _MISFITS = 1000
-_NAMES_SHOWN = 500
 _UNITS = {per_second: unit for unit, per_second in PER_SECOND.items()}
 # Whatever the zone, what lies between is in years that a calendar has. Other times are looked at one by one.
 _FIRST, _LAST = np.datetime64("1000-01-02"), np.datetime64("9998-12-30")
 
 Reasons = dict[int, str]
 """What is wrong with a row, by its place."""
-_Batches = Iterator[tuple[Any, int]]
-"""Record batches, and the bytes of the file up to the end of each."""
 
 
 def read(
@@ -69,13 +64,13 @@ def read(
     rows = _Rows(path, layout, calendar, rejected, hourly=hourly)
     done = 0
     try:
-        with _opened(path, layout) as (schema, batches):
-            columns = [_column(field, schema) for field in fields]
-            with closing(_ahead(batches(columns))) as decoded:
+        with opened(path) as (schema, batches):
+            columns = [find_column(field, schema) for field in fields]
+            with closing(ahead(batches(columns))) as decoded:
                 for batch, end in decoded:
-                    arrays = [_array(batch, column) for column in columns]
-                    for start in range(0, len(batch), _ROWS):
-                        yield rows.events([array.slice(start, _ROWS) for array in arrays])
+                    arrays = [column.array(batch) for column in columns]
+                    for start in range(0, len(batch), ROWS):
+                        yield rows.events([array.slice(start, ROWS) for array in arrays])
                     on_read(end - done)
                     done = end
     except (pa.ArrowException, OSError) as error:
@@ -97,75 +92,6 @@ def _check(layout: Layout) -> None:
     for what, value in asked.items():
         if value:
             raise LayoutError(f"{what}: not for tables, only for text and JSON")
-
-
-@contextmanager
-def _opened(path: str, layout: Layout) -> Iterator[tuple[Any, Callable[[list[list[str]]], _Batches]]]:
-    """The schema of a file, and a function that reads columns of it."""
-    size = Path(path).stat().st_size
-    with Path(path).open("rb") as stream:
-        if stream.read(4) == b"PAR1":
-            # Buckets are few. Without its own buffers, what is ahead in the file is not kept in memory.
-            repeated = [layout.bucket_field] if layout.bucket_field is not None else None
-            with pq.ParquetFile(
-                path, read_dictionary=repeated, pre_buffer=False, buffer_size=_BUFFER
-            ) as file:
-                yield file.schema_arrow, lambda columns: _parquet_batches(file, columns, size)
-        else:
-            with pa.OSFile(path) as source:
-                yield pa.ipc.open_file(source).schema, lambda columns: _ipc_batches(source, columns, size)
-
-
-def _parquet_batches(file: Any, columns: list[list[str]], size: int) -> _Batches:
-    names, count, rows = [".".join(column) for column in columns], file.metadata.num_rows, 0
-    for batch in file.iter_batches(_ROWS, columns=names):
-        rows += len(batch)
-        yield batch, size * rows // max(count, 1)
-
-
-def _ipc_batches(source: Any, columns: list[list[str]], size: int) -> _Batches:
-    schema = pa.ipc.open_file(source).schema
-    wanted = sorted({schema.get_field_index(column[0]) for column in columns})
-    file = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=wanted))
-    count = file.num_record_batches
-    for index in range(count):
-        yield file.get_batch(index), size * (index + 1) // count
-
-
-def _ahead(batches: _Batches) -> Generator[tuple[Any, int], None, None]:
-    """The same, each decoded in another thread while the one before is in use: Arrow needs no lock for it."""
-    with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, batches, None)
-        while (batch := coming.result()) is not None:
-            coming = thread.submit(next, batches, None)
-            yield batch
-
-
-def _column(field: str, schema: Any) -> list[str]:
-    """The path to a column: its name, and those in structs."""
-    names = list(schema.names)
-    if names.count(field) == 1:
-        return [field]
-    first, *others = field.split(".")
-    if others and names.count(first) == 1:
-        kind = schema.field(first).type
-        for name in others:
-            if not pa.types.is_struct(kind) or kind.get_field_index(name) < 0:
-                break
-            kind = kind.field(name).type
-        else:
-            return [first, *others]
-    if field.isdecimal() and 0 < int(field) <= len(names):
-        return [names[int(field) - 1]]
-    has = printable(", ".join(names))
-    has = has if len(has) <= _NAMES_SHOWN else f"{has[:_NAMES_SHOWN]}..."
-    problem = "several columns are called" if field in names else "there is no column"
-    raise FieldError(f"{problem} {field!r} in this table, which has: {has}")
-
-
-def _array(batch: Any, column: list[str]) -> Any:
-    array = batch.column(column[0])
-    return pc.struct_field(array, column[1:]) if len(column) > 1 else array
 
 
 class _Rows:
@@ -204,14 +130,15 @@ class _Rows:
             places = pa.Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(rows)])
             arrays = [array.take(places) for array in arrays]
         try:
-            ids = self._ids.ids(arrays[0])
+            ids, no_address = self._addresses(self._ids.ids(arrays[0]))
             buckets: Any = self._layout.bucket
             if len(arrays) == 3:
                 buckets = self._buckets.buckets(_as_text(arrays[1]))
             dates, bad_times = self._dates(arrays[-1])
         except ArgumentTypeError as error:
             raise LayoutError(str(error)) from error
-        bad = {**self._bad_buckets(buckets), **bad_times, **_bad_ids(ids)} if len(ids) else {}
+        bad_ids = {**_bad_ids(ids), **no_address}
+        bad = {**self._bad_buckets(buckets), **bad_times, **bad_ids} if len(ids) else {}
         self._note_misfits(bad_times, len(ids))
         for place, reason in bad.items():
             reasons[int(rows[place])] = reason
@@ -233,6 +160,22 @@ class _Rows:
         """
         if self._misfit and not self._fits:
             raise TimeFormatError(f"no time has the format {self._layout.time_format!r}; {self._misfit}")
+
+    def _addresses(self, ids: Any) -> tuple[Any, Reasons]:
+        """The address in each id where the field holds some, and rows that have none."""
+        [field] = self._layout.ids("id")
+        texts, codes = (ids.values, ids.codes) if isinstance(ids, Coded) else (ids, None)
+        if not isinstance(texts, Texts) or not is_address_field(field):
+            return ids, {}
+        if codes is not None:  # a dictionary may be that of the whole file
+            used, codes = np.unique(codes, return_inverse=True)
+            texts = texts[used]
+        listed = texts.tolist()
+        found = {text: address(field, text_of(text), self._layout.address) for text in set(listed)}
+        bare = [found[text] for text in listed]
+        reasons = {place: f"no {field}" for place, text in enumerate(bare) if text is None}
+        values = Texts.of([(text or "").encode("utf-8", "surrogateescape") for text in bare])
+        return (values, reasons) if codes is None else (Coded(values, codes), _by_code(codes, reasons))
 
     def _bad_buckets(self, buckets: Any) -> Reasons:
         if not isinstance(buckets, Coded):
@@ -320,6 +263,8 @@ def _are_odd(moments: NDArray[np.datetime64]) -> NDArray[np.bool_]:
 
 def _as_text(buckets: Any) -> Any:
     """Buckets that are numbers are counted by their text, as in other files."""
+    if pa.types.is_dictionary(buckets.type):
+        return pa.DictionaryArray.from_arrays(buckets.indices, _as_text(buckets.dictionary))
     return buckets.cast(pa.string()) if pa.types.is_integer(buckets.type) else buckets
 
 
@@ -328,7 +273,9 @@ def _bad_ids(ids: Texts | Coded | NDArray[Any]) -> Reasons:
         if ids.sizes.min(initial=1) > 0 and ids.sizes.max(initial=1) <= MAX_ID_BYTES:
             return {}
         odd = np.flatnonzero((ids.sizes == 0) | (ids.sizes > MAX_ID_BYTES))
-        return {place: _reason(encode, id) for place, id in zip(odd.tolist(), ids[odd].tolist(), strict=True)}
+        return {
+            place: _reason(encode, ids[[place]].tolist()[0]) for place in odd.tolist()
+        }  # they may be long
     if isinstance(ids, Coded) and isinstance(ids.values, Texts):
         return _by_code(ids.codes, _bad_ids(ids.values))
     return {}

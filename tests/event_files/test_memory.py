@@ -12,6 +12,10 @@ from itertools import chain, repeat
 import pytest
 
 pytest.importorskip("apachelogs")
+pytest.importorskip("pyarrow")
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from helpers.event_files import COMBINED
 from helpers.peaks import peak_of
@@ -143,6 +147,32 @@ def test_no_file_fills_the_memory(tmp_path, name):
 def test_no_large_file_fills_the_memory(tmp_path, name):
     size, output = size_of(written(tmp_path / "in.gz", FILES[name](1000)))
     assert size < MOST, output
+
+
+STEPS, ROWS = 20, 1000
+LONG = "x" * 20_000
+
+
+@pytest.mark.extended
+@pytest.mark.parametrize(
+    ("column", "in_dictionary", "told"),
+    [
+        ("id", True, "id must be at most 1024 bytes"),
+        ("id", False, "id must be at most 1024 bytes"),
+        ("time", True, "no time has the format 'iso'"),
+    ],
+)
+def test_no_small_table_fills_the_memory(tmp_path, column, in_dictionary, told):
+    """A long value in all rows, which the file has once, or compressed."""
+    columns = {"id": ["ann"] * ROWS, "time": ["2026-01-02T10:00:00"] * ROWS}
+    table, path = pa.table({**columns, column: [LONG] * ROWS}), tmp_path / "events.parquet"
+    with pq.ParquetWriter(path, table.schema, compression="zstd", use_dictionary=in_dictionary) as writer:
+        for _ in range(STEPS):
+            writer.write_table(table)
+    assert path.stat().st_size < MB
+    size, output = size_of(path)
+    assert told in output
+    assert size < 2.5 * MOST, output
 
 
 @pytest.mark.extended

@@ -14,8 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import feather
 
+from activity_tracker_hll.event_files import table_files
 from activity_tracker_hll.event_files.layout import FieldError, Layout, LayoutError, TimeFormatError
 from activity_tracker_hll.event_files.lines import Rejected
+from activity_tracker_hll.event_files.sources import read_events
 from activity_tracker_hll.event_files.tables import read_table, table_format
 from activity_tracker_hll.operations.tracking.batches import batches
 from activity_tracker_hll.periods import Calendar
@@ -158,9 +160,92 @@ def test_a_field_may_lie_in_a_struct_or_be_given_by_its_number(tmp_path):
     assert rejected.count == 2
 
 
-def test_numbers_as_buckets_are_their_text(tmp_path):
-    path = written(tmp_path / "events", {"id": [1, 2], "time": [MOMENT] * 2, "site": [7, 8]})
-    assert [bucket for _, bucket, _ in read(path, Layout(bucket_field="site"))[0]] == ["7", "8"]
+CHAINS = [b"10.0.0.1:80, 10.0.0.2", b"unknown", b"[::1]:443", b"\xff", b"", b"10.0.0.1"]
+
+
+@pytest.mark.parametrize("which", ["first", "last"])
+@pytest.mark.parametrize("field", ["x_forwarded_for", "http.client_ip", "id"])
+@pytest.mark.parametrize(
+    "encode", [pa.array, lambda values: pa.array([b"?", *values]).dictionary_encode()[1:]]
+)
+def test_addresses_are_told_from_chains_and_ports_as_in_text(tmp_path, encode, field, which):
+    ids, times = encode(CHAINS), [f"2026-01-01T12:00:0{number}" for number in range(len(CHAINS))]
+    path = written(tmp_path / "events", {field: ids, "time": times})
+    lines = [b'"%s",%s\n' % (id, time.encode()) for id, time in zip(CHAINS, times, strict=True)]
+    (tmp_path / "events.csv").write_bytes(b"%s,time\n%s" % (field.encode(), b"".join(lines)))
+    layout = Layout(id=field, address=which)
+    found, rejected = read(path, layout)
+    of_text, bad_lines = [], Rejected()
+    for part in read_events(tmp_path / "events.csv", layout, UTC_CALENDAR, rejected=bad_lines):
+        of_text += part.rows()
+    assert sorted(found) == sorted(of_text)
+    assert rejected.count == bad_lines.count > 0
+
+
+@pytest.mark.parametrize("write", [parquet, feather_file])
+@pytest.mark.parametrize("encode", [pa.array, lambda values: pa.array(values).dictionary_encode()])
+def test_numbers_as_buckets_are_their_text(tmp_path, encode, write):
+    columns = {"id": [1, 2], "time": [MOMENT] * 2, "site": encode([7, 8])}
+    write(pa.table(columns), tmp_path / "events")
+    found, _ = read(str(tmp_path / "events"), Layout(bucket_field="site"))
+    assert [bucket for _, bucket, _ in found] == ["7", "8"]
+
+
+def ipc_file(table, path):
+    """As feather.write_feather does, which takes no two columns of one name."""
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table, max_chunksize=300)
+
+
+@pytest.mark.parametrize("write", [parquet, ipc_file])
+@pytest.mark.parametrize(("number", "wanted"), [("1", b"a"), ("2", b"b"), ("4", b"c")])
+def test_of_columns_of_one_name_each_has_its_number(tmp_path, number, wanted, write):
+    columns = [pa.array([id] * 700) for id in ("a", "b", "c")]
+    columns.insert(2, pa.array([MOMENT] * 700))
+    write(pa.Table.from_arrays(columns, names=["id", "id", "time", "id"]), tmp_path / "events")
+    found, _ = read(str(tmp_path / "events"), Layout(id=number))
+    assert found == [(wanted, None, datetime(2026, 1, 1, 12))] * 700
+    with pytest.raises(FieldError, match="several columns are called 'id'"):
+        read(str(tmp_path / "events"), Layout())
+
+
+@pytest.mark.parametrize("write", [parquet, feather_file])
+def test_a_bucket_may_lie_in_a_struct(tmp_path, write):
+    deep = pa.array([{"a": number, "b": {"c": "ab"[number % 2]}} for number in range(700)])
+    write(pa.table({"id": range(700), "time": [MOMENT] * 700, "s": deep}), tmp_path / "events")
+    found, _ = read(str(tmp_path / "events"), Layout(bucket_field="s.b.c"))
+    assert [(id, bucket) for id, bucket, _ in found] == [(number, "ab"[number % 2]) for number in range(700)]
+
+
+LIMITS = {"as they are": {}, "few rows at once": {"_BYTES": 100_000}, "no dictionary": {"_CODED_BYTES": 1}}
+
+
+@pytest.mark.parametrize("limits", LIMITS.values(), ids=LIMITS.keys())
+@pytest.mark.parametrize("use_dictionary", [True, False, ["id"]])
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view(), pa.binary()])
+def test_long_text_in_some_rows_changes_nothing_in_others(
+    tmp_path, monkeypatch, kind, use_dictionary, limits
+):
+    for name, value in limits.items():
+        monkeypatch.setattr(table_files, name, value)
+    ids = [f"user-{number % 90}" for number in range(3000)]
+    times = [(MOMENT + timedelta(seconds=number % 70)).isoformat() for number in range(3000)]
+    names = ["web", "app"] * 1500
+    for number in range(1000, 1500):
+        (ids, times, names)[number % 3][number] = "x" * 2000
+    table = pa.table({"user_id": pa.array(ids).cast(kind), "ts": times, "platform": names})
+    pq.write_table(
+        table, tmp_path / "events", row_group_size=700, use_dictionary=use_dictionary, compression="zstd"
+    )
+    found, rejected = read(str(tmp_path / "events"))
+    assert [number for number in range(3000) if not 1000 <= number < 1500] == [
+        number
+        for number, (id, bucket, time) in zip([*range(1000), *range(1500, 3000)], found, strict=True)
+        if (id.decode(), bucket, time.replace(tzinfo=UTC).isoformat())
+        == (ids[number], names[number], times[number])
+    ]
+    assert rejected.count == 500
+    assert all(f"row {1001 + place}: " in line for place, line in enumerate(rejected.first))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...columns import Coded, EventColumns, Instants, Texts, as_python, is_single
+from ...columns import Coded, EventColumns, Instants, Texts, as_python, is_single, times
 from ...errors import ArgumentTypeError, ArgumentValueError
 from ...ids import check_batch, is_masked
 from ...messages import shown
@@ -206,5 +206,7 @@ def _slicer(values: Any, name: str, count: int) -> Callable[[slice], Any]:
         values = np.asarray(values) if kind is np.ndarray else list(kind.__iter__(values))
     if len(values) != count:
         raise ArgumentValueError(f"events: {count} ids but {len(values)} {name}")
+    if isinstance(values, Instants) or (isinstance(values, np.ndarray) and values.dtype.kind == "M"):
+        return lambda part: times(values[part])
     take: Callable[[slice], Any] = values.__getitem__
     return take

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from activity_tracker_hll.backends.base import DEFAULT_KEEP
-from activity_tracker_hll.columns import Coded
+from activity_tracker_hll.columns import Coded, EventColumns, Instants
 from activity_tracker_hll.ids import IdEncoder
 from activity_tracker_hll.keys import Keys, check_bucket
 from activity_tracker_hll.operations import Context
+from activity_tracker_hll.operations.tracking.batches import batches
 from activity_tracker_hll.operations.tracking.factorize import BucketFactorizer, PeriodFactorizer
 from activity_tracker_hll.periods import PERIODS, Calendar
 
@@ -46,6 +47,26 @@ def test_moments_of_any_form_are_factorized_at_once(zone, kinds, form):
         indexes = factorizer.factorize(column[part])
         assert indexes is not None
         assert [factorizer.names[index] for index in indexes] == expected(calendar, kinds, moments[part])
+
+
+@pytest.mark.parametrize("hold", [lambda times: times, Instants, lambda times: Coded(times, np.arange(400))])
+@pytest.mark.parametrize("unit", ["s", "us", "ns", "30m", "2h", "25s", "10ms", "25ns"])
+@pytest.mark.parametrize("order", "<>")
+def test_times_of_any_byte_order_and_of_several_units_at_once_are_their_moments(order, unit, hold):
+    times = np.array(MOMENTS, "datetime64[us]").astype(f"{order}M8[{unit}]")
+    [batch] = batches(iter([EventColumns(np.arange(400), None, hold(times))]))
+    factorizer = PeriodFactorizer(context(), ["hourly"])
+    moments = times.astype("datetime64[us]").tolist()
+    indexes = factorizer.factorize(batch.columns[2])
+    assert [factorizer.names[index] for index in indexes] == expected(Calendar("UTC"), ["hourly"], moments)
+    assert [Calendar("UTC").moment(time, "time") for _, _, time in batch] == moments
+
+
+def test_several_units_at_once_may_reach_further_than_single_ones():
+    """numpy makes 1970 of such a time in single units."""
+    times = np.array([2**62, 0], np.int64).view("datetime64[25s]")
+    [batch] = batches((np.arange(2), None, times))
+    assert batch.columns[2] == [2**62, datetime(1970, 1, 1)]
 
 
 @pytest.mark.parametrize("form", [list, lambda dates: np.array(dates, "datetime64[D]"), np.array])

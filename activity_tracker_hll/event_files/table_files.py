@@ -1,0 +1,212 @@
+"""Parquet and Arrow IPC files to record batches of the columns that are needed. Needs ``arrow``.
+
+Some ten thousand rows are read at a time, of Parquet fewer where values may be long: a small file can have a
+large value in all of its rows. Of Arrow's format, a record batch is read as a whole, as its writer made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from itertools import accumulate, groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ..arrow import is_text
+from ..ids import MAX_ID_BYTES
+from .layout import FieldError
+from .lines import printable
+
+__all__ = ["ROWS", "Batches", "Column", "ahead", "find_column", "opened"]
+
+ROWS = 65_536
+"""The most rows of a Parquet file that are read at once."""
+
+_BYTES = 1 << 23  # of rows that are read at once
+_CODED_BYTES = 1 << 26  # of pages
+_BUFFER = 1 << 20
+_NAMES_SHOWN = 500
+
+Batches = Iterator[tuple[Any, int]]
+"""Record batches, and the bytes of the file up to the end of each."""
+
+
+class Column(NamedTuple):
+    """Where a column is.
+
+    Attributes:
+        name: its name, or that of the struct that it is in.
+        which: its place among those of that name.
+        inside: the names that lead to it in structs.
+    """
+
+    name: str
+    which: int = 0
+    inside: tuple[str, ...] = ()
+
+    def place(self, schema: Any) -> int:
+        """Its place, or that of its struct, in a schema that has all of that name."""
+        place: int = schema.get_all_field_indices(self.name)[self.which]
+        return place
+
+    def is_text(self, schema: Any) -> bool:
+        """Whether it is text or bytes of any length, in no struct, and the only one of its name."""
+        kind = schema.field(self.place(schema)).type
+        is_binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+        return not self.inside and schema.names.count(self.name) == 1 and (is_text(kind) or is_binary)
+
+    def array(self, batch: Any) -> Any:
+        """Its values in a batch."""
+        array = batch.column(self.place(batch.schema))
+        return pc.struct_field(array, self.inside) if self.inside else array
+
+
+def find_column(field: str, schema: Any) -> Column:
+    """The column that a field is: by its name, names with dots between for one in a struct, or its number."""
+    names = list(schema.names)
+    if names.count(field) == 1:
+        return Column(field)
+    first, *others = field.split(".")
+    if others and names.count(first) == 1:
+        kind = schema.field(first).type
+        for name in others:
+            if not pa.types.is_struct(kind) or kind.get_field_index(name) < 0:
+                break
+            kind = kind.field(name).type
+        else:
+            return Column(first, inside=tuple(others))
+    if field.isdecimal() and 0 < int(field) <= len(names):
+        before = names[: int(field)]
+        return Column(before[-1], before.count(before[-1]) - 1)
+    has = printable(", ".join(names))
+    has = has if len(has) <= _NAMES_SHOWN else f"{has[:_NAMES_SHOWN]}..."
+    problem = "several columns are called" if field in names else "there is no column"
+    raise FieldError(f"{problem} {field!r} in this table, which has: {has}")
+
+
+@contextmanager
+def opened(path: str) -> Iterator[tuple[Any, Callable[[list[Column]], Batches]]]:
+    """The schema of a file, and a function that reads columns of it."""
+    size = Path(path).stat().st_size
+    with Path(path).open("rb") as stream:
+        if stream.read(4) == b"PAR1":
+            with _parquet_file(path) as file:
+                yield file.schema_arrow, lambda columns: _Parquet(path, file, columns).batches(size)
+        else:
+            with pa.OSFile(path) as source:
+                yield pa.ipc.open_file(source).schema, lambda columns: _ipc_batches(source, columns, size)
+
+
+def _parquet_file(path: str, **options: Any) -> Any:
+    # Without its own buffers, what is ahead in the file is not kept in memory.
+    return pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER, **options)
+
+
+class _Reading(NamedTuple):
+    """How rows of a Parquet file are read.
+
+    Attributes:
+        coded: the columns that are read as dictionaries.
+        rows: how many at once.
+        part: which rows they are; groups of few are read together.
+    """
+
+    coded: tuple[str, ...]
+    rows: int
+    part: int
+
+
+class _Parquet:
+    """Reads a Parquet file, in not much more memory than its own pages take.
+
+    A text in the dictionary of a group of rows may be long, and stand in all of them: where one is, text is
+    read as dictionaries. Elsewhere ids are not, which would take three times as long. Text that is in no
+    page's dictionary is put into one that grows up to the end of the group; so no text is read like that
+    which is much itself.
+
+    Args:
+        path: the file.
+        file: the same, opened.
+        columns: what is read: the first and the last one, and maybe one between them which has few values.
+    """
+
+    def __init__(self, path: str, file: Any, columns: list[Column]) -> None:
+        self._path = path
+        self._file = file
+        self._texts = [column.name for column in columns if column.is_text(file.schema_arrow)]
+        self._few = [column.name for column in columns[1:-1] if column.name in self._texts]
+        self._leaves = [".".join([column.name, *column.inside]) for column in columns]
+
+    def batches(self, size: int) -> Batches:
+        """All batches of a file of so many bytes."""
+        about, rows = self._file.metadata, 0
+        sizes = [about.row_group(group).num_rows for group in range(about.num_row_groups)]
+        begins = [0, *accumulate(sizes)]
+        readers: dict[tuple[str, ...], Any] = {}
+        with ExitStack() as stack:
+
+            def reader(coded: tuple[str, ...]) -> Any:
+                if coded not in readers:
+                    file = _parquet_file(self._path, metadata=about, read_dictionary=coded)
+                    readers[coded] = stack.enter_context(file)
+                return readers[coded]
+
+            def reading(group: int) -> _Reading:
+                longest = self._longest_text(reader(tuple(self._texts)), group)
+                return self._reading(group, longest, begins[group] // ROWS)
+
+            for how, groups in groupby(range(len(sizes)), reading):
+                file = reader(how.coded)
+                for batch in file.iter_batches(how.rows, columns=self._leaves, row_groups=list(groups)):
+                    rows += len(batch)
+                    yield batch, size * rows // max(about.num_rows, 1)
+
+    def _longest_text(self, file: Any, group: int) -> int:
+        """The bytes of the longest text in dictionaries, which come as a whole with the first row."""
+        if not self._texts:
+            return 0
+        first = next(file.iter_batches(1, columns=self._texts, row_groups=[group]), None)
+        texts = [] if first is None else [column.dictionary for column in first.columns]
+        return max((pc.max(pc.binary_length(text)).as_py() or 0 for text in texts), default=0)
+
+    def _reading(self, group: int, longest: int, part: int) -> _Reading:
+        about = self._file.metadata.row_group(group)
+        pages, of_each = dict.fromkeys(self._leaves, 0), 1
+        for place in range(about.num_columns):
+            chunk = about.column(place)
+            if chunk.path_in_schema in pages:
+                pages[chunk.path_in_schema] += chunk.total_uncompressed_size
+                of_each = max(of_each, self._file.schema.column(place).length)
+        texts = self._texts if longest > MAX_ID_BYTES else self._few
+        coded = tuple(name for name in texts if pages[name] <= _CODED_BYTES)
+        of_each = max(of_each, sum(pages.values()) // max(about.num_rows, 1))
+        if len(coded) < len(self._texts):
+            of_each = max(of_each, longest)
+        return _Reading(coded, min(ROWS, max(1, _BYTES // of_each)), part)
+
+
+def _ipc_batches(source: Any, columns: list[Column], size: int) -> Batches:
+    schema = pa.ipc.open_file(source).schema
+    wanted = [
+        place
+        for column in {column.name for column in columns}
+        for place in schema.get_all_field_indices(column)
+    ]
+    file = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=wanted))
+    count = file.num_record_batches
+    for index in range(count):
+        yield file.get_batch(index), size * (index + 1) // count
+
+
+def ahead(batches: Batches) -> Generator[tuple[Any, int], None, None]:
+    """The same, each decoded in another thread while the one before is in use: Arrow needs no lock for it."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = thread.submit(next, batches, None)
+            yield batch
