@@ -232,7 +232,7 @@ def test_no_block_is_slow_while_there_is_more_of_what_was_read(form):
     text = b"".join(b"line %d\n" % number for number in range(50_000))
     packed = text.decode().encode("utf-16") if form == "utf-16" else COMPRESSIONS[form](text)
     with reading(Idle(packed, b"")) as stream:
-        found = list(islice(blocks(stream, "in", Rejected(), lambda: 1000), 500))
+        found = list(islice(blocks(stream, "in", Rejected(), lambda: 1000, lambda: 0), 500))
         assert not any(block.is_slow for block in found)
         assert stream.wait(0)
 
