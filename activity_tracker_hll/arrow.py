@@ -277,7 +277,7 @@ def _slots(views: NDArray[np.uint64]) -> NDArray[np.intp]:
     mixed ^= views[:, 1]
     mixed *= _MIX[1]
     mixed >>= np.uint64(64 - _SLOT_BITS)
-    return mixed.astype(np.intp)
+    return mixed.view(np.intp)
 
 
 def _is_same(dictionary: Array, other: Array) -> bool:

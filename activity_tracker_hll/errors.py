@@ -162,7 +162,7 @@ class ArchiveError(_OfBucketsError, BackendError):
     """
 
 
-class CollapseError(BackendError):
+class CollapseError(_OfBucketsError, BackendError):
     """Some buckets could not be collapsed; all others were.
 
     Attributes:
@@ -171,13 +171,13 @@ class CollapseError(BackendError):
     """
 
     def __init__(
-        self, failures: Sequence[tuple[str, str | None, Exception]], collapsed: Sequence[Any] = ()
+        self,
+        message: str,
+        failures: Sequence[tuple[str, str | None, Exception]] = (),
+        collapsed: Sequence[Any] = (),
     ) -> None:
-        self.failures = tuple(failures)
         self.collapsed = list(collapsed)
-        shown = "; ".join(f"{name} bucket {bucket!r}: {error}" for name, bucket, error in failures[:10])
-        more = f"; and {len(failures) - 10} more" if len(failures) > 10 else ""
-        super().__init__(f"{len(failures)} not collapsed (all others were): {shown}{more}")
+        super().__init__(message, failures)
 
     def __reduce__(self) -> tuple[type[CollapseError], tuple[Any, ...]]:
-        return type(self), (self.failures, self.collapsed)
+        return type(self), (self.args[0], self.failures, self.collapsed)

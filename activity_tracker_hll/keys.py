@@ -8,7 +8,7 @@ Counts and raw sets keep the names that activity-tracker 0.0.5 gave them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -121,21 +121,28 @@ class Keys:
         """The keys of the sketches of many buckets."""
         return [f"{{{count}}}:hll" for count in self.counts(period, buckets)]
 
+    def counts_and_sketches(self, periods: Sequence[str], buckets: Iterable[str | None]) -> list[str]:
+        """The keys of the counts and the sketches of many buckets and periods, those of a slot together."""
+        counts = [count for bucket in buckets for count in self._counted(periods, bucket)]
+        return [key for count in counts for key in (count, f"{{{count}}}:hll")]
+
+    def _counted(self, periods: Sequence[str], bucket: str | None) -> list[str]:
+        suffix = "" if bucket is None else f":{bucket}"
+        return [f"{self.namespace}:{period}{suffix}" for period in periods]
+
     def column(self, periods: tuple[str, ...], bucket: str | None) -> Column:
         """The keys of a bucket in the periods of those names."""
         remembered = self._short_column if len(periods) <= _LONG else self._long_column
         return remembered(periods, bucket)
 
     def _column(self, periods: tuple[str, ...], bucket: str | None) -> Column:
-        suffix = "" if bucket is None else f":{bucket}"
-        names = [f"{self.namespace}:{period}" for period in periods]
-        counted = [f"{name}{suffix}" for name in names]
+        counted = self._counted(periods, bucket)
         return Column(
             counted,
             self.stderrs(counted),
             [f"{{{count}}}:hll" for count in counted],
             [f"{{{count}}}:moved" for count in counted],
-            [f"{name}:raw{suffix}" for name in names],
+            self._counted([f"{period}:raw" for period in periods], bucket),
         )
 
     def all_of(self, period: str, buckets: Iterable[str | None]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
+from itertools import count, dropwhile, takewhile
 from typing import Literal, NamedTuple, get_args
 
 from . import zones
@@ -55,6 +56,7 @@ QUARTER_S = 900
 # Names hold four digits for the year, and a period's end must be a date too.
 _FIRST_YEAR, _LAST_YEAR = 1000, 9998
 _REMEMBERED = 1024  # the same days and months with every question
+_REMEMBERED_YEARS = 256  # fifty of each kind but hours, of which nobody asks for more than a few
 
 
 def check_kind(kind: object, argument: str = "period") -> PeriodKind:
@@ -97,20 +99,29 @@ class Period:
 
     def next(self) -> Period:
         """The period that begins where this one ends."""
-        return _period(self.kind, self._shifted(+1))
+        return _period(self.kind, _shifted(self.kind, self.start, +1))
 
     def previous(self) -> Period:
         """The period that ends where this one begins."""
-        return _period(self.kind, self._shifted(-1))
-
-    def _shifted(self, steps: int) -> datetime:
-        if self.kind in _MONTHS:
-            months = self.start.year * 12 + self.start.month - 1 + steps * _MONTHS[self.kind]
-            return self.start.replace(year=months // 12, month=months % 12 + 1)
-        return self.start + steps * LONGEST[self.kind]
+        return _period(self.kind, _shifted(self.kind, self.start, -1))
 
 
 _period = lru_cache(maxsize=_REMEMBERED)(Period)
+
+
+@lru_cache(maxsize=_REMEMBERED_YEARS)
+def _names_of_year(last: Period) -> tuple[tuple[str, ...], Period]:
+    """The names of all periods of a year, newest first, and the last period of the year before."""
+    kind, year = last.kind, last.start.year
+    starts = (_shifted(kind, last.start, -steps) for steps in count())
+    names = tuple(_name(kind, start) for start in takewhile(lambda start: start.year == year, starts))
+    return names, Period(kind, _shifted(kind, last.start, -len(names)))
+
+
+def _names_back(last: Period, year: int) -> Iterator[str]:
+    while last.start.year >= year:
+        names, last = _names_of_year(last)
+        yield from names
 
 
 class Running(NamedTuple):
@@ -126,6 +137,14 @@ class Running(NamedTuple):
     period: Period
     ends: float
     sure_until: float
+
+
+def _shifted(kind: str, start: datetime, steps: int) -> datetime:
+    """Where the period begins that comes so many after the one that begins at `start`."""
+    if kind in _MONTHS:
+        months = start.year * 12 + start.month - 1 + steps * _MONTHS[kind]
+        return start.replace(year=months // 12, month=months % 12 + 1)
+    return start + steps * LONGEST[kind]
 
 
 def _name(kind: str, start: datetime) -> str:
@@ -311,6 +330,15 @@ class Calendar:
             if not self.is_skipped(period):
                 left = left[1:]
                 yield period
+
+    def names_before(self, period: Period, year: int) -> Iterator[str]:
+        """The names of the periods before one that begin in a year or later, newest first.
+
+        So many are named in a moment, as they are remembered by the year. No zone is asked: among them are
+        hours and days that clocks skipped, in which there is nothing.
+        """
+        last = self.containing(period.kind, datetime(period.start.year, 12, 31, 23))
+        return dropwhile(lambda name: name >= period.name, _names_back(last, year))
 
     def between(self, kind: str, start: datetime, end: datetime) -> Iterator[Period]:
         """The periods that begin at or after start and before the one that contains end, oldest first."""

@@ -1,4 +1,4 @@
-"""Words of messages: numbers of things, and names that were probably meant."""
+"""Words of messages: numbers of things, the first of many, and names that were probably meant."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 from .messages import shown
 
-__all__ = ["did_you_mean", "duration", "first_of", "many"]
+__all__ = ["did_you_mean", "duration", "first_of", "many", "of_bucket"]
 
 _MOST_NAMED = 5
 
@@ -18,10 +18,15 @@ def many(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
-def first_of(sentences: Sequence[str], most: int = _MOST_NAMED) -> str:
-    """The first few of many sentences in one: 'a; b; and 2 more'."""
-    more = [f"and {len(sentences) - most:,} more"] if len(sentences) > most else []
-    return "; ".join([*sentences[:most], *more])
+def first_of(parts: Sequence[str], most: int = _MOST_NAMED, joint: str = "; ") -> str:
+    """The first few of many sentences or names in one: 'a; b; and 2 more'."""
+    more = [f"and {len(parts) - most:,} more"] if len(parts) > most else []
+    return joint.join([*parts[:most], *more])
+
+
+def of_bucket(period: str, bucket: str | None, what: object) -> str:
+    """What is said of a bucket in a period: 'daily-20261123 bucket 'a': is corrupt'."""
+    return f"{period} bucket {bucket!r}: {what}"
 
 
 def duration(length: timedelta) -> str:

@@ -38,11 +38,13 @@ __all__ = [
     "Ratio",
     "Server",
     "axes",
+    "cell",
     "draw_goals",
     "free_port",
     "in_turns",
     "options",
     "pfadd",
+    "quotient",
     "save_json",
     "serve",
     "show",
@@ -119,6 +121,16 @@ class Goal(NamedTuple):
         """For the file of results."""
         ratio = self.ratio and self.ratio._asdict()
         return {"what": self.what, "ratio": ratio, "goal": self.goal}
+
+
+def quotient(one: float, other: float) -> float | None:
+    """How many times as much was measured; None if there was nothing of the other, as in a short run."""
+    return one / other if other > 0 else None
+
+
+def cell(value: float | None, spec: str) -> str:
+    """A number in a table; empty where there is none."""
+    return "" if value is None else format(value, spec)
 
 
 @contextmanager

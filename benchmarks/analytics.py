@@ -36,9 +36,11 @@ from _common import (
     Ratio,
     Server,
     axes,
+    cell,
     draw_goals,
     in_turns,
     options,
+    quotient,
     save_json,
     serve,
     show,
@@ -454,7 +456,7 @@ class Cost:
     @property
     def trips_per_1000(self) -> float | None:
         """Round trips per 1,000 sketches that were read."""
-        return 1000 * self.trips / self.sketches if self.sketches else None
+        return quotient(1000 * self.trips, self.sketches)
 
 
 def cost(
@@ -598,9 +600,8 @@ def cost_table(title: str, costs: Sequence[Cost]) -> Table:
     )
     for one in costs:
         goal = ("", "") if one.goal is None else (f"{one.goal:g}", "yes" if one.seconds <= one.goal else "NO")
-        per_1000 = "" if one.trips_per_1000 is None else f"{one.trips_per_1000:.2f}"
         spent = (f"{one.seconds:.3f}", f"{1000 * one.seconds / one.buckets:,.1f}")
-        read = (f"{one.trips:,}", f"{one.sketches:,}", per_1000)
+        read = (f"{one.trips:,}", f"{one.sketches:,}", cell(one.trips_per_1000, ".2f"))
         memory = (f"{size / 1e6:,.1f}" for size in (one.result, one.besides))
         shown.add_row(one.what, f"{one.buckets:,}", *spent, *goal, *read, *memory)
     return shown

@@ -33,10 +33,12 @@ from _common import (
     Ratio,
     Server,
     axes,
+    cell,
     draw_goals,
     in_turns,
     options,
     pfadd,
+    quotient,
     save_json,
     serve,
     show,
@@ -476,9 +478,9 @@ def end_table(result: EndToEnd, sizes: Sizes) -> Table:
             row.what,
             f"{row.seconds:.2f}",
             f"{row.server_us / 1000:,.1f}",
-            f"{single.server_us / max(row.server_us, 1):,.0f}",
+            cell(quotient(single.server_us, row.server_us), ",.0f"),
             f"{row.bytes:,.0f}",
-            f"{single.bytes / row.bytes:,.0f}",
+            cell(quotient(single.bytes, row.bytes), ",.0f"),
         )
     return made
 

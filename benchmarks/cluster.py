@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 import click
 from _cluster import Servers, serve_cluster
-from _common import Ratio, Server, axes, options, save_json, serve, show, table
+from _common import Ratio, Server, axes, cell, options, quotient, save_json, serve, show, table
 from moves import load
 from rich.table import Table
 
@@ -348,9 +348,9 @@ class Hang:
     longest_while_hung_s: float
 
     @property
-    def ratio(self) -> float:
-        """Of the rates."""
-        return self.while_hung / self.before
+    def ratio(self) -> float | None:
+        """Of the rates; None if nothing was pushed before."""
+        return quotient(self.while_hung, self.before)
 
 
 @contextmanager
@@ -475,7 +475,7 @@ def hang_table(row: Hang, sizes: Sizes) -> Table:
         caption=f"For {sizes.hang_s:g} s each. To be kept: a ratio of {LEAST_WHILE_HUNG}.",
     )
     made.add_row(
-        "buckets pushed a second", f"{row.before:,.0f}", f"{row.while_hung:,.0f}", f"{row.ratio:.2f}"
+        "buckets pushed a second", f"{row.before:,.0f}", f"{row.while_hung:,.0f}", cell(row.ratio, ".2f")
     )
     made.add_row(
         "longest time without any, s", f"{row.longest_before_s:.2f}", f"{row.longest_while_hung_s:.2f}", ""

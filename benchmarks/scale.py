@@ -23,7 +23,7 @@ from typing import Any
 import click
 import psutil
 from _cluster import Servers, serve_cluster
-from _common import axes, options, save_json, serve, show, table
+from _common import axes, cell, options, quotient, save_json, serve, show, table
 from rich.table import Table
 
 from activity_tracker_hll import ActivityTracker, BufferedTracker, PeriodKind
@@ -118,8 +118,8 @@ class Stub(BaseBackend):
             return [b"%d" % seconds, b"%d" % us]
         if name == "HSETNX":
             stored.setdefault(str(arguments[1]), str(arguments[2]))
-        if name == "HGETALL":
-            return [part.encode() for pair in stored.items() for part in pair]
+        if name == "HSCAN":
+            return [b"0", [part.encode() for pair in stored.items() for part in pair]]
         return int(name in {"EXISTS", "PFADD", "PFCOUNT", "HSETNX", "DEL"})
 
     def close(self) -> None:
@@ -135,7 +135,8 @@ class Point:
         memory: MB that the process took on since the writer was new.
         plain, sketches: buckets in periods that it pushes in a second, by plain commands and by a script.
         bytes: sent in a second.
-        peak: the most scripts in one second after a failover; `storm_s` is how long they take to end.
+        peak: the most scripts in one second after a failover; `storm_s` is how long they take to end, None if
+            there were none beyond the usual.
         cores: of this machine that it takes, the caller's part included.
     """
 
@@ -145,7 +146,7 @@ class Point:
     sketches: float
     bytes: float
     peak: float
-    storm_s: float
+    storm_s: float | None
     cores: float
 
 
@@ -192,7 +193,7 @@ def trickle(writer: BufferedTracker, rate: float, names: Sequence[str], seconds:
 
 def fail_over(
     writer: BufferedTracker, stub: Stub, traffic: Traffic, names: Sequence[str], usual: float, seconds: float
-) -> tuple[float, float]:
+) -> tuple[float, float | None]:
     """Another server answers: the most scripts in a second, and how long it takes to send all again."""
     stub.run += 1
     first, peak = stub.sent[_SKETCH], 0.0
@@ -203,7 +204,7 @@ def fail_over(
         peak = max(peak, (stub.sent[_SKETCH] - before) / (time.perf_counter() - at))
     elapsed = time.perf_counter() - began
     resent = stub.sent[_SKETCH] - first - usual * elapsed
-    return peak, traffic.places / max(resent / elapsed, 1)
+    return peak, quotient(traffic.places * elapsed, resent)
 
 
 # What a server takes
@@ -297,7 +298,7 @@ def writer_table(traffic: Traffic, points: Sequence[Point]) -> Table:
             f"{point.bytes / 1000:,.1f}",
             f"{100 * point.cores:.0f}",
             f"{point.peak:,.0f}",
-            f"{point.storm_s:,.0f}",
+            cell(point.storm_s, ",.0f"),
         )
     return made
 
@@ -341,7 +342,7 @@ def check_table(one: Cost, cluster: Cost) -> Table:
     )
     made.add_row(one.servers, f"{one.pushes:,.0f}", f"{one.cores:.3f}", f"{one.push_us:.1f}", "")
     made.add_row(cluster.servers, f"{cluster.pushes:,.0f}", f"{cluster.cores:.3f}", f"{cluster.push_us:.1f}",
-                 f"{predicted / cluster.cores:.2f}")  # fmt: skip
+                 cell(quotient(predicted, cluster.cores), ".2f"))  # fmt: skip
     return made
 
 

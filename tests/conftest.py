@@ -19,7 +19,6 @@ import pytest
 import redis
 
 from activity_tracker_hll.backends.embedded import EmbeddedServer
-from activity_tracker_hll.operations import survey
 from activity_tracker_hll.writer import worker
 from helpers.clusters import LEFT_OUT, Cluster, Options
 from helpers.servers import Server, installed, program
@@ -172,16 +171,6 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 @pytest.fixture
 def real_server(request: pytest.FixtureRequest) -> Iterator[Server]:
     yield from _connect(request)
-
-
-@pytest.fixture(autouse=True)
-def years_back(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether there was anything before is asked of three years, not of fifty: a tenth of a second each time.
-
-    Unless that is what a test is about, which has the marker `whole_past`.
-    """
-    if request.node.get_closest_marker("whole_past") is None:
-        monkeypatch.setattr(survey, "_YEARS_BACK", 3)
 
 
 @pytest.fixture

@@ -228,7 +228,7 @@ def test_a_server_that_does_not_answer(real_server, tmp_path):
     with Proxy(
         tmp_path / "p",
         real_server.options["unix_socket_path"],
-        lambda _n, c: HOLD if c[0] == b"HGETALL" else FORWARD,
+        lambda _n, c: HOLD if c[0] == b"HSCAN" else FORWARD,
     ) as proxy:
         asyncio.run(main())
 

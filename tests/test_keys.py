@@ -48,6 +48,7 @@ def test_every_key_is_parsed_back(period, bucket, namespace):
         assert keys.parse(key) == Found(part, period, bucket)
         assert keys.owns(key)
     assert keys.counts(period, [bucket]) == [built["count"]]
+    assert keys.counts_and_sketches([period], [bucket]) == [built["count"], built["hll"]]
     assert keys.stderrs([built["count"]]) == [built["stderr"]]
     assert keys.parse(keys.temporary(period, bucket, "x")) is None
     for key in (keys.temporary(period, bucket, "x"), keys.meta, keys.open):

@@ -1,4 +1,5 @@
 from datetime import UTC, date, datetime, timedelta, timezone
+from itertools import islice
 
 import pytest
 from hypothesis import given
@@ -121,6 +122,15 @@ def test_before_and_between():
     assert [p.name for p in rows] == ["monthly-202601", "monthly-202602"]
     assert list(calendar.between("daily", moment, moment)) == []
     assert len(list(calendar.before("yearly", datetime(1002, 1, 1), 50))) == 2
+
+
+@given(kinds, moments, weeks, st.integers(0, 2))
+def test_names_before_a_period_are_those_of_the_periods(kind, moment, week_start, years):
+    calendar = Calendar("UTC", week_start)
+    period, first = calendar.containing(kind, moment), max(1001, moment.year - years)
+    wanted = calendar.before(kind, moment, 1000)
+    names = list(islice(calendar.names_before(period, first), 1000))
+    assert names == [each.name for each in wanted if each.start.year >= first]
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "Australia/Lord_Howe", "America/New_York"])

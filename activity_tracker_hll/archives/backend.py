@@ -10,6 +10,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from functools import lru_cache, reduce
 from typing import Any, NamedTuple
 
@@ -203,9 +204,11 @@ class _Reader:
         keys = [*self._strings, *self._places]
         return [b"0", [key.encode() for key in keys]]
 
-    def _hgetall(self, key: str) -> Reply:
+    def _hscan(self, key: str, _cursor: str, _match: str, pattern: str, *_count: str) -> Reply:
         stored = self._held.head.settings if key == self._meta else {}
-        return [part.encode() for pair in stored.items() for part in pair]
+        pattern = pattern.replace("[^", "[!")  # as Python writes it
+        found = [pair for pair in stored.items() if fnmatchcase(pair[0], pattern)]
+        return [b"0", [part.encode() for pair in found for part in pair]]
 
     def _hkeys(self, key: str) -> Reply:
         return [name.encode() for name in (self._held.head.settings if key == self._meta else ())]
@@ -233,7 +236,7 @@ class _Reader:
         "ZCOUNT": _zcount,
         "ZRANGEBYSCORE": _zrangebyscore,
         "SCAN": _scan,
-        "HGETALL": _hgetall,
+        "HSCAN": _hscan,
         "HKEYS": _hkeys,
         "SMEMBERS": _smembers,
         "TIME": _time,

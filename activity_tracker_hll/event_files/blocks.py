@@ -31,7 +31,7 @@ class Block:
     Attributes:
         text: the lines, each with its end.
         number: the number of the first, from 1.
-        is_slow: whether the stream took long to bring no more than this.
+        is_slow: whether the stream took long to bring no more than this: perhaps not even a whole line.
     """
 
     text: bytes
@@ -46,6 +46,10 @@ class Block:
     def ends(self) -> NDArray[np.int64]:
         """Where each line ends: the place of its line feed."""
         return np.flatnonzero(np.frombuffer(self.text, np.uint8) == ord("\n"))
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Each line."""
+        return iter(io.BytesIO(self.text))
 
     def line(self, index: int) -> bytes:
         """A line, by its place in the block."""
@@ -94,6 +98,8 @@ def blocks(
                 block = _block(text[:end], number, is_slow)
                 number += block.count
                 yield from _parts(block)
+            elif is_slow:
+                yield Block(b"", number, is_slow)
             rest = text[end:]
             if len(rest) >= LONGEST_LINE:
                 _reject_long(rejected, name, number)

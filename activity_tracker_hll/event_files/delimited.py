@@ -10,7 +10,7 @@ from typing import Any
 
 from .addresses import is_address
 from .layout import FieldError, Layout
-from .lines import Lines, printable
+from .lines import NO_LINE, Lines, printable
 from .records import Record
 
 __all__ = ["DELIMITERS", "SEPARATOR_LINE", "delimited_records", "text_of"]
@@ -31,13 +31,16 @@ _MISSING = {"n/a", "na", "nan", "nat", "null", "nil", "none", "undefined", "unkn
 
 
 def _rows(lines: Lines, layout: Layout) -> Iterator[list[Any]]:
-    """Rows of fields: for CSV str, with bytes that are not UTF-8 escaped; for whitespace bytes."""
+    """Rows of fields: for CSV str, with bytes that are not UTF-8 escaped; for whitespace bytes.
+
+    One without fields stands for :data:`.lines.NO_LINE`; blank lines are left out.
+    """
     delimiter = layout.delimiter or DELIMITERS[layout.format]
     first = lines.peek(1)
     if first and SEPARATOR_LINE.fullmatch(first[0]):
         next(iter(lines))
     if delimiter is None:
-        return (row for row in map(bytes.split, lines) if row)
+        return (row for line in lines if (row := line.split()) or line == NO_LINE)
     return _csv_rows(lines, delimiter)
 
 
@@ -75,11 +78,16 @@ def _csv_rows(lines: Lines, delimiter: str) -> Iterator[list[str]]:
             width = width or len(row)
             lines.number = record_lines[0][0]
             yield row
+        elif not record_lines:
+            yield row
 
 
 def _record(lines: Lines, record_lines: list[tuple[int, bytes]]) -> Iterator[str]:
     """The lines of one record for a csv.reader, which asks for another one only inside quotes."""
     for line in lines:
+        if line == NO_LINE:  # which never comes within a record
+            yield ""
+            continue
         record_lines.append((lines.number, line))
         lines.in_record = True
         if len(record_lines) > _LINES_OF_A_RECORD:
@@ -132,8 +140,10 @@ class _Row:
         return list(self._columns)
 
 
-def delimited_records(lines: Lines, layout: Layout, is_time: Callable[[Any], bool]) -> Iterator[Record]:
-    """The records of delimited text.
+def delimited_records(
+    lines: Lines, layout: Layout, is_time: Callable[[Any], bool]
+) -> Iterator[Record | None]:
+    """The records of delimited text; None for :data:`.lines.NO_LINE`.
 
     Args:
         lines: the lines.
@@ -146,7 +156,7 @@ def delimited_records(lines: Lines, layout: Layout, is_time: Callable[[Any], boo
     fields = layout.fields(_Row.default_id, _Row.default_time)
     rows = _rows(lines, layout)
     if layout.names is None:
-        first = next(rows, None)
+        first = next(filter(None, rows), None)
         if first is None:
             return
         times = layout.times(_Row.default_time)
@@ -162,6 +172,9 @@ def delimited_records(lines: Lines, layout: Layout, is_time: Callable[[Any], boo
         _check_numbers(columns, names)
     lines.columns, lines.width = columns, len(names) if names is not None else None
     for row in rows:
+        if not row:
+            yield None
+            continue
         if names is not None and any(cell.strip() for cell in row[len(names) :]):
             lines.reject(f"{len(row)} fields, and the header has {len(names)}: {row!r:.80}")
             continue

@@ -8,12 +8,12 @@ alone.
 from __future__ import annotations
 
 import io
-from bisect import insort
 from collections.abc import Iterator
 from dataclasses import replace
 from time import monotonic
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..columns import EventColumns, Texts
 from ..periods import Calendar
@@ -24,7 +24,7 @@ from .fast_json import JsonPath
 from .fast_logs import LogPath
 from .formats import head_lines, resolve
 from .layout import Layout
-from .lines import Lines, Rejected
+from .lines import NO_LINE, Lines, Rejected
 from .logs import ApacheRecord
 from .opening import PATIENCE_S, Wait, head, wait_of
 from .readers import CarefulReader, Event, read_stream
@@ -38,8 +38,8 @@ _ENOUGH = 1 << 15
 _MOST_PARTS = 32
 """So many blocks wait at most, however few events they have: texts may keep the whole block in memory."""
 
-_MOST = 1 << 18
-"""So many events wait at most for the careful reader to come by, which it does after almost any block."""
+_NO_EVENTS = EventColumns(Texts.of([]), None, np.empty(0, "datetime64[us]"))
+"""Says, after all that came, that the stream pauses."""
 
 
 def read_columns(
@@ -52,6 +52,8 @@ def read_columns(
     hourly: bool = False,
 ) -> Iterator[EventColumns]:
     """The valid events of a file, in no certain order, as columns that ``import_events`` takes.
+
+    Columns without events say that the stream pauses.
 
     Args:
         stream: the file, see :func:`.opening.opened`.
@@ -70,11 +72,11 @@ def read_columns(
     layout = resolve(layout or Layout(), name, head_lines(head(stream)))
     if layout.format == "log" and layout.id == ApacheRecord.default_id:
         layout = replace(layout, id=None)
-    if _is_fast(layout):
-        yield from _Reading(stream, layout, calendar, name, rejected, hourly).columns()
+    if layout.format == "json":
+        events = read_stream(stream, name, layout, calendar, rejected, hourly=hourly)
+        yield from _in_columns(events, wait_of(stream))
         return
-    events = read_stream(stream, name, layout, calendar, rejected, hourly=hourly)
-    yield from _in_columns(events, wait_of(stream))
+    yield from _Reading(stream, layout, calendar, name, rejected, hourly).columns()
 
 
 def _in_columns(events: Iterator[Event], wait: Wait) -> Iterator[EventColumns]:
@@ -114,9 +116,11 @@ class _Reading:
         hourly: bool,
     ) -> None:
         self._stream, self._layout, self._rejected = stream, layout, rejected
+        self._wait = wait_of(stream)
         self._lines = Lines(self._careful_lines(), name, rejected)
         self._careful = CarefulReader(layout, calendar, hourly=hourly)
         self._parse_time = timestamp_parser(layout.time_format, calendar, hourly=hourly, zone=layout.timezone)
+        self._has_path = _is_fast(layout)
         self._path = self._find_path()
         self._parts: list[Part] = []  # what the fast path took, and is not handed on yet
         self._is_slow = False
@@ -126,13 +130,17 @@ class _Reading:
         bucket = self._layout.bucket
         events: list[Event] = []
         for event in self._careful.events(self._lines):
-            events.append(event)
-            if self._is_slow or self._pending >= _ENOUGH or len(self._parts) >= _MOST_PARTS:
+            if event is not None:
+                events.append(event)
+            is_slow = event is None and self._is_slow
+            if is_slow or self._pending >= _ENOUGH or len(self._parts) >= _MOST_PARTS:
                 parts, self._parts = self._parts, []
                 yield from merged(parts, bucket)
-            if self._is_slow or len(events) >= _ENOUGH:
+            if events and (is_slow or len(events) >= _ENOUGH):
                 yield _columns(events)
                 events = []
+            if is_slow and not self._wait(0):  # and not because the processor is
+                yield _NO_EVENTS
         yield from merged(self._parts, bucket)
         if events:
             yield _columns(events)
@@ -141,42 +149,40 @@ class _Reading:
     def _careful_lines(self) -> Iterator[tuple[int, bytes]]:
         """The lines for the careful reader, with their numbers: all, until there is a fast path."""
         for block in blocks(self._stream, self._lines.name, self._rejected, self._block_size):
-            self._is_slow = block.is_slow
-            place = 0
-            while place < block.count and (self._path is None or self._pending >= _MOST):
-                yield block.number + place, block.line(place)
+            lines, place = iter(block), 0
+            while place < block.count and self._path is None:
+                yield block.number + place, next(lines)
                 place += 1
-                self._path = self._path or self._find_path()
+                self._path = self._find_path()
             if place < block.count and self._path is not None:
                 yield from self._left_over(self._path, block.after(place))
+            if not self._lines.in_record:
+                self._is_slow = block.is_slow
+                yield self._lines.number, NO_LINE
 
     def _left_over(self, path: FastPath, block: Block) -> Iterator[tuple[int, bytes]]:
-        """The lines of a block that the fast path leaves to the careful reader, and one besides.
-
-        That one is good, so the careful reader comes by with an event, and what is read is handed on.
-        """
+        """The lines of a block that the fast path leaves to the careful reader."""
         part = path.read(block)
         kept = part.plain.copy()
         places = np.flatnonzero(~kept).tolist()
-        visit = block.count - 1 - int(kept[::-1].argmax()) if kept.any() else -1
-        if visit >= 0:
-            insort(places, visit)
-        place, is_added = 0, False
+        place = 0
         for wanted in [0, *places] if self._lines.in_record else places:
             if wanted < place:
                 continue  # it was in the record of a line before
             place = wanted
             while place == wanted or (self._lines.in_record and place < block.count):
-                if not self._careful.fits and kept[:place].any():
-                    self._careful.note_events(path.fields)
+                self._note_events(path, kept[:place])
                 kept[place] = False
-                if place == visit:
-                    self._parts.append(part.of(kept))
-                    is_added = True
                 yield block.number + place, block.line(place)
                 place += 1
-        if not is_added and kept.any():
+        self._note_events(path, kept)
+        if kept.any():
             self._parts.append(part.of(kept))
+
+    def _note_events(self, path: FastPath, kept: NDArray[np.bool_]) -> None:
+        """Tell the careful reader, which has found no event yet, if the fast path has."""
+        if not self._careful.fits and kept.any():
+            self._careful.note_events(path.fields)
 
     @property
     def _pending(self) -> int:
@@ -186,8 +192,10 @@ class _Reading:
         return self._path.block_size if self._path is not None else 1 << 18
 
     def _find_path(self) -> FastPath | None:
-        """The fast path; None if the header, which it needs, is not read yet."""
+        """The fast path; None if there is none, or the header, which it needs, is not read yet."""
         layout = self._layout
+        if not self._has_path:
+            return None
         if layout.format == "log":
             return LogPath(layout, self._parse_time)
         if layout.format == "jsonl":

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .layout import MissingFieldError
-from .lines import LONGEST_LINE, Lines
+from .lines import LONGEST_LINE, NO_LINE, Lines
 from .records import Record
 
 __all__ = ["MOST_NESTED", "JsonRecord", "is_too_deep", "json_line_records", "json_records"]
@@ -57,8 +57,8 @@ class JsonRecord:
         return list(self._values)[:_NAMES_SHOWN] if isinstance(self._values, dict) else []
 
 
-def json_line_records(lines: Iterator[bytes], source: Lines) -> Iterator[Record]:
-    """The records of a file that has one in each line.
+def json_line_records(lines: Iterator[bytes], source: Lines) -> Iterator[Record | None]:
+    """The records of a file that has one in each line; None for :data:`.lines.NO_LINE`.
 
     Args:
         lines: the lines, without what others put before them.
@@ -67,6 +67,8 @@ def json_line_records(lines: Iterator[bytes], source: Lines) -> Iterator[Record]
     for line in lines:
         if line.strip():
             yield from _parsed(line, source)
+        elif line == NO_LINE:
+            yield None
 
 
 def json_records(lines: Lines) -> Iterator[Record]:

@@ -9,10 +9,14 @@ from typing import BinaryIO
 
 from .opening import BYTE_ORDER_MARK, DamagedError
 
-__all__ = ["LONGEST_LINE", "Lines", "Rejected", "printable"]
+__all__ = ["LONGEST_LINE", "NO_LINE", "Lines", "Rejected", "printable"]
 
 LONGEST_LINE = 1 << 20
 """A longer line is skipped, so that files of another kind do not fill the memory."""
+
+NO_LINE = b""
+"""Between lines, where those that came together end: readers of records hand on None for it, so that whoever
+asks them hears of that before they ask for more lines, which may be long in coming."""
 
 _MAX_SHOWN = 5
 

@@ -10,7 +10,7 @@ import apachelogs
 
 from .addresses import address, is_address
 from .layout import Layout, MissingFieldError
-from .lines import Lines
+from .lines import NO_LINE, Lines
 from .nginx import apache_format, is_nginx_format
 from .prefixes import without_prefix
 from .records import Record
@@ -99,10 +99,12 @@ def log_parser(log_format: str | None = None) -> LogParser:
             return ApacheParser(log_format)
 
 
-def log_records(lines: Lines, layout: Layout, parser: LogParser) -> Iterator[Record]:
-    """The entries of a log."""
+def log_records(lines: Lines, layout: Layout, parser: LogParser) -> Iterator[Record | None]:
+    """The entries of a log; None for :data:`.lines.NO_LINE`."""
     for line in without_prefix(lines, layout.prefix):
         if not line.strip():
+            if line == NO_LINE:
+                yield None
             continue
         try:
             entry = parser.parse(line)

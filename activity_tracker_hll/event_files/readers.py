@@ -67,7 +67,8 @@ def read_stream(
     """
     layout = resolve(layout, name, head_lines(head(stream)))
     reader = CarefulReader(layout, calendar, hourly=hourly)
-    yield from reader.events(Lines.of(stream, name, rejected, in_pieces=layout.format == "json"))
+    lines = Lines.of(stream, name, rejected, in_pieces=layout.format == "json")
+    yield from (event for event in reader.events(lines) if event is not None)
     reader.end()
 
 
@@ -96,14 +97,17 @@ class CarefulReader:
         self._missing: dict[str, int] = {}
         self._has: list[str] = []
 
-    def events(self, lines: Lines) -> Iterator[Event]:
-        """The valid events of some lines.
+    def events(self, lines: Lines) -> Iterator[Event | None]:
+        """The valid events of some lines; None for :data:`.lines.NO_LINE`.
 
         Raises:
             FieldError, TimeFormatError: so many lines were bad for the same reason that all will be.
         """
         has_filters = bool(self._layout.filters)
         for record in self._records(lines):
+            if record is None:
+                yield None
+                continue
             try:
                 if has_filters and not self._passes(record):
                     lines.leave_out()
@@ -139,7 +143,7 @@ class CarefulReader:
                 f"no time has the format {self._layout.time_format!r}; {self._first_misfit}"
             )
 
-    def _records(self, lines: Lines) -> Iterator[Record]:
+    def _records(self, lines: Lines) -> Iterator[Record | None]:
         layout = self._layout
         if self._parser is not None:
             return log_records(lines, layout, self._parser)

@@ -59,7 +59,8 @@ def read_events(
 ) -> Iterator[EventColumns]:
     """The valid events of a file, in no certain order, as columns that ``import_events`` takes.
 
-    It is opened once the first events are asked for.
+    It is opened once the first events are asked for. Of a pipe that pauses, columns without events come after
+    those that it brought, so that these are sent; not of the format json, whose records span lines.
 
     Args:
         file: its path, '-' for standard input, or a binary stream that is open, and stays so, and has read1,

@@ -21,9 +21,11 @@ from .registers import (
     steps,
 )
 
-__all__ = ["CompactRegisters"]
+__all__ = ["MOST_PACKED", "CompactRegisters"]
 
-_MOST = REGISTERS // 8
+MOST_PACKED = REGISTERS // 8
+"""More than so many registers that are set are kept in an array of all."""
+
 _RANK_BITS = np.uint32(MAX_RANK.bit_length())
 _RANK = np.uint32(2 ** MAX_RANK.bit_length() - 1)
 
@@ -52,6 +54,13 @@ class CompactRegisters:
     def __len__(self) -> int:
         """How many registers are set."""
         return len(self._packed) if self._dense is None else int(np.count_nonzero(self._dense))
+
+    @classmethod
+    def of(cls, registers: Registers) -> CompactRegisters:
+        """Registers, shape (16384,), that nobody else may change from now on."""
+        compact = cls()
+        compact._adopt(registers)
+        return compact
 
     @property
     def nbytes(self) -> int:
@@ -102,7 +111,7 @@ class CompactRegisters:
 
     def _make_room(self, more: int, known: Callable[[], Registers | None] | None = None) -> None:
         """Become dense if so many hashes would be too many to be packed."""
-        if self._dense is not None or len(self._packed) + more <= _MOST:
+        if self._dense is not None or len(self._packed) + more <= MOST_PACKED:
             return
         self._dense, self._packed = self.dense(), _NOTHING
         raised = known() if known is not None else None
@@ -119,7 +128,7 @@ class CompactRegisters:
             self._adopt(dense)
         else:
             self._packed = _highest(self._packed, other._packed)
-            if len(self._packed) > _MOST:
+            if len(self._packed) > MOST_PACKED:
                 self._dense, self._packed = self.dense(), _NOTHING
 
     def above(self, other: CompactRegisters) -> CompactRegisters:
@@ -150,7 +159,7 @@ class CompactRegisters:
     def _adopt(self, dense: Registers) -> None:
         """Become these, which nobody else may change."""
         index = np.flatnonzero(dense)
-        if len(index) > _MOST:
+        if len(index) > MOST_PACKED:
             self._dense, self._packed = dense, _NOTHING
         else:
             self._dense, self._packed = None, _pack(dense, index)

@@ -22,6 +22,7 @@ __all__ = [
     "Registers",
     "empty",
     "fold",
+    "fold_each",
     "fold_one",
     "hashes_of",
     "histogram",
@@ -84,6 +85,24 @@ def fold(registers: Registers, hashes: Hashes) -> None:
     """
     for index, rank in steps(hashes):
         raise_at(registers, index, rank)
+
+
+def fold_each(registers: NDArray[np.uint8], hashes: Hashes, rows: NDArray[np.integer]) -> None:
+    """:func:`fold` each hash into registers of its own.
+
+    That takes no longer than folding all into the same. To sort them first takes twice as long for a few
+    sketches, and ten times as long for a thousand.
+
+    Args:
+        registers: shape (sketches, 16384), contiguous.
+        hashes: shape (n,), of any n.
+        rows: shape (n,), which registers each is folded into.
+    """
+    flat = registers.reshape(-1)
+    for start in range(0, len(hashes), STEP):
+        index, rank = positions(hashes[start : start + STEP])
+        index += np.left_shift(rows[start : start + STEP], PRECISION, dtype=np.int64)
+        raise_at(flat, index, rank)
 
 
 def steps(hashes: Hashes) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:

@@ -15,6 +15,7 @@ from ..errors import BackendDataError
 from ..estimates import Estimate
 from ..periods import Period, PeriodKind
 from ..tracker import ActivityTracker
+from ..words import of_bucket
 
 __all__ = ["Answer", "Collapsed", "OfKind", "Question"]
 
@@ -149,7 +150,7 @@ class Question:
         except BackendDataError as error:
             for period_name, bucket, why in error.failures:
                 unreadable.add(bucket)
-                self._warn(f"{period_name} bucket {bucket!r}: {why}")
+                self._warn(of_bucket(period_name, bucket, why))
             readable = [bucket for bucket in buckets if bucket not in unreadable]
             if len(readable) == len(buckets):  # it is about none of them
                 raise

@@ -18,7 +18,7 @@ from ..ids import IdEncoder
 from ..keys import Keys
 from ..messages import printable, shown
 from ..periods import Calendar, Period
-from ..words import did_you_mean, first_of, many
+from ..words import did_you_mean, first_of, many, of_bucket
 from .settings import Aggregates, DataSettings, Given, KeptFor, longest
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Failures",
     "Operation",
     "PeriodBucket",
+    "about_failures",
     "about_outgrown",
     "batched",
     "called",
@@ -159,9 +160,8 @@ class Context:
             if bucket not in tracked and len(self._warned) < _MOST_WARNINGS:
                 self._warned.add(bucket)
                 names = sorted(name for name in tracked if name is not None)
-                meant = (
-                    did_you_mean(bucket, names) or f" (there are: {', '.join(map(printable, names[:10]))})"
-                )
+                there_are = first_of([*map(printable, names)], joint=", ")
+                meant = did_you_mean(bucket, names) or f" (there are: {there_are})"
                 _LOG.warning("nothing was ever tracked in %s%s", called(bucket), meant)
 
     def compare(self, given: Aggregates) -> None:
@@ -297,10 +297,14 @@ def named(error: BackendError, target: PeriodBucket) -> BackendError:
     """The same error, with a message that names the bucket it is about."""
     if isinstance(error, BackendDataError):
         return unreadable([(*target, error)])
-    period, bucket = target
-    result = type(error)(f"{period} bucket {bucket!r}: {error}")
+    result = type(error)(of_bucket(*target, error))
     result.__cause__ = error.__cause__ or error
     return result
+
+
+def about_failures(failures: Failures, done: str) -> str:
+    """What is said of buckets that failed where all others did not."""
+    return f"{len(failures):,} not {done} (all others were): {_first_of(failures)}"
 
 
 def unreadable(failures: Sequence[tuple[str, str | None, Exception]], hint: str = "") -> BackendDataError:
@@ -310,7 +314,10 @@ def unreadable(failures: Sequence[tuple[str, str | None, Exception]], hint: str 
         failures: which, and why.
         hint: the end of the message.
     """
-    named = [f"{period} bucket {bucket!r}: {error}" for period, bucket, error in failures]
-    result = BackendDataError(f"{first_of(named)}{hint}", failures)
+    result = BackendDataError(f"{_first_of(failures)}{hint}", failures)
     result.__cause__ = failures[0][2].__cause__ or failures[0][2]
     return result
+
+
+def _first_of(failures: Sequence[tuple[str, str | None, Exception]]) -> str:
+    return first_of([of_bucket(*failure) for failure in failures])

@@ -13,8 +13,8 @@ from ..backends.base import Command
 from ..errors import ArgumentValueError, BackendError, BackendResponseError, CollapseError
 from ..messages import printable, shown
 from ..periods import PERIODS, Calendar, Period, PeriodKind
-from ..words import did_you_mean
-from .base import UNCOUNTED, Context, Operation, batched
+from ..words import did_you_mean, first_of
+from .base import UNCOUNTED, Context, Failures, Operation, about_failures, batched
 from .counting import Collapsed, Scope, collapse
 from .counting.marks import FindUncounted, take_marks, warned_of
 from .inventory import Entry, inventory
@@ -86,9 +86,8 @@ def _no_such_bucket(bucket: str | None, known: Sequence[str | None]) -> str:
     """What is said of a bucket without data: the name that was probably meant, and all that there are."""
     names = [name for name in known if name is not None]
     meant = did_you_mean(bucket, names)
-    listed = [*(["the unnamed one"] if None in known else []), *names[:_NAMES_SHOWN]]
-    more = f" and {len(names) - _NAMES_SHOWN:,} more" if len(names) > _NAMES_SHOWN else ""
-    there_are = f"there are: {', '.join(map(printable, listed))}{more}" if listed else "there are none yet"
+    listed = [*(["the unnamed one"] if None in known else []), *map(printable, names)]
+    there_are = f"there are: {first_of(listed, _NAMES_SHOWN, ', ')}" if listed else "there are none yet"
     called = "no such bucket " + shown(bucket) if bucket is not None else "nothing in the unnamed bucket"
     return f"{called}{meant} ({there_are})"
 
@@ -144,7 +143,7 @@ def collapse_due(
     batches = plan(entries, context.calendar, now, wanted)
     done: list[Collapsed] = []
     counted = {name for batch in batches for name, _ in batch.aggregates}
-    failures: list[tuple[str, str | None, Exception]] = [
+    failures: Failures = [
         (
             period,
             name,
@@ -175,7 +174,7 @@ def collapse_due(
     except BackendError as error:
         failures.append((context.keys.open, None, error))
     if failures:
-        raise CollapseError(failures, done)
+        raise CollapseError(about_failures(failures, "collapsed"), failures, done)
     return done
 
 

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from .. import zones
-from ..backends.base import Command
+from ..backends.base import Command, Reply
 from ..errors import ArgumentValueError, SettingsMismatchError
 from ..messages import printable, shown
 from ..periods import Calendar
 from ..scripts.calls import answer, call_lengthen
 from .base import Context, Operation, items, unwrap_of
-from .settings import LAYOUT, Access, Aggregates, DataSettings, Given, KeptFor, field_of, longest
+from .settings import (
+    LAYOUT,
+    NO_BUCKETS,
+    Access,
+    Aggregates,
+    DataSettings,
+    Given,
+    KeptFor,
+    field_of,
+    longest,
+)
 from .tracking.stamps import ServerClock
 
-__all__ = ["agree", "change", "checked", "fields_of"]
+__all__ = ["agree", "change", "checked", "fields_of", "read_fields"]
 
 _LOG = logging.getLogger("activity_tracker_hll")
 _LEAVE_OUT = " (without the argument theirs is used)"
 _OLDER_LAYOUTS = ("0", "1")
 _SHOWN = 40
+_FIELDS_PER_SCAN = 10_000
+"""Half a millisecond of the server's time; what has no more is read by one command."""
 
 
 def agree(context: Context, clock: ServerClock, access: Access) -> Operation[bool]:
@@ -39,9 +51,9 @@ def agree(context: Context, clock: ServerClock, access: Access) -> Operation[boo
     """
     meta = context.keys.meta
     sent = clock.ticks()
-    found, time = yield [("HGETALL", meta), ("TIME",)]
+    found, time = yield [_scan(meta), ("TIME",)]
     clock.sample(sent, time)
-    theirs = checked(context, fields_of(unwrap_of(meta, [found])[0]), access)
+    theirs = checked(context, (yield from _scanned(meta, [found])), access)
     if access is not Access.READ:
         theirs = yield from _offer(context, theirs, access)
     before, context.agreed = context.agreed, DataSettings.read(meta, theirs)
@@ -75,7 +87,7 @@ def change(
     wanted = Given(keep, wanted_aggregates).fields()
     removed = Given({}, {name: () for name, of in aggregates.items() if of is None}).fields()
     meta, given = context.keys.meta, context.given
-    _check_names(context.agreed, wanted_aggregates)
+    yield from _check_names(context, wanted_aggregates)
     # What this client itself was given is changed with it, or it would undo it.
     context.given = Given(
         {kind: length for kind, length in given.keep_sketches.items() if kind not in keep},
@@ -83,26 +95,56 @@ def change(
     )
     commands: list[Command] = [("HSET", meta, field, value) for field, value in wanted.items()]
     commands += [("HDEL", meta, field) for field in removed]
-    stored = unwrap_of(meta, (yield [*commands, ("HGETALL", meta)]))[-1]
-    context.agreed = DataSettings.read(meta, fields_of(stored))
+    replies = yield [*commands, _scan(meta)]
+    context.agreed = DataSettings.read(meta, (yield from _scanned(meta, replies)))
     return context.agreed
 
 
-def _check_names(agreed: DataSettings, aggregates: Aggregates) -> None:
+def read_fields(meta: str) -> Operation[dict[str, str]]:
+    """The fields of settings, without those that register buckets."""
+    return (yield from _scanned(meta, (yield [_scan(meta)])))
+
+
+def _scan(meta: str, cursor: int = 0) -> Command:
+    """Begins to read the settings, or goes on; buckets, of which there may be millions, are left out."""
+    return ("HSCAN", meta, cursor, "MATCH", NO_BUCKETS, "COUNT", _FIELDS_PER_SCAN)
+
+
+def _scanned(meta: str, replies: list[Reply]) -> Operation[dict[str, str]]:
+    """The fields, of which the last reply has the first ones; no reply may be an error."""
+    fields: dict[str, str] = {}
+    while True:
+        cursor, found = items(unwrap_of(meta, replies)[-1])
+        fields |= fields_of(found)
+        if int(cursor) == 0:
+            return fields
+        replies = yield [_scan(meta, int(cursor))]
+
+
+def _check_names(context: Context, aggregates: Aggregates) -> Operation[None]:
     """Refuse aggregates of tracked names, and of other aggregates.
 
     Raises:
         SettingsMismatchError: naming it.
     """
-    known = {**agreed.aggregate_buckets, **aggregates}
+    known = {**context.agreed.aggregate_buckets, **aggregates}
     united = {source for sources in known.values() for source in sources}
+    tracked = yield from _tracked(context.keys.meta, aggregates)
     for name in aggregates:
-        if name in agreed.buckets:
+        if name in tracked:
             raise SettingsMismatchError(
                 f"aggregate {shown(name)} bears the name of a bucket with ids of its own"
             )
         if name in united or not known.keys().isdisjoint(source or "" for source in aggregates[name]):
             raise SettingsMismatchError(f"aggregate {shown(name)}: one of an aggregate cannot be counted")
+
+
+def _tracked(meta: str, names: Collection[str]) -> Operation[set[str]]:
+    """Those of some names that are buckets in which anything was ever tracked."""
+    if not names:
+        return set()
+    fields = unwrap_of(meta, (yield [("HGET", meta, field_of(name)) for name in names]))
+    return {name for name, field in zip(names, fields, strict=True) if field is not None}
 
 
 def _offer(context: Context, theirs: Mapping[str, str], access: Access) -> Operation[Mapping[str, str]]:
@@ -115,17 +157,20 @@ def _offer(context: Context, theirs: Mapping[str, str], access: Access) -> Opera
     if "timezone_rules" not in theirs:
         context.calendar.fix_local_time()
     # The zone's name is for people and for those that adopt it: "UTC" and "Etc/UTC" agree.
+    aggregates = context.given.aggregates
+    new = sorted(aggregates.keys() - DataSettings.read(meta, theirs).aggregate_buckets.keys())
+    tracked = yield from _tracked(meta, new)
     given = Given(
         context.given.keep_sketches,
-        {name: of for name, of in context.given.aggregates.items() if field_of(name) not in theirs},
+        {name: of for name, of in aggregates.items() if name not in tracked},
     )
     wanted = {**_ours(context), "timezone": context.calendar.zone_name, **given.fields()}
     if access is not Access.TRACK:
         del wanted["secret"]  # who adds no ids need not know it
     if not theirs.keys() >= wanted.keys():
         commands = [("HSETNX", meta, field, value) for field, value in wanted.items()]
-        stored = unwrap_of(meta, (yield [*commands, ("HGETALL", meta)]))[-1]
-        theirs = checked(context, fields_of(stored), access)  # others may have come first
+        replies = yield [*commands, _scan(meta)]
+        theirs = checked(context, (yield from _scanned(meta, replies)), access)  # others may have come first
     _adopt(context.calendar, theirs)
     lengths, kept = context.given.keep_sketches, DataSettings.read(meta, theirs).keep_sketches
     longer = Given(
@@ -133,9 +178,9 @@ def _offer(context: Context, theirs: Mapping[str, str], access: Access) -> Opera
     ).fields()
     if longer:
         # Others may be given longer ones at the same time.
-        done, stored = unwrap_of(meta, (yield [call_lengthen(meta, longer), ("HGETALL", meta)]))
-        answer(done)
-        theirs = fields_of(stored)
+        replies = yield [call_lengthen(meta, longer), _scan(meta)]
+        answer(unwrap_of(meta, replies)[0])
+        theirs = yield from _scanned(meta, replies)
     return theirs
 
 
@@ -213,7 +258,7 @@ def _other_layout_message(meta: str, layout: str) -> str:
 
 
 def fields_of(reply: object) -> dict[str, str]:
-    """The fields of settings, from a reply to HGETALL."""
+    """The fields of settings, from a reply that has names and values in turn."""
     flat = [part.decode("utf-8", "replace") for part in items(reply)]
     return dict(zip(flat[::2], flat[1::2], strict=True))
 

@@ -63,8 +63,9 @@ RIGHTS = {
     "sscan": _R | _C,
     # settings
     "hget": _T | _C | _A,
-    "hgetall": _T | _R | _C | _A,
+    "hgetall": _R,
     "hkeys": _C,
+    "hscan": _T | _R | _C | _A,
     "hset": _T | _C | _A,
     "hsetnx": _T | _C | _A,
     "hdel": _C,

@@ -19,7 +19,17 @@ from ..keys import check_bucket, is_bucket
 from ..messages import shown
 from ..periods import LONGEST, PERIODS
 
-__all__ = ["LAYOUT", "Access", "Aggregates", "DataSettings", "Given", "KeptFor", "field_of", "longest"]
+__all__ = [
+    "LAYOUT",
+    "NO_BUCKETS",
+    "Access",
+    "Aggregates",
+    "DataSettings",
+    "Given",
+    "KeptFor",
+    "field_of",
+    "longest",
+]
 
 LAYOUT = "2"
 """Version of the keys and of their contents."""
@@ -32,6 +42,9 @@ KeptFor = Mapping[str, timedelta | None]
 
 _KEEP, _AGGREGATE, _BUCKET = "keep_sketches:", "aggregate:", "bucket:"
 _FOR_EVER = "forever"
+
+NO_BUCKETS = "[^b]*"
+"""The server's pattern of all fields but those that register buckets: no other begins so."""
 
 
 class Access(IntEnum):
@@ -72,7 +85,6 @@ class DataSettings:
         keep_sketches: by kind of period, how long sketches are kept after its end, where somebody said so;
             None = for ever.
         aggregate_buckets: names of aggregates, and the buckets each unites.
-        buckets: those in which anything was ever tracked.
         problems: entries that make no sense, a sentence each.
         fingerprint: of the secret; empty if there is none.
     """
@@ -82,7 +94,6 @@ class DataSettings:
     has_secret: bool = False
     keep_sketches: KeptFor = field(default_factory=dict)
     aggregate_buckets: Aggregates = field(default_factory=dict)
-    buckets: frozenset[str | None] = frozenset()
     problems: tuple[str, ...] = ()
     fingerprint: str = ""
 
@@ -116,7 +127,6 @@ class DataSettings:
             bool(stored.get("secret")),
             MappingProxyType(keep),
             MappingProxyType(aggregates),
-            frozenset(cls.buckets_of(stored)),
             tuple(problems),
             stored.get("secret", ""),
         )

@@ -201,8 +201,9 @@ def mark_untracked(view: View) -> Operation[None]:
     """
     context, found = view.context, view.found
     ever = view.running.next()
+    looked_at = view.periods[-1] if view.periods else None  # and before these, or they would begin there
     if view.begin == len(view.periods) and not (
-        yield from has_begun(context, [each.name for each in found], ever)
+        yield from has_begun(context, [each.name for each in found], ever, after=looked_at)
     ):
         for each in found:
             each.never(each.name.buckets)

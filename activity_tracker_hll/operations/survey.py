@@ -133,6 +133,15 @@ class _There(NamedTuple):
         here, counted = self.here & ~lacking, self.counted | lacking
         return self._replace(here=here, counted=counted, is_plain=False, lacking=lacking)
 
+    def with_errors(self, stored: Bools, errors: Sequence[Any]) -> _There:
+        """The same, with what stored standard errors say.
+
+        A sketch beside one that is no string, of which there is None, is looked at as if it were not counted.
+        """
+        is_read = np.array([each is not None for each in errors], bool)
+        suspect = np.array([each == _SUSPECT for each in errors], bool)
+        return self._replace(suspect=suspect, counted=self.counted & ~(stored & ~is_read & self.here))
+
 
 def survey(context: Context, periods: Sequence[Period], names: Sequence[Name]) -> Operation[list[Found]]:
     """What there is of each name: one to four round trips for 40,000 keys.
@@ -240,7 +249,7 @@ def _look_at_each(columns: Sequence[Column], *, ids_chosen: bool) -> Operation[l
             unclear.append((index, np.flatnonzero(~there[-1].here)))
         if odd.any():
             [errors] = yield from values([column.stderr])
-            there[-1] = there[-1]._replace(suspect=np.array([each == _SUSPECT for each in errors], bool))
+            there[-1] = there[-1].with_errors(odd, errors)
     for index, count in unclear:
         keys = [columns[index].counted[each] for each in count]
         [found] = yield from values([keys])
@@ -371,31 +380,42 @@ def have_begun(context: Context, names: Sequence[Name], period: Period) -> Opera
     )
 
 
-def has_begun(context: Context, names: Sequence[Name], before: Period) -> Operation[bool]:
+def has_begun(
+    context: Context, names: Sequence[Name], before: Period, after: Period | None = None
+) -> Operation[bool]:
     """Whether there is anything of the names in a period before one: counts stay when sketches go.
 
     Up to fifty years are looked back, fewer of many buckets or of hours.
+
+    Args:
+        context: what operations are planned with.
+        names: of what.
+        before: this period.
+        after: and after this one; None = however early.
     """
     buckets = _buckets(names)
-    keys = (
-        key
-        for period in islice(_earlier(context, before), _MOST_KEYS_BACK // (2 * len(buckets)))
-        for key in (*context.keys.counts(period.name, buckets), *context.keys.sketches(period.name, buckets))
-    )
+    per_period = 2 * len(buckets)
+    least = "" if after is None else after.name
+    earlier = takewhile(least.__lt__, context.calendar.names_before(before, _first_year(before)))
+    asked = islice(earlier, _MOST_KEYS_BACK // per_period)
     size = _FIRST_KEYS_BACK
-    while batch := list(islice(keys, size)):
-        [number] = yield from existing([batch])
+    while batch := list(islice(asked, max(1, size // per_period))):
+        [number] = yield from existing([context.keys.counts_and_sketches(batch, buckets)])
         if number:
             return True
         size = min(4 * size, _KEYS_PER_BATCH)
     return False
 
 
+def _first_year(period: Period) -> int:
+    """The first year that is looked back to: no server has been asked for fifty years."""
+    return period.start.year - _YEARS_BACK
+
+
 def _earlier(context: Context, period: Period) -> Iterator[Period]:
-    """The periods before one, newest first, of fifty years: no server has been asked for that long."""
-    first = period.start.replace(year=max(1, period.start.year - _YEARS_BACK), day=1)
+    """The periods before one that are looked back to, newest first."""
     before = context.calendar.before(period.kind, period.start, _MOST_KEYS_BACK)
-    return takewhile(lambda earlier: earlier.start >= first, before)
+    return takewhile(lambda earlier: earlier.start.year >= _first_year(period), before)
 
 
 def kept(context: Context, names: Sequence[Name], before: Period, least: int) -> Operation[list[Period]]:

@@ -182,12 +182,13 @@ class BucketState:
         # Stamped once: an order that was sent must not change with what the clock learns later.
         seen = [Seen(part.hashes, clock.stamp(part.since)) for part in self.unsent.seen]
         self._in_flight = _InFlight(registers, self.unsent, seen, moves)
+        pushed = [*(part for push in self._pushed for part in push.seen), *seen] if sketches else []
         self.unsent, self._unsent_registers = Events(), None
         expects_sketch = self._acknowledged is not None and not self._resend
         return Load(
             registers=registers if sketches else None,
             ids=[(id, clock.stamp(ticks)) for id, ticks in self._in_flight.events.ids],
-            seen=[*(part for push in self._pushed for part in push.seen), *seen] if sketches else (),
+            seen=lambda: pushed,
             moves=moves,
             table=self._table,
             expects_sketch=expects_sketch and sketches,

@@ -67,7 +67,7 @@ def answers(tracker):
         lambda: tracker.lifecycle("daily", bucket="b160", **span).to_dicts(),
         lambda: tracker.sketch("daily", day(2), "b150").remainder(),
         lambda: [(entry.period.name, entry.bucket, sorted(entry.parts)) for entry in tracker.inventory()],
-        lambda: sorted(map(str, tracker.settings.buckets)),
+        lambda: repr(tracker.settings),
     ]
     found = []
     for call in calls:

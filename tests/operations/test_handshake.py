@@ -337,6 +337,29 @@ def test_entries_that_make_no_sense_are_named_and_nothing_is_deleted_for_them(se
     assert tracker.examine().warnings[-4:] == settings.problems
 
 
+def test_settings_are_read_without_the_buckets_that_are_registered_among_them(server, monkeypatch):
+    """More than one command reads, as a service has them after years."""
+    tracker_of(server, timezone="Asia/Tokyo", aggregate_buckets={"t": ["b1"]}).track(id=1, bucket="b0")
+    server.client.hset(META, mapping={f"bucket:b{n}": "" for n in range(12_000)})
+    server.client.hset(META, "keep_sketches:daily", "forever")
+    tracker = tracker_of(server, aggregate_buckets={"t": ["b1"], "u": ["b2"], "b3": ["b1"]})
+    execute, heard = tracker.backend.execute, []
+
+    def noting(commands, shard=0):
+        replies = execute(commands, shard)
+        heard.append(str(replies))
+        return replies
+
+    monkeypatch.setattr(tracker.backend, "execute", noting)
+    tracker.track(id=1, bucket="b0")
+    assert tracker.calendar.zone_name == "Asia/Tokyo"
+    assert tracker.settings.keep_sketches == {"daily": None}
+    assert tracker.settings.aggregate_buckets == {"t": ("b1",), "u": ("b2",)}  # ids are tracked in the third
+    with raises(SettingsMismatchError, "'b9999'"):
+        tracker.change_settings(aggregate_buckets={"b9999": ["b1"]})
+    assert not any("bucket:" in replies for replies in heard)
+
+
 def test_settings_of_nothing(server):
     assert tracker_of(server).settings == DataSettings()
     assert server.client.keys() == []

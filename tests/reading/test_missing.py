@@ -135,7 +135,6 @@ def test_where_nothing_was_ever_tracked(real_server, call):
     assert {gap.reason for gap in caught.value.gaps} == {"never tracked"}
 
 
-@pytest.mark.whole_past
 @pytest.mark.parametrize(("years", "count"), [(49, 0), (51, None)])
 def test_where_something_was_tracked_long_ago(real_server, years, count):
     """For fifty years, a bucket is known by any count that is left of it."""
@@ -144,6 +143,16 @@ def test_where_something_was_tracked_long_ago(real_server, years, count):
     real_server.client.set(keys.counted, 7)
     rows = tracker.rolling(1, start=day(2), buckets=["b"], missing="none")
     assert [row.estimates for row in rows] == [{"b": count}] * 2
+
+
+@pytest.mark.parametrize("back", [2, 0])
+def test_what_was_tracked_only_later_had_nobody_before(real_server, back):
+    """What there is up to now, after the periods that are asked for, tells that no bucket is misspelled."""
+    tracker = real_server.tracker()
+    tracker.track(id=1, bucket="b", date=day(back))
+    assert tracker.unique(day(5), day(3), buckets=["b"])["b"] == 0
+    with raises(MissingSketchesError, "nothing was ever tracked in bucket 'c'"):
+        tracker.unique(day(5), day(3), buckets=["c"])
 
 
 def test_a_kind_of_period_that_was_never_tracked(tracker):
@@ -218,6 +227,13 @@ def test_what_is_made_of_a_suspect_sketch_is_suspect(real_server, collapsed):
     assert [cell.ids.suspect for cell in rows[0].cells] == [False, False, True, False]
     lives = tracker.lifecycle("daily", start=day(3), end=TODAY, bucket="a", look_back=1)
     assert [row.retained.suspect for row in lives] == [False, True, True]
+    if collapsed:  # where it cannot be read what the count remembers, the sketch is looked at
+        errors = f"{{active:daily-{day(2):%Y%m%d}:a}}:stderr", f"{{active:daily-{day(3):%Y%m%d}:a}}:stderr"
+        real_server.client.delete(*errors)
+        for key in errors:
+            real_server.client.rpush(key, "inf")
+        daily = tracker.rolling(1, start=day(3))
+        assert [row.estimates["a"].suspect for row in daily] == [False, True, False]
     with_secret = real_server.tracker(buckets=["a"], namespace="other", secret="s")
     with_secret.track_many(range(1000), bucket="a", date=day(2))
     assert not with_secret.unique(day(2), day(1))["a"].suspect

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from ...periods import PeriodKind
-from ...words import many
+from ...words import first_of, many
 from ..display import console, show_command
 from ..options import DATE, DAYS, Command, bucket_option, examples, period_option
 from ..results import known_buckets, until
@@ -18,7 +18,6 @@ from ..settings import Settings
 __all__ = ["archive", "restore"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-_MOST_NAMED = 3
 
 
 def _choice(verb: str) -> Callable[[F], F]:
@@ -124,6 +123,5 @@ def restore(
     display = console()
     display.print(f"{many(done.written, 'bucket')} of periods restored.")
     if done.open:
-        more = f" and {len(done.open) - _MOST_NAMED:,} more" if len(done.open) > _MOST_NAMED else ""
-        display.print(f"Not counted, or not all of it: {', '.join(done.open[:_MOST_NAMED])}{more}.")
+        display.print(f"Not counted, or not all of it: {first_of(done.open, joint=', ')}.")
         show_command(display, settings.command("collapse"))

@@ -1,4 +1,4 @@
-"""What archiving and restoring share: what is chosen, what data have to agree in, and messages."""
+"""What archiving and restoring share: what is chosen, and what data have to agree in."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from ...archives import ALWAYS
 from ...errors import SettingsMismatchError
 from ...messages import printable
 from ...periods import Calendar, Period, PeriodKind
-from ...words import first_of
-from ..base import Context, Failures
+from ..base import Context
 
-__all__ = ["AGREED", "Chosen", "about_failures", "check_agreement"]
+__all__ = ["AGREED", "Chosen", "check_agreement"]
 
 AGREED = ("layout", "timezone_rules", "week_start", "secret")
 """Fields of settings in which data have to agree to be united."""
@@ -62,9 +61,6 @@ class Chosen(NamedTuple):
         )
 
 
-# From a server to a file
-
-
 def check_agreement(ours: Mapping[str, str], theirs: Mapping[str, str], our: str, their: str) -> None:
     """Refuse to unite data that mean different things.
 
@@ -82,10 +78,3 @@ def check_agreement(ours: Mapping[str, str], theirs: Mapping[str, str], our: str
 
 def _told(settings: Mapping[str, str], name: str) -> str:
     return repr(printable(settings.get(name.removesuffix("_rules"), "")))
-
-
-def about_failures(failures: Failures, done: str) -> str:
-    """What is said of what failed."""
-    return (
-        f"{len(failures):,} not {done} (all others were): {first_of([str(each) for _, _, each in failures])}"
-    )

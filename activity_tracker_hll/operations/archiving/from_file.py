@@ -13,12 +13,12 @@ from ...backends.base import Command
 from ...errors import ArchiveError, BackendDataError, BackendResponseError
 from ...hll import codec
 from ...scripts.calls import Stored, answer, call_restore, call_write
-from ..base import Context, Failures, Operation, PeriodBucket, batched, named, unwrap, unwrap_of
+from ..base import Context, Failures, Operation, PeriodBucket, about_failures, batched, unwrap, unwrap_of
 from ..counting.outcomes import expiry_of
 from ..data_set import DataSet
-from ..handshake import checked, fields_of
+from ..handshake import checked, read_fields
 from ..settings import Access, DataSettings
-from .chosen import AGREED, Chosen, about_failures, check_agreement
+from .chosen import AGREED, Chosen, check_agreement
 
 __all__ = ["Restored", "restore"]
 
@@ -105,7 +105,7 @@ def _agree(data: DataSet, head: Head) -> Operation[None]:
     context, settings = data.context, head.settings
     checked(context, settings, Access.COUNT, "the archive")
     meta = context.keys.meta
-    stored = fields_of(unwrap_of(meta, (yield [("HGETALL", meta)]))[0])
+    stored = yield from read_fields(meta)
     check_agreement(settings, stored, "the archive", "the server")
     given = {
         name: value
@@ -145,7 +145,7 @@ def _give(
             if record.moved is not None:
                 yield from _give_moves(context, file, target)
         except BackendDataError as error:  # of this bucket alone
-            failures.append((*target, named(error, target)))
+            failures.append((*target, error))
     if late - open_:
         unwrap((yield [("SADD", context.keys.open, *sorted(late - open_))]))
     return failures, open_ | late

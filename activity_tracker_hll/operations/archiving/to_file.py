@@ -13,7 +13,7 @@ from ...archives import ArchiveFile, Changes, Head, Record, stand_ins, united, w
 from ...backends.base import Command
 from ...errors import ArchiveError, ArgumentValueError, BackendDataError, BackendError, SettingsMismatchError
 from ...messages import printable
-from ..base import Context, Failures, Operation, batched, named, number, unwrap, unwrap_of
+from ..base import Context, Failures, Operation, about_failures, batched, number, unwrap, unwrap_of
 from ..counting.legacy import registers_of_raw
 from ..counting.overdue import marked_in
 from ..counting.sketches import UNREADABLE, registers_of
@@ -21,7 +21,7 @@ from ..handshake import fields_of
 from ..inventory import Entry, inventory
 from ..settings import DataSettings, field_of
 from ..tracking.side_table import Range, read_members
-from .chosen import Chosen, about_failures, check_agreement
+from .chosen import Chosen, check_agreement
 
 __all__ = ["Archived", "archive"]
 
@@ -111,7 +111,7 @@ def _take(context: Context, entries: Sequence[Entry], changes: Changes) -> Opera
                 tracked = raw if record.tracked is None else np.maximum(raw, record.tracked)
                 record = record._replace(tracked=tracked)
         except (BackendDataError, SettingsMismatchError) as error:  # of this bucket alone
-            failures.append((*target, named(error, target)))
+            failures.append((*target, error))
             if target not in changes.entries:
                 changes.put(Record(*target, is_whole=False))
             continue

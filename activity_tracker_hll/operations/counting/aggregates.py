@@ -17,7 +17,7 @@ from ...estimates import Estimate
 from ...keys import BucketKeys
 from ...scripts.calls import answer, call_aggregate, call_expire, call_store_union
 from ..base import UNCOUNTED, Context, Operation, PeriodBucket, number, unwrap
-from ..settings import Aggregates
+from ..settings import Aggregates, field_of
 from ..tracking.side_table import ACTIVE
 from .legacy import absorb
 from .outcomes import Again, Done, Nothing, Outcome, Target, stderr_text, stored
@@ -47,10 +47,11 @@ class _Source:
 
 @dataclass(frozen=True, slots=True)
 class _Own:
-    """What the server has of an aggregate itself."""
+    """What the server has of an aggregate itself, and whether anything was ever tracked by its name."""
 
     sketch: bool
     count: bytes | None
+    registered: bytes | None
 
 
 def count_aggregates(
@@ -84,10 +85,11 @@ class _Counting:
         commands: list[Command] = []
         for target in targets:
             keys = target.keys
-            commands += [("EXISTS", keys.hll), ("GET", keys.counted)]
+            registered = ("HGET", self._context.keys.meta, field_of(target.bucket))
+            commands += [("EXISTS", keys.hll), ("GET", keys.counted), registered]
         replies = iter((yield commands))
         for target in targets:
-            self._own[target] = _value_or_error(_Own, [next(replies) for _ in range(2)])
+            self._own[target] = _value_or_error(_Own, [next(replies) for _ in range(3)])
         sources = list(
             dict.fromkeys(
                 (target.period.name, source) for target in targets for source in self._sources(target)
@@ -117,7 +119,7 @@ class _Counting:
         }
         gone = [source for source, state in found.items() if state.is_gone]
         raws = [source for source, state in found.items() if state.raw and not state.is_gone]
-        if (own.sketch and own.count is None) or target.bucket in self._context.agreed.buckets:
+        if (own.sketch and own.count is None) or own.registered is not None:
             raise BackendResponseError("ids are tracked in a bucket of this name")
         if raws:
             for source in raws:  # their counts go with it: the aggregate is counted again

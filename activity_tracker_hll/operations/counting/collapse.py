@@ -18,7 +18,7 @@ from ...estimates import Estimate
 from ...keys import BucketKeys
 from ...periods import Period
 from ...scripts.calls import UNKNOWN, Count, Due, Readings, answer, answers, call_collapse, call_store
-from ..base import UNCOUNTED, Context, Operation, batched
+from ..base import UNCOUNTED, Context, Failures, Operation, about_failures, batched
 from ..many_keys import values
 from ..settings import Aggregates
 from .aggregates import count_aggregates
@@ -116,7 +116,7 @@ def collapse(
         for target, outcome in outcomes.items()
         if isinstance(outcome, Estimate)
     ]
-    failures = [
+    failures: Failures = [
         (target.period.name, target.bucket, outcome)
         for target, outcome in outcomes.items()
         if isinstance(outcome, BackendError)
@@ -135,7 +135,7 @@ def collapse(
     except BackendError as error:
         failures.append((context.keys.open, None, error))
     if failures:
-        raise CollapseError(failures, done)
+        raise CollapseError(about_failures(failures, "collapsed"), failures, done)
     return done
 
 

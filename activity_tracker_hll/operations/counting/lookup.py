@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date
 from itertools import chain, compress
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +14,8 @@ from ...errors import BackendDataError, BackendError, MissingSketchesError
 from ...estimates import Estimate
 from ...periods import Period
 from ...result import Gap
-from ..base import Context, Operation, batched, called, number, unreadable, unwrap_of
-from ..many_keys import existing, values
+from ..base import Context, Operation, batched, called, number, together, unreadable, unwrap_of
+from ..many_keys import ask_again, existing, values
 from .live import LiveTarget, Unread, count_live, keys_of_data
 from .marks import registered
 
@@ -160,7 +161,8 @@ def _uncounted(
     others, *data = yield from existing([keys, *keys_of_data(context, uncounted)])
     if others:  # counted in the meantime, or no string
         places = [(period, name) for period, names in absent.items() for name in names]
-        replies = yield [("GET", key) for key in keys]
+        replies: list[Any] = [None] * len(keys)
+        yield from ask_again(keys, replies)
         for place, key, reply in zip(places, keys, replies, strict=True):
             try:
                 unwrap_of(key, [reply])
@@ -186,7 +188,8 @@ def _stored(
     """Rows of stored counts.
 
     Standard errors, of which few are stored, are asked for along with the counts: the server looks them up
-    while the counts are being read.
+    while the counts are being read. So is how many there are, which tells of those that are no strings; but
+    not on a cluster, for which that is a second command for each count.
 
     Args:
         bad: takes those that make no sense, for which there is None.
@@ -197,8 +200,13 @@ def _stored(
         return [{} for _ in names]
     error_keys = context.keys.stderrs(keys)
     # Side by side: on a cluster both are in one slot, so that one command asks for them.
-    [replies] = yield from values([list(chain.from_iterable(zip(keys, error_keys, strict=True)))])
+    [replies], [errors_there] = yield from together(
+        values([list(chain.from_iterable(zip(keys, error_keys, strict=True)))]),
+        existing([[] if context.is_cluster else error_keys]),
+    )
     stored, errors = replies[::2], replies[1::2]
+    if errors_there > len(errors) - errors.count(None):
+        yield from ask_again(error_keys, errors)
     # One check of all values together: only if it fails are they parsed one by one.
     found = [value for value in stored if value is not None]
     are_plain = all(found) and (b"".join(found) or b"0").isdigit()
@@ -209,7 +217,7 @@ def _stored(
         for index, (value, stderr) in enumerate(zip(stored, errors, strict=True)):
             if value is not None and not (are_plain and stderr is None):
                 try:
-                    error = None if stderr is None else _error(stderr, error_keys[index])
+                    error = _error(stderr, error_keys[index])
                     counts[index] = Estimate(number(value, keys[index]), error)
                 except BackendDataError as why:
                     counts[index] = None
@@ -220,8 +228,11 @@ def _stored(
     ]
 
 
-def _error(value: bytes, key: str) -> float:
-    """A stored standard error."""
+def _error(reply: Any, key: str) -> float | None:
+    """A stored standard error; None = that of the plain formula."""
+    [value] = unwrap_of(key, [reply])
+    if value is None:
+        return None
     try:
         stderr = float(value)
     except ValueError as error:

@@ -9,6 +9,7 @@ from itertools import chain, islice
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...columns import Coded, EventColumns, Instants, Texts, as_python, is_single
 from ...errors import ArgumentTypeError, ArgumentValueError
@@ -69,9 +70,9 @@ class Rows:
         """The ids of some events."""
         return [self.events[index][0] for index in indexes]
 
-    def dates(self, indexes: Sequence[int]) -> list[Any]:
+    def dates(self, indexes: NDArray[np.int64]) -> list[Any]:
         """The dates of some events."""
-        return [self.events[index][2] for index in indexes]
+        return [self.events[index][2] for index in indexes.tolist()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +102,16 @@ class Columns:
         chosen: list[Any] = self.columns[0][np.asarray(indexes, np.int64)].tolist()
         return chosen
 
-    def dates(self, indexes: Sequence[int]) -> list[Any]:
+    def dates(self, indexes: NDArray[np.int64]) -> NDArray[Any] | Instants | list[Any]:
         """The dates of some events."""
         dates = self.columns[2]
         if isinstance(dates, date):
             return [dates] * len(indexes)
-        if isinstance(dates, (Coded, Instants)):
-            return dates[np.asarray(indexes, np.int64)].tolist()
-        return [dates[index] for index in indexes]
+        if isinstance(dates, Coded):
+            return dates[indexes].tolist()
+        if isinstance(dates, (Instants, np.ndarray)):
+            return dates[indexes]
+        return [dates[index] for index in indexes.tolist()]
 
 
 Batch = Rows | Columns
@@ -116,6 +119,8 @@ Batch = Rows | Columns
 
 def batches(events: Any, due: Callable[[], bool] = lambda: False) -> Iterator[Batch]:
     """Divide events, given as an iterable, also of columns, or as a tuple of three columns, into batches.
+
+    Of columns without events a batch is made, too: that of a stream which pauses.
 
     Args:
         events: the iterable or the columns.
@@ -154,6 +159,8 @@ def _batches_of_columns(parts: Iterator[EventColumns]) -> Iterator[Columns]:
             return
         if part is None:
             return
+        if not len(part):
+            yield Columns(_NO_EVENTS)
         yield from _column_batches(part.ids, part.buckets, part.dates)
 
 

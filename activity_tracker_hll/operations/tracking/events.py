@@ -28,6 +28,8 @@ from .importing import Importing
 __all__ = ["Event", "Ids", "Imported", "Tracking"]
 
 _PUSH_EVERY_S = 1.0
+_PAUSE_TO_PUSH = 4  # pushing many buckets and periods takes long, however few events of each there are
+_LONGEST_PAUSE_S = 30.0
 
 
 class Event(NamedTuple):
@@ -195,20 +197,27 @@ class Tracking:
         """
         # The first events of a stream are pushed at once, to show that it works; a sequence can wait.
         pushed = clock() if isinstance(events, Sized) else -inf
+        pause = _PUSH_EVERY_S
 
         def due() -> bool:
-            return abs(clock() - pushed) >= _PUSH_EVERY_S
+            return abs(clock() - pushed) >= pause
 
         gathered = Gathered(data.context, data.open_periods, lambda: self.running(clock()))
         late, outgrown = 0, set[str]()
 
         def push() -> Operation[None]:
-            nonlocal late, pushed
+            nonlocal late, pushed, pause
+            if gathered.empty:
+                return
+            began = clock()
             refused = yield from gathered.push()
             late += sum(refused.values())
             # At each push, as there may be more buckets and periods than can be remembered.
             outgrown.update((yield from find_outgrown([at for at in gathered.past if at[0] not in outgrown])))
             pushed = clock()
+            pause = max(_PUSH_EVERY_S, min(_PAUSE_TO_PUSH * (pushed - began), _LONGEST_PAUSE_S))
+            if progress is not None:
+                progress(importing.done)
 
         importing = Importing(data.context, kinds, gathered, data.clock, push)
         all_batches = batches(events, due)
@@ -221,15 +230,11 @@ class Tracking:
                 if len(batch) and not importing.knows_server:
                     importing.takes_sketches((yield from data.takes_sketches()))
                 bad = yield from importing.add(batch)
-                if bad is not None or gathered.full or due():
+                if bad is not None or not len(batch) or gathered.full or due():
                     yield from push()
-                    if progress is not None and importing.done:
-                        progress(importing.done)
                 if bad is not None:
                     raise bad
             yield from push()
-            if progress is not None and importing.done:
-                progress(importing.done)
             return Imported(importing.done, late, tuple(sorted(outgrown)))
 
         return operation()

@@ -1,54 +1,100 @@
-"""Events of one call, gathered by bucket and period: as registers, or as ids where they are few.
+"""Events of one call, gathered until they are sent.
 
-A sketch costs the server the same however many ids are in it, so many ids are cheaper as a sketch and few as
-PFADD.
+Of most buckets nobody moved out, so that the time of an event does not matter. Of these the events of one
+bucket and one period of each kind are a *group*: hashes are kept, which are folded when they are sent. A
+sketch costs the server the same however many ids are in it, so many hashes are cheaper as a sketch, and few
+as PFADD of ids made for the purpose. Other events are kept with their stamps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from operator import itemgetter
 
 from ...errors import BackendError
 from ...hll.compact import CompactRegisters
 from ...hll.registers import Hashes
-from ..base import Context, Operation, PeriodBucket
+from ..base import Context, Operation, PeriodBucket, batched
+from .groups import Grouped, Groups
 from .open_periods import OpenPeriods
 from .side_table import Seen, SideTable, Stamps
 from .unite import Load, unite
 
-__all__ = ["FEW", "Gathered"]
+__all__ = ["ANY_TIME", "FEW", "Gathered"]
 
 FEW = 128
-"""Fewer events of one bucket and period than this are kept as ids: adding them takes the server no longer
+"""Fewer events of one bucket and period than this are sent as ids: adding them takes the server no longer
 than a small sketch would, which has to be read, united here and written back."""
 
+ANY_TIME = 0
+"""Older than any stamp: for events whose time does not matter, because nobody moved out of their bucket."""
+
 _MOST_SKETCHES = 2048  # of up to 16 KiB
+_MOST_TARGETS = 1 << 16
 _MOST_NUMBERS = 1 << 20  # of 8 bytes, kept to find returning ids; beyond that a push costs next to nothing
 _NUMBERS_PER_ID = 8  # an id and its stamp are three objects
+_LOADS_PER_PUSH = 1024
 
 
-@dataclass(slots=True)
-class _Bucket:
-    """What is gathered for one bucket and period; registers in parts, of which others may have some, too."""
+@dataclass(eq=False, slots=True)
+class _Timed:
+    """What has stamps.
+
+    Attributes:
+        parts: registers, of which other buckets and periods may have some, too.
+        seen: the hashes in these.
+        ids: encoded, with stamps.
+    """
 
     parts: list[CompactRegisters] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
     ids: list[tuple[bytes, int]] = field(default_factory=list)
 
-    @property
-    def events(self) -> int:
-        return len(self.ids) + sum(len(part.hashes) for part in self.seen)
 
-    def registers(self) -> CompactRegisters | None:
+_NOTHING = _Timed()  # of most buckets, of which there may be many
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """What is gathered for one bucket and period.
+
+    Attributes:
+        groups: numbers of groups; of which others have some, too: a month has those of its days.
+        timed: what is in no group.
+    """
+
+    groups: list[int] = field(default_factory=list)
+    timed: _Timed = _NOTHING
+
+    def own(self) -> _Timed:
+        """What is in no group, to add to."""
+        if self.timed is _NOTHING:
+            self.timed = _Timed()
+        return self.timed
+
+    def events(self, grouped: Grouped) -> int:
+        timed = len(self.timed.ids) + sum(len(part.hashes) for part in self.timed.seen)
+        return timed + grouped.events(self.groups)
+
+    def few(self, grouped: Grouped) -> list[int]:
+        """The groups that are sent as ids."""
+        return [] if self.timed.parts or grouped.events(self.groups) >= FEW else self.groups
+
+    def registers(self, grouped: Grouped) -> CompactRegisters | None:
         """All of its registers, which must not be changed."""
-        if len(self.parts) < 2:
-            return self.parts[0] if self.parts else None
+        parts = [*self.timed.parts, *grouped.registers([] if self.few(grouped) else self.groups)]
+        if len(parts) < 2:
+            return parts[0] if parts else None
         united = CompactRegisters()
-        for part in self.parts:
+        for part in parts:
             united.raise_to(part)
         return united
+
+    def seen(self, grouped: Grouped) -> list[Seen]:
+        return [*self.timed.seen, *(Seen(grouped.hashes(group), ANY_TIME) for group in self.groups)]
 
 
 class Gathered:
@@ -59,6 +105,7 @@ class Gathered:
         running: returns the names of periods that are not over.
 
     Attributes:
+        groups: the numbers of groups, by whatever key the caller has for them.
         numbers: how many are kept: hashes, each once for all periods; stamps; and ids, as several each.
         past: what the last push sent of periods that were over.
     """
@@ -69,20 +116,57 @@ class Gathered:
         self._context = context
         self._open_periods = open_periods
         self._running = running
-        self._buckets: dict[PeriodBucket, _Bucket] = {}
-        self._parts: dict[tuple[PeriodBucket, ...], CompactRegisters] = {}
         self._tables: dict[PeriodBucket, SideTable] = {}  # of buckets that ids have moved out of
         self.past: list[PeriodBucket] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._buckets: dict[PeriodBucket, _Bucket] = {}
+        self._parts: dict[tuple[PeriodBucket, ...], CompactRegisters] = {}
+        self._columns: list[tuple[Hashes, Groups]] = []
+        self._group_count = 0
+        self.groups: dict[int, int] = {}
         self.numbers = 0
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to push."""
+        return not self._buckets
 
     @property
     def full(self) -> bool:
         """Whether it is time to push: more events would take too much memory."""
-        return self.numbers >= _MOST_NUMBERS or len(self._buckets) >= _MOST_SKETCHES
+        return (
+            self.numbers >= _MOST_NUMBERS
+            or len(self._parts) >= _MOST_SKETCHES
+            or len(self._buckets) >= _MOST_TARGETS
+        )
+
+    def _bucket(self, target: PeriodBucket) -> _Bucket:
+        if target not in self._buckets:
+            self._buckets[target] = _Bucket()
+        return self._buckets[target]
+
+    def new_group(self, key: int, targets: Iterable[PeriodBucket]) -> int:
+        """The number of a new group, which is in :attr:`groups` until the next push.
+
+        Args:
+            targets: its bucket, with a period of each kind.
+        """
+        self._group_count += 1
+        number = self.groups[key] = self._group_count
+        for target in targets:
+            self._bucket(target).groups.append(number)
+        return number
+
+    def add_to_groups(self, hashes: Hashes, groups: Groups) -> None:
+        """Keep hashes of groups; neither array may change."""
+        self._columns.append((hashes, groups))
+        self.numbers += len(hashes)
 
     def add_ids(self, target: PeriodBucket, ids: Iterable[tuple[bytes, int]]) -> None:
         """Keep encoded ids with their stamps."""
-        gathered = self._buckets.setdefault(target, _Bucket()).ids
+        gathered = self._bucket(target).own().ids
         before = len(gathered)
         gathered += ids
         self.numbers += _NUMBERS_PER_ID * (len(gathered) - before)
@@ -98,19 +182,19 @@ class Gathered:
             # Folded once for all: a month's registers are made of its days' when they are sent.
             self._parts[targets] = CompactRegisters()
             for target in targets:
-                self._buckets.setdefault(target, _Bucket()).parts.append(self._parts[targets])
+                self._bucket(target).own().parts.append(self._parts[targets])
         self._parts[targets].fold(hashes)
         for target, stamps in since.items():
-            self._buckets[target].seen.append(Seen(hashes, stamps))
+            self._bucket(target).own().seen.append(Seen(hashes, stamps))
         self.numbers += len(hashes) * (1 + sum(not isinstance(stamps, int) for stamps in since.values()))
 
     def has_sketch(self, target: PeriodBucket) -> bool:
         """Whether a sketch is sent anyway, so that more hashes cost the server nothing."""
-        return target in self._buckets and bool(self._buckets[target].parts)
+        return target in self._buckets and bool(self._buckets[target].timed.parts)
 
     def few_ids(self, target: PeriodBucket) -> int:
         """How many ids are kept as such."""
-        return len(self._buckets[target].ids) if target in self._buckets else 0
+        return len(self._buckets[target].timed.ids) if target in self._buckets else 0
 
     def has_table(self, target: PeriodBucket) -> bool:
         """Whether a push found that ids have moved out of the bucket."""
@@ -122,30 +206,37 @@ class Gathered:
         Raises:
             BackendError: the first error; what else could be sent was sent.
         """
-        buckets, self._buckets, self._parts, self.numbers = self._buckets, {}, {}, 0
-        loads = {
-            target: Load(
-                gathered.registers(),
-                gathered.ids,
-                gathered.seen,
-                table=self._tables.get(target) or SideTable(),
-            )
-            for target, gathered in buckets.items()
-        }
+        buckets, grouped = self._buckets, Grouped(self._columns, self._group_count)
+        self._begin()
         running = self._running()
-        self.past = sorted((target for target in loads if target[0] not in running), key=itemgetter(0))
-        sent = yield from unite(self._context, loads, self._open_periods, running)
+        self.past = sorted((target for target in buckets if target[0] not in running), key=itemgetter(0))
         late: dict[str, int] = {}
         errors: list[BackendError] = []
-        for target, outcome in sent.outcomes.items():
-            if outcome.table.members:
-                self._tables[target] = loads[target].table
-            if outcome.error is not None:
-                errors.append(outcome.error)
-            elif outcome.late:
-                late[target[0]] = late.get(target[0], 0) + buckets[target].events
-        if sent.mark_error is not None:
-            errors.append(sent.mark_error)
+        for targets in batched(buckets, _LOADS_PER_PUSH):
+            loads = self._loads({target: buckets[target] for target in targets}, grouped)
+            sent = yield from unite(self._context, loads, self._open_periods, running)
+            for target, outcome in sent.outcomes.items():
+                if outcome.table.members:
+                    self._tables[target] = loads[target].table
+                if outcome.error is not None:
+                    errors.append(outcome.error)
+                elif outcome.late:
+                    late[target[0]] = late.get(target[0], 0) + buckets[target].events(grouped)
+            if sent.mark_error is not None:
+                errors.append(sent.mark_error)
         if errors:
             raise errors[0]
         return late
+
+    def _loads(self, buckets: Mapping[PeriodBucket, _Bucket], grouped: Grouped) -> dict[PeriodBucket, Load]:
+        few = {target: bucket.few(grouped) for target, bucket in buckets.items()}
+        ids = grouped.ids([group for groups in few.values() for group in groups])
+        return {
+            target: Load(
+                registers=bucket.registers(grouped),
+                ids=[*bucket.timed.ids, *((id, ANY_TIME) for id in islice(ids, grouped.events(few[target])))],
+                seen=partial(bucket.seen, grouped),
+                table=self._tables.get(target) or SideTable(),
+            )
+            for target, bucket in buckets.items()
+        }

@@ -1,20 +1,22 @@
 """Importing: from events of any bucket and time, in any order, to a sketch for each bucket and period.
 
-A batch of events is processed as columns: ids are hashed, buckets and periods factorized, and the hashes
-sorted by these. A batch that is not plain (a bad event, dates of an unusual type) is processed event by
-event, which is slower, but finds out what is wrong, and where.
+A batch of events is processed as columns: ids are hashed, buckets and periods factorized, which gives each
+event the number of its group: of one bucket and one period of each kind. Only where somebody moved out of the
+bucket are the events sorted by group, and kept with their times. A batch that is not plain (a bad event, or
+dates of an unusual type) is processed event by event: that is slower, but finds out what is wrong, and where.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 
 from ... import bulk
-from ...columns import Coded
+from ...columns import PER_SECOND, Coded, Instants
 from ...errors import ActivityTrackerError, ArgumentTypeError, BackendError
 from ...hll.registers import Hashes
 from ...keys import check_bucket
@@ -22,7 +24,8 @@ from ...messages import shown
 from ..base import Context, Operation, PeriodBucket, batched
 from .batches import Batch
 from .factorize import BucketFactorizer, Indexes, PeriodFactorizer
-from .gathered import FEW, Gathered
+from .gathered import ANY_TIME, FEW, Gathered
+from .groups import NO_GROUP, Groups
 from .side_table import Stamps
 from .stamps import ServerClock
 
@@ -30,11 +33,13 @@ __all__ = ["Importing"]
 
 # A file may have millions of buckets and periods.
 _MOST_REMEMBERED = 1 << 15  # of both together
-_MOST_ASKED = 1 << 14  # targets, of which no push takes more than an eighth
+_MOST_ASKED = 1 << 17  # groups
 _GROUPS_PER_STEP = 512
+_PERIOD_BITS = 32
+_WIDEST_TABLE = 1 << 20  # of groups: there may be more combinations of buckets and periods than events
 
-_ANY_TIME = 0
-"""Older than any stamp: for events whose time does not matter, because nobody moved out of their bucket."""
+_Targets = tuple[PeriodBucket, ...]
+"""A bucket, with a period of each kind."""
 
 
 class Importing:
@@ -71,7 +76,9 @@ class Importing:
     def _forget(self) -> None:
         self._buckets = BucketFactorizer(self._trackable)
         self._periods = PeriodFactorizer(self._context, self._kinds)
-        self._have_moves: dict[PeriodBucket, bool] = {}
+        self._asked: set[int] = set()
+        self._have_moves: set[PeriodBucket] = set()
+        self._gathered.groups.clear()
 
     def takes_sketches(self, sketches: bool) -> None:
         """Note whether the server takes sketches; if it does not, all events are kept as ids."""
@@ -99,7 +106,6 @@ class Importing:
             bad = yield from self._add_one_by_one(batch)
             return bad or batch.error
         yield from self._add_groups(batch, *factorized)
-        self.done += len(batch)
         return batch.error
 
     def _factorized(self, batch: Batch) -> tuple[Hashes, Indexes] | None:
@@ -129,49 +135,86 @@ class Importing:
         return bulk.all_hashes(self._context.ids, ids)
 
     def _add_groups(self, batch: Batch, hashes: Hashes, indexes: Indexes) -> Operation[None]:
-        combinations = len(self._periods.names)
-        groups = (
-            ([(name, self._buckets.names[index // combinations]) for name in names], positions)
-            for index, positions in _groups(indexes, len(batch), len(self._buckets.names) * combinations)
-            for names in [self._periods.names[index % combinations]]
-        )
-        for some in batched(groups, _GROUPS_PER_STEP):  # a batch may have as many as it has events
-            yield from self._find_moves([target for targets, _ in some for target in targets])
-            for targets, positions in some:
-                if self._gathered.full:
-                    yield from self._push()
-                self._add_group(batch, targets, hashes.take(positions), positions)
+        groups = _Groups.of(indexes, len(batch), len(self._buckets.names) * len(self._periods.names))
+        keys = self._keys(groups.indexes)
+        known = self._gathered.groups
+        groups.numbers[groups.present] = [known.get(key, NO_GROUP) for key in keys]
+        new = [at for at, key in enumerate(keys) if key not in known]
+        timed: dict[int, _Targets] = {}
+        for some in batched(new, _GROUPS_PER_STEP):  # a batch may have as many as it has events
+            if self._gathered.full:
+                self._add_to_groups(hashes, groups.of_events())
+                groups.numbers.fill(NO_GROUP)
+                yield from self._push()
+            targets_of = {at: self._targets(keys[at]) for at in some}
+            yield from self._find_moves({keys[at]: targets for at, targets in targets_of.items()})
+            for at, targets in targets_of.items():
+                place = int(groups.present[at])
+                if any(target in self._have_moves or self._gathered.has_table(target) for target in targets):
+                    timed[place] = targets
+                else:
+                    groups.numbers[place] = self._gathered.new_group(keys[at], targets)
+        self._add_to_groups(hashes, groups.of_events())
+        for targets, positions in zip(timed.values(), groups.positions(list(timed)), strict=True):
+            if self._gathered.full:
+                yield from self._push()
+            self._add_group(batch, targets, hashes.take(positions), positions)
+            self.done += len(positions)
 
-    def _find_moves(self, targets: Sequence[PeriodBucket]) -> Operation[None]:
+    def _add_to_groups(self, hashes: Hashes, numbers: Groups) -> None:
+        self._gathered.add_to_groups(hashes, numbers)
+        self.done += int(np.count_nonzero(numbers))
+
+    def _keys(self, indexes: Indexes) -> list[int]:
+        """What stays the same for a group while more periods are found."""
+        buckets, periods = np.divmod(indexes, len(self._periods.names))
+        keys: list[int] = (buckets << _PERIOD_BITS | periods).tolist()
+        return keys
+
+    def _targets(self, key: int) -> _Targets:
+        bucket = self._buckets.names[key >> _PERIOD_BITS]
+        return tuple((name, bucket) for name in self._periods.names[key & (1 << _PERIOD_BITS) - 1])
+
+    def _find_moves(self, groups: Mapping[int, _Targets]) -> Operation[None]:
         """Ask, once for each, whether ids were moved out of it: only then the time of an event matters."""
-        if len(self._have_moves) > _MOST_ASKED:
-            self._have_moves = {}
-        new = [target for target in dict.fromkeys(targets) if target not in self._have_moves]
-        if new:
-            replies = yield [("EXISTS", self._context.keys.bucket(*target).moves) for target in new]
-            for target, reply in zip(new, replies, strict=True):
-                self._have_moves[target] = isinstance(reply, BackendError) or bool(reply)
+        if len(self._asked) > _MOST_ASKED:
+            self._asked = set()
+        new = groups.keys() - self._asked
+        targets = list(dict.fromkeys(target for key in new for target in groups[key]))
+        if targets:
+            replies = yield [("EXISTS", self._context.keys.bucket(*target).moves) for target in targets]
+            self._have_moves.update(
+                target
+                for target, reply in zip(targets, replies, strict=True)
+                if reply or isinstance(reply, BackendError)
+            )
+            self._asked |= new
 
-    def _add_group(
-        self, batch: Batch, targets: Sequence[PeriodBucket], hashes: Hashes, positions: Indexes
-    ) -> None:
-        """Gather events of one bucket and one period of each kind."""
-        stamps: list[int] = []
+    def _add_group(self, batch: Batch, targets: _Targets, hashes: Hashes, positions: Indexes) -> None:
+        """Gather events of a group with their times, for those of its buckets and periods that need them."""
+        stamps = self._stamps(batch.dates(positions))
         encoded: list[bytes] = []
         folded: dict[PeriodBucket, int | Stamps] = {}
         for target in targets:
             count = self._gathered.few_ids(target) + len(hashes)
-            as_hashes = count >= FEW or self._gathered.has_sketch(target)
-            moves = self._have_moves[target] or self._gathered.has_table(target)
-            if not stamps and (moves or not as_hashes):
-                stamps = [self._stamp(moment) for moment in batch.dates(positions.tolist())]
-            if as_hashes:
-                folded[target] = np.array(stamps, np.int64) if moves else _ANY_TIME
+            if count >= FEW or self._gathered.has_sketch(target):
+                has_moves = target in self._have_moves or self._gathered.has_table(target)
+                folded[target] = stamps if has_moves else ANY_TIME
             else:
                 encoded = encoded or self._context.ids.many(batch.ids(positions.tolist()))
-                self._gathered.add_ids(target, zip(encoded, stamps, strict=True))
+                self._gathered.add_ids(target, zip(encoded, stamps.tolist(), strict=True))
         if folded:
             self._gathered.add_hashes(hashes, folded)
+
+    def _stamps(self, dates: Any) -> Stamps:
+        """The :func:`_stamp` of each date of a column."""
+        zone = self._context.calendar.zone
+        if zone is not None and _has_seconds(dates):
+            dates = Instants.of_naive(dates, zone)
+        if isinstance(dates, Instants):
+            microseconds = dates.moments.astype("datetime64[us]").view(np.int64)
+            return np.minimum(np.maximum(microseconds, 1), self._clock.now())
+        return np.fromiter(map(self._stamp, dates), np.int64, len(dates))
 
     def _stamp(self, moment: Any) -> int:
         """The stamp of an event: its time, if it has one; for a mere day, the present time."""
@@ -213,6 +256,12 @@ class Importing:
         return self._context.trackable(check_bucket(bucket, argument))
 
 
+def _has_seconds(dates: Any) -> bool:
+    """Whether a column is of numpy's datetimes, of seconds or a finer unit."""
+    is_array = isinstance(dates, np.ndarray) and dates.dtype.kind == "M"
+    return is_array and np.datetime_data(dates.dtype)[0] in PER_SECOND
+
+
 def _parts(event: object) -> list[Any]:
     """The parts of an event; none of what cannot be one."""
     if isinstance(event, tuple):
@@ -220,26 +269,52 @@ def _parts(event: object) -> list[Any]:
     return list(list.__iter__(event)) if isinstance(event, list) else []
 
 
-def _groups(indexes: Indexes, count: int, index_count: int) -> Iterator[tuple[int, Indexes]]:
-    """The distinct indexes of `count` events, in order, and where each occurs.
+@dataclass(frozen=True, slots=True)
+class _Groups:
+    """The groups of a batch, each in a place of a table, which may have more.
 
-    Args:
-        indexes: one of each event, or one of all.
-        count: how many events there are.
-        index_count: how many indexes there may be.
+    Attributes:
+        places: shape (events,), of the group of each event.
+        counts: events of the group in each place.
+        present: places where there are any.
+        indexes: of the bucket and periods of these.
+        numbers: of the group in each place, at first NO_GROUP.
     """
-    if not indexes.ndim:
-        yield int(indexes), np.arange(count)
-        return
-    if index_count > 1 << 20:  # too many combinations for a table of them
-        present, counts = np.unique(indexes, return_counts=True)
-    else:
-        every = np.bincount(indexes, minlength=index_count)
-        present = np.flatnonzero(every)
-        counts = every[present]
-    # numpy sorts 16-bit numbers by radix.
-    order = np.argsort(indexes.astype(np.uint16 if index_count <= 1 << 16 else np.int64), kind="stable")
-    end = 0
-    for index, size in zip(present.tolist(), counts.tolist(), strict=True):
-        start, end = end, end + size
-        yield index, order[start:end]
+
+    places: Indexes
+    counts: Indexes
+    present: Indexes
+    indexes: Indexes
+    numbers: Groups
+
+    @classmethod
+    def of(cls, indexes: Indexes, count: int, index_count: int) -> _Groups:
+        """The groups of events.
+
+        Args:
+            indexes: one of each event, or one of all, of shape ().
+            count: how many events there are.
+            index_count: how many indexes there may be.
+        """
+        if not indexes.ndim:
+            found, places, counts = indexes.reshape(1), np.zeros(count, np.int64), np.array([count])
+        elif index_count > _WIDEST_TABLE:
+            found, places, counts = np.unique(indexes, return_inverse=True, return_counts=True)
+        else:
+            found, places = np.arange(index_count), indexes
+            counts = np.bincount(indexes, minlength=index_count)
+        present = np.flatnonzero(counts)
+        return cls(places, counts, present, found[present], np.full(len(counts), NO_GROUP, np.uint32))
+
+    def of_events(self) -> Groups:
+        """The number of each event's group."""
+        return self.numbers.take(self.places)
+
+    def positions(self, chosen: Sequence[int]) -> Iterator[Indexes]:
+        """Where the events of each of some groups are, which are given by their places."""
+        ranks = np.zeros(len(self.counts), np.int64)
+        ranks[chosen] = np.arange(1, len(chosen) + 1)
+        of_events = ranks.take(self.places)
+        positions = np.flatnonzero(of_events)
+        positions = positions.take(np.argsort(of_events.take(positions), kind="stable"))
+        return iter(np.split(positions, np.cumsum(self.counts[chosen])[:-1])) if chosen else iter(())

@@ -65,7 +65,7 @@ class Load:
         registers: to unite with the bucket's sketch; none set = only look what the server has; None = not
             even that, for a server that takes no sketches.
         ids: ids that were active, with their stamps.
-        seen: hashes of ids in the registers, to find those that came back.
+        seen: returns hashes of ids in the registers, to find those that came back.
         moves: ids that moved, with the stamp of their newest event, negative if they left.
         table: what is known of the bucket's side table.
         expects_sketch: whether the server had a sketch of the bucket.
@@ -80,7 +80,7 @@ class Load:
 
     registers: CompactRegisters | None = None
     ids: _Events = ()
-    seen: Sequence[Seen] = ()
+    seen: Callable[[], Sequence[Seen]] = tuple
     moves: dict[bytes, int] = field(default_factory=dict)
     table: SideTable = field(default_factory=SideTable)
     expects_sketch: bool = False
@@ -316,29 +316,30 @@ class _Sending:
         """Find ids that have left a bucket and were active since."""
         for target, load in self._loads.items():
             outcome = self.outcomes[target]
-            if outcome.failed or not load.seen or not outcome.table.left:
+            seen = load.seen() if outcome.table.left and not outcome.failed else ()
+            if not seen:
                 continue
             try:
-                yield from self._find(target)
+                yield from self._find(target, seen)
             except BackendError as error:
                 outcome.error = named(error, target)
 
-    def _find(self, target: PeriodBucket) -> Operation[None]:
+    def _find(self, target: PeriodBucket, seen: Sequence[Seen]) -> Operation[None]:
         load, outcome = self._loads[target], self.outcomes[target]
         key = self._context.keys.bucket(*target).moves
-        up_to_date = yield from self._read_returned(key, load, outcome)
+        up_to_date = yield from self._read_returned(key, load, seen, outcome)
         if not up_to_date:
             # An id left once more, by an event older than others that were read, and so went unnoticed.
             load.table.forget()
-            yield from self._read_returned(key, load, outcome)
+            yield from self._read_returned(key, load, seen, outcome)
         load.note_returned(outcome.returned)
 
     @staticmethod
-    def _read_returned(key: str, load: Load, outcome: Outcome) -> Operation[bool]:
+    def _read_returned(key: str, load: Load, seen: Sequence[Seen], outcome: Outcome) -> Operation[bool]:
         """Read which ids came back; returns whether all are still where the table was known to have them."""
-        until = max(int(np.max(part.since)) for part in load.seen)
+        until = max(int(np.max(part.since)) for part in seen)
         yield from load.table.update(key, outcome.table, until)
-        hashes, left, since = load.table.returned(load.seen)
+        hashes, left, since = load.table.returned(seen)
         missing = dict(zip(hashes.tolist(), since.tolist(), strict=True))
 
         def take(_number: int, ids: list[bytes], _scores: object) -> None:

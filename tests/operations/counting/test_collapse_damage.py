@@ -34,6 +34,20 @@ def test_one_bad_bucket_is_named_and_the_others_are_collapsed(server):
     assert not server.client.exists(f"active:{YNAME}:bad")
 
 
+def test_of_many_bad_buckets_the_first_are_named_and_all_are_told(server):
+    names = [f"b{number}" for number in range(8)]
+    for name in names[1:]:
+        server.client.set(f"active:{YNAME}:{name}", "many")
+    tracker = server.tracker(buckets=names)
+    tracker.track(id=1, bucket="b0", date=YESTERDAY)
+    with raises(CollapseError, "^7 not collapsed .*'b1'.*'b5': [^;]*; and 2 more$") as caught:
+        tracker.collapse()
+    assert [bucket for _, bucket, _ in caught.value.failures] == names[1:]
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert str(copy) == str(caught.value)
+    assert (len(copy.failures), copy.collapsed) == (7, caught.value.collapsed)
+
+
 @pytest.mark.parametrize(
     "bad",
     [

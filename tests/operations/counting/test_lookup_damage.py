@@ -111,6 +111,39 @@ def test_stored_counts_alone(tracker):
     assert "live=False" not in str(caught.value)
 
 
+async def awaited(server, call, **arguments):
+    """The answer of the twin for asyncio."""
+    options = {**server.options, "timezone": "UTC", "clock": lambda: NOON}
+    async with AsyncActivityTracker(["daily"], **options) as tracker:
+        return await getattr(tracker, call)(**arguments)
+
+
+def test_an_error_of_another_type_is_none_that_is_absent(real_server, tmp_path):
+    """MGET says nil of both; a sound one beside it, and one without a count, change nothing."""
+    client = real_server.client
+    tracker = real_server.tracker(buckets=["good", "bad", "alone"])
+    for bucket in ("good", "bad"):
+        tracker.track_many(range(9), bucket=bucket, date=YESTERDAY)
+    tracker.track(old_id=1, old_bucket="good", date=YESTERDAY)
+    tracker.collapse()
+    for bucket in ("bad", "alone"):
+        client.rpush(keys(bucket).stderr, 2)
+    assert client.exists(keys("good").stderr)
+    for live in (None, False):
+        with raises(BackendDataError, "^daily.*'bad': .*:stderr: .*WRONGTYPE[^;]*$") as caught:
+            tracker.lookup(start=YESTERDAY, live=live)
+        assert [bucket for _, bucket, _ in caught.value.failures] == ["bad"]
+    [(_, counts)] = tracker.lookup(start=YESTERDAY, end=TODAY, buckets=["good", "alone"])
+    assert counts == {"good": 8, "alone": 0}
+    assert not counts["good"].is_plain
+    with raises(BackendDataError, "'bad': .*WRONGTYPE"):
+        asyncio.run(awaited(real_server, "lookup", start=YESTERDAY, buckets=["good", "bad"]))
+    with raises(ArchiveError, "1 not archived", "'bad'.*WRONGTYPE"):
+        tracker.archive(tmp_path / "activity.archive", buckets=["good", "bad"])
+    tracker.collapse(recount=True)  # which stores another
+    assert tracker.lookup(start=YESTERDAY, end=TODAY, buckets=["bad"])[0][1] == {"bad": 9}
+
+
 def test_of_several_periods_each_is_told(real_server, monkeypatch):
     monkeypatch.setattr(
         import_module("activity_tracker_hll.operations.counting.lookup"), "_COUNTS_PER_BATCH", 2
@@ -165,15 +198,10 @@ def test_for_asyncio(real_server):
     client = real_server.client
     for bucket in ("count_of_text", "sketch_of_text"):
         DAMAGE[bucket](client, bucket)
-
-    async def main():
-        options = {**real_server.options, "timezone": "UTC", "clock": lambda: NOON}
-        async with AsyncActivityTracker(["daily"], **options) as tracker:
-            with raises(BackendDataError, "count_of_text.*; .*sketch_of_text") as caught:
-                await tracker.lookup(start=YESTERDAY, buckets=["good", "count_of_text", "sketch_of_text"])
-            assert len(caught.value.failures) == 2
-
-    asyncio.run(main())
+    names = ["good", "count_of_text", "sketch_of_text"]
+    with raises(BackendDataError, "count_of_text.*; .*sketch_of_text") as caught:
+        asyncio.run(awaited(real_server, "lookup", start=YESTERDAY, buckets=names))
+    assert len(caught.value.failures) == 2
 
 
 # Archives

@@ -16,14 +16,25 @@ import numpy as np
 import pytest
 
 from activity_tracker_hll import ArgumentValueError
-from activity_tracker_hll.hll import codec
-from activity_tracker_hll.operations.tracking import batches, gathered, importing
+from activity_tracker_hll.hll import codec, compact
+from activity_tracker_hll.operations.tracking import batches, gathered, groups, importing
 from activity_tracker_hll.operations.tracking.gathered import FEW
 from helpers.imports import COUNT, FORMS, expected, sample
 from helpers.moments import NOON, TODAY, YESTERDAY
 from helpers.servers import sketches_on
 
 HUSHED = ("mixed", "columns of bytes")
+SMALL = [
+    (importing, "_MOST_REMEMBERED", 2),
+    (importing, "_MOST_ASKED", 1),
+    (importing, "_GROUPS_PER_STEP", 2),
+    (importing, "_WIDEST_TABLE", 40),
+    (gathered, "_MOST_SKETCHES", 3),
+    (gathered, "_MOST_TARGETS", 7),
+    (gathered, "_LOADS_PER_PUSH", 4),
+    (compact, "MOST_PACKED", 20),
+    (groups, "MOST_PACKED", 20),
+]
 
 
 @pytest.mark.parametrize(
@@ -52,8 +63,8 @@ def test_every_form_makes_the_sketches_that_pfadd_makes(real_server, form, secre
 @pytest.mark.parametrize("form", ["generator", "columns"])
 def test_more_buckets_and_periods_than_are_remembered(real_server, form, monkeypatch):
     """Forgetting what was sent, at every batch and within them, changes nothing."""
-    monkeypatch.setattr(importing, "_MOST_REMEMBERED", 2)
-    monkeypatch.setattr(gathered, "_MOST_SKETCHES", 3)
+    for module, name, value in SMALL:
+        monkeypatch.setattr(module, name, value)
     monkeypatch.setattr(batches, "EVENTS_PER_BATCH", COUNT // 3)
     kinds = ["hourly", "daily", "monthly"]
     tracker = real_server.tracker(kinds)
@@ -155,17 +166,81 @@ def test_many_events_are_sent_as_sketches(real_server, monkeypatch):
     assert sum(command[0] == "EVALSHA" for command in sent) == 2
 
 
-def test_what_waits_to_be_sent_is_bounded(real_server):
-    """In events and in sketches, also if no second has passed."""
+def test_what_waits_to_be_sent_is_bounded(real_server, monkeypatch):
+    """In events, and in buckets and periods, also if no second has passed."""
     tracker = real_server.tracker(clock=lambda: NOON)
     sent = []
     tracker.import_events((np.arange(1_200_000), "a", TODAY), progress=sent.append)
     assert len(sent) >= 2
     assert max(b - a for a, b in pairwise([0, *sent])) <= (1 << 20) + 65_536
     sent.clear()
-    buckets = np.repeat(np.array([f"b{n}" for n in range(2500)]), FEW)
+    monkeypatch.setattr(gathered, "_MOST_TARGETS", 2000)
+    for each in (1, FEW):
+        sent.clear()
+        buckets = np.repeat(np.array([f"b{n}" for n in range(4500)]), each)
+        tracker.import_events((np.arange(len(buckets)), buckets, TODAY), progress=sent.append)
+        assert len(sent) >= 2
+
+
+def test_pushes_that_take_long_are_made_seldom(server, monkeypatch):
+    """They take a fifth of the time, or less; but what is there is sent after half a minute."""
+    now = [NOON]
+
+    def events():
+        for number in range(400):
+            now[0] += 1
+            yield number, "b", YESTERDAY
+
+    def pushes(each_takes):
+        sent = []
+        tracker = server.tracker(clock=lambda: now[0])
+        execute = tracker.backend.execute
+
+        def slowly(commands, shard):
+            now[0] += each_takes * any(command[0] == "EVALSHA" for command in commands)
+            return execute(commands, shard)
+
+        monkeypatch.setattr(tracker.backend, "execute", slowly)
+        tracker.import_events(events(), progress=sent.append)
+        return sent
+
+    assert len(pushes(0)) > 300
+    assert 40 < len(pushes(1)) < 110
+    assert 10 < len(pushes(300)) < 18
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin"])
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns", "m", "h", "object"])
+def test_moments_in_columns_and_in_rows_bring_the_same_ids_back(real_server, unit, zone):
+    tracker = real_server.tracker(timezone=zone)
+    source = np.random.default_rng(1)
+    moments = np.datetime64(YESTERDAY, "us") + source.integers(0, 86_400 * 10**6, 1000).astype("m8[us]")
+    left = datetime(YESTERDAY.year, YESTERDAY.month, YESTERDAY.day, 12, 30)
+    for bucket in ("rows", "columns"):
+        for id in range(0, 1000, 10):
+            tracker.track(id=id, bucket=bucket, date=YESTERDAY)
+            tracker.track(old_id=id, old_bucket=bucket, date=left)
+    column = moments.astype(object if unit == "object" else f"M8[{unit}]")
+    rows = column.astype("M8[us]").tolist()
+    tracker.import_events(list(zip(range(1000), ["rows"] * 1000, rows, strict=True)))
+    tracker.import_events((np.arange(1000), "columns", column))
+    tables = [
+        real_server.client.zrange(
+            tracker.backend.keys.bucket(f"daily-{YESTERDAY:%Y%m%d}", bucket).moves, 0, -1, withscores=True
+        )
+        for bucket in ("rows", "columns")
+    ]
+    assert sum(score > 0 for _, score in tables[0]) > 20
+    assert tables[0] == tables[1]
+
+
+def test_progress_is_told_of_all_pushes_also_within_a_batch(real_server, monkeypatch):
+    monkeypatch.setattr(gathered, "_MOST_TARGETS", 100)
+    monkeypatch.setattr(importing, "_GROUPS_PER_STEP", 50)
+    tracker, sent = real_server.tracker(clock=lambda: NOON), []
+    buckets = np.array([f"b{n // 2}" for n in range(1000)])
     tracker.import_events((np.arange(len(buckets)), buckets, TODAY), progress=sent.append)
-    assert len(sent) >= 2
+    assert sent[:5] == [200, 400, 600, 800, 1000]
 
 
 @pytest.mark.parametrize("secret", [None, pytest.param("hush", marks=pytest.mark.extended)])

@@ -9,9 +9,13 @@ import pytest
 from activity_tracker_hll import (
     ActivityTracker,
 )
+from activity_tracker_hll.columns import EventColumns
+from activity_tracker_hll.event_files.layout import Layout
+from activity_tracker_hll.event_files.sources import read_events
 from activity_tracker_hll.operations.tracking import batches
 from activity_tracker_hll.periods import PERIODS
 from helpers.moments import NOON, TODAY, day
+from helpers.pipes import pipe
 from helpers.writes import live
 
 NOW = datetime.fromtimestamp(NOON, UTC).replace(tzinfo=None)
@@ -148,6 +152,42 @@ def test_import_of_a_slow_stream_sends_what_there_is_each_second(server, every_s
     assert sent[0] == 1
     assert len(sent) <= 2 + number * max(every_s, 1e-9)
     assert live(server.tracker()) == pytest.approx(number, rel=0.03)
+
+
+def test_import_of_a_stream_that_pauses_sends_what_there_is(server):
+    """Columns without events say that it does."""
+    tracker, sent = server.tracker(clock=lambda: NOON), []
+
+    def events():
+        for n in range(3):
+            for id in (2 * n, 2 * n + 1):
+                yield EventColumns(np.array([id]), None, TODAY)
+            yield EventColumns(np.empty(0, np.int64), None, TODAY)
+            assert live(server.tracker()) == sent[-1] == 2 * n + 2
+            yield EventColumns(np.empty(0, np.int64), None, TODAY)
+
+    assert tracker.import_events(events(), progress=sent.append).events == 6
+    assert sent == [1, 2, 4, 6]
+
+
+def test_import_of_a_pipe_that_pauses_sends_what_it_brought(server):
+    """Who writes to it waits until what it wrote was counted."""
+    tracker, sent = server.tracker(clock=lambda: NOON), []
+    with pipe() as (stream, sink):
+
+        def write(count):
+            sent.append(count)
+            if count < 6:
+                sink.write(b"".join(b"u%d,%s\n" % (id, str(TODAY).encode()) for id in (count, count + 1)))
+            else:
+                sink.close()
+
+        sink.write(b"id,time\n")
+        write(0)
+        events = read_events(stream, Layout(format="csv"), tracker.calendar)
+        tracker.import_events(events, progress=write)
+    assert sent == [0, 2, 4, 6]
+    assert live(server.tracker()) == 6
 
 
 def test_a_secret_keeps_ids_off_the_server(server):

@@ -1,0 +1,97 @@
+"""The hashes of groups of events, told apart when they are sent: folded into registers, or made ids again.
+
+A group is numbered, from 1 on. Large groups, which are few, are folded together; the hashes of small ones are
+sorted by group first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...hll import hashing
+from ...hll.compact import MOST_PACKED, CompactRegisters
+from ...hll.registers import REGISTERS, Hashes, fold_each
+
+__all__ = ["NO_GROUP", "Grouped", "Groups"]
+
+NO_GROUP = 0
+
+Groups = NDArray[np.uint32]
+"""Shape (n,): the number of the group of each event, or NO_GROUP."""
+
+
+class Grouped:
+    """The hashes of groups, told apart when they are sent.
+
+    Args:
+        columns: hashes, and the group of each.
+        count: how many groups there are.
+    """
+
+    def __init__(self, columns: Sequence[tuple[Hashes, Groups]], count: int) -> None:
+        self._columns = columns
+        counts = np.zeros(count + 1, np.int64)
+        for _, groups in columns:
+            counts += np.bincount(groups, minlength=count + 1)
+        self._counts: list[int] = counts.tolist()
+        self._is_large = counts > MOST_PACKED
+        self._is_large[NO_GROUP] = False
+        self._registers: dict[int, CompactRegisters] = {}  # of large groups
+        if self._is_large.any():
+            self._fold_large()
+
+    def _fold_large(self) -> None:
+        large = np.flatnonzero(self._is_large)
+        rows = np.zeros(len(self._counts), np.int64)  # that of row 0 is what belongs to no large group
+        rows[large] = np.arange(1, len(large) + 1)
+        registers = np.zeros((len(large) + 1, REGISTERS), np.uint8)
+        for hashes, groups in self._columns:
+            fold_each(registers, hashes, rows.take(groups))
+        self._registers = {
+            group: CompactRegisters.of(registers[row]) for row, group in enumerate(large.tolist(), 1)
+        }
+
+    @cached_property
+    def _small(self) -> tuple[Hashes, NDArray[np.int64]]:
+        """The hashes of all groups that are not large, sorted by group; and where those of each end."""
+        is_small = ~self._is_large
+        is_small[NO_GROUP] = False
+        chosen = [np.flatnonzero(is_small.take(groups)) for _, groups in self._columns]
+        columns = list(zip(self._columns, chosen, strict=True))
+        hashes = np.concatenate([hashes.take(some) for (hashes, _), some in columns])
+        groups = np.concatenate([groups.take(some) for (_, groups), some in columns])
+        # numpy sorts 16-bit numbers by radix.
+        kind = np.uint16 if len(self._counts) <= 1 << 16 else np.uint32
+        order = np.argsort(groups.astype(kind), kind="stable")
+        return hashes.take(order), np.cumsum(np.where(is_small, self._counts, 0))
+
+    def hashes(self, group: int) -> Hashes:
+        """Those of a group."""
+        if self._is_large[group]:
+            return np.concatenate([hashes[groups == group] for hashes, groups in self._columns])
+        hashes, ends = self._small
+        return hashes[ends[group - 1] : ends[group]]
+
+    def registers(self, groups: Sequence[int]) -> list[CompactRegisters]:
+        """Parts of those of several groups; they must not be changed."""
+        parts = [self._registers[group] for group in groups if group in self._registers]
+        small = [self.hashes(group) for group in groups if group not in self._registers]
+        if small:
+            folded = CompactRegisters()
+            folded.fold(np.concatenate(small))
+            parts.append(folded)
+        return parts
+
+    def events(self, groups: Sequence[int]) -> int:
+        """How many events several groups have."""
+        return sum(map(self._counts.__getitem__, groups))
+
+    def ids(self, groups: Sequence[int]) -> Iterator[bytes]:
+        """Ids made for the hashes of several groups, in this order."""
+        return iter(
+            hashing.ids_of(np.concatenate([self.hashes(group) for group in groups])) if groups else ()
+        )
