@@ -139,7 +139,7 @@ class TableLayout:
                 yield EventColumns(
                     readers[0].ids(id),
                     readers[2].buckets(bucket[0]) if bucket else self.bucket,
-                    readers[1].dates(time, self.zone),
+                    readers[1].dates(time, self.zone, done),
                 )
                 if sound < len(parts[0]):
                     raise _missing(_called(self.columns[missing.index(sound)]), done + sound)
@@ -221,8 +221,8 @@ class _Converter:
         found = self._converted(
             _as_strings(values),
             first,
-            lambda categories: self.dates(categories, 0, zone),
-            lambda reader, array: reader.dates(array, zone),
+            lambda categories: _Converter(f"{self._argument}.cat.categories").dates(categories, 0, zone),
+            lambda reader, array: reader.dates(array, zone, first),
         )
         if zone is None or not isinstance(found, np.ndarray):
             return found

@@ -350,6 +350,25 @@ def test_times_that_are_not_certain_are_refused(times, problem):
         list(TableLayout("user", "at").events(table))
 
 
+@pytest.mark.parametrize("encode", [pa.array, lambda texts: pa.array(texts).dictionary_encode()])
+@pytest.mark.parametrize("bad", ["soon and late", "2026-01-02T03:04:05Z", "2026-01-02T25:04:05"])
+@pytest.mark.parametrize(
+    "make", [lambda table: table.to_reader(max_chunksize=90), lambda table: table.to_pandas()]
+)
+def test_text_that_is_no_time_is_named_by_its_place(make, bad, encode):
+    texts = [f"2026-01-02T03:04:{second:02}" for second in range(60)] * 5
+    texts[200] = bad
+    table = pa.table({"user": range(300), "at": encode(texts)})
+    given = make(table)
+    of_pandas = isinstance(given, pd.DataFrame) and isinstance(given["at"].dtype, pd.CategoricalDtype)
+    named = r"\.cat\.categories" if of_pandas else ""
+    place = list(given["at"].cat.categories).index(bad) if of_pandas else 200
+    with pytest.raises(
+        ArgumentValueError, match=rf"^events\['at'\]{named} must .*, got '{bad}' at \[{place}\]$"
+    ):
+        list(TableLayout("user", "at").events(given))
+
+
 @pytest.mark.parametrize("column", ["user", "platform", "at"])
 def test_what_is_missing_in_a_table_is_named_and_what_comes_before_counts(server, column):
     made = events(UTC, 300)
