@@ -6,7 +6,8 @@ several things is refused by an error that says what is taken.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import tzinfo
 from typing import Any
 
@@ -179,12 +180,13 @@ class ColumnReader:
             self._dictionary = dictionary  # kept, so that nothing else comes to lie where it does
         return Coded(self._values, _numbers(array.indices))
 
-    def dates(self, array: Array, zone: tzinfo | None) -> Instants | NDArray[np.datetime64]:
+    def dates(self, array: Array, zone: tzinfo | None, first: int = 0) -> Instants | NDArray[np.datetime64]:
         """The times of an array: as instants, where the column or the caller has a zone.
 
         Args:
             array: timestamps, dates, or text that has the form of ISO 8601.
             zone: of times without one; None = the tracker's.
+            first: the place of the first one, for errors.
 
         Raises:
             ArgumentTypeError, ArgumentValueError: times are of no such type, or text is no time, or it is not
@@ -193,13 +195,13 @@ class ColumnReader:
         array = _plain(array)
         if pa.types.is_dictionary(array.type) and is_text(array.type.value_type):
             # Text may be long, and stand for all.
-            used, codes = np.unique(_numbers(array.indices), return_inverse=True)
+            used, begins, codes = np.unique(_numbers(array.indices), return_index=True, return_inverse=True)
             texts = _plain(array.dictionary).take(pa.array(used))
-            array = _parsed(texts, self._argument).take(pa.array(codes))
+            array = _parsed(texts, self._argument, first + begins).take(pa.array(codes))
         elif pa.types.is_dictionary(array.type):
             array = _plain(array.dictionary_decode())
         if is_text(array.type):
-            array = _parsed(array, self._argument)
+            array = _parsed(array, self._argument, range(first, first + len(array)))
         kind = array.type
         if pa.types.is_date32(kind):
             return _numbers(array.view(pa.int32())).astype("datetime64[D]")
@@ -350,8 +352,8 @@ def _in_buffer(array: Array, kind: Any, count: int) -> NDArray[Any]:
     return np.frombuffer(array.buffers()[1], kind, count, array.offset * kind.itemsize)
 
 
-def _parsed(array: Array, argument: str) -> Array:
-    """Dates or timestamps of text, all of it with offsets from UTC or all without."""
+def _parsed(array: Array, argument: str, places: Sequence[int] | NDArray[np.int64]) -> Array:
+    """Dates or timestamps of text, all with offsets from UTC or all without; its places are for errors."""
     lengths = pc.min_max(pc.binary_length(array)).as_py()
     if lengths["max"] == _DATE_LENGTH == lengths["min"]:
         kinds = [pa.date32()]
@@ -360,11 +362,23 @@ def _parsed(array: Array, argument: str) -> Array:
     else:
         kinds = [pa.timestamp(unit, zone) for unit in ("us", "ns") for zone in (None, "UTC")]
     for kind in kinds:
-        try:
+        with suppress(pa.ArrowInvalid):
             return array.cast(kind)
-        except pa.ArrowInvalid as error:
-            reason = str(error)
+    bad = max(_first_bad(array, kind) for kind in kinds)
     raise ArgumentValueError(
         f"{argument} must be text of the form 2026-01-31T23:59:59, all with an offset from UTC or all"
-        f" without: {shown(reason)}"
+        f" without, got {shown(array[bad].as_py())} at [{places[bad]}]"
     )
+
+
+def _first_bad(array: Array, kind: Any) -> int:
+    """The place of the first text that cannot be cast, where one cannot."""
+    sound, bad = 0, len(array) - 1  # what is before the one can be cast, and what is up to the other cannot
+    while sound < bad:
+        middle = (sound + bad) // 2
+        try:
+            array.slice(sound, middle + 1 - sound).cast(kind)
+            sound = middle + 1
+        except pa.ArrowInvalid:
+            bad = middle
+    return sound

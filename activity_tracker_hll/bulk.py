@@ -155,9 +155,10 @@ def _hash_chunk(hasher: Hasher, encoder: IdEncoder, chunk: Any, argument: str, f
     if not encoder.has_secret:
         if isinstance(chunk, Texts):
             hashed = _hash_texts(hasher, chunk)
+        elif isinstance(chunk, np.ndarray) and chunk.dtype.kind not in "OT":
+            hashed = _hash_array(hasher, chunk)
         else:
-            is_array = isinstance(chunk, np.ndarray)
-            hashed = _hash_array(hasher, chunk) if is_array else _hash_list(hasher, chunk)
+            hashed = _hash_list(hasher, chunk.tolist() if isinstance(chunk, np.ndarray) else chunk)
         if hashed is not None:
             return hashed
     return _hash_bytes(hasher, encoder.many(chunk, argument, first))

@@ -163,9 +163,9 @@ def check_batch(values: object, argument: str) -> Iterable[Any]:
         )
     if is_masked(values):
         raise ArgumentTypeError(f"{argument} must not be a masked array; its compressed() has the ids")
-    if isinstance(values, np.ndarray) and (values.ndim != 1 or values.dtype.kind not in "SUiuO"):
+    if isinstance(values, np.ndarray) and (values.ndim != 1 or values.dtype.kind not in "SUTiuO"):
         raise ArgumentTypeError(
-            f"{argument} must be a one-dimensional array of S, U or integer type,"
+            f"{argument} must be a one-dimensional array of S, U, T or integer type,"
             f" got {values.ndim} dimensions of {values.dtype}"
             f"{WHY_FLOATS if values.dtype.kind == 'f' else ''}"
         )

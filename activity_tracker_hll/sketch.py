@@ -104,7 +104,7 @@ class HyperLogLog:
         """Add many ids, or none of them if one is bad.
 
         Args:
-            ids: a list, tuple, set, iterator, one-dimensional numpy array (S, U, integer), or a column of
+            ids: a list, tuple, set, iterator, one-dimensional numpy array (S, U, T, integer), or a column of
                 pandas, polars or pyarrow; arrays, columns and lists of one type are the fastest. What an
                 iterator raises is raised as it is.
 

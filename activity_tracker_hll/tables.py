@@ -139,7 +139,7 @@ class TableLayout:
                 yield EventColumns(
                     readers[0].ids(id),
                     readers[2].buckets(bucket[0]) if bucket else self.bucket,
-                    readers[1].dates(time, self.zone),
+                    readers[1].dates(time, self.zone, done),
                 )
                 if sound < len(parts[0]):
                     raise _missing(_called(self.columns[missing.index(sound)]), done + sound)
@@ -219,10 +219,10 @@ class _Converter:
     def dates(self, values: Any, first: int = 0, zone: tzinfo | None = None) -> Any:
         """See :func:`as_dates`; `zone` is that of times that have none, None = the tracker's."""
         found = self._converted(
-            values,
+            _as_strings(values),
             first,
-            lambda categories: self.dates(categories, 0, zone),
-            lambda reader, array: reader.dates(array, zone),
+            lambda categories: _Converter(f"{self._argument}.cat.categories").dates(categories, 0, zone),
+            lambda reader, array: reader.dates(array, zone, first),
         )
         if zone is None or not isinstance(found, np.ndarray):
             return found
@@ -254,7 +254,7 @@ class _Converter:
             # In UTC, if it has a zone.
             moments: NDArray[Any] = np.asarray(values, f"datetime64[{values.unit}]")
             return moments if values.tz is None else Instants(moments)
-        if _is_of_pandas(values, "arrays.NumpyExtensionArray") and not _is_all_text(values):
+        if _is_of_pandas(values, "arrays.NumpyExtensionArray", "arrays.SparseArray"):
             return np.asarray(values)
         try:
             from . import arrow  # noqa: PLC0415 (needs an extra)
@@ -288,11 +288,19 @@ def _in_zone(moment: Any, zone: tzinfo) -> Any:
     return moment.replace(tzinfo=zone) if is_naive else moment
 
 
-def _is_all_text(values: Any) -> bool:
-    """Whether an array of objects of pandas has nothing but text, which can be made an array of Arrow."""
-    if values.dtype != object:
-        return False
-    return bool(sys.modules["pandas"].api.types.infer_dtype(values, skipna=False) == "string")
+def _as_strings(values: Any) -> Any:
+    """A column of pandas' objects all of which are text as a column of text, which can be read as times."""
+    if _is_of_pandas(values, "Series", "Index"):
+        values = values.array
+    if not _is_of_pandas(values, "arrays.NumpyExtensionArray"):
+        return values
+    pandas = sys.modules["pandas"]
+    if pandas.api.types.infer_dtype(np.asarray(values), skipna=False) != "string":
+        return values
+    try:
+        return pandas.array(values, "string[pyarrow]")
+    except ImportError:
+        return values
 
 
 def _is_frame(values: object) -> bool:

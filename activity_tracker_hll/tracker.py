@@ -113,7 +113,7 @@ class ActivityTracker(Reader):
         """Record that many ids were active in one bucket at one moment.
 
         Args:
-            ids: list, tuple, set, iterator, one-dimensional numpy array (S, U, integer), or a column of
+            ids: list, tuple, set, iterator, one-dimensional numpy array (S, U, T, integer), or a column of
                 pandas, polars or pyarrow; all are checked before the first is sent. What an iterator raises
                 is raised as it is, and nothing is sent then.
             periods: kinds of period; None = the tracker's.

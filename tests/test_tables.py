@@ -173,6 +173,29 @@ def test_objects_of_polars_are_refused_as_all_it_hands_out_is_where_they_are(tak
         take(polars_objects())
 
 
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Series(IDS["text"], dtype=object),
+        np.array(IDS["text"], object),
+        np.array(IDS["text"], np.dtypes.StringDType()),
+        np.array(IDS["integers"], ">i8"),
+        np.array(IDS["text"], ">U50"),
+        pd.Series(pd.arrays.SparseArray(IDS["integers"])),
+        pd.Series(["a", *IDS["bytes"], 7], dtype=object),
+    ],
+)
+@pytest.mark.parametrize("secret", [None, "hush"])
+def test_ids_are_the_same_however_numpy_and_pandas_keep_them(column, secret):
+    assert HyperLogLog(column, secret=secret) == HyperLogLog(column.tolist(), secret=secret)
+
+
+@pytest.mark.parametrize("column", [np.array(["a", None]), np.array(["a", ""], np.dtypes.StringDType())])
+def test_a_bad_id_is_named_by_its_place_however_numpy_keeps_it(column):
+    with pytest.raises((ArgumentTypeError, ArgumentValueError), match=r"ids\[1\] must"):
+        HyperLogLog(column)
+
+
 def test_an_empty_column_has_no_ids():
     for column in (pa.array([], pa.string()), pa.chunked_array([], pa.int64()), pd.Series([], dtype="str")):
         assert HyperLogLog(column) == HyperLogLog()
@@ -237,6 +260,10 @@ def test_times_without_a_zone_are_in_the_trackers_or_in_the_one_that_is_given(na
 HELD = {
     "times": lambda: pd.Series(NAIVE),
     "big-endian": lambda: pd.Series(np.array(NAIVE, ">M8[us]")),
+    "sparse": lambda: pd.Series(pd.arrays.SparseArray(np.array(NAIVE, "M8[ns]"))),
+    "text": lambda: pd.Series(map(str, NAIVE), dtype="str"),
+    "text of Python": lambda: pd.Series(map(str, NAIVE), dtype="string[python]"),
+    "text as objects": lambda: pd.Series(map(str, NAIVE), dtype=object),
     "objects": lambda: pd.Series(NAIVE, dtype=object),
     "categories": lambda: pd.Series(NAIVE).astype("category"),
     "categories of ns": lambda: pd.Series(NAIVE).astype("datetime64[ns]").astype("category"),
@@ -321,6 +348,25 @@ def test_times_that_are_not_certain_are_refused(times, problem):
     table = pa.table({"user": [1, 2], "at": times})
     with pytest.raises((ArgumentTypeError, ArgumentValueError), match=rf"events\['at'\] .*{problem}"):
         list(TableLayout("user", "at").events(table))
+
+
+@pytest.mark.parametrize("encode", [pa.array, lambda texts: pa.array(texts).dictionary_encode()])
+@pytest.mark.parametrize("bad", ["soon and late", "2026-01-02T03:04:05Z", "2026-01-02T25:04:05"])
+@pytest.mark.parametrize(
+    "make", [lambda table: table.to_reader(max_chunksize=90), lambda table: table.to_pandas()]
+)
+def test_text_that_is_no_time_is_named_by_its_place(make, bad, encode):
+    texts = [f"2026-01-02T03:04:{second:02}" for second in range(60)] * 5
+    texts[200] = bad
+    table = pa.table({"user": range(300), "at": encode(texts)})
+    given = make(table)
+    of_pandas = isinstance(given, pd.DataFrame) and isinstance(given["at"].dtype, pd.CategoricalDtype)
+    named = r"\.cat\.categories" if of_pandas else ""
+    place = list(given["at"].cat.categories).index(bad) if of_pandas else 200
+    with pytest.raises(
+        ArgumentValueError, match=rf"^events\['at'\]{named} must .*, got '{bad}' at \[{place}\]$"
+    ):
+        list(TableLayout("user", "at").events(given))
 
 
 @pytest.mark.parametrize("column", ["user", "platform", "at"])

@@ -295,7 +295,7 @@ class BufferedTracker(BaseWriter):
         """Record that many ids were active in one bucket at one moment, without waiting for the server.
 
         Args:
-            ids: list, tuple, set, iterator, one-dimensional numpy array (S, U, integer), or a column of
+            ids: list, tuple, set, iterator, one-dimensional numpy array (S, U, T, integer), or a column of
                 pandas, polars or pyarrow; all are checked before the first is taken. What an iterator raises
                 is raised as it is.
             periods: kinds of period; None = the tracker's.

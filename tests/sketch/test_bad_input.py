@@ -35,7 +35,7 @@ BAD_BATCHES = [
     ("2-D array", np.zeros((2, 2), int), "must be a one-dimensional array.*got 2 dimensions of int64"),
     ("0-D array", np.array(7), "must be a one-dimensional array.*got 0 dimensions of int64"),
     ("float array", np.array([1.0]), "must be a one-dimensional array.*float64"),
-    ("bool array", np.array([True]), "must be a one-dimensional array of S, U or integer type, .*bool"),
+    ("bool array", np.array([True]), "must be a one-dimensional array of S, U, T or integer type, .*bool"),
     ("dates", np.array(["2026-01-01"], "M8[D]"), "must be a one-dimensional array.*datetime64"),
 ]
 
