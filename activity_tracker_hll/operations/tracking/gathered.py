@@ -14,7 +14,7 @@ from functools import partial
 from itertools import islice
 from operator import itemgetter
 
-from ...errors import BackendError
+from ...errors import BackendConnectionError, BackendError, BackendTimeoutError
 from ...hll.compact import CompactRegisters
 from ...hll.registers import Hashes
 from ..base import Context, Operation, PeriodBucket, batched
@@ -204,7 +204,8 @@ class Gathered:
         """Send everything; returns how many events each late period refused.
 
         Raises:
-            BackendError: the first error; what else could be sent was sent.
+            BackendError: the first error; what else could be sent was sent, but a server that does not answer is
+                not waited for again and again.
         """
         buckets, grouped = self._buckets, Grouped(self._columns, self._group_count)
         self._begin()
@@ -224,6 +225,8 @@ class Gathered:
                     late[target[0]] = late.get(target[0], 0) + buckets[target].events(grouped)
             if sent.mark_error is not None:
                 errors.append(sent.mark_error)
+            if any(isinstance(error, (BackendConnectionError, BackendTimeoutError)) for error in errors):
+                break
         if errors:
             raise errors[0]
         return late
