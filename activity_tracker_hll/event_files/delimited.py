@@ -36,8 +36,8 @@ def _rows(lines: Lines, layout: Layout) -> Iterator[list[Any]]:
     One without fields stands for :data:`.lines.NO_LINE`; blank lines are left out.
     """
     delimiter = layout.delimiter or DELIMITERS[layout.format]
-    first = lines.peek(1)
-    if first and SEPARATOR_LINE.fullmatch(first[0]):
+    first = lines.peek()
+    if first is not None and SEPARATOR_LINE.fullmatch(first):
         next(iter(lines))
     if delimiter is None:
         return (row for line in lines if (row := line.split()) or line == NO_LINE)

@@ -82,11 +82,15 @@ class Lines:
             self.number, self.line = numbered
             yield self.line
 
-    def peek(self, count: int) -> list[bytes]:
-        """The next few lines, which are still to be handed out."""
-        while len(self._ahead) < count and (numbered := next(self._lines, None)) is not None:
-            self._ahead.append(numbered)
-        return [line for _, line in self._ahead]
+    def peek(self) -> bytes | None:
+        """The first line, which is still to be handed out; a pause before it is not. None of no line."""
+        while not self._ahead:
+            numbered = next(self._lines, None)
+            if numbered is None:
+                return None
+            if numbered[1] != NO_LINE:
+                self._ahead.append(numbered)
+        return self._ahead[0][1]
 
     def put_back(self, lines: Iterable[tuple[int, bytes]]) -> None:
         """Hand out lines, given with their numbers, once more before all others."""

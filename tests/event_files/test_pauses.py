@@ -2,6 +2,7 @@
 
 import re
 from itertools import takewhile
+from threading import Timer
 
 import pytest
 
@@ -67,6 +68,24 @@ def test_what_a_pipe_brings_is_handed_on_when_it_pauses(case):
         for text, expected in steps:
             sink.write(text.encode())
             assert [id for part in until_a_pause(events) for id in part.ids.tolist()] == expected
+
+
+@pytest.mark.parametrize("names", [None, ("id", "time")])
+@pytest.mark.parametrize("place", [2, 5, 6, 8])
+def test_a_pipe_may_pause_anywhere_in_its_first_lines(place, names):
+    text = ("sep=;\n" + ("id;time\n" if names is None else "") + csv("u1").replace(",", ";")).encode()
+    with pipe() as (stream, sink):
+
+        def write_the_rest():
+            sink.write(text[place:])
+            sink.close()
+
+        sink.write(text[:place])
+        writer = Timer(5 * opening.PATIENCE_S, write_the_rest)
+        writer.start()
+        events = list(read_events(stream, Layout(format="csv", delimiter=";", names=names), UTC))
+        writer.join()
+    assert [id for part in events for id in part.ids.tolist()] == [b"u1"]
 
 
 def test_what_a_pipe_brings_at_once_is_handed_on_in_few_parts():

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date
 from itertools import chain, islice
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...columns import Coded, EventColumns, Instants, Texts, as_python, is_single, times
 from ...errors import ArgumentTypeError, ArgumentValueError
@@ -40,6 +38,9 @@ class Rows:
         error: what the iterable raised after these events, if anything.
     """
 
+    NUMBERS_PER_EVENT: ClassVar[int] = 8
+    """How many numbers of 8 bytes take as much memory as its hash and its date."""
+
     events: list[Any]
     error: Exception | None
 
@@ -66,18 +67,16 @@ class Rows:
             part = self.events[start : start + _EVENTS_PER_PART]
             yield [id for id, _, _ in part], [event[1] for event in part], [event[2] for event in part]
 
-    def ids(self, indexes: Sequence[int]) -> list[Any]:
-        """The ids of some events."""
-        return [self.events[index][0] for index in indexes]
-
-    def dates(self, indexes: NDArray[np.int64]) -> list[Any]:
-        """The dates of some events."""
-        return [self.events[index][2] for index in indexes.tolist()]
+    def all_dates(self) -> list[Any]:
+        """The date of each event."""
+        return [event[2] for event in self.events]
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
     """Events as three columns; see :data:`Part`."""
+
+    NUMBERS_PER_EVENT: ClassVar[int] = 2
 
     columns: Part
     error: Exception | None = None
@@ -97,21 +96,12 @@ class Columns:
         """All three columns in one part."""
         yield self.columns
 
-    def ids(self, indexes: Sequence[int]) -> list[Any]:
-        """The ids of some events."""
-        chosen: list[Any] = self.columns[0][np.asarray(indexes, np.int64)].tolist()
-        return chosen
-
-    def dates(self, indexes: NDArray[np.int64]) -> NDArray[Any] | Instants | list[Any]:
-        """The dates of some events."""
+    def all_dates(self) -> Any:
+        """The date of each event, to be kept: a column, or one that stands for all."""
         dates = self.columns[2]
-        if isinstance(dates, date):
-            return [dates] * len(indexes)
-        if isinstance(dates, Coded):
-            return dates[indexes].tolist()
-        if isinstance(dates, (Instants, np.ndarray)):
-            return dates[indexes]
-        return [dates[index] for index in indexes.tolist()]
+        if isinstance(dates, Instants):
+            return Instants(dates.moments.copy())
+        return dates.copy() if isinstance(dates, np.ndarray) else dates
 
 
 Batch = Rows | Columns

@@ -1,9 +1,9 @@
 """Events of one call, gathered until they are sent.
 
-Of most buckets nobody moved out, so that the time of an event does not matter. Of these the events of one
-bucket and one period of each kind are a *group*: hashes are kept, which are folded when they are sent. A
-sketch costs the server the same however many ids are in it, so many hashes are cheaper as a sketch, and few
-as PFADD of ids made for the purpose. Other events are kept with their stamps.
+The events of one bucket and one period of each kind are a *group*: hashes and times are kept, and hashes are
+folded when they are sent. A sketch costs the server the same however many ids are in it, so many hashes are
+cheaper as a sketch, and few as PFADD of ids made for the purpose. When they happened matters only where the
+server then tells that ids have left the bucket. A few events, or ids of one call, are kept otherwise.
 """
 
 from __future__ import annotations
@@ -11,37 +11,37 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
+from itertools import islice, repeat
 from operator import itemgetter
 
 from ...errors import BackendConnectionError, BackendError, BackendTimeoutError
 from ...hll.compact import CompactRegisters
 from ...hll.registers import Hashes
 from ..base import Context, Operation, PeriodBucket, batched
-from .groups import Grouped, Groups
+from .groups import Column, Grouped
 from .open_periods import OpenPeriods
 from .side_table import Seen, SideTable, Stamps
 from .unite import Load, unite
 
-__all__ = ["ANY_TIME", "FEW", "Gathered"]
+__all__ = ["FEW", "Gathered"]
 
 FEW = 128
 """Fewer events of one bucket and period than this are sent as ids: adding them takes the server no longer
 than a small sketch would, which has to be read, united here and written back."""
 
-ANY_TIME = 0
-"""Older than any stamp: for events whose time does not matter, because nobody moved out of their bucket."""
+_ANY_TIME = 0
+"""Older than any stamp: of ids that are made for hashes, as by these the ids that came back are found."""
 
 _MOST_SKETCHES = 2048  # of up to 16 KiB
 _MOST_TARGETS = 1 << 16
-_MOST_NUMBERS = 1 << 20  # of 8 bytes, kept to find returning ids; beyond that a push costs next to nothing
-_NUMBERS_PER_ID = 8  # an id and its stamp are three objects
+_MOST_NUMBERS = 1 << 21  # of 8 bytes, kept to find returning ids; beyond that a push costs next to nothing
+_NUMBERS_PER_ID = 16  # an id and its stamp are three objects
 _LOADS_PER_PUSH = 1024
 
 
 @dataclass(eq=False, slots=True)
 class _Timed:
-    """What has stamps.
+    """What is in no group.
 
     Attributes:
         parts: registers, of which other buckets and periods may have some, too.
@@ -94,7 +94,7 @@ class _Bucket:
         return united
 
     def seen(self, grouped: Grouped) -> list[Seen]:
-        return [*self.timed.seen, *(Seen(grouped.hashes(group), ANY_TIME) for group in self.groups)]
+        return [*self.timed.seen, *grouped.seen(self.groups)]
 
 
 class Gathered:
@@ -123,7 +123,7 @@ class Gathered:
     def _begin(self) -> None:
         self._buckets: dict[PeriodBucket, _Bucket] = {}
         self._parts: dict[tuple[PeriodBucket, ...], CompactRegisters] = {}
-        self._columns: list[tuple[Hashes, Groups]] = []
+        self._columns: list[Column] = []
         self._group_count = 0
         self.groups: dict[int, int] = {}
         self.numbers = 0
@@ -159,10 +159,10 @@ class Gathered:
             self._bucket(target).groups.append(number)
         return number
 
-    def add_to_groups(self, hashes: Hashes, groups: Groups) -> None:
-        """Keep hashes of groups; neither array may change."""
-        self._columns.append((hashes, groups))
-        self.numbers += len(hashes)
+    def add_to_groups(self, events: Column, numbers: int) -> None:
+        """Keep events of groups, the arrays of which must not change; by that so many numbers are kept."""
+        self._columns.append(events)
+        self.numbers += numbers
 
     def add_ids(self, target: PeriodBucket, ids: Iterable[tuple[bytes, int]]) -> None:
         """Keep encoded ids with their stamps."""
@@ -188,24 +188,12 @@ class Gathered:
             self._bucket(target).own().seen.append(Seen(hashes, stamps))
         self.numbers += len(hashes) * (1 + sum(not isinstance(stamps, int) for stamps in since.values()))
 
-    def has_sketch(self, target: PeriodBucket) -> bool:
-        """Whether a sketch is sent anyway, so that more hashes cost the server nothing."""
-        return target in self._buckets and bool(self._buckets[target].timed.parts)
-
-    def few_ids(self, target: PeriodBucket) -> int:
-        """How many ids are kept as such."""
-        return len(self._buckets[target].timed.ids) if target in self._buckets else 0
-
-    def has_table(self, target: PeriodBucket) -> bool:
-        """Whether a push found that ids have moved out of the bucket."""
-        return target in self._tables
-
     def push(self) -> Operation[dict[str, int]]:
         """Send everything; returns how many events each late period refused.
 
         Raises:
-            BackendError: the first error; what else could be sent was sent, but a server that does not answer is
-                not waited for again and again.
+            BackendError: the first error; what else could be sent was sent, but a server that does not answer
+                is not waited for again and again.
         """
         buckets, grouped = self._buckets, Grouped(self._columns, self._group_count)
         self._begin()
@@ -237,7 +225,7 @@ class Gathered:
         return {
             target: Load(
                 registers=bucket.registers(grouped),
-                ids=[*bucket.timed.ids, *((id, ANY_TIME) for id in islice(ids, grouped.events(few[target])))],
+                ids=[*bucket.timed.ids, *zip(islice(ids, grouped.events(few[target])), repeat(_ANY_TIME))],
                 seen=partial(bucket.seen, grouped),
                 table=self._tables.get(target) or SideTable(),
             )

@@ -6,8 +6,9 @@ sorted by group first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,9 @@ from numpy.typing import NDArray
 from ...hll import hashing
 from ...hll.compact import MOST_PACKED, CompactRegisters
 from ...hll.registers import REGISTERS, Hashes, fold_each
+from .side_table import Seen, Stamps
 
-__all__ = ["NO_GROUP", "Grouped", "Groups"]
+__all__ = ["NO_GROUP", "Column", "Grouped", "Groups"]
 
 NO_GROUP = 0
 
@@ -24,19 +26,33 @@ Groups = NDArray[np.uint32]
 """Shape (n,): the number of the group of each event, or NO_GROUP."""
 
 
+class Column(NamedTuple):
+    """Events of groups.
+
+    Attributes:
+        hashes: shape (n,).
+        groups: the group of each.
+        stamps: returns the stamp of each, shape (n,): seldom called, as it takes long.
+    """
+
+    hashes: Hashes
+    groups: Groups
+    stamps: Callable[[], Stamps]
+
+
 class Grouped:
-    """The hashes of groups, told apart when they are sent.
+    """Events of groups, told apart when they are sent.
 
     Args:
-        columns: hashes, and the group of each.
+        columns: the events.
         count: how many groups there are.
     """
 
-    def __init__(self, columns: Sequence[tuple[Hashes, Groups]], count: int) -> None:
+    def __init__(self, columns: Sequence[Column], count: int) -> None:
         self._columns = columns
         counts = np.zeros(count + 1, np.int64)
-        for _, groups in columns:
-            counts += np.bincount(groups, minlength=count + 1)
+        for column in columns:
+            counts += np.bincount(column.groups, minlength=count + 1)
         self._counts: list[int] = counts.tolist()
         self._is_large = counts > MOST_PACKED
         self._is_large[NO_GROUP] = False
@@ -49,8 +65,8 @@ class Grouped:
         rows = np.zeros(len(self._counts), np.int64)  # that of row 0 is what belongs to no large group
         rows[large] = np.arange(1, len(large) + 1)
         registers = np.zeros((len(large) + 1, REGISTERS), np.uint8)
-        for hashes, groups in self._columns:
-            fold_each(registers, hashes, rows.take(groups))
+        for column in self._columns:
+            fold_each(registers, column.hashes, rows.take(column.groups))
         self._registers = {
             group: CompactRegisters.of(registers[row]) for row, group in enumerate(large.tolist(), 1)
         }
@@ -60,26 +76,42 @@ class Grouped:
         """The hashes of all groups that are not large, sorted by group; and where those of each end."""
         is_small = ~self._is_large
         is_small[NO_GROUP] = False
-        chosen = [np.flatnonzero(is_small.take(groups)) for _, groups in self._columns]
+        chosen = [np.flatnonzero(is_small.take(column.groups)) for column in self._columns]
         columns = list(zip(self._columns, chosen, strict=True))
-        hashes = np.concatenate([hashes.take(some) for (hashes, _), some in columns])
-        groups = np.concatenate([groups.take(some) for (_, groups), some in columns])
-        # numpy sorts 16-bit numbers by radix.
-        kind = np.uint16 if len(self._counts) <= 1 << 16 else np.uint32
-        order = np.argsort(groups.astype(kind), kind="stable")
+        hashes = np.concatenate([column.hashes.take(some) for column, some in columns])
+        order = self._order(np.concatenate([column.groups.take(some) for column, some in columns]))
         return hashes.take(order), np.cumsum(np.where(is_small, self._counts, 0))
 
-    def hashes(self, group: int) -> Hashes:
-        """Those of a group."""
-        if self._is_large[group]:
-            return np.concatenate([hashes[groups == group] for hashes, groups in self._columns])
+    @cached_property
+    def _all(self) -> tuple[Hashes, Stamps, NDArray[np.int64]]:
+        """All hashes and stamps, sorted by group; and where those of each end."""
+        order = self._order(np.concatenate([column.groups for column in self._columns]))
+        hashes = np.concatenate([column.hashes for column in self._columns]).take(order)
+        stamps = np.concatenate([column.stamps() for column in self._columns]).take(order)
+        return hashes, stamps, np.cumsum(self._counts)
+
+    def _order(self, groups: Groups) -> NDArray[np.intp]:
+        # numpy sorts 16-bit numbers by radix.
+        kind = np.uint16 if len(self._counts) <= 1 << 16 else np.uint32
+        return np.argsort(groups.astype(kind), kind="stable")
+
+    def _hashes(self, group: int) -> Hashes:
+        """Those of a small group."""
         hashes, ends = self._small
         return hashes[ends[group - 1] : ends[group]]
+
+    def seen(self, groups: Sequence[int]) -> list[Seen]:
+        """The hashes of several groups, with their stamps."""
+        if not groups:
+            return []
+        hashes, stamps, ends = self._all
+        parts = [slice(ends[group - 1], ends[group]) for group in groups]
+        return [Seen(hashes[part], stamps[part]) for part in parts]
 
     def registers(self, groups: Sequence[int]) -> list[CompactRegisters]:
         """Parts of those of several groups; they must not be changed."""
         parts = [self._registers[group] for group in groups if group in self._registers]
-        small = [self.hashes(group) for group in groups if group not in self._registers]
+        small = [self._hashes(group) for group in groups if group not in self._registers]
         if small:
             folded = CompactRegisters()
             folded.fold(np.concatenate(small))
@@ -91,7 +123,7 @@ class Grouped:
         return sum(map(self._counts.__getitem__, groups))
 
     def ids(self, groups: Sequence[int]) -> Iterator[bytes]:
-        """Ids made for the hashes of several groups, in this order."""
+        """Ids made for the hashes of several small groups, in this order."""
         return iter(
-            hashing.ids_of(np.concatenate([self.hashes(group) for group in groups])) if groups else ()
+            hashing.ids_of(np.concatenate([self._hashes(group) for group in groups])) if groups else ()
         )

@@ -1,31 +1,32 @@
 """Importing: from events of any bucket and time, in any order, to a sketch for each bucket and period.
 
 A batch of events is processed as columns: ids are hashed, buckets and periods factorized, which gives each
-event the number of its group: of one bucket and one period of each kind. Only where somebody moved out of the
-bucket are the events sorted by group, and kept with their times. A batch that is not plain (a bad event, or
-dates of an unusual type) is processed event by event: that is slower, but finds out what is wrong, and where.
+event the number of its group: of one bucket and one period of each kind. A batch that is not plain (a bad
+event, dates of an unusual type) is processed event by event: that is slower, but finds out what is wrong, and
+where.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ... import bulk
 from ...columns import PER_SECOND, Coded, Instants
-from ...errors import ActivityTrackerError, ArgumentTypeError, BackendError
+from ...errors import ActivityTrackerError, ArgumentTypeError
 from ...hll.registers import Hashes
 from ...keys import check_bucket
 from ...messages import shown
 from ..base import Context, Operation, PeriodBucket, batched
 from .batches import Batch
 from .factorize import BucketFactorizer, Indexes, PeriodFactorizer
-from .gathered import ANY_TIME, FEW, Gathered
-from .groups import NO_GROUP, Groups
+from .gathered import FEW, Gathered
+from .groups import NO_GROUP, Column, Groups
 from .side_table import Stamps
 from .stamps import ServerClock
 
@@ -33,7 +34,6 @@ __all__ = ["Importing"]
 
 # A file may have millions of buckets and periods.
 _MOST_REMEMBERED = 1 << 15  # of both together
-_MOST_ASKED = 1 << 17  # groups
 _GROUPS_PER_STEP = 512
 _PERIOD_BITS = 32
 _WIDEST_TABLE = 1 << 20  # of groups: there may be more combinations of buckets and periods than events
@@ -76,8 +76,6 @@ class Importing:
     def _forget(self) -> None:
         self._buckets = BucketFactorizer(self._trackable)
         self._periods = PeriodFactorizer(self._context, self._kinds)
-        self._asked: set[int] = set()
-        self._have_moves: set[PeriodBucket] = set()
         self._gathered.groups.clear()
 
     def takes_sketches(self, sketches: bool) -> None:
@@ -140,30 +138,22 @@ class Importing:
         known = self._gathered.groups
         groups.numbers[groups.present] = [known.get(key, NO_GROUP) for key in keys]
         new = [at for at, key in enumerate(keys) if key not in known]
-        timed: dict[int, _Targets] = {}
+        stamps = partial(self._stamps, batch.all_dates(), len(batch), self._clock.now())
+
+        def add() -> None:
+            events = Column(hashes, groups.of_events(), stamps)
+            self._gathered.add_to_groups(events, batch.NUMBERS_PER_EVENT * len(batch))
+            self.done += int(np.count_nonzero(events.groups))
+
         for some in batched(new, _GROUPS_PER_STEP):  # a batch may have as many as it has events
             if self._gathered.full:
-                self._add_to_groups(hashes, groups.of_events())
+                add()
                 groups.numbers.fill(NO_GROUP)
                 yield from self._push()
-            targets_of = {at: self._targets(keys[at]) for at in some}
-            yield from self._find_moves({keys[at]: targets for at, targets in targets_of.items()})
-            for at, targets in targets_of.items():
-                place = int(groups.present[at])
-                if any(target in self._have_moves or self._gathered.has_table(target) for target in targets):
-                    timed[place] = targets
-                else:
-                    groups.numbers[place] = self._gathered.new_group(keys[at], targets)
-        self._add_to_groups(hashes, groups.of_events())
-        for targets, positions in zip(timed.values(), groups.positions(list(timed)), strict=True):
-            if self._gathered.full:
-                yield from self._push()
-            self._add_group(batch, targets, hashes.take(positions), positions)
-            self.done += len(positions)
-
-    def _add_to_groups(self, hashes: Hashes, numbers: Groups) -> None:
-        self._gathered.add_to_groups(hashes, numbers)
-        self.done += int(np.count_nonzero(numbers))
+            for at in some:
+                number = self._gathered.new_group(keys[at], self._targets(keys[at]))
+                groups.numbers[groups.present[at]] = number
+        add()
 
     def _keys(self, indexes: Indexes) -> list[int]:
         """What stays the same for a group while more periods are found."""
@@ -175,50 +165,20 @@ class Importing:
         bucket = self._buckets.names[key >> _PERIOD_BITS]
         return tuple((name, bucket) for name in self._periods.names[key & (1 << _PERIOD_BITS) - 1])
 
-    def _find_moves(self, groups: Mapping[int, _Targets]) -> Operation[None]:
-        """Ask, once for each, whether ids were moved out of it: only then the time of an event matters."""
-        if len(self._asked) > _MOST_ASKED:
-            self._asked = set()
-        new = groups.keys() - self._asked
-        targets = list(dict.fromkeys(target for key in new for target in groups[key]))
-        if targets:
-            replies = yield [("EXISTS", self._context.keys.bucket(*target).moves) for target in targets]
-            self._have_moves.update(
-                target
-                for target, reply in zip(targets, replies, strict=True)
-                if reply or isinstance(reply, BackendError)
-            )
-            self._asked |= new
-
-    def _add_group(self, batch: Batch, targets: _Targets, hashes: Hashes, positions: Indexes) -> None:
-        """Gather events of a group with their times, for those of its buckets and periods that need them."""
-        stamps = self._stamps(batch.dates(positions))
-        encoded: list[bytes] = []
-        folded: dict[PeriodBucket, int | Stamps] = {}
-        for target in targets:
-            count = self._gathered.few_ids(target) + len(hashes)
-            if count >= FEW or self._gathered.has_sketch(target):
-                has_moves = target in self._have_moves or self._gathered.has_table(target)
-                folded[target] = stamps if has_moves else ANY_TIME
-            else:
-                encoded = encoded or self._context.ids.many(batch.ids(positions.tolist()))
-                self._gathered.add_ids(target, zip(encoded, stamps.tolist(), strict=True))
-        if folded:
-            self._gathered.add_hashes(hashes, folded)
-
-    def _stamps(self, dates: Any) -> Stamps:
-        """The :func:`_stamp` of each date of a column."""
+    def _stamps(self, dates: Any, count: int, now: int) -> Stamps:
+        """The :func:`_stamp` of each date of a column, or of one for all."""
+        if isinstance(dates, date):
+            return np.full(count, self._stamp(dates, now))
         zone = self._context.calendar.zone
         if zone is not None and _has_seconds(dates):
             dates = Instants.of_naive(dates, zone)
         if isinstance(dates, Instants):
             microseconds = dates.moments.astype("datetime64[us]").view(np.int64)
-            return np.minimum(np.maximum(microseconds, 1), self._clock.now())
-        return np.fromiter(map(self._stamp, dates), np.int64, len(dates))
+            return np.minimum(np.maximum(microseconds, 1), now)
+        return np.fromiter((self._stamp(moment, now) for moment in dates), np.int64, count)
 
-    def _stamp(self, moment: Any) -> int:
+    def _stamp(self, moment: Any, now: int) -> int:
         """The stamp of an event: its time, if it has one; for a mere day, the present time."""
-        now = self._clock.now()
         if isinstance(moment, np.datetime64):
             unit = np.datetime_data(moment.dtype)[0]
             moment = now if unit in "YMWD" else moment.astype("datetime64[us]").item()
@@ -249,7 +209,7 @@ class Importing:
             self._context.ids.one(id, f"{argument} id"),
             self._trackable(bucket, f"{argument} bucket"),
             self._context.calendar.moment(moment, f"{argument} date", needs_hour=self._hourly),
-            self._stamp(moment),
+            self._stamp(moment, self._clock.now()),
         )
 
     def _trackable(self, bucket: object, argument: str = "bucket") -> str | None:
@@ -309,12 +269,3 @@ class _Groups:
     def of_events(self) -> Groups:
         """The number of each event's group."""
         return self.numbers.take(self.places)
-
-    def positions(self, chosen: Sequence[int]) -> Iterator[Indexes]:
-        """Where the events of each of some groups are, which are given by their places."""
-        ranks = np.zeros(len(self.counts), np.int64)
-        ranks[chosen] = np.arange(1, len(chosen) + 1)
-        of_events = ranks.take(self.places)
-        positions = np.flatnonzero(of_events)
-        positions = positions.take(np.argsort(of_events.take(positions), kind="stable"))
-        return iter(np.split(positions, np.cumsum(self.counts[chosen])[:-1])) if chosen else iter(())

@@ -16,17 +16,17 @@ import numpy as np
 import pytest
 
 from activity_tracker_hll import ArgumentValueError
+from activity_tracker_hll.columns import EventColumns
 from activity_tracker_hll.hll import codec, compact
 from activity_tracker_hll.operations.tracking import batches, gathered, groups, importing
 from activity_tracker_hll.operations.tracking.gathered import FEW
 from helpers.imports import COUNT, FORMS, expected, sample
 from helpers.moments import NOON, TODAY, YESTERDAY
-from helpers.servers import sketches_on
+from helpers.servers import back, left, sketches_on
 
 HUSHED = ("mixed", "columns of bytes")
 SMALL = [
     (importing, "_MOST_REMEMBERED", 2),
-    (importing, "_MOST_ASKED", 1),
     (importing, "_GROUPS_PER_STEP", 2),
     (importing, "_WIDEST_TABLE", 40),
     (gathered, "_MOST_SKETCHES", 3),
@@ -207,6 +207,33 @@ def test_pushes_that_take_long_are_made_seldom(server, monkeypatch):
     assert len(pushes(0)) > 300
     assert 40 < len(pushes(1)) < 110
     assert 10 < len(pushes(300)) < 18
+
+
+@pytest.mark.parametrize("form", ["rows", "columns"])
+@pytest.mark.parametrize("others", [1, FEW, 5000])
+def test_an_id_that_leaves_while_it_waits_to_be_sent_is_back_by_its_next_event(real_server, form, others):
+    """Another process moves it after events of the bucket were read and before they are sent."""
+    tracker, other = (real_server.tracker(["daily", "monthly"]) for _ in range(2))
+    moments = [datetime(YESTERDAY.year, YESTERDAY.month, YESTERDAY.day, hour) for hour in (1, 2, 3)]
+
+    def events():
+        """Some events of the bucket; a move out of it; and the same again, an hour later."""
+        for moment in (moments[0], moments[2]):
+            part = [*((f"y{n}", "rare", moment) for n in range(others)), ("X", "rare", moment)]
+            part += [(f"z{n}", "busy", moment) for n in range(FEW)]
+            if form == "rows":
+                yield from part
+            else:
+                ids, buckets, dates = zip(*part, strict=True)
+                yield EventColumns(np.array(ids, "S"), np.array(buckets), np.array(dates, "M8[us]"))
+            for id in ("X", "gone"):
+                other.track(id=id, bucket="rare", date=moments[0])
+                other.track(old_id=id, old_bucket="rare", date=moments[1])
+
+    tracker.import_events(events() if form == "columns" else [*events()])
+    for period in (f"daily-{YESTERDAY:%Y%m%d}", f"monthly-{YESTERDAY:%Y%m}"):
+        keys = tracker.backend.keys.bucket(period, "rare")
+        assert (back(real_server.client, keys), left(real_server.client, keys)) == ({b"X"}, {b"gone"})
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin"])
