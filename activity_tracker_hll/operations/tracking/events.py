@@ -173,7 +173,7 @@ class Tracking:
             hashes, encoded = None, data.context.ids.many(ids.given)
         targets = [(name, event.bucket) for name in self.periods(kinds, event.moment, now)]
         if hashes is not None:
-            gathered.add_hashes(hashes, dict.fromkeys(targets, stamp))
+            gathered.add_hashes(hashes, targets, stamp)
         else:
             for target in targets:
                 gathered.add_ids(target, ((id, stamp) for id in encoded or ()))

@@ -20,7 +20,7 @@ from ...hll.registers import Hashes
 from ..base import Context, Operation, PeriodBucket, batched
 from .groups import Column, Grouped
 from .open_periods import OpenPeriods
-from .side_table import Seen, SideTable, Stamps
+from .side_table import Seen, SideTable
 from .unite import Load, unite
 
 __all__ = ["FEW", "Gathered"]
@@ -32,7 +32,6 @@ than a small sketch would, which has to be read, united here and written back.""
 _ANY_TIME = 0
 """Older than any stamp: of ids that are made for hashes, as by these the ids that came back are found."""
 
-_MOST_SKETCHES = 2048  # of up to 16 KiB
 _MOST_TARGETS = 1 << 16
 _MOST_NUMBERS = 1 << 21  # of 8 bytes, kept to find returning ids; beyond that a push costs next to nothing
 _NUMBERS_PER_ID = 16  # an id and its stamp are three objects
@@ -44,7 +43,7 @@ class _Timed:
     """What is in no group.
 
     Attributes:
-        parts: registers, of which other buckets and periods may have some, too.
+        parts: registers, which other buckets and periods may have, too.
         seen: the hashes in these.
         ids: encoded, with stamps.
     """
@@ -85,7 +84,7 @@ class _Bucket:
 
     def registers(self, grouped: Grouped) -> CompactRegisters | None:
         """All of its registers, which must not be changed."""
-        parts = [*self.timed.parts, *grouped.registers([] if self.few(grouped) else self.groups)]
+        parts = [*self.timed.parts, *grouped.registers(self.groups)]
         if len(parts) < 2:
             return parts[0] if parts else None
         united = CompactRegisters()
@@ -122,7 +121,6 @@ class Gathered:
 
     def _begin(self) -> None:
         self._buckets: dict[PeriodBucket, _Bucket] = {}
-        self._parts: dict[tuple[PeriodBucket, ...], CompactRegisters] = {}
         self._columns: list[Column] = []
         self._group_count = 0
         self.groups: dict[int, int] = {}
@@ -136,11 +134,7 @@ class Gathered:
     @property
     def full(self) -> bool:
         """Whether it is time to push: more events would take too much memory."""
-        return (
-            self.numbers >= _MOST_NUMBERS
-            or len(self._parts) >= _MOST_SKETCHES
-            or len(self._buckets) >= _MOST_TARGETS
-        )
+        return self.numbers >= _MOST_NUMBERS or len(self._buckets) >= _MOST_TARGETS
 
     def _bucket(self, target: PeriodBucket) -> _Bucket:
         if target not in self._buckets:
@@ -171,22 +165,15 @@ class Gathered:
         gathered += ids
         self.numbers += _NUMBERS_PER_ID * (len(gathered) - before)
 
-    def add_hashes(self, hashes: Hashes, since: Mapping[PeriodBucket, int | Stamps]) -> None:
-        """Fold hashes into registers of several buckets and periods; the array is kept, and must not change.
-
-        Args:
-            since: for each bucket and period stamps, one for all ids or one for each.
-        """
-        targets = tuple(since)
-        if targets not in self._parts:
-            # Folded once for all: a month's registers are made of its days' when they are sent.
-            self._parts[targets] = CompactRegisters()
-            for target in targets:
-                self._bucket(target).own().parts.append(self._parts[targets])
-        self._parts[targets].fold(hashes)
-        for target, stamps in since.items():
-            self._bucket(target).own().seen.append(Seen(hashes, stamps))
-        self.numbers += len(hashes) * (1 + sum(not isinstance(stamps, int) for stamps in since.values()))
+    def add_hashes(self, hashes: Hashes, targets: Iterable[PeriodBucket], stamp: int) -> None:
+        """Fold hashes, once, for several buckets and periods; the array is kept, and must not change."""
+        registers = CompactRegisters()
+        registers.fold(hashes)
+        for target in targets:
+            own = self._bucket(target).own()
+            own.parts.append(registers)
+            own.seen.append(Seen(hashes, stamp))
+        self.numbers += len(hashes)
 
     def push(self) -> Operation[dict[str, int]]:
         """Send everything; returns how many events each late period refused.
@@ -224,7 +211,7 @@ class Gathered:
         ids = grouped.ids([group for groups in few.values() for group in groups])
         return {
             target: Load(
-                registers=bucket.registers(grouped),
+                registers=None if few[target] else bucket.registers(grouped),
                 ids=[*bucket.timed.ids, *zip(islice(ids, grouped.events(few[target])), repeat(_ANY_TIME))],
                 seen=partial(bucket.seen, grouped),
                 table=self._tables.get(target) or SideTable(),

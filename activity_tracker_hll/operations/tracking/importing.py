@@ -235,14 +235,12 @@ class _Groups:
 
     Attributes:
         places: shape (events,), of the group of each event.
-        counts: events of the group in each place.
         present: places where there are any.
         indexes: of the bucket and periods of these.
         numbers: of the group in each place, at first NO_GROUP.
     """
 
     places: Indexes
-    counts: Indexes
     present: Indexes
     indexes: Indexes
     numbers: Groups
@@ -264,7 +262,7 @@ class _Groups:
             found, places = np.arange(index_count), indexes
             counts = np.bincount(indexes, minlength=index_count)
         present = np.flatnonzero(counts)
-        return cls(places, counts, present, found[present], np.full(len(counts), NO_GROUP, np.uint32))
+        return cls(places, present, found[present], np.full(len(counts), NO_GROUP, np.uint32))
 
     def of_events(self) -> Groups:
         """The number of each event's group."""

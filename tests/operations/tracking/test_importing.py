@@ -29,7 +29,6 @@ SMALL = [
     (importing, "_MOST_REMEMBERED", 2),
     (importing, "_GROUPS_PER_STEP", 2),
     (importing, "_WIDEST_TABLE", 40),
-    (gathered, "_MOST_SKETCHES", 3),
     (gathered, "_MOST_TARGETS", 7),
     (gathered, "_LOADS_PER_PUSH", 4),
     (compact, "MOST_PACKED", 20),
