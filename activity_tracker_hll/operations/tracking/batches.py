@@ -67,10 +67,6 @@ class Rows:
             part = self.events[start : start + _EVENTS_PER_PART]
             yield [id for id, _, _ in part], [event[1] for event in part], [event[2] for event in part]
 
-    def all_dates(self) -> list[Any]:
-        """The date of each event."""
-        return [event[2] for event in self.events]
-
 
 @dataclass(frozen=True, slots=True)
 class Columns:
@@ -95,13 +91,6 @@ class Columns:
     def parts(self) -> Iterator[Part]:
         """All three columns in one part."""
         yield self.columns
-
-    def all_dates(self) -> Any:
-        """The date of each event, to be kept: a column, or one that stands for all."""
-        dates = self.columns[2]
-        if isinstance(dates, Instants):
-            return Instants(dates.moments.copy())
-        return dates.copy() if isinstance(dates, np.ndarray) else dates
 
 
 Batch = Rows | Columns

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -106,12 +107,12 @@ class Importing:
         yield from self._add_groups(batch, *factorized)
         return batch.error
 
-    def _factorized(self, batch: Batch) -> tuple[Hashes, Indexes] | None:
-        """The hash of each id, the index of its bucket and periods; None if an event is not plain.
+    def _factorized(self, batch: Batch) -> tuple[Hashes, Indexes, Any] | None:
+        """The hash of each id, the index of its bucket and periods, the dates; None if an event is not plain.
 
         The indexes have shape () if all are the same.
         """
-        hashes, pairs = [], []
+        hashes, pairs, all_dates = [], [], []
         try:
             for ids, bucket_column, dates in batch.parts():
                 hashes.append(self._hashes(ids))
@@ -119,26 +120,27 @@ class Importing:
                 if periods is None:
                     return None
                 pairs.append((buckets, periods))
+                all_dates.append(dates)
         except Exception:  # noqa: BLE001 (whatever a caller's object raises: one by one it is found, and named)
             return None
         indexes = [buckets * len(self._periods.names) + periods for buckets, periods in pairs]
         if len(hashes) == 1:
-            return hashes[0], np.asarray(indexes[0])
+            return hashes[0], np.asarray(indexes[0]), _kept(all_dates[0])
         each = [np.broadcast_to(some, len(part)) for some, part in zip(indexes, hashes, strict=True)]
-        return np.concatenate(hashes), np.concatenate(each)
+        return np.concatenate(hashes), np.concatenate(each), list(chain.from_iterable(all_dates))
 
     def _hashes(self, ids: Any) -> Hashes:
         if isinstance(ids, Coded):
             return self._coded_hashes.of(ids)
         return bulk.all_hashes(self._context.ids, ids)
 
-    def _add_groups(self, batch: Batch, hashes: Hashes, indexes: Indexes) -> Operation[None]:
+    def _add_groups(self, batch: Batch, hashes: Hashes, indexes: Indexes, dates: Any) -> Operation[None]:
         groups = _Groups.of(indexes, len(batch), len(self._buckets.names) * len(self._periods.names))
         keys = self._keys(groups.indexes)
         known = self._gathered.groups
         groups.numbers[groups.present] = [known.get(key, NO_GROUP) for key in keys]
         new = [at for at, key in enumerate(keys) if key not in known]
-        stamps = partial(self._stamps, batch.all_dates(), len(batch), self._clock.now())
+        stamps = partial(self._stamps, dates, len(batch), self._clock.now())
 
         def add() -> None:
             events = Column(hashes, groups.of_events(), stamps)
@@ -214,6 +216,13 @@ class Importing:
 
     def _trackable(self, bucket: object, argument: str = "bucket") -> str | None:
         return self._context.trackable(check_bucket(bucket, argument))
+
+
+def _kept(dates: Any) -> Any:
+    """A column of dates, to be kept: no part of an array that is its caller's."""
+    if isinstance(dates, Instants):
+        return Instants(dates.moments.copy())
+    return dates.copy() if isinstance(dates, np.ndarray) else dates
 
 
 def _has_seconds(dates: Any) -> bool:
