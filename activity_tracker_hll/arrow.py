@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .coder import LONGEST, Coder, words_of
 from .columns import Coded, Instants, Texts
 from .errors import ArgumentTypeError, ArgumentValueError, MissingExtraError
 from .messages import WHY_FLOATS, shown
@@ -35,10 +36,8 @@ Array = Any
 _DATE_LENGTH = len("2026-01-31")
 _HEX = np.frombuffer("".join(f"{byte:02x}" for byte in range(256)).encode(), np.uint16)
 _VIEW_BYTES = 16
-_WHOLE = 12
-_NO_VIEW = np.uint64(2**64 - 1)  # no text has such a length
-_SLOT_BITS = 16
-_MIX = np.array([0x9E3779B97F4A7C15, 0xC6A4A7935BD1E995], np.uint64)  # any odd ones, with bits all over
+_LONGEST_VIEWED = 12
+_MOST_NAMES = 1024
 _FEW = 1024
 _UUID_BYTES = 16
 _UUID_PARTS = ((0, 4, 0), (4, 6, 9), (6, 8, 14), (8, 10, 19), (10, 16, 24))  # from, to, place in the text
@@ -218,73 +217,43 @@ class ColumnReader:
 
 
 class _Names:
-    """Encodes texts that repeat, in a quarter of the time that Arrow takes where they are few and short.
-
-    They are told apart by the 16 bytes that each has in Arrow's layout of views: its length, and all of it if
-    that is at most 12. Of a longer one they have the place in memory, which no slot is for.
-
-    Source: https://arrow.apache.org/docs/format/Columnar.html#variable-size-binary-view-layout
-    """
+    """Encodes texts that repeat, in a fraction of the time that Arrow takes where they are few and short."""
 
     def __init__(self) -> None:
-        self._texts: list[Any] = []
-        self._views = np.full((1 << _SLOT_BITS, 2), _NO_VIEW)  # of the text that has a slot
-        self._codes = np.zeros(1 << _SLOT_BITS, np.intp)
-        self._are_few = True
+        self._coder = Coder(lambda text: text)
+        self._are_few: bool | None = None
 
     def coded(self, array: Array) -> Coded:
         """The texts of an array, none of which is missing."""
-        try:
-            known = self._known(array) if self._are_few and len(array) else None
-        except pa.ArrowNotImplementedError:  # before pyarrow 18 texts are not cast to views
-            self._are_few, known = False, None
-        if known is not None:
-            return known
+        if self._are_few and len(array):
+            if (codes := self._codes(array)) is not None and len(self._coder.values) <= _MOST_NAMES:
+                return Coded(self._coder.values, codes)
+            self._are_few = False
         encoded = _plain(array).dictionary_encode()
-        self._are_few = self._are_few and self._learns(encoded.dictionary)
+        if self._are_few is None and len(array):
+            self._are_few = len(encoded.dictionary) <= _MOST_NAMES
         return Coded(encoded.dictionary.to_pylist(), _numbers(encoded.indices))
 
-    def _known(self, array: Array) -> Coded | None:
-        """The same, if all of them have a slot."""
-        views = _views(array)
-        slots = _slots(views)
-        if np.array_equal(self._views.take(slots, axis=0), views):
-            return Coded(self._texts, self._codes.take(slots))
-        return None
+    def _codes(self, array: Array) -> NDArray[np.int64] | None:
+        """The codes of texts; None if one is long.
 
-    def _learns(self, array: Array) -> bool:
-        """Give each text a slot; returns whether they are short, and no two need the same."""
-        if not len(array):
-            return True
-        views = _views(array)
-        for text, view, slot in zip(array, views, _slots(views).tolist(), strict=True):
-            if (self._views[slot] == view).all():
-                continue
-            if len(text.as_buffer()) > _WHOLE or (self._views[slot] != _NO_VIEW).any():
-                return False
-            self._views[slot], self._codes[slot] = view, len(self._texts)
-            self._texts = [*self._texts, text.as_py()]  # what was handed out stays as it is
-        return True
-
-
-def _views(array: Array) -> NDArray[np.uint64]:
-    """The two words that each text has as a view, shape (n, 2)."""
-    if not pa.types.is_string_view(array.type):
-        # Of a slice, Arrow would make views of all that comes before it, too.
-        _, offsets, data = array.buffers()
-        places = offsets.slice(array.offset * _offset_type(array).itemsize)
-        whole = [None, places, pa.py_buffer(b"") if data is None else data]
-        array = pa.Array.from_buffers(array.type, len(array), whole).cast(pa.string_view())
-    return _in_buffer(array, f"V{_VIEW_BYTES}", len(array)).view(np.uint64).reshape(-1, 2)
-
-
-def _slots(views: NDArray[np.uint64]) -> NDArray[np.intp]:
-    """The slot of each, by the bits that the most others have an effect on."""
-    mixed: NDArray[np.uint64] = views[:, 0] * _MIX[0]
-    mixed ^= views[:, 1]
-    mixed *= _MIX[1]
-    mixed >>= np.uint64(64 - _SLOT_BITS)
-    return mixed.view(np.intp)
+        Source: https://arrow.apache.org/docs/format/Columnar.html#variable-size-binary-view-layout
+        """
+        if not pa.types.is_string_view(array.type):
+            texts = _texts(array)
+            if texts.sizes.max(initial=0) > LONGEST:
+                return None
+            return self._coder.codes_of_words(
+                words_of(texts), texts.sizes, lambda places: list(map(bytes.decode, texts[places].tolist()))
+            )
+        # 16 bytes of each: its length in the first four, and the text if it has up to twelve bytes.
+        views = _in_buffer(array, f"V{_VIEW_BYTES}", len(array)).view(np.uint64).reshape(-1, 2)
+        first, second = views[:, 0], views[:, 1]
+        if first.astype(np.uint32).max(initial=0) > _LONGEST_VIEWED:
+            return None
+        return self._coder.codes_of_words(
+            (first, second), np.int64(0), lambda places: _plain(array).take(pa.array(places)).to_pylist()
+        )
 
 
 def _is_same(dictionary: Array, other: Array) -> bool:
@@ -311,12 +280,12 @@ def _offset_type(array: Array) -> np.dtype[Any]:
 
 
 def _texts(array: Array) -> Texts:
-    ends = np.empty(0, np.int64)
+    ends: NDArray[Any] = np.empty(0, np.int64)
     if len(array):
-        ends = _in_buffer(array, _offset_type(array), len(array) + 1).astype(np.int64, copy=False)
+        ends = _in_buffer(array, _offset_type(array), len(array) + 1)
     data = array.buffers()[2]
     buffer = np.empty(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
-    return Texts(buffer, ends[:-1], np.diff(ends))
+    return Texts(buffer, ends[:-1], np.diff(ends), adjoin=True)
 
 
 def _fixed_size(array: Array) -> NDArray[np.uint8]:
@@ -329,7 +298,7 @@ def _fixed_size(array: Array) -> NDArray[np.uint8]:
 
 def _equal_texts(bytes_of_each: NDArray[np.uint8]) -> Texts:
     count, size = bytes_of_each.shape
-    return Texts(bytes_of_each.reshape(-1), np.arange(count) * size, np.full(count, size))
+    return Texts(bytes_of_each.reshape(-1), np.arange(count) * size, np.full(count, size), adjoin=True)
 
 
 def _texts_of_uuids(uuids: NDArray[np.uint8]) -> NDArray[np.uint8]:

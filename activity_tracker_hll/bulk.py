@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .columns import Coded, Texts
 from .errors import ActivityTrackerError
-from .hll.hashing import SLACK, Hasher
+from .hll.hashing import SLACK, Hasher, Offsets
 from .hll.registers import STEP, Hashes
 from .ids import COLLECTIONS, MAX_ID_BYTES, IdEncoder, check_batch
 
@@ -25,6 +25,7 @@ __all__ = ["CHUNK", "CodedHashes", "Hashes", "all_hashes", "are_texts", "hashes"
 CHUNK = STEP
 """Ids hashed together."""
 
+_TEXTS_TOGETHER = 65_536  # looked at together: of many, the last are copied if no SLACK is behind them
 _JOINED_BYTES = 512 * 1024
 _SHORTEST_CHUNK = 1024
 _TEXTS = (str, bytes)
@@ -53,6 +54,9 @@ def hashes(encoder: IdEncoder, ids: object, argument: str = "ids") -> Iterator[H
         ArgumentTypeError, ArgumentValueError: a bad id, naming its index.
     """
     batch = check_batch(ids, argument)
+    if isinstance(batch, Texts) and not encoder.has_secret and _are_valid(batch):
+        yield from _hashes_of_texts(batch)
+        return
     hasher = Hasher(min(CHUNK, len(batch)) if isinstance(batch, _WITH_LENGTH) else CHUNK)
     coded = CodedHashes(encoder)
     first = 0
@@ -64,9 +68,9 @@ def hashes(encoder: IdEncoder, ids: object, argument: str = "ids") -> Iterator[H
         first += len(chunk)
 
 
-def all_hashes(encoder: IdEncoder, ids: Sized) -> Hashes:
-    """The hashes of ids in one array, shape (n,); see :func:`hashes`."""
-    result = np.empty(len(ids), np.uint64)
+def all_hashes(encoder: IdEncoder, ids: Sized, out: Hashes | None = None) -> Hashes:
+    """The hashes of ids in one array, shape (n,), which may be given; see :func:`hashes`."""
+    result = np.empty(len(ids), np.uint64) if out is None else out
     filled = 0
     for chunk in hashes(encoder, ids):
         result[filled : filled + len(chunk)] = chunk
@@ -152,10 +156,8 @@ def _are_short(lines: bytes) -> bool:
 
 def _hash_chunk(hasher: Hasher, encoder: IdEncoder, chunk: Any, argument: str, first: int) -> Hashes:
     """Hash a list or array of up to CHUNK ids; `first` is the index of the first one, for errors."""
-    if not encoder.has_secret:
-        if isinstance(chunk, Texts):
-            hashed = _hash_texts(hasher, chunk)
-        elif isinstance(chunk, np.ndarray) and chunk.dtype.kind not in "OT":
+    if not encoder.has_secret and not isinstance(chunk, Texts):
+        if isinstance(chunk, np.ndarray) and chunk.dtype.kind not in "OT":
             hashed = _hash_array(hasher, chunk)
         else:
             hashed = _hash_list(hasher, chunk.tolist() if isinstance(chunk, np.ndarray) else chunk)
@@ -238,27 +240,27 @@ def _line_ends(ends: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
     return positions
 
 
-def _hash_texts(hasher: Hasher, texts: Texts) -> Hashes | None:
-    """Hash texts where they stand; None if one is empty or too long."""
-    buffer, starts, sizes = texts.buffer, texts.starts, texts.sizes
-    shortest, longest = int(sizes.min(initial=MAX_ID_BYTES)), int(sizes.max(initial=0))
-    if not 0 < shortest <= longest <= MAX_ID_BYTES:
-        return None
-    begin, end = int(starts.min()), int(starts.max()) + longest
-    if end + SLACK > len(buffer):
-        buffer, starts = (
-            np.concatenate([buffer[begin:end], np.zeros(longest + SLACK, np.uint8)]),
-            starts - begin,
-        )
-    stride = int(starts[1] - starts[0]) if len(starts) > 1 else longest
-    if shortest == longest and (np.diff(starts) == stride).all() and stride > 0:
-        return hasher.equal(buffer[int(starts[0]) :], len(starts), longest, stride)
-    return hasher.ragged(buffer, starts, sizes)
+def _are_valid(texts: Texts) -> bool:
+    """Whether no text is empty or too long."""
+    return len(texts) > 0 and 0 < texts.sizes.min() <= texts.sizes.max() <= MAX_ID_BYTES
 
 
-def _hash_sizes(
-    hasher: Hasher, buffer: NDArray[np.uint8], starts: NDArray[np.int64], sizes: NDArray[np.int64]
-) -> Hashes | None:
+def _hashes_of_texts(texts: Texts) -> Iterator[Hashes]:
+    """The hashes of valid texts where they stand, chunk by chunk."""
+    hasher = Hasher(min(CHUNK, len(texts)))
+    for first in range(0, len(texts), _TEXTS_TOGETHER):
+        some = texts[first : first + _TEXTS_TOGETHER].padded()
+        distance = some.distance()
+        for start in range(0, len(some), CHUNK):
+            part = some[start : start + CHUNK]
+            if distance:
+                begin, size = int(part.starts[0]), int(part.sizes[0])
+                yield hasher.equal(part.buffer[begin:], len(part), size, distance)
+            else:
+                yield hasher.ragged(part.buffer, part.starts, part.sizes)
+
+
+def _hash_sizes(hasher: Hasher, buffer: NDArray[np.uint8], starts: Offsets, sizes: Offsets) -> Hashes | None:
     if len(sizes) and not 0 < sizes.min() <= sizes.max() <= MAX_ID_BYTES:
         return None
     return hasher.ragged(buffer, starts, sizes)

@@ -33,11 +33,13 @@ class Texts:
             of it need be copied to be hashed.
         starts: shape (n,), where each text begins in the buffer.
         sizes: shape (n,), the bytes of each.
+        adjoin: whether it is certain that each begins where the one before it ends.
     """
 
     buffer: NDArray[np.uint8]
-    starts: NDArray[np.int64]
-    sizes: NDArray[np.int64]
+    starts: NDArray[np.integer[Any]]
+    sizes: NDArray[np.integer[Any]]
+    adjoin: bool = False
 
     @classmethod
     def of(cls, texts: Sequence[bytes]) -> Texts:
@@ -48,7 +50,29 @@ class Texts:
         """
         sizes = np.fromiter(map(len, texts), np.int64, len(texts))
         buffer = np.frombuffer(b"".join([*texts, bytes(SLACK)]), np.uint8)
-        return cls(buffer, np.cumsum(sizes) - sizes, sizes)
+        return cls(buffer, np.cumsum(sizes) - sizes, sizes, adjoin=True)
+
+    def padded(self) -> Texts:
+        """The same, with SLACK bytes after the last text: itself, if it has them."""
+        if not len(self):
+            return self
+        last = self.starts[-1] if self.adjoin else self.starts.max()
+        end = int(last) + int(self.sizes.max())  # or behind it
+        if end + SLACK <= len(self.buffer):
+            return self
+        begin = int(self.starts[0] if self.adjoin else self.starts.min())
+        padding = np.zeros(end - min(end, len(self.buffer)) + SLACK, np.uint8)
+        buffer = np.concatenate([self.buffer[begin:end], padding])
+        return Texts(buffer, self.starts - begin, self.sizes, self.adjoin)
+
+    def distance(self) -> int:
+        """From where a text begins to where the next one does, if that and sizes are equal; else 0."""
+        if not len(self) or self.sizes.min() != self.sizes.max():
+            return 0
+        if self.adjoin or len(self) == 1:
+            return int(self.sizes[0])
+        distance = int(self.starts[1] - self.starts[0])
+        return max(distance, 0) if (np.diff(self.starts) == distance).all() else 0
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -57,7 +81,8 @@ class Texts:
         return iter(self.tolist())
 
     def __getitem__(self, part: slice | NDArray[Any] | Sequence[int]) -> Texts:
-        return Texts(self.buffer, self.starts[part], self.sizes[part])
+        adjoin = self.adjoin and isinstance(part, slice) and part.step in (None, 1)
+        return Texts(self.buffer, self.starts[part], self.sizes[part], adjoin)
 
     def tolist(self) -> list[bytes]:
         """Each text as an object."""

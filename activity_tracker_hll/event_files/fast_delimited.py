@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..coder import BAD, Coder
 from ..columns import Coded, Texts
 from ..hll.hashing import SLACK
 from ..ids import MAX_ID_BYTES
 from .blocks import Block
-from .coder import BAD, Coder
 from .fast import Part, bucket_of
 from .layout import Layout
 from .quarters import TextTimes

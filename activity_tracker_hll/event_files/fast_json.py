@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from ..coder import BAD, Coder
 from ..columns import Coded, Texts
 from ..hll.hashing import SLACK
 from ..ids import MAX_ID_BYTES
 from .blocks import Block
-from .coder import BAD, Coder
 from .fast import Part, bucket_of
 from .json_records import MOST_NESTED, JsonRecord, is_too_deep
 from .layout import Layout
@@ -184,7 +184,9 @@ def _texts(values: list[str]) -> Texts:
     if not joined.isascii():
         return Texts.of([value.encode("utf-8", "replace") for value in values])
     sizes = np.fromiter(map(len, values), np.int64, len(values))
-    return Texts(np.frombuffer(joined.encode() + bytes(SLACK), np.uint8), np.cumsum(sizes) - sizes, sizes)
+    return Texts(
+        np.frombuffer(joined.encode() + bytes(SLACK), np.uint8), np.cumsum(sizes) - sizes, sizes, adjoin=True
+    )
 
 
 def _ids(values: list[Any]) -> Texts:

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..coder import BAD, Coder
 from ..columns import Coded
 from .addresses import is_address
 from .blocks import Block
-from .coder import BAD, Coder
 from .fast import Part, bucket_of
 from .layout import Layout
 from .logs import ALIASES, LONGEST_ENTRY, log_parser

@@ -14,11 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..coder import BAD, LONGEST, Coder, blocks_of
 from ..columns import Texts
 from ..errors import ActivityTrackerError
-from ..hll.hashing import SLACK
 from ..periods import QUARTER_S
-from .coder import BAD, Coder, words_of
 from .timestamps import EPOCH_UNITS
 
 __all__ = ["LogTimes", "Moments", "TextTimes"]
@@ -27,8 +26,7 @@ Integers = NDArray[np.int64]
 Words = NDArray[np.uint64]
 Flags = NDArray[np.bool_]
 
-_BLOCK = SLACK
-"""Bytes of a text that are looked at, which can be read behind any in columns.Texts."""
+_BLOCK = LONGEST  # bytes of a text that are looked at
 
 _DAY_S = 86_400
 _SPAN = 1 << 22
@@ -188,7 +186,7 @@ class TextTimes:
     def _read_equal(self, texts: Texts, size: int) -> Moments:
         if not 0 < size <= _BLOCK:
             return _none(len(texts))
-        found = self._by_arithmetic(words_of(texts), size) if self._by_arithmetic else None
+        found = self._by_arithmetic(blocks_of(texts), size) if self._by_arithmetic else None
         return found if found is not None else self._read_repeated(texts)
 
     def _read_repeated(self, texts: Texts) -> Moments:

@@ -9,12 +9,14 @@ little endian; the seed is the server's.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from .registers import Hashes
 
-__all__ = ["SLACK", "Hasher", "hash_one", "ids_of"]
+__all__ = ["SLACK", "Hasher", "Offsets", "hash_one", "ids_of"]
 
 SLACK = 32
 """Bytes, of any content, that must follow the last id in a buffer, because it is read in blocks."""
@@ -42,7 +44,7 @@ _FOUR_DIGITS = (
 _FOUR_DIGITS_ABOVE = _FOUR_DIGITS << np.uint64(32)
 
 Bytes = NDArray[np.uint8]
-Offsets = NDArray[np.int64]
+Offsets = NDArray[np.integer[Any]]
 
 
 def hash_one(data: bytes) -> int:
@@ -127,7 +129,7 @@ class Hasher:
         short = sizes.astype(np.uint16)
         longest = int(short.max(initial=0))
         order = np.argsort(longest - short, kind="stable")
-        offsets, short = starts.take(order), short.take(order)
+        offsets, short = starts.take(order).astype(np.int64, copy=False), short.take(order)
         # How many ids have 1 byte or more, 9 or more, ...; and how many 8 or more, 16 or more, ...
         words = np.arange(0, longest, _WORD)
         started, complete = (

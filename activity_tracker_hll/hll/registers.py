@@ -52,7 +52,7 @@ Hashes = NDArray[np.uint64]
 _SHIFT = np.uint64(PRECISION)
 _INDEX = np.uint64(REGISTERS - 1)
 _ONE = np.uint64(1)
-_SENTINEL = np.uint64(1 << (MAX_RANK - 1))
+_MAX_RANK = np.uint8(MAX_RANK)
 
 
 def empty() -> Registers:
@@ -64,11 +64,11 @@ def positions(hashes: Hashes) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     """The register of each hash, and its rank; both of shape (n,)."""
     index = (hashes & _INDEX).view(np.int64)
     bits = hashes >> _SHIFT
-    bits |= _SENTINEL
-    # x ^ (x - 1) has ones up to and including the lowest one of x: as many as the rank.
+    # x ^ (x - 1) has ones up to and including the lowest one of x, as many as the rank; or only ones.
     ones = bits - _ONE
     ones ^= bits
-    return index, np.bitwise_count(ones)
+    rank = np.bitwise_count(ones)
+    return index, np.minimum(rank, _MAX_RANK, out=rank)
 
 
 def hashes_of(index: NDArray[np.integer], rank: NDArray[np.integer]) -> Hashes:
@@ -87,7 +87,9 @@ def fold(registers: Registers, hashes: Hashes) -> None:
         raise_at(registers, index, rank)
 
 
-def fold_each(registers: NDArray[np.uint8], hashes: Hashes, rows: NDArray[np.integer]) -> None:
+def fold_each(
+    registers: NDArray[np.uint8], hashes: Hashes, groups: NDArray[np.integer], rows: NDArray[np.int64]
+) -> None:
     """:func:`fold` each hash into registers of its own.
 
     That takes no longer than folding all into the same. To sort them first takes twice as long for a few
@@ -96,12 +98,13 @@ def fold_each(registers: NDArray[np.uint8], hashes: Hashes, rows: NDArray[np.int
     Args:
         registers: shape (sketches, 16384), contiguous.
         hashes: shape (n,), of any n.
-        rows: shape (n,), which registers each is folded into.
+        groups: shape (n,), of each hash.
+        rows: shape (groups,), which registers the hashes of each group are folded into.
     """
-    flat = registers.reshape(-1)
+    flat, begins = registers.reshape(-1), rows << PRECISION
     for start in range(0, len(hashes), STEP):
         index, rank = positions(hashes[start : start + STEP])
-        index += np.left_shift(rows[start : start + STEP], PRECISION, dtype=np.int64)
+        index += begins.take(groups[start : start + STEP])
         raise_at(flat, index, rank)
 
 

@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("apachelogs")
 
+from activity_tracker_hll.coder import Coder
 from activity_tracker_hll.event_files import events
-from activity_tracker_hll.event_files.coder import Coder
 from activity_tracker_hll.event_files.events import read_columns
 from activity_tracker_hll.event_files.fast_logs import LogPath
 from activity_tracker_hll.event_files.json_records import MOST_NESTED

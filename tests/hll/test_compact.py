@@ -136,5 +136,5 @@ def test_hashes_are_folded_each_into_registers_of_its_own(parts):
     if made:
         order = np.random.default_rng(1).permutation(sum(len(rows) for rows, _ in made))
         rows, together = (np.concatenate(columns)[order] for columns in zip(*made, strict=True))
-        fold_each(registers, together, rows)
+        fold_each(registers, together, 4 - rows, np.arange(5)[::-1])
     assert (registers == wanted).all()

@@ -28,6 +28,7 @@ Indexes = NDArray[np.int64]
 _UNIX_EPOCH = date(1970, 1, 1).toordinal()
 _WIDEST_TABLE = 1 << 20
 _FAR = 10**9
+_NO_TIME = np.datetime64("NaT").astype(np.int64)  # less than any time
 _EXACT_S = 2.0**32  # below this, a float of seconds is exact to the microsecond
 _PLAIN = IdEncoder()
 
@@ -175,13 +176,15 @@ class PeriodFactorizer:
     def _factorize_datetime64(self, dates: NDArray[np.datetime64]) -> Indexes | None:
         """Factorize numpy's datetimes, which are naive."""
         unit = np.datetime_data(dates.dtype)[0]
-        if np.isnat(dates).any() or (self._hourly and unit in "YMWD"):
+        if self._hourly and unit in "YMWD":
             return None
         find = self._index_of_unix_hour if self._hourly else self._index_of_unix_day
         if unit in PER_SECOND:
             slot_s = 3600 if self._hourly else 86_400
             return self._factorize_slots(dates.view(np.int64), find, slot_s * PER_SECOND[unit])
         values = dates.astype(np.int64)
+        if values.min() == _NO_TIME:
+            return None
         if unit in "YMWDh" and not -_FAR < values.min() <= values.max() < _FAR:
             return None  # hours would overflow
         wanted = "h" if self._hourly else "D"
@@ -197,8 +200,6 @@ class PeriodFactorizer:
         return self._factorize_slots(seconds.astype(np.int64), self._index_of_quarter, QUARTER_S)
 
     def _factorize_instants(self, moments: NDArray[np.datetime64]) -> Indexes | None:
-        if np.isnat(moments).any():
-            return None
         per_quarter = QUARTER_S * PER_SECOND[np.datetime_data(moments.dtype)[0]]
         return self._factorize_slots(moments.view(np.int64), self._index_of_quarter, per_quarter)
 
@@ -217,10 +218,17 @@ class PeriodFactorizer:
             find: the index of a slot of time, by its number.
             per_slot: the units of a slot.
         """
-        first, last = int(times.min()) // per_slot, int(times.max()) // per_slot
-        if first == last:  # as in most batches of events in the order of time
-            indexes = self._indexes_of([first], find)
-            return None if indexes is None else indexes[0]
+        earliest, latest = int(times.min()), int(times.max())
+        if earliest == _NO_TIME:
+            return None
+        first, last = earliest // per_slot, latest // per_slot
+        if last - first <= 1:  # as in most batches of events in the order of time
+            indexes = self._indexes_of([first, last], find)
+            if indexes is None:
+                return None
+            is_first = True if first == last else times < last * per_slot
+            found: Indexes = np.where(is_first, indexes[0], indexes[1])
+            return found
         slots = times // per_slot
         if last - first >= _WIDEST_TABLE:
             # So far apart are but stray ones among many.

@@ -19,6 +19,7 @@ from ...hll.compact import CompactRegisters
 from ...hll.registers import Hashes
 from ..base import Context, Operation, PeriodBucket, batched
 from .groups import Column, Grouped
+from .memory import Memory
 from .open_periods import OpenPeriods
 from .side_table import Seen, SideTable
 from .unite import Load, unite
@@ -34,6 +35,7 @@ _ANY_TIME = 0
 
 _MOST_TARGETS = 1 << 16
 _MOST_NUMBERS = 1 << 21  # of 8 bytes, kept to find returning ids; beyond that a push costs next to nothing
+_MOST_BYTES = 24 << 20  # of arrays: of each event a hash, a time and the number of its group
 _NUMBERS_PER_ID = 16  # an id and its stamp are three objects
 _LOADS_PER_PUSH = 1024
 
@@ -105,6 +107,7 @@ class Gathered:
 
     Attributes:
         groups: the numbers of groups, by whatever key the caller has for them.
+        memory: for the columns of batches.
         numbers: how many are kept: hashes, each once for all periods; stamps; and ids, as several each.
         past: what the last push sent of periods that were over.
     """
@@ -117,6 +120,7 @@ class Gathered:
         self._running = running
         self._tables: dict[PeriodBucket, SideTable] = {}  # of buckets that ids have moved out of
         self.past: list[PeriodBucket] = []
+        self.memory = Memory(_MOST_BYTES)
         self._begin()
 
     def _begin(self) -> None:
@@ -140,6 +144,11 @@ class Gathered:
         if target not in self._buckets:
             self._buckets[target] = _Bucket()
         return self._buckets[target]
+
+    def begin_batch(self) -> None:
+        """To be called before the first array of a batch is made: what was sent may be written over."""
+        if not self._columns:
+            self.memory.clear()
 
     def new_group(self, key: int, targets: Iterable[PeriodBucket]) -> int:
         """The number of a new group, which is in :attr:`groups` until the next push.

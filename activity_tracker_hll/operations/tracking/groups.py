@@ -32,11 +32,15 @@ class Column(NamedTuple):
     Attributes:
         hashes: shape (n,).
         groups: the group of each.
+        present: groups that there are any of, and maybe NO_GROUP.
+        counts: of the events of each of these.
         stamps: returns the stamp of each, shape (n,): seldom called, as it takes long.
     """
 
     hashes: Hashes
     groups: Groups
+    present: Groups
+    counts: NDArray[np.int64]
     stamps: Callable[[], Stamps]
 
 
@@ -52,7 +56,7 @@ class Grouped:
         self._columns = columns
         counts = np.zeros(count + 1, np.int64)
         for column in columns:
-            counts += np.bincount(column.groups, minlength=count + 1)
+            np.add.at(counts, column.present, column.counts)
         self._counts: list[int] = counts.tolist()
         self._is_large = counts > MOST_PACKED
         self._is_large[NO_GROUP] = False
@@ -66,7 +70,7 @@ class Grouped:
         rows[large] = np.arange(1, len(large) + 1)
         registers = np.zeros((len(large) + 1, REGISTERS), np.uint8)
         for column in self._columns:
-            fold_each(registers, column.hashes, rows.take(column.groups))
+            fold_each(registers, column.hashes, column.groups, rows)
         self._registers = {
             group: CompactRegisters.of(registers[row]) for row, group in enumerate(large.tolist(), 1)
         }

@@ -28,6 +28,7 @@ from .batches import Batch
 from .factorize import BucketFactorizer, Indexes, PeriodFactorizer
 from .gathered import FEW, Gathered
 from .groups import NO_GROUP, Column, Groups
+from .memory import Memory
 from .side_table import Stamps
 from .stamps import ServerClock
 
@@ -100,52 +101,57 @@ class Importing:
         """Gather the events of a batch, up to the first bad one; returns what is wrong with that, if any."""
         if len(self._buckets) + len(self._periods) > _MOST_REMEMBERED:
             self._forget()
+        self._gathered.begin_batch()
         factorized = self._factorized(batch) if self._sketches and len(batch) >= FEW else None
         if factorized is None:
             bad = yield from self._add_one_by_one(batch)
             return bad or batch.error
-        yield from self._add_groups(batch, *factorized)
+        yield from self._add_groups(batch, factorized)
         return batch.error
 
-    def _factorized(self, batch: Batch) -> tuple[Hashes, Indexes, Any] | None:
-        """The hash of each id, the index of its bucket and periods, the dates; None if an event is not plain.
-
-        The indexes have shape () if all are the same.
-        """
-        hashes, pairs, all_dates = [], [], []
+    def _factorized(self, batch: Batch) -> _Factorized | None:
+        """What a batch is of; None if an event is not plain."""
+        hashes = self._gathered.memory.empty(len(batch), np.uint64)
+        buckets, periods, all_dates, counts = [], [], [], []
+        begin = 0
         try:
             for ids, bucket_column, dates in batch.parts():
-                hashes.append(self._hashes(ids))
-                buckets, periods = self._buckets.factorize(bucket_column), self._periods.factorize(dates)
-                if periods is None:
+                self._hash(ids, hashes[begin : begin + len(ids)])
+                found = self._periods.factorize(dates)
+                if found is None:
                     return None
-                pairs.append((buckets, periods))
+                periods.append(found)
+                buckets.append(self._buckets.factorize(bucket_column))
                 all_dates.append(dates)
+                counts.append(len(ids))
+                begin += len(ids)
         except Exception:  # noqa: BLE001 (whatever a caller's object raises: one by one it is found, and named)
             return None
-        indexes = [buckets * len(self._periods.names) + periods for buckets, periods in pairs]
-        if len(hashes) == 1:
-            return hashes[0], np.asarray(indexes[0]), _kept(all_dates[0])
-        each = [np.broadcast_to(some, len(part)) for some, part in zip(indexes, hashes, strict=True)]
-        return np.concatenate(hashes), np.concatenate(each), list(chain.from_iterable(all_dates))
+        if len(all_dates) == 1:
+            return _Factorized(hashes, buckets[0], periods[0], _kept(all_dates[0], self._gathered.memory))
+        dates = list(chain.from_iterable(all_dates))
+        return _Factorized(hashes, _joined(buckets, counts), _joined(periods, counts), dates)
 
-    def _hashes(self, ids: Any) -> Hashes:
+    def _hash(self, ids: Any, out: Hashes) -> None:
         if isinstance(ids, Coded):
-            return self._coded_hashes.of(ids)
-        return bulk.all_hashes(self._context.ids, ids)
+            out[:] = self._coded_hashes.of(ids)
+        else:
+            bulk.all_hashes(self._context.ids, ids, out)
 
-    def _add_groups(self, batch: Batch, hashes: Hashes, indexes: Indexes, dates: Any) -> Operation[None]:
-        groups = _Groups.of(indexes, len(batch), len(self._buckets.names) * len(self._periods.names))
-        keys = self._keys(groups.indexes)
+    def _add_groups(self, batch: Batch, events: _Factorized) -> Operation[None]:
+        groups = _Groups.of(events, len(self._buckets.names), len(self._periods.names))
         known = self._gathered.groups
-        groups.numbers[groups.present] = [known.get(key, NO_GROUP) for key in keys]
-        new = [at for at, key in enumerate(keys) if key not in known]
-        stamps = partial(self._stamps, dates, len(batch), self._clock.now())
+        groups.numbers[groups.present] = [known.get(key, NO_GROUP) for key in groups.keys]
+        new = [at for at, key in enumerate(groups.keys) if key not in known]
+        stamps = partial(self._stamps, events.dates, len(batch), self._clock.now())
 
         def add() -> None:
-            events = Column(hashes, groups.of_events(), stamps)
-            self._gathered.add_to_groups(events, batch.NUMBERS_PER_EVENT * len(batch))
-            self.done += int(np.count_nonzero(events.groups))
+            present = groups.numbers[groups.present]
+            of_events = self._gathered.memory.empty(len(batch), np.uint32)
+            groups.numbers.take(groups.places, out=of_events, mode="clip")
+            column = Column(events.hashes, of_events, present, groups.counts, stamps)
+            self._gathered.add_to_groups(column, batch.NUMBERS_PER_EVENT * len(batch))
+            self.done += int(groups.counts[present != NO_GROUP].sum())
 
         for some in batched(new, _GROUPS_PER_STEP):  # a batch may have as many as it has events
             if self._gathered.full:
@@ -153,15 +159,9 @@ class Importing:
                 groups.numbers.fill(NO_GROUP)
                 yield from self._push()
             for at in some:
-                number = self._gathered.new_group(keys[at], self._targets(keys[at]))
-                groups.numbers[groups.present[at]] = number
+                key = groups.keys[at]
+                groups.numbers[groups.present[at]] = self._gathered.new_group(key, self._targets(key))
         add()
-
-    def _keys(self, indexes: Indexes) -> list[int]:
-        """What stays the same for a group while more periods are found."""
-        buckets, periods = np.divmod(indexes, len(self._periods.names))
-        keys: list[int] = (buckets << _PERIOD_BITS | periods).tolist()
-        return keys
 
     def _targets(self, key: int) -> _Targets:
         bucket = self._buckets.names[key >> _PERIOD_BITS]
@@ -218,11 +218,17 @@ class Importing:
         return self._context.trackable(check_bucket(bucket, argument))
 
 
-def _kept(dates: Any) -> Any:
+def _kept(dates: Any, memory: Memory) -> Any:
     """A column of dates, to be kept: no part of an array that is its caller's."""
     if isinstance(dates, Instants):
-        return Instants(dates.moments.copy())
-    return dates.copy() if isinstance(dates, np.ndarray) else dates
+        return Instants(memory.copy(dates.moments))
+    return memory.copy(dates) if isinstance(dates, np.ndarray) else dates
+
+
+def _joined(parts: Sequence[Indexes], counts: Sequence[int]) -> Indexes:
+    """Indexes of parts of a batch, one of each event or one of all, as those of all events."""
+    each = [np.broadcast_to(part, count) for part, count in zip(parts, counts, strict=True)]
+    return np.concatenate(each) if each else np.empty(0, np.int64)
 
 
 def _has_seconds(dates: Any) -> bool:
@@ -239,40 +245,64 @@ def _parts(event: object) -> list[Any]:
 
 
 @dataclass(frozen=True, slots=True)
+class _Factorized:
+    """The columns of a batch.
+
+    Attributes:
+        hashes: shape (n,), of the ids.
+        buckets, periods: the index of the bucket and of the periods of each; or of all, of shape ().
+        dates: a column, or one for all.
+    """
+
+    hashes: Hashes
+    buckets: Indexes
+    periods: Indexes
+    dates: Any
+
+
+@dataclass(frozen=True, slots=True)
 class _Groups:
     """The groups of a batch, each in a place of a table, which may have more.
 
     Attributes:
         places: shape (events,), of the group of each event.
-        present: places where there are any.
-        indexes: of the bucket and periods of these.
+        present: places where there are any events.
+        counts: how many, of each of these.
+        keys: of each of these, what stays the same while more buckets and periods are found.
         numbers: of the group in each place, at first NO_GROUP.
     """
 
     places: Indexes
     present: Indexes
-    indexes: Indexes
+    counts: Indexes
+    keys: list[int]
     numbers: Groups
 
     @classmethod
-    def of(cls, indexes: Indexes, count: int, index_count: int) -> _Groups:
-        """The groups of events.
-
-        Args:
-            indexes: one of each event, or one of all, of shape ().
-            count: how many events there are.
-            index_count: how many indexes there may be.
-        """
-        if not indexes.ndim:
-            found, places, counts = indexes.reshape(1), np.zeros(count, np.int64), np.array([count])
-        elif index_count > _WIDEST_TABLE:
-            found, places, counts = np.unique(indexes, return_inverse=True, return_counts=True)
+    def of(cls, events: _Factorized, bucket_count: int, period_count: int) -> _Groups:
+        """The groups of events, of one of so many buckets and periods each."""
+        buckets, periods = events.buckets, events.periods
+        both = buckets.ndim and periods.ndim
+        if both:
+            places, size = buckets * period_count + periods, bucket_count * period_count
+        elif buckets.ndim:
+            places, size = buckets, bucket_count
+        elif periods.ndim:
+            places, size = periods, period_count
         else:
-            found, places = np.arange(index_count), indexes
-            counts = np.bincount(indexes, minlength=index_count)
-        present = np.flatnonzero(counts)
-        return cls(places, present, found[present], np.full(len(counts), NO_GROUP, np.uint32))
-
-    def of_events(self) -> Groups:
-        """The number of each event's group."""
-        return self.numbers.take(self.places)
+            places, size = np.zeros(len(events.hashes), np.int64), 1
+        if size > _WIDEST_TABLE:
+            found, places, counts = np.unique(places, return_inverse=True, return_counts=True)
+            size, present = len(found), np.arange(len(found))
+        else:
+            counts = np.bincount(places, minlength=size)
+            found = present = np.flatnonzero(counts)
+            counts = counts[present]
+        if both:
+            buckets, periods = np.divmod(found, period_count)
+        elif buckets.ndim:
+            buckets = found
+        elif periods.ndim:
+            periods = found
+        keys = np.broadcast_to(buckets << _PERIOD_BITS | periods, found.shape).tolist()
+        return cls(places, present, counts, keys, np.full(size, NO_GROUP, np.uint32))

@@ -26,6 +26,7 @@ def columns_of(sizes):
         yield Column(
             source.integers(2**64, size=size, dtype=np.uint64),
             numbers.astype(np.uint32),
+            *np.unique(numbers, return_counts=True),
             lambda it=stamps: it,
         )
 

@@ -18,7 +18,7 @@ import pytest
 from activity_tracker_hll import ArgumentValueError
 from activity_tracker_hll.columns import EventColumns
 from activity_tracker_hll.hll import codec, compact
-from activity_tracker_hll.operations.tracking import batches, gathered, groups, importing
+from activity_tracker_hll.operations.tracking import batches, gathered, groups, importing, memory
 from activity_tracker_hll.operations.tracking.gathered import FEW
 from helpers.imports import COUNT, FORMS, expected, sample
 from helpers.moments import NOON, TODAY, YESTERDAY
@@ -29,10 +29,10 @@ SMALL = [
     (importing, "_MOST_REMEMBERED", 2),
     (importing, "_GROUPS_PER_STEP", 2),
     (importing, "_WIDEST_TABLE", 40),
-    (gathered, "_MOST_TARGETS", 7),
     (gathered, "_LOADS_PER_PUSH", 4),
     (compact, "MOST_PACKED", 20),
     (groups, "MOST_PACKED", 20),
+    (memory, "_SMALL", 0),
 ]
 
 
@@ -60,11 +60,16 @@ def test_every_form_makes_the_sketches_that_pfadd_makes(real_server, form, secre
 
 
 @pytest.mark.parametrize("form", ["generator", "columns"])
-def test_more_buckets_and_periods_than_are_remembered(real_server, form, monkeypatch):
+@pytest.mark.parametrize(("targets", "room", "parts"), [(7, 1 << 20, 3), (40, 1 << 20, 9), (40, 10_000, 9)])
+def test_more_buckets_and_periods_than_are_remembered(real_server, form, targets, room, parts, monkeypatch):
     """Forgetting what was sent, at every batch and within them, changes nothing."""
-    for module, name, value in SMALL:
+    for module, name, value in [
+        *SMALL,
+        (gathered, "_MOST_TARGETS", targets),
+        (gathered, "_MOST_BYTES", room),
+    ]:
         monkeypatch.setattr(module, name, value)
-    monkeypatch.setattr(batches, "EVENTS_PER_BATCH", COUNT // 3)
+    monkeypatch.setattr(batches, "EVENTS_PER_BATCH", COUNT // parts)
     kinds = ["hourly", "daily", "monthly"]
     tracker = real_server.tracker(kinds)
     events = sample(form)
@@ -210,8 +215,11 @@ def test_pushes_that_take_long_are_made_seldom(server, monkeypatch):
 
 @pytest.mark.parametrize("form", ["rows", "columns"])
 @pytest.mark.parametrize("others", [1, FEW, 5000])
-def test_an_id_that_leaves_while_it_waits_to_be_sent_is_back_by_its_next_event(real_server, form, others):
+def test_an_id_that_leaves_while_it_waits_to_be_sent_is_back_by_its_next_event(
+    real_server, form, others, monkeypatch
+):
     """Another process moves it after events of the bucket were read and before they are sent."""
+    monkeypatch.setattr(memory, "_SMALL", 0)
     tracker, other = (real_server.tracker(["daily", "monthly"]) for _ in range(2))
     moments = [datetime(YESTERDAY.year, YESTERDAY.month, YESTERDAY.day, hour) for hour in (1, 2, 3)]
 

@@ -1,0 +1,167 @@
+"""Values that repeat from event to event: each is checked once, and stands for all events that have it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .columns import Texts
+from .errors import ActivityTrackerError
+from .hll.hashing import SLACK
+
+__all__ = ["BAD", "LONGEST", "Coder", "Words", "blocks_of", "words_of"]
+
+BAD = -1
+"""The code of a value that is refused, or that only the careful reader can judge."""
+
+LONGEST = SLACK
+"""Bytes of a text that can be read behind any in columns.Texts; longer ones have no words."""
+
+_MOST = 4096
+_MOST_BYTES = 1 << 20
+_SLOT_BITS = 16
+_NO_TEXT = -1
+_WORD = 8
+_WORDS = LONGEST // _WORD
+_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio; any odd one, with bits all over
+# Of each word, what belongs to a text of each size.
+_MASKS = (0xFF * np.tri(LONGEST + 1, LONGEST, -1, np.uint8)).view("<u8").T.copy()
+
+Codes = NDArray[np.int64]
+Words = Sequence[NDArray[np.uint64]]
+"""For each 8 bytes of a text, the first, the second..., an array of shape (n,)."""
+
+
+class Coder:
+    """Numbers texts; after many different ones, or long ones, it begins anew: no file fills the memory.
+
+    Args:
+        check: makes of a value what it stands for, or raises ValueError or an ActivityTrackerError.
+
+    Attributes:
+        values: what the codes stand for. It is only added to; a new beginning makes a new list.
+    """
+
+    def __init__(self, check: Callable[[Any], Any]) -> None:
+        self._check = check
+        self._begin()
+
+    def _begin(self) -> None:
+        self.values: list[Any] = []
+        self._codes: dict[Any, int] = {}
+        self._size = 0  # of all texts that have a code
+        # The last text of each slot: its words, its size and its code.
+        self._words = np.zeros((_WORDS, 1 << _SLOT_BITS), np.uint64)
+        self._sizes = np.full(1 << _SLOT_BITS, _NO_TEXT, np.int8)
+        self._slot_codes = np.zeros(1 << _SLOT_BITS, np.int64)
+
+    def _make_room(self) -> None:
+        if len(self._codes) > _MOST or self._size > _MOST_BYTES:
+            self._begin()
+
+    def codes(self, values: Sequence[Any]) -> Codes:
+        """The code of each value; values that are equal must be of one type."""
+        self._make_room()
+        return self._look_up(values)
+
+    def _look_up(self, values: Sequence[Any]) -> Codes:
+        known = self._codes
+        try:
+            return np.fromiter(map(known.__getitem__, values), np.int64, len(values))
+        except KeyError:
+            for value in set(values).difference(known):
+                known[value] = self._code(value)
+                self._size += len(value)
+        return np.fromiter(map(known.__getitem__, values), np.int64, len(values))
+
+    def codes_of_texts(self, texts: Texts) -> Codes:
+        """The code of each text; the values are bytes."""
+        if not len(texts) or texts.sizes.max() > LONGEST:
+            return self.codes(texts.tolist())
+        return self.codes_of_words(words_of(texts), texts.sizes, lambda places: texts[places].tolist())
+
+    def codes_of_words(
+        self, words: Words, sizes: NDArray[Any] | np.integer[Any], values: Callable[[Codes], Sequence[Any]]
+    ) -> Codes:
+        """The code of each text, of which not all are made objects.
+
+        Args:
+            words: of the texts, zero behind the end of each; up to four, or less if all texts are shorter.
+            sizes: of the texts; one for all if words alone tell them apart.
+            values: returns the texts at some places.
+        """
+        self._make_room()
+        mixed = words[0] ^ sizes.astype(np.uint64)
+        for word in words[1:]:
+            mixed *= _MULTIPLIER
+            mixed ^= word
+        mixed *= _MULTIPLIER
+        mixed >>= np.uint64(64 - _SLOT_BITS)
+        slots: Codes = mixed.view(np.int64)
+        found: Codes = self._slot_codes.take(slots)
+        missing = np.flatnonzero(~self._hits(slots, words, sizes))
+        if len(missing):
+            # One text of each slot is known from now on: any of several, but most often there is one.
+            chosen = np.full(1 << _SLOT_BITS, _NO_TEXT)
+            chosen[slots[missing]] = missing
+            chosen = chosen[chosen != _NO_TEXT]
+            self._keep(self._look_up(values(chosen)), slots[chosen], *_at(chosen, words, sizes))
+            found[missing] = self._slot_codes.take(slots[missing])
+            others = missing[~self._hits(slots[missing], *_at(missing, words, sizes))]
+            if len(others):
+                found[others] = self._look_up(values(others))
+        return found
+
+    def _hits(self, slots: Codes, words: Words, sizes: Any) -> NDArray[np.bool_]:
+        hits: NDArray[np.bool_] = self._sizes.take(slots) == sizes
+        for known, word in zip(self._words, words, strict=False):
+            hits &= known.take(slots) == word
+        return hits
+
+    def _keep(self, codes: Codes, slots: Codes, words: Words, sizes: Any) -> None:
+        self._slot_codes[slots], self._sizes[slots] = codes, sizes
+        self._words[:, slots] = 0
+        for known, word in zip(self._words, words, strict=False):
+            known[slots] = word
+
+    def _code(self, value: Any) -> int:
+        try:
+            checked = self._check(value)
+        except (ValueError, ActivityTrackerError):
+            return BAD
+        self.values.append(checked)
+        return len(self.values) - 1
+
+
+def _at(places: Codes, words: Words, sizes: Any) -> tuple[Words, Any]:
+    return [word[places] for word in words], sizes[places] if sizes.ndim else sizes
+
+
+def words_of(texts: Texts) -> Words:
+    """The words of texts, none longer than :data:`LONGEST`: no more than the longest has."""
+    longest = int(texts.sizes.max(initial=0))
+    count = max(1, -(-longest // _WORD))
+    texts = texts.padded()
+    distance = texts.distance()
+    if distance:
+        begin = int(texts.starts[0])
+        columns = (
+            np.ndarray((len(texts),), "<u8", texts.buffer, begin + _WORD * word, (distance,))
+            for word in range(count)
+        )
+        return [column & mask[longest] for column, mask in zip(columns, _MASKS, strict=False)]
+    blocks = blocks_of(texts, count)
+    sizes = texts.sizes.astype(np.intp, copy=False)
+    return [blocks[:, word] & _MASKS[word].take(sizes) for word in range(count)]
+
+
+def blocks_of(texts: Texts, words: int = _WORDS) -> NDArray[np.uint64]:
+    """The first bytes of each text and of what follows it, shape (n, words)."""
+    size = _WORD * words
+    blocks = np.ndarray((len(texts.buffer) - size + 1,), f"V{size}", texts.buffer, strides=(1,))
+    # By others than these indexes, numpy takes ten times as long.
+    together: NDArray[np.uint64] = blocks[texts.starts.astype(np.intp, copy=False)].view("<u8")
+    return together.reshape(len(texts), words)

@@ -1,0 +1,54 @@
+"""Memory for arrays that are kept until they are sent, and used again for the next ones.
+
+The system hands out new memory page by page, and clears each page: for arrays that are written once and read
+once, that takes as long as both.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+__all__ = ["Memory"]
+
+_SMALL = 1 << 17
+"""Bytes; what is smaller the C library has at hand."""
+
+_ALIGNMENT = 64
+
+
+class Memory:
+    """Makes arrays, all of which are given up at once.
+
+    Args:
+        size: bytes for all of them, not taken from the system before they are written to. Arrays for which
+            there is no room are made as others are.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._block: NDArray[np.uint8] | None = None
+        self._used = 0
+
+    def empty(self, count: int, kind: DTypeLike) -> NDArray[Any]:
+        """An array of shape (count,) of any content."""
+        size = count * np.dtype(kind).itemsize
+        if size < _SMALL or self._used + size > self._size:
+            return np.empty(count, kind)
+        if self._block is None:
+            self._block = np.empty(self._size, np.uint8)
+        array = self._block[self._used : self._used + size].view(kind)
+        self._used += -(-size // _ALIGNMENT) * _ALIGNMENT
+        return array
+
+    def copy(self, array: NDArray[Any]) -> NDArray[Any]:
+        """A copy of an array of shape (n,)."""
+        copied = self.empty(len(array), array.dtype)
+        copied[:] = array
+        return copied
+
+    def clear(self) -> None:
+        """Give up all arrays that were made: they are written over."""
+        self._used = 0
