@@ -37,6 +37,7 @@ _DATE_LENGTH = len("2026-01-31")
 _HEX = np.frombuffer("".join(f"{byte:02x}" for byte in range(256)).encode(), np.uint16)
 _VIEW_BYTES = 16
 _LONGEST_VIEWED = 12
+_HALF = np.uint64(32)  # bits of a word
 _MOST_NAMES = 1024
 _FEW = 1024
 _UUID_BYTES = 16
@@ -235,25 +236,34 @@ class _Names:
         return Coded(encoded.dictionary.to_pylist(), _numbers(encoded.indices))
 
     def _codes(self, array: Array) -> NDArray[np.int64] | None:
-        """The codes of texts; None if one is long.
-
-        Source: https://arrow.apache.org/docs/format/Columnar.html#variable-size-binary-view-layout
-        """
-        if not pa.types.is_string_view(array.type):
-            texts = _texts(array)
-            if texts.sizes.max(initial=0) > LONGEST:
+        """The codes of texts; None if one is long."""
+        if pa.types.is_string_view(array.type):
+            words, sizes = _words_of_views(array)
+            if sizes.max() > _LONGEST_VIEWED:
                 return None
             return self._coder.codes_of_words(
-                words_of(texts), texts.sizes, lambda places: list(map(bytes.decode, texts[places].tolist()))
+                words, sizes, lambda places: _plain(array).take(pa.array(places)).to_pylist()
             )
-        # 16 bytes of each: its length in the first four, and the text if it has up to twelve bytes.
-        views = _in_buffer(array, f"V{_VIEW_BYTES}", len(array)).view(np.uint64).reshape(-1, 2)
-        first, second = views[:, 0], views[:, 1]
-        if first.astype(np.uint32).max(initial=0) > _LONGEST_VIEWED:
+        texts = _texts(array)
+        if texts.sizes.max() > LONGEST:
             return None
         return self._coder.codes_of_words(
-            (first, second), np.int64(0), lambda places: _plain(array).take(pa.array(places)).to_pylist()
+            words_of(texts), texts.sizes, lambda places: list(map(bytes.decode, texts[places].tolist()))
         )
+
+
+def _words_of_views(array: Array) -> tuple[list[NDArray[np.uint64]], NDArray[np.int32]]:
+    """The words and the sizes of texts; of those that are longer than _LONGEST_VIEWED, anything for words.
+
+    Source: https://arrow.apache.org/docs/format/Columnar.html#variable-size-binary-view-layout
+    """
+    views = _in_buffer(array, f"V{_VIEW_BYTES}", len(array))  # of each text 4 bytes of size, and itself
+    first, second = views.view("<u8").reshape(-1, 2).T
+    sizes = views.view("<i4")[:: _VIEW_BYTES // 4]
+    words = [first >> _HALF | second << _HALF]
+    if sizes.max(initial=0) > 8:
+        words.append(second >> _HALF)
+    return words, sizes
 
 
 def _is_same(dictionary: Array, other: Array) -> bool:

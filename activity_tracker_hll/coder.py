@@ -31,6 +31,7 @@ _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio; any odd one,
 _MASKS = (0xFF * np.tri(LONGEST + 1, LONGEST, -1, np.uint8)).view("<u8").T.copy()
 
 Codes = NDArray[np.int64]
+Sizes = NDArray[np.integer[Any]]
 Words = Sequence[NDArray[np.uint64]]
 """For each 8 bytes of a text, the first, the second..., an array of shape (n,)."""
 
@@ -83,14 +84,12 @@ class Coder:
             return self.codes(texts.tolist())
         return self.codes_of_words(words_of(texts), texts.sizes, lambda places: texts[places].tolist())
 
-    def codes_of_words(
-        self, words: Words, sizes: NDArray[Any] | np.integer[Any], values: Callable[[Codes], Sequence[Any]]
-    ) -> Codes:
+    def codes_of_words(self, words: Words, sizes: Sizes, values: Callable[[Codes], Sequence[Any]]) -> Codes:
         """The code of each text, of which not all are made objects.
 
         Args:
             words: of the texts, zero behind the end of each; up to four, or less if all texts are shorter.
-            sizes: of the texts; one for all if words alone tell them apart.
+            sizes: of the texts.
             values: returns the texts at some places.
         """
         self._make_room()
@@ -115,13 +114,13 @@ class Coder:
                 found[others] = self._look_up(values(others))
         return found
 
-    def _hits(self, slots: Codes, words: Words, sizes: Any) -> NDArray[np.bool_]:
+    def _hits(self, slots: Codes, words: Words, sizes: Sizes) -> NDArray[np.bool_]:
         hits: NDArray[np.bool_] = self._sizes.take(slots) == sizes
         for known, word in zip(self._words, words, strict=False):
             hits &= known.take(slots) == word
         return hits
 
-    def _keep(self, codes: Codes, slots: Codes, words: Words, sizes: Any) -> None:
+    def _keep(self, codes: Codes, slots: Codes, words: Words, sizes: Sizes) -> None:
         self._slot_codes[slots], self._sizes[slots] = codes, sizes
         self._words[:, slots] = 0
         for known, word in zip(self._words, words, strict=False):
@@ -136,8 +135,8 @@ class Coder:
         return len(self.values) - 1
 
 
-def _at(places: Codes, words: Words, sizes: Any) -> tuple[Words, Any]:
-    return [word[places] for word in words], sizes[places] if sizes.ndim else sizes
+def _at(places: Codes, words: Words, sizes: Sizes) -> tuple[Words, Sizes]:
+    return [word[places] for word in words], sizes[places]
 
 
 def words_of(texts: Texts) -> Words:

@@ -24,6 +24,7 @@ from ..data_set import DataSet
 from .batches import batches
 from .gathered import FEW, Gathered
 from .importing import Importing
+from .memory import Memory
 
 __all__ = ["Event", "Ids", "Imported", "Tracking"]
 
@@ -108,10 +109,11 @@ class _Running(NamedTuple):
 
 
 class Tracking:
-    """Plans the operations that add and move ids; remembers the running periods."""
+    """Plans the operations that add and move ids; remembers the running periods, and keeps memory."""
 
     def __init__(self, calendar: Calendar) -> None:
         self._calendar = calendar
+        self._spare: list[Memory] = []  # of an import that ended well, for the next one
         self._running: dict[tuple[str, ...], _Running] = {}
 
     def periods(self, kinds: tuple[str, ...], moment: datetime | None, now: float) -> tuple[str, ...]:
@@ -168,7 +170,7 @@ class Tracking:
         """
         hashes, encoded = ids.hashes, ids.encoded
         stamp = data.clock.now() if event.stamp is None else min(event.stamp, data.clock.now())
-        gathered = Gathered(data.context, data.open_periods, lambda: self.running(now))
+        gathered = Gathered(data.context, data.open_periods, lambda: self.running(now), Memory())
         if hashes is not None and not (yield from data.takes_sketches()):
             hashes, encoded = None, data.context.ids.many(ids.given)
         targets = [(name, event.bucket) for name in self.periods(kinds, event.moment, now)]
@@ -202,7 +204,8 @@ class Tracking:
         def due() -> bool:
             return abs(clock() - pushed) >= pause
 
-        gathered = Gathered(data.context, data.open_periods, lambda: self.running(clock()))
+        memory = self._take_memory()
+        gathered = Gathered(data.context, data.open_periods, lambda: self.running(clock()), memory)
         late, outgrown = 0, set[str]()
 
         def push() -> Operation[None]:
@@ -235,9 +238,17 @@ class Tracking:
                 if bad is not None:
                     raise bad
             yield from push()
+            if not self._spare:
+                self._spare.append(memory)
             return Imported(importing.done, late, tuple(sorted(outgrown)))
 
         return operation()
+
+    def _take_memory(self) -> Memory:
+        try:
+            return self._spare.pop()  # of several threads one has it
+        except IndexError:
+            return Memory()
 
     def running(self, now: float) -> set[str]:
         """The names of all running periods that do not end soon."""

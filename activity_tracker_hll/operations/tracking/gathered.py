@@ -35,7 +35,6 @@ _ANY_TIME = 0
 
 _MOST_TARGETS = 1 << 16
 _MOST_NUMBERS = 1 << 21  # of 8 bytes, kept to find returning ids; beyond that a push costs next to nothing
-_MOST_BYTES = 24 << 20  # of arrays: of each event a hash, a time and the number of its group
 _NUMBERS_PER_ID = 16  # an id and its stamp are three objects
 _LOADS_PER_PUSH = 1024
 
@@ -104,23 +103,27 @@ class Gathered:
     Args:
         open_periods: marks periods as holding uncounted data.
         running: returns the names of periods that are not over.
+        memory: for the columns of groups.
 
     Attributes:
         groups: the numbers of groups, by whatever key the caller has for them.
-        memory: for the columns of batches.
         numbers: how many are kept: hashes, each once for all periods; stamps; and ids, as several each.
         past: what the last push sent of periods that were over.
     """
 
     def __init__(
-        self, context: Context, open_periods: OpenPeriods, running: Callable[[], Collection[str]]
+        self,
+        context: Context,
+        open_periods: OpenPeriods,
+        running: Callable[[], Collection[str]],
+        memory: Memory,
     ) -> None:
         self._context = context
         self._open_periods = open_periods
         self._running = running
         self._tables: dict[PeriodBucket, SideTable] = {}  # of buckets that ids have moved out of
         self.past: list[PeriodBucket] = []
-        self.memory = Memory(_MOST_BYTES)
+        self.memory = memory
         self._begin()
 
     def _begin(self) -> None:

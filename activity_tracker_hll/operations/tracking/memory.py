@@ -19,26 +19,24 @@ _SMALL = 1 << 17
 _ALIGNMENT = 64
 
 
+_SIZE = 24 << 20
+"""Bytes; not taken from the system before they are written to."""
+
+
 class Memory:
-    """Makes arrays, all of which are given up at once.
+    """Makes arrays, all of which are given up at once; those that there is no room for as others are made."""
 
-    Args:
-        size: bytes for all of them, not taken from the system before they are written to. Arrays for which
-            there is no room are made as others are.
-    """
-
-    def __init__(self, size: int) -> None:
-        self._size = size
+    def __init__(self) -> None:
         self._block: NDArray[np.uint8] | None = None
         self._used = 0
 
     def empty(self, count: int, kind: DTypeLike) -> NDArray[Any]:
         """An array of shape (count,) of any content."""
         size = count * np.dtype(kind).itemsize
-        if size < _SMALL or self._used + size > self._size:
+        if size < _SMALL or self._used + size > _SIZE:
             return np.empty(count, kind)
         if self._block is None:
-            self._block = np.empty(self._size, np.uint8)
+            self._block = np.empty(_SIZE, np.uint8)
         array = self._block[self._used : self._used + size].view(kind)
         self._used += -(-size // _ALIGNMENT) * _ALIGNMENT
         return array

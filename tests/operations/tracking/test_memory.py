@@ -15,8 +15,8 @@ KINDS = st.sampled_from([np.uint8, np.uint32, np.uint64, "M8[us]"])
 
 @given(st.integers(0, 5000), st.lists(st.tuples(st.integers(0, 700), KINDS, st.booleans()), max_size=30))
 def test_arrays_keep_what_is_written_to_them_until_all_are_given_up(size, wanted):
-    with patch.object(memory, "_SMALL", 0):
-        made, kept = Memory(size), []
+    with patch.object(memory, "_SMALL", 0), patch.object(memory, "_SIZE", size):
+        made, kept = Memory(), []
         for number, (count, kind, ends) in enumerate(wanted):
             content = np.full(count, number).astype(kind)
             array = made.copy(content) if number % 2 else made.empty(count, kind)
@@ -32,7 +32,7 @@ def test_arrays_keep_what_is_written_to_them_until_all_are_given_up(size, wanted
 @pytest.mark.parametrize("small", [0, 10**6])
 def test_only_large_arrays_are_made_in_it(small):
     with patch.object(memory, "_SMALL", small):
-        made = Memory(1 << 20)
+        made = Memory()
         first = made.empty(1000, np.int64)
         made.clear()
         assert np.shares_memory(first, made.empty(1000, np.int64)) == (small == 0)
