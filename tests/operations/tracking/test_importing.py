@@ -63,11 +63,7 @@ def test_every_form_makes_the_sketches_that_pfadd_makes(real_server, form, secre
 @pytest.mark.parametrize(("targets", "room", "parts"), [(7, 1 << 20, 3), (40, 1 << 20, 9), (40, 10_000, 9)])
 def test_more_buckets_and_periods_than_are_remembered(real_server, form, targets, room, parts, monkeypatch):
     """Forgetting what was sent, at every batch and within them, changes nothing."""
-    for module, name, value in [
-        *SMALL,
-        (gathered, "_MOST_TARGETS", targets),
-        (gathered, "_MOST_BYTES", room),
-    ]:
+    for module, name, value in [*SMALL, (gathered, "_MOST_TARGETS", targets), (memory, "_SIZE", room)]:
         monkeypatch.setattr(module, name, value)
     monkeypatch.setattr(batches, "EVENTS_PER_BATCH", COUNT // parts)
     kinds = ["hourly", "daily", "monthly"]
