@@ -22,11 +22,12 @@ from random import Random
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..hll.compact import CompactRegisters
 from ..hll.registers import Hashes, Registers
 from ..operations.base import PeriodBucket
-from ..operations.tracking.side_table import Seen, Stamps
+from ..operations.tracking.side_table import Seen
 from ..periods import Calendar
 from .bucket_state import BucketState
 from .window import Window
@@ -416,9 +417,7 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
                 continue
             key = tuple(map(id, seen))  # periods of a bucket share them
             if key not in thinned:
-                room = max(MAX_HASHES - total, 0)
-                hashes, since = _latest(seen)
-                thinned[key] = Seen(hashes[:room], since[:room])
+                thinned[key] = _latest(seen, max(MAX_HASHES - total, 0))
                 total += len(thinned[key].hashes)
             state.unsent.seen = [thinned[key]]
         self._remembered_hashes = total + _PART * len(thinned)
@@ -430,12 +429,27 @@ def _had_by_all(states: Sequence[BucketState]) -> Registers | None:
     return np.minimum.reduce(had) if len(had) == len(states) else None
 
 
-def _latest(parts: Sequence[Seen]) -> tuple[Hashes, Stamps]:
-    """Each hash once, with the latest of its `since`."""
+def _latest(parts: Sequence[Seen], most: int) -> Seen:
+    """Each hash once, with the latest of its `since`; only so many, which are any of them."""
+    # To sort takes numpy a fifth of the time of finding an order: at first, those that are of one time.
+    parts = [part if isinstance(part.since, np.ndarray) else _distinct(part) for part in parts]
+    if len(parts) == 1 and not isinstance(parts[0].since, np.ndarray):
+        return Seen(parts[0].hashes[:most], parts[0].since)
     hashes = np.concatenate([part.hashes for part in parts])
     since = np.concatenate([np.broadcast_to(np.asarray(part.since), len(part.hashes)) for part in parts])
     # A third of the time that np.lexsort and np.unique take: one sort, in no particular order of equals.
     order = np.argsort(hashes)
     hashes = hashes.take(order)
-    first = np.flatnonzero(np.append(True, hashes[1:] != hashes[:-1]))
-    return hashes.take(first), np.maximum.reduceat(since.take(order), first)
+    first = _firsts(hashes)
+    return Seen(hashes.take(first[:most]), np.maximum.reduceat(since.take(order), first)[:most])
+
+
+def _distinct(part: Seen) -> Seen:
+    """Each hash once."""
+    hashes = np.sort(part.hashes)
+    return Seen(hashes[_firsts(hashes)], part.since)
+
+
+def _firsts(hashes: Hashes) -> NDArray[np.intp]:
+    """The places of the first ones of equal hashes, which are sorted."""
+    return np.flatnonzero(np.append(True, hashes[1:] != hashes[:-1])[: len(hashes)])

@@ -25,21 +25,26 @@ def buckets():
     return made
 
 
+@pytest.mark.parametrize("parts", [1, 2, 5])
 @pytest.mark.parametrize("seed", range(10))
-def test_of_too_many_hashes_each_is_kept_once_with_its_latest_time(buckets, seed, monkeypatch):
-    monkeypatch.setattr("activity_tracker_hll.writer.buckets.MAX_HASHES", 100)
+def test_of_too_many_hashes_each_is_kept_once_with_its_latest_time(buckets, seed, parts, monkeypatch):
+    monkeypatch.setattr("activity_tracker_hll.writer.buckets.MAX_HASHES", 60)
+    monkeypatch.setattr("activity_tracker_hll.writer.buckets._PART", 0)
     random = np.random.default_rng(seed)
     latest: dict[int, int] = {}
-    for _ in range(5):
-        hashes = random.integers(50, size=60).astype(np.uint64)
-        when = int(random.integers(1000)) if random.random() < 0.5 else random.integers(1000, size=60)
-        for hash, ticks in zip(hashes.tolist(), np.broadcast_to(when, 60).tolist(), strict=True):
+    for _ in range(parts):
+        hashes = random.integers(50, size=600 // parts).astype(np.uint64)
+        when = (
+            int(random.integers(1000)) if random.random() < 0.5 else random.integers(1000, size=len(hashes))
+        )
+        for hash, ticks in zip(hashes.tolist(), np.broadcast_to(when, len(hashes)).tolist(), strict=True):
             latest[hash] = max(latest.get(hash, 0), ticks)
         assert buckets.add(None, None, Seen(hashes, when), ()) == 0
     buckets.limit_hashes()
     for state in buckets.values():
         [kept] = state.unsent.seen
-        assert dict(zip(kept.hashes.tolist(), kept.since.tolist(), strict=True)) == latest
+        since = np.broadcast_to(kept.since, len(kept.hashes)).tolist()
+        assert dict(zip(kept.hashes.tolist(), since, strict=True)) == latest
         assert len(kept.hashes) == len(latest)
 
 
