@@ -135,10 +135,9 @@ class Instants:
         """The instants of naive times in a zone; of those that it has twice, the first.
 
         Args:
-            moments: the times, of seconds or a finer unit down to nanoseconds, and not of several at once.
+            moments: the times, as ``times()`` returns them; of seconds or a finer unit down to nanoseconds.
             zone: the zone.
         """
-        moments = moments.astype(moments.dtype.newbyteorder("="), copy=False)
         values, per_second = moments.view(np.int64), PER_SECOND[np.datetime_data(moments.dtype)[0]]
         quarters, which = np.unique(values // (QUARTER_S * per_second), return_inverse=True)
         starts = (quarters * QUARTER_S).tolist()

@@ -5,10 +5,18 @@ import sys
 import pytest
 
 
-@pytest.fixture(params=["isal", None])
-def reader_of_gzip(request, monkeypatch):
-    """What reads gzip: the package of an extra, or the standard library."""
-    if request.param is None:
-        monkeypatch.setitem(sys.modules, "isal", None)
-    else:
-        pytest.importorskip(request.param)
+def with_or_without(package):
+    """A fixture for tests that run with a package of an extra, and with the standard library instead."""
+
+    @pytest.fixture(params=[package, None])
+    def reader(request, monkeypatch):
+        if request.param is None:
+            monkeypatch.setitem(sys.modules, package, None)
+        else:
+            pytest.importorskip(package)
+
+    return reader
+
+
+reader_of_gzip = with_or_without("isal")
+parser_of_json = with_or_without("msgspec")

@@ -2,7 +2,6 @@
 
 import io
 import json
-import sys
 from collections import Counter
 
 import pytest
@@ -132,15 +131,6 @@ def compare(kind, count, seed, *, hourly=False):
     assert fast[1] == careful[1]
     assert fast[0] == careful[0]
     return len(fast[1])
-
-
-@pytest.fixture(params=["msgspec", None])
-def parser_of_json(request, monkeypatch):
-    """What parses JSON: the package of an extra, or the standard library."""
-    if request.param is None:
-        monkeypatch.setitem(sys.modules, "msgspec", None)
-    else:
-        pytest.importorskip(request.param)
 
 
 OTHERS = [kind for kind in KINDS if "jsonl" not in kind]
