@@ -225,7 +225,7 @@ class _Names:
         self._are_few: bool | None = None
 
     def coded(self, array: Array) -> Coded:
-        """The texts of an array, none of which is missing."""
+        """The texts of an array, none of which is missing. To what is handed out, more may be added."""
         if self._are_few and len(array):
             if (codes := self._codes(array)) is not None and len(self._coder.values) <= _MOST_NAMES:
                 return Coded(self._coder.values, codes)
@@ -238,9 +238,10 @@ class _Names:
     def _codes(self, array: Array) -> NDArray[np.int64] | None:
         """The codes of texts; None if one is long."""
         if pa.types.is_string_view(array.type):
-            words, sizes = _words_of_views(array)
-            if sizes.max() > _LONGEST_VIEWED:
+            views = _words_of_views(array)
+            if views is None:
                 return None
+            words, sizes = views
             return self._coder.codes_of_words(
                 words, sizes, lambda places: _plain(array).take(pa.array(places)).to_pylist()
             )
@@ -252,18 +253,19 @@ class _Names:
         )
 
 
-def _words_of_views(array: Array) -> tuple[list[NDArray[np.uint64]], NDArray[np.int32]]:
-    """The words and the sizes of texts; of those that are longer than _LONGEST_VIEWED, anything for words.
+def _words_of_views(array: Array) -> tuple[list[NDArray[np.uint64]], NDArray[np.int32]] | None:
+    """The words and the sizes of texts; None if one is too long to be in its view.
 
     Source: https://arrow.apache.org/docs/format/Columnar.html#variable-size-binary-view-layout
     """
     views = _in_buffer(array, f"V{_VIEW_BYTES}", len(array))  # of each text 4 bytes of size, and itself
     first, second = views.view("<u8").reshape(-1, 2).T
     sizes = views.view("<i4")[:: _VIEW_BYTES // 4]
+    longest = sizes.max()
+    if longest > _LONGEST_VIEWED:
+        return None
     words = [first >> _HALF | second << _HALF]
-    if sizes.max(initial=0) > 8:
-        words.append(second >> _HALF)
-    return words, sizes
+    return ([*words, second >> _HALF] if longest > 8 else words), sizes
 
 
 def _is_same(dictionary: Array, other: Array) -> bool:

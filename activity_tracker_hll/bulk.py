@@ -155,7 +155,10 @@ def _are_short(lines: bytes) -> bool:
 
 
 def _hash_chunk(hasher: Hasher, encoder: IdEncoder, chunk: Any, argument: str, first: int) -> Hashes:
-    """Hash a list or array of up to CHUNK ids; `first` is the index of the first one, for errors."""
+    """Hash a list or array of up to CHUNK ids; `first` is the index of the first one, for errors.
+
+    Texts are here only if there is a secret, or if one is not valid.
+    """
     if not encoder.has_secret and not isinstance(chunk, Texts):
         if isinstance(chunk, np.ndarray) and chunk.dtype.kind not in "OT":
             hashed = _hash_array(hasher, chunk)

@@ -110,6 +110,7 @@ class _Rows:
         self._zone = zones.load(layout.timezone)
         self._ids, self._buckets, self._times = map(ColumnReader, ("ids", "buckets", "times"))
         self._names: Any = None
+        self._known_names = 0
         self._bad_names: Reasons = {}
         self._rows = 0
         self._fits = False
@@ -180,8 +181,10 @@ class _Rows:
     def _bad_buckets(self, buckets: Any) -> Reasons:
         if not isinstance(buckets, Coded):
             return {}
-        if buckets.values is not self._names:
-            self._names, self._bad_names = buckets.values, _reasons(buckets.values, check_bucket)
+        # Names may have been added to those that were seen.
+        if buckets.values is not self._names or len(buckets.values) > self._known_names:
+            self._names, self._known_names = buckets.values, len(buckets.values)
+            self._bad_names = _reasons(buckets.values, check_bucket)
         return _by_code(buckets.codes, self._bad_names)
 
     def _note_misfits(self, bad_times: Reasons, count: int) -> None:

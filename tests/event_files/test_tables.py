@@ -182,6 +182,25 @@ def test_addresses_are_told_from_chains_and_ports_as_in_text(tmp_path, encode, f
     assert rejected.count == bad_lines.count > 0
 
 
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())], ids=str
+)
+def test_a_bad_bucket_that_comes_late_is_a_bad_row(tmp_path, kind):
+    """Where names were seen before, which are looked at once."""
+    names = [*["a", "b"] * 35, *["", "{}", "new", "a", "b", "", "a"], *["x" * 300, "c" * 40], *["a", ""] * 9]
+    table = pa.table(
+        {"user_id": [str(row) for row in range(len(names))], "ts": [MOMENT] * len(names), "platform": names}
+    )
+    table = table.set_column(2, "platform", table.column("platform").cast(kind))
+    with pa.OSFile(str(tmp_path / "events"), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table, max_chunksize=7)
+    found, rejected = read(str(tmp_path / "events"))
+    good = [row for row, name in enumerate(names) if name in {"a", "b", "new", "c" * 40}]
+    assert [id for id, *_ in found] == [str(row).encode() for row in good]
+    assert [bucket for _, bucket, _ in found] == [names[row] for row in good]
+    assert rejected.count == len(names) - len(good)
+
+
 @pytest.mark.parametrize("write", [parquet, feather_file])
 @pytest.mark.parametrize("encode", [pa.array, lambda values: pa.array(values).dictionary_encode()])
 def test_numbers_as_buckets_are_their_text(tmp_path, encode, write):

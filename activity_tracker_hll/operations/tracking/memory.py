@@ -16,8 +16,7 @@ __all__ = ["Memory"]
 _SMALL = 1 << 17
 """Bytes; what is smaller the C library has at hand."""
 
-_ALIGNMENT = 64
-
+_ALIGNMENT = 64  # bytes, of a line of the processor's cache
 
 _SIZE = 24 << 20
 """Bytes; not taken from the system before they are written to."""
@@ -31,13 +30,15 @@ class Memory:
         self._used = 0
 
     def empty(self, count: int, kind: DTypeLike) -> NDArray[Any]:
-        """An array of shape (count,) of any content."""
-        size = count * np.dtype(kind).itemsize
-        if size < _SMALL or self._used + size > _SIZE:
-            return np.empty(count, kind)
+        """An array of shape (count,) and any type, of any content."""
+        dtype = np.dtype(kind)
+        size = count * dtype.itemsize
+        # References to objects have to be counted, so they cannot be written over.
+        if size < _SMALL or self._used + size > _SIZE or dtype.hasobject:
+            return np.empty(count, dtype)
         if self._block is None:
             self._block = np.empty(_SIZE, np.uint8)
-        array = self._block[self._used : self._used + size].view(kind)
+        array = self._block[self._used : self._used + size].view(dtype)
         self._used += -(-size // _ALIGNMENT) * _ALIGNMENT
         return array
 

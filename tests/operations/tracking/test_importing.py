@@ -46,7 +46,8 @@ SMALL = [
         ),
     ],
 )
-def test_every_form_makes_the_sketches_that_pfadd_makes(real_server, form, secret):
+def test_every_form_makes_the_sketches_that_pfadd_makes(real_server, form, secret, monkeypatch):
+    monkeypatch.setattr(memory, "_SMALL", 0)
     kinds = ["hourly", "daily", "monthly"]
     tracker = real_server.tracker(kinds, secret=secret)
     events = sample(form)

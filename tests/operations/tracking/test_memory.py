@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from activity_tracker_hll.operations.tracking import memory
 from activity_tracker_hll.operations.tracking.memory import Memory
 
-KINDS = st.sampled_from([np.uint8, np.uint32, np.uint64, "M8[us]"])
+KINDS = st.sampled_from([np.uint8, np.uint32, np.uint64, "M8[us]", object])
 
 
 @given(st.integers(0, 5000), st.lists(st.tuples(st.integers(0, 700), KINDS, st.booleans()), max_size=30))
