@@ -28,7 +28,7 @@ Indexes = NDArray[np.int64]
 _UNIX_EPOCH = date(1970, 1, 1).toordinal()
 _WIDEST_TABLE = 1 << 20
 _FAR = 10**9
-_NO_TIME = np.datetime64("NaT").astype(np.int64)  # less than any time
+_NO_TIME = np.iinfo(np.int64).min  # NaT as a number: less than any time
 _EXACT_S = 2.0**32  # below this, a float of seconds is exact to the microsecond
 _PLAIN = IdEncoder()
 

@@ -228,7 +228,7 @@ def _kept(dates: Any, memory: Memory) -> Any:
 def _joined(parts: Sequence[Indexes], counts: Sequence[int]) -> Indexes:
     """Indexes of parts of a batch, one of each event or one of all, as those of all events."""
     each = [np.broadcast_to(part, count) for part, count in zip(parts, counts, strict=True)]
-    return np.concatenate(each) if each else np.empty(0, np.int64)
+    return np.concatenate(each)
 
 
 def _has_seconds(dates: Any) -> bool:
