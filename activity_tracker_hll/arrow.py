@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .coder import LONGEST, Coder, words_of
+from .coder import Coder, words_of
 from .columns import Coded, Instants, Texts
 from .errors import ArgumentTypeError, ArgumentValueError, MissingExtraError
 from .messages import WHY_FLOATS, shown
@@ -241,15 +241,15 @@ class _Names:
             views = _words_of_views(array)
             if views is None:
                 return None
-            words, sizes = views
             return self._coder.codes_of_words(
-                words, sizes, lambda places: _plain(array).take(pa.array(places)).to_pylist()
+                *views, lambda places: _plain(array).take(pa.array(places)).to_pylist()
             )
         texts = _texts(array)
-        if texts.sizes.max() > LONGEST:
+        words = words_of(texts)
+        if words is None:
             return None
         return self._coder.codes_of_words(
-            words_of(texts), texts.sizes, lambda places: list(map(bytes.decode, texts[places].tolist()))
+            words, texts.sizes, lambda places: list(map(bytes.decode, texts[places].tolist()))
         )
 
 

@@ -54,7 +54,7 @@ def hashes(encoder: IdEncoder, ids: object, argument: str = "ids") -> Iterator[H
         ArgumentTypeError, ArgumentValueError: a bad id, naming its index.
     """
     batch = check_batch(ids, argument)
-    if isinstance(batch, Texts) and not encoder.has_secret and _are_valid(batch):
+    if isinstance(batch, Texts) and not encoder.has_secret and _are_valid(batch.sizes):
         yield from _hashes_of_texts(batch)
         return
     hasher = Hasher(min(CHUNK, len(batch)) if isinstance(batch, _WITH_LENGTH) else CHUNK)
@@ -103,7 +103,7 @@ class CodedHashes:
                 np.empty(len(ids.values), np.uint64),
                 np.zeros(len(ids.values), np.bool_),
             )
-        codes = ids.codes.astype(np.intp, copy=False)  # by others, numpy takes ten times as long
+        codes = ids.codes.astype(np.intp, copy=False)  # once, and not at each use
         known = self._known.take(codes)
         if not known.all():
             new = np.unique(codes[~known])
@@ -243,9 +243,9 @@ def _line_ends(ends: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
     return positions
 
 
-def _are_valid(texts: Texts) -> bool:
-    """Whether no text is empty or too long."""
-    return len(texts) > 0 and 0 < texts.sizes.min() <= texts.sizes.max() <= MAX_ID_BYTES
+def _are_valid(sizes: Offsets) -> bool:
+    """Whether no id is empty or too long."""
+    return not len(sizes) or 0 < sizes.min() <= sizes.max() <= MAX_ID_BYTES
 
 
 def _hashes_of_texts(texts: Texts) -> Iterator[Hashes]:
@@ -264,7 +264,7 @@ def _hashes_of_texts(texts: Texts) -> Iterator[Hashes]:
 
 
 def _hash_sizes(hasher: Hasher, buffer: NDArray[np.uint8], starts: Offsets, sizes: Offsets) -> Hashes | None:
-    if len(sizes) and not 0 < sizes.min() <= sizes.max() <= MAX_ID_BYTES:
+    if not _are_valid(sizes):
         return None
     return hasher.ragged(buffer, starts, sizes)
 

@@ -80,9 +80,10 @@ class Coder:
 
     def codes_of_texts(self, texts: Texts) -> Codes:
         """The code of each text; the values are bytes."""
-        if not len(texts) or texts.sizes.max() > LONGEST:
+        words = words_of(texts) if len(texts) else None
+        if words is None:
             return self.codes(texts.tolist())
-        return self.codes_of_words(words_of(texts), texts.sizes, lambda places: texts[places].tolist())
+        return self.codes_of_words(words, texts.sizes, lambda places: texts[places].tolist())
 
     def codes_of_words(self, words: Words, sizes: Sizes, values: Callable[[Codes], Sequence[Any]]) -> Codes:
         """The code of each text, of which not all are made objects.
@@ -139,9 +140,11 @@ def _at(places: Codes, words: Words, sizes: Sizes) -> tuple[Words, Sizes]:
     return [word[places] for word in words], sizes[places]
 
 
-def words_of(texts: Texts) -> Words:
-    """The words of texts, none longer than :data:`LONGEST`: no more than the longest has."""
+def words_of(texts: Texts) -> Words | None:
+    """The words of texts, no more than the longest has; None if one is longer than :data:`LONGEST`."""
     longest = int(texts.sizes.max(initial=0))
+    if longest > LONGEST:
+        return None
     count = max(1, -(-longest // _WORD))
     texts = texts.padded()
     distance = texts.distance()
@@ -161,6 +164,5 @@ def blocks_of(texts: Texts, words: int = _WORDS) -> NDArray[np.uint64]:
     """The first bytes of each text and of what follows it, shape (n, words)."""
     size = _WORD * words
     blocks = np.ndarray((len(texts.buffer) - size + 1,), f"V{size}", texts.buffer, strides=(1,))
-    # By others than these indexes, numpy takes ten times as long.
-    together: NDArray[np.uint64] = blocks[texts.starts.astype(np.intp, copy=False)].view("<u8")
+    together: NDArray[np.uint64] = blocks[texts.starts].view("<u8")
     return together.reshape(len(texts), words)

@@ -125,9 +125,9 @@ class _Rows:
             ("id", "time") if len(arrays) == 2 else ("id", "bucket", "time"), arrays, strict=True
         ):
             reasons |= dict.fromkeys(nulls(array).tolist(), f"{what} is missing")
-        rows = np.arange(count)
+        rows: Any = range(count)
         if reasons:
-            rows = np.delete(rows, list(reasons))
+            rows = np.delete(np.arange(count), list(reasons))
             places = pa.Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(rows)])
             arrays = [array.take(places) for array in arrays]
         try:

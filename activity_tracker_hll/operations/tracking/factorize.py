@@ -85,7 +85,7 @@ class BucketFactorizer(dict[Any, int]):
         # Names may have been added to those that were seen.
         if buckets.values is not self._values or len(buckets.values) > len(self._index_of_value):
             self._values, self._index_of_value = buckets.values, np.full(len(buckets.values), -1)
-        codes = buckets.codes.astype(np.intp, copy=False)  # by others, numpy takes ten times as long
+        codes = buckets.codes.astype(np.intp, copy=False)  # once, and not at each use
         indexes = self._index_of_value.take(codes)
         if indexes.min(initial=0) < 0:
             unknown = codes[indexes < 0]
@@ -183,8 +183,6 @@ class PeriodFactorizer:
             slot_s = 3600 if self._hourly else 86_400
             return self._factorize_slots(dates.view(np.int64), find, slot_s * PER_SECOND[unit])
         values = dates.astype(np.int64)
-        if values.min() == _NO_TIME:
-            return None
         if unit in "YMWDh" and not -_FAR < values.min() <= values.max() < _FAR:
             return None  # hours would overflow
         wanted = "h" if self._hourly else "D"
