@@ -245,7 +245,7 @@ def _line_ends(ends: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
 
 def _are_valid(sizes: Offsets) -> bool:
     """Whether no id is empty or too long."""
-    return not len(sizes) or 0 < sizes.min() <= sizes.max() <= MAX_ID_BYTES
+    return not len(sizes) or bool(0 < sizes.min() <= sizes.max() <= MAX_ID_BYTES)
 
 
 def _hashes_of_texts(texts: Texts) -> Iterator[Hashes]:
