@@ -23,7 +23,7 @@ LONGEST = SLACK
 _MOST = 4096
 _MOST_BYTES = 1 << 20
 _SLOT_BITS = 16
-_NO_TEXT = -1
+_NONE = -1
 _WORD = 8
 _WORDS = LONGEST // _WORD
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio; any odd one, with bits all over
@@ -54,10 +54,7 @@ class Coder:
         self.values: list[Any] = []
         self._codes: dict[Any, int] = {}
         self._size = 0  # of all texts that have a code
-        # The last text of each slot: its words, its size and its code.
-        self._words = np.zeros((_WORDS, 1 << _SLOT_BITS), np.uint64)
-        self._sizes = np.full(1 << _SLOT_BITS, _NO_TEXT, np.int8)
-        self._slot_codes = np.zeros(1 << _SLOT_BITS, np.int64)
+        self._slots: dict[int, _Slots] = {}  # for texts of so many words
 
     def _make_room(self) -> None:
         if len(self._codes) > _MOST or self._size > _MOST_BYTES:
@@ -94,38 +91,28 @@ class Coder:
             values: returns the texts at some places.
         """
         self._make_room()
-        mixed = words[0] ^ sizes.astype(np.uint64)
-        for word in words[1:]:
-            mixed *= _MULTIPLIER
-            mixed ^= word
-        mixed *= _MULTIPLIER
-        mixed >>= np.uint64(64 - _SLOT_BITS)
-        slots: Codes = mixed.view(np.int64)
-        found: Codes = self._slot_codes.take(slots)
-        missing = np.flatnonzero(~self._hits(slots, words, sizes))
-        if len(missing):
+        words = _marked(words, sizes)
+        slots = self._slots_of(len(words))
+        places = _places(words)
+        found = slots.codes.take(places)
+        hits = slots.hits(places, words)
+        if not hits.all():
+            missing = np.flatnonzero(~hits)
             # One text of each slot is known from now on: any of several, but most often there is one.
-            chosen = np.full(1 << _SLOT_BITS, _NO_TEXT)
-            chosen[slots[missing]] = missing
-            chosen = chosen[chosen != _NO_TEXT]
-            self._keep(self._look_up(values(chosen)), slots[chosen], *_at(chosen, words, sizes))
-            found[missing] = self._slot_codes.take(slots[missing])
-            others = missing[~self._hits(slots[missing], *_at(missing, words, sizes))]
+            chosen = np.full(1 << _SLOT_BITS, _NONE)
+            chosen[places[missing]] = missing
+            chosen = chosen[chosen != _NONE]
+            slots.keep(self._look_up(values(chosen)), places[chosen], _at(chosen, words))
+            found[missing] = slots.codes.take(places[missing])
+            others = missing[~slots.hits(places[missing], _at(missing, words))]
             if len(others):
                 found[others] = self._look_up(values(others))
         return found
 
-    def _hits(self, slots: Codes, words: Words, sizes: Sizes) -> NDArray[np.bool_]:
-        hits: NDArray[np.bool_] = self._sizes.take(slots) == sizes
-        for known, word in zip(self._words, words, strict=False):
-            hits &= known.take(slots) == word
-        return hits
-
-    def _keep(self, codes: Codes, slots: Codes, words: Words, sizes: Sizes) -> None:
-        self._slot_codes[slots], self._sizes[slots] = codes, sizes
-        self._words[:, slots] = 0
-        for known, word in zip(self._words, words, strict=False):
-            known[slots] = word
+    def _slots_of(self, words: int) -> _Slots:
+        if words not in self._slots:
+            self._slots[words] = _Slots(words)
+        return self._slots[words]
 
     def _code(self, value: Any) -> int:
         try:
@@ -136,8 +123,54 @@ class Coder:
         return len(self.values) - 1
 
 
-def _at(places: Codes, words: Words, sizes: Sizes) -> tuple[Words, Sizes]:
-    return [word[places] for word in words], sizes[places]
+class _Slots:
+    """The last text of each slot: its words, with its size in them, and its code.
+
+    Args:
+        words: how many a text has.
+    """
+
+    def __init__(self, words: int) -> None:
+        self._words = np.zeros((words, 1 << _SLOT_BITS), np.uint64)
+        self.codes = np.zeros(1 << _SLOT_BITS, np.int64)
+
+    def hits(self, slots: Codes, words: Words) -> NDArray[np.bool_]:
+        """Whether each text is the one in its slot."""
+        hits: NDArray[np.bool_] = self._words[0].take(slots) == words[0]
+        for known, word in zip(self._words[1:], words[1:], strict=True):
+            hits &= known.take(slots) == word
+        return hits
+
+    def keep(self, codes: Codes, slots: Codes, words: Words) -> None:
+        """Put texts into their slots."""
+        self.codes[slots] = codes
+        for known, word in zip(self._words, words, strict=True):
+            known[slots] = word
+
+
+def _marked(words: Words, sizes: Sizes) -> Words:
+    """Words that tell texts apart also by their sizes: one that ends in zeros is not the same without them."""
+    longest = int(sizes.max())
+    marks: Any = np.uint64(longest) if sizes.min() == longest else sizes.astype(np.uint64)
+    marks = marks + np.uint64(1) << np.uint64(56)  # no text is all zeros then
+    *others, last = words
+    if longest < _WORD * len(words):
+        return [*others, last | marks]
+    return [*words, np.broadcast_to(marks, last.shape)]
+
+
+def _places(words: Words) -> Codes:
+    """The slot of each text."""
+    mixed = words[0] * _MULTIPLIER
+    for word in words[1:]:
+        mixed ^= word
+        mixed *= _MULTIPLIER
+    mixed >>= np.uint64(64 - _SLOT_BITS)
+    return mixed.view(np.int64)
+
+
+def _at(places: Codes, words: Words) -> Words:
+    return [word[places] for word in words]
 
 
 def words_of(texts: Texts) -> Words | None:

@@ -91,7 +91,7 @@ class Hasher:
     """
 
     def __init__(self, capacity: int) -> None:
-        self._hashes, self._sorted, self._words, self._spare = np.empty((4, capacity), np.uint64)
+        self._hashes, self._words, self._spare = np.empty((3, capacity), np.uint64)
 
     def equal(self, buffer: Bytes, count: int, size: int, stride: int) -> Hashes:
         """Hashes of ids of equal size at equal distances.
@@ -127,19 +127,18 @@ class Hasher:
         # Sorted from the longest to the shortest, the ids that reach into a word, and those that fill it, are
         # each a prefix of all. numpy sorts 16-bit numbers by radix.
         short = sizes.astype(np.uint16)
-        longest = int(short.max(initial=0))
+        counts = np.bincount(short, minlength=1)[::-1]  # of each size, from the longest on
+        longest = len(counts) - 1
         order = np.argsort(longest - short, kind="stable")
-        offsets, short = starts.take(order).astype(np.int64, copy=False), short.take(order)
+        offsets = starts.take(order).astype(np.int64, copy=False)
         # How many ids have 1 byte or more, 9 or more, ...; and how many 8 or more, 16 or more, ...
-        words = np.arange(0, longest, _WORD)
-        started, complete = (
-            (len(short) - np.searchsorted(short[::-1], words + least)).tolist() for least in (1, _WORD)
-        )
-        hashes = np.multiply(short, _M, out=self._sorted[: len(short)])
-        hashes ^= np.uint64(_SEED)
-        tail_masks = _LOW_BYTES.take(short & np.uint16(_WORD - 1))
+        at_least = [*counts.cumsum()[::-1].tolist(), *[0] * _WORD]
+        started, complete = at_least[1 : longest + 1 : _WORD], at_least[_WORD :: _WORD]
+        from_longest = np.arange(longest, -1, -1, dtype=np.uint64)
+        hashes = np.repeat(from_longest * _M ^ np.uint64(_SEED), counts)
+        tail_masks = np.repeat(_LOW_BYTES.take(from_longest.view(np.int64) % _WORD), counts)
         blocks = np.ndarray((len(buffer) - _BLOCK + 1,), f"V{_BLOCK}", buffer, strides=(1,))
-        for word, (started_count, complete_count) in enumerate(zip(started, complete, strict=True)):
+        for word, (started_count, complete_count) in enumerate(zip(started, complete, strict=False)):
             column = word % (_BLOCK // _WORD)
             if not column:
                 # Fetching several words of an id takes hardly longer than fetching one.
