@@ -149,7 +149,7 @@ class _Slots:
 
 
 def _marked(words: Words, sizes: Sizes) -> Words:
-    """Words that tell texts apart also by their sizes: one that ends in zeros is not the same without them."""
+    """Words with the sizes of texts in them, as one that ends in zeros is not the same without these."""
     longest = int(sizes.max())
     marks: Any = np.uint64(longest) if sizes.min() == longest else sizes.astype(np.uint64)
     marks = marks + np.uint64(1) << np.uint64(56)  # no text is all zeros then

@@ -133,7 +133,7 @@ class Hasher:
         offsets = starts.take(order).astype(np.int64, copy=False)
         # How many ids have 1 byte or more, 9 or more, ...; and how many 8 or more, 16 or more, ...
         at_least = [*counts.cumsum()[::-1].tolist(), *[0] * _WORD]
-        started, complete = at_least[1 : longest + 1 : _WORD], at_least[_WORD :: _WORD]
+        started, complete = at_least[1 : longest + 1 : _WORD], at_least[_WORD::_WORD]
         from_longest = np.arange(longest, -1, -1, dtype=np.uint64)
         hashes = np.repeat(from_longest * _M ^ np.uint64(_SEED), counts)
         tail_masks = np.repeat(_LOW_BYTES.take(from_longest.view(np.int64) % _WORD), counts)

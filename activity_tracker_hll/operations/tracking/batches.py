@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -36,13 +36,17 @@ class Rows:
     Attributes:
         events: tuples (id, bucket, date), unless they are bad.
         error: what the iterable raised after these events, if anything.
+        are_held: whether their objects stay in memory anyway.
     """
-
-    NUMBERS_PER_EVENT: ClassVar[int] = 8
-    """How many numbers of 8 bytes take as much memory as its hash and its date."""
 
     events: list[Any]
     error: Exception | None
+    are_held: bool
+
+    @property
+    def numbers_per_event(self) -> int:
+        """How many numbers of 8 bytes take as much memory as its hash, its group and its date."""
+        return 3 if self.are_held else 8
 
     def __len__(self) -> int:
         return len(self.events)
@@ -72,10 +76,13 @@ class Rows:
 class Columns:
     """Events as three columns; see :data:`Part`."""
 
-    NUMBERS_PER_EVENT: ClassVar[int] = 2
-
     columns: Part
     error: Exception | None = None
+
+    @property
+    def numbers_per_event(self) -> int:
+        """As of rows."""
+        return 2
 
     def __len__(self) -> int:
         return len(self.columns[0])
@@ -126,7 +133,8 @@ def batches(events: Any, due: Callable[[], bool] = lambda: False) -> Iterator[Ba
     if isinstance(first, EventColumns):
         yield from _batches_of_columns(chain([first], rows))
         return
-    yield from _row_batches(rows if first is None else chain([first], rows), due)
+    are_held = isinstance(events, (list, tuple))
+    yield from _row_batches(rows if first is None else chain([first], rows), due, are_held=are_held)
 
 
 def _batches_of_columns(parts: Iterator[EventColumns]) -> Iterator[Columns]:
@@ -143,7 +151,7 @@ def _batches_of_columns(parts: Iterator[EventColumns]) -> Iterator[Columns]:
         yield from _column_batches(part.ids, part.buckets, part.dates)
 
 
-def _row_batches(events: Iterator[Any], due: Callable[[], bool]) -> Iterator[Rows]:
+def _row_batches(events: Iterator[Any], due: Callable[[], bool], *, are_held: bool) -> Iterator[Rows]:
     while True:
         rows: list[Any] = []
         error, more, step = None, True, 1
@@ -156,7 +164,7 @@ def _row_batches(events: Iterator[Any], due: Callable[[], bool]) -> Iterator[Row
                 error = raised
             more = len(rows) == wanted
             step = min(2 * step, _MOST_PER_STEP)
-        yield Rows(rows, error)
+        yield Rows(rows, error, are_held)
         if not more:
             return
 

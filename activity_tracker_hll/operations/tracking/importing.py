@@ -150,7 +150,7 @@ class Importing:
             of_events = self._gathered.memory.empty(len(batch), np.uint32)
             groups.numbers.take(groups.places, out=of_events, mode="clip")
             column = Column(events.hashes, of_events, present, groups.counts, stamps)
-            self._gathered.add_to_groups(column, batch.NUMBERS_PER_EVENT * len(batch))
+            self._gathered.add_to_groups(column, batch.numbers_per_event * len(batch))
             self.done += int(groups.counts[present != NO_GROUP].sum())
 
         for some in batched(new, _GROUPS_PER_STEP):  # a batch may have as many as it has events

@@ -22,6 +22,7 @@ from activity_tracker_hll.operations.tracking import batches, gathered, groups, 
 from activity_tracker_hll.operations.tracking.gathered import FEW
 from helpers.imports import COUNT, FORMS, expected, sample
 from helpers.moments import NOON, TODAY, YESTERDAY
+from helpers.peaks import peak_of
 from helpers.servers import back, left, sketches_on
 
 HUSHED = ("mixed", "columns of bytes")
@@ -413,3 +414,33 @@ def test_a_bad_event_late_in_columns_is_named_and_what_is_before_is_counted(real
         real_server.client.get(f"{{active:{name}:a}}:hll") for name in ("daily-20260105", "monthly-202601")
     )
     assert codec.decode(daily).tolist() == codec.decode(monthly).tolist()
+
+
+IMPORT_ROWS = """
+import sys
+from datetime import datetime, timedelta
+from activity_tracker_hll import ActivityTracker
+from activity_tracker_hll.operations.tracking import events as tracking
+
+tracking._PUSH_EVERY_S = 1e9  # they are sent for the memory that they take only
+
+def rows(count):
+    for n in range(count):
+        moment = datetime(2026, 6, 1) + timedelta(seconds=n * 104_729 % 2_592_000)
+        yield f"user{n * 7919 % 500_000}", f"site{n * 31 % 20}", moment
+
+url, form, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+tracker = ActivityTracker(["daily"], url=url, timezone="UTC")
+# Most of a list refer to a few, so that it is small itself.
+events = rows(count) if form == "generator" else list(rows(1000)) * (count // 1000)
+print(tracker.import_events(events).events)
+"""
+
+
+@pytest.mark.extended
+@pytest.mark.parametrize("form", ["generator", "list"])
+def test_rows_that_wait_take_little_memory(real_server, form):
+    url = f"unix://{real_server.options['unix_socket_path']}"
+    peak = peak_of([sys.executable, "-c", IMPORT_ROWS, url, form, "3000000"])
+    assert (peak.status, peak.output) == (0, "3000000\n")
+    assert peak.size < 140 << 20
