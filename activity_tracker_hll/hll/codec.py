@@ -52,8 +52,10 @@ __all__ = [
     "SPARSE_MAX_BYTES",
     "SPARSE_MAX_RANK",
     "decode",
+    "decode_many",
     "encode",
     "encode_dense",
+    "encode_many",
     "encode_sparse",
     "tallies",
 ]
@@ -96,6 +98,8 @@ _SPANS: Final = np.select(
 _RANKS: Final = np.where(_BYTES < 0x80, 0, (_BYTES >> 2 & 0x1F) + 1).astype(np.uint8)
 _RUN_LENGTHS: Final = np.arange(1, 5)  # of the four VAL opcodes of a rank
 _SPARSE_RANKS: Final = 32
+_SEPARATOR: Final = b"\x80"
+_TOGETHER: Final = 16  # sketches whose runs fit in the processor's second-level cache
 _FIELDS: Final = 64
 
 
@@ -113,10 +117,27 @@ def encode(registers: Registers) -> bytes:
         ArgumentValueError: a rank is above 51.
     """
     if _highest(registers) <= SPARSE_MAX_RANK:
-        opcodes = _opcodes(registers, SPARSE_MAX_BYTES - HEADER_BYTES)
+        [opcodes] = _opcodes(registers[np.newaxis], SPARSE_MAX_BYTES - HEADER_BYTES)
         if opcodes is not None:
             return _SPARSE_HEADER + opcodes
     return _pack(registers)
+
+
+def encode_many(registers: NDArray[np.uint8]) -> list[bytes]:
+    """:func:`encode` for many sketches at once; in a fraction of the time each, where they are sparse.
+
+    Args:
+        registers: shape (sketches, 16384), ranks of at most 51.
+    """
+    bodies: dict[int, bytes | None] = {}
+    may_be_sparse = [number for number, row in enumerate(registers) if _highest(row) <= SPARSE_MAX_RANK]
+    for begin in range(0, len(may_be_sparse), _TOGETHER):
+        some = may_be_sparse[begin : begin + _TOGETHER]
+        bodies |= zip(some, _opcodes(registers[some], SPARSE_MAX_BYTES - HEADER_BYTES), strict=True)
+    return [
+        _pack(row) if (opcodes := bodies.get(number)) is None else _SPARSE_HEADER + opcodes
+        for number, row in enumerate(registers)
+    ]
 
 
 def encode_dense(registers: Registers) -> bytes:
@@ -131,7 +152,9 @@ def encode_sparse(registers: Registers) -> bytes:
     Arguments and errors are those of :func:`encode`; a rank above 32 raises ArgumentValueError, too.
     """
     highest = _highest(registers)
-    opcodes = _opcodes(registers, _SPARSE_BODY_MAX) if highest <= SPARSE_MAX_RANK else None
+    opcodes = None
+    if highest <= SPARSE_MAX_RANK:
+        [opcodes] = _opcodes(registers[np.newaxis], _SPARSE_BODY_MAX)
     if opcodes is None:
         raise ArgumentValueError(f"registers must be at most {SPARSE_MAX_RANK} to be sparse, got {highest}")
     return _SPARSE_HEADER + opcodes
@@ -168,6 +191,19 @@ def decode(data: bytes | bytearray | memoryview) -> Registers:
     raise UnknownEncodingError(f"sketch in encoding {encoding} (byte 4): known are 0, dense, and 1, sparse")
 
 
+def decode_many(sketches: Sequence[bytes]) -> list[Registers | None]:
+    """:func:`decode` for many sketches at once; None in place of what it would refuse."""
+    result: list[Registers | None] = [None] * len(sketches)
+    sparse = [index for index, data in enumerate(sketches) if _is_sparse(data)]
+    for index, row in zip(sparse, _expand_many([sketches[index] for index in sparse]), strict=True):
+        result[index] = row
+    for index, data in enumerate(sketches):
+        if not _is_sparse(data):
+            with contextlib.suppress(MalformedSketchError):
+                result[index] = decode(data)
+    return result
+
+
 def tallies(sketches: Sequence[bytes]) -> NDArray[np.int64]:
     """Histograms of many sketches: how many registers of each hold each rank, shape (sketches, 52).
 
@@ -175,7 +211,7 @@ def tallies(sketches: Sequence[bytes]) -> NDArray[np.int64]:
     sketch that :func:`decode` would refuse.
     """
     result = np.zeros((len(sketches), MAX_RANK + 1), np.int64)
-    sparse = [index for index, data in enumerate(sketches) if data[:5] == _SPARSE_HEADER[:5]]
+    sparse = [index for index, data in enumerate(sketches) if _is_sparse(data)]
     if sparse:
         result[sparse] = _tally_sparse([sketches[index] for index in sparse])
     for index in (result.sum(axis=1) != REGISTERS).nonzero()[0].tolist():
@@ -186,6 +222,10 @@ def tallies(sketches: Sequence[bytes]) -> NDArray[np.int64]:
             with contextlib.suppress(MalformedSketchError):
                 result[index] = histogram(decode(data))
     return result
+
+
+def _is_sparse(sketch: bytes) -> bool:
+    return sketch[:5] == _SPARSE_HEADER[:5]
 
 
 def _tally_dense(data: bytes) -> NDArray[np.int64]:
@@ -293,25 +333,32 @@ def _pairs(data: bytes) -> NDArray[np.uint32]:
     return words
 
 
-def _opcodes(registers: Registers, most: int) -> bytes | None:
-    """The fewest opcodes for ranks of at most 32, or None if they take more than `most` bytes.
+def _opcodes(registers: NDArray[np.uint8], most: int) -> list[bytes | None]:
+    """The fewest opcodes for ranks of at most 32; of a sketch that takes more than `most` bytes, None.
 
     Each run of equal registers is a VAL for every 4 of them, or one ZERO or XZERO.
+
+    Args:
+        registers: shape (sketches, 16384).
     """
-    is_last = np.ones(REGISTERS, np.bool_)
-    np.not_equal(registers[1:], registers[:-1], out=is_last[:-1])
-    if np.count_nonzero(is_last) > most:
-        return None  # a run takes at least a byte; most sketches that must be dense end here
+    is_last = np.ones(registers.shape, np.bool_)  # in its run, which ends at the last register of a sketch
+    np.not_equal(registers[:, 1:], registers[:, :-1], out=is_last[:, :-1])
+    runs = [int(np.count_nonzero(row)) for row in is_last]
+    # A run takes at least a byte; most sketches that must be dense end here.
+    few = [sketch for sketch, count in enumerate(runs) if count <= most]
+    result: list[bytes | None] = [None] * len(registers)
+    if not few:
+        return result
+    if len(few) < len(registers):
+        registers, is_last = registers[few], is_last[few]
     last = np.flatnonzero(is_last)
-    rank = registers[last]
+    rank = registers.reshape(-1)[last]
     span = last.copy()
     span[0] += 1
     span[1:] -= last[:-1]
     # In bytes: a run of 1 to 4, 5 to 8, ... equal ranks takes 1, 2, ...; one of zeros 1 or 2.
     size = np.where(rank, (span + 3) >> 2, 1 + (span > _ZERO_MAX))
     end = size.cumsum()
-    if end[-1] > most:
-        return None
     # A run's last byte holds the remainder of its length: modulo 4 for VALs, the low byte for an XZERO.
     # All bytes before it are equal: VALs of 4 registers, or the one head of an XZERO.
     span -= 1
@@ -320,7 +367,13 @@ def _opcodes(registers: Registers, most: int) -> bytes | None:
     tail = np.where(rank, value | span & 3, span & 0xFF)
     opcodes = head.astype(np.uint8).repeat(size)
     opcodes[end - 1] = tail
-    return opcodes.tobytes()
+    data, begin, run = opcodes.tobytes(), 0, -1
+    for sketch in few:
+        run += runs[sketch]
+        stop = int(end[run])
+        result[sketch] = data[begin:stop] if stop - begin <= most else None
+        begin = stop
+    return result
 
 
 def _expand(data: bytes) -> Registers:
@@ -342,6 +395,30 @@ def _expand(data: bytes) -> Registers:
     if total < REGISTERS:
         raise MalformedSketchError(f"sparse sketch: its {size} bytes of runs stop at register {total}")
     return _RANKS[opcodes].repeat(span)
+
+
+def _expand_many(sketches: Sequence[bytes]) -> list[Registers | None]:
+    """Registers of sparse sketches; None in place of a damaged one."""
+    result: list[Registers | None] = [None] * len(sketches)
+    chosen = [number for number, data in enumerate(sketches) if len(data) <= HEADER_BYTES + _SPARSE_BODY_MAX]
+    if not chosen:
+        return result
+    # Between them is a byte that looks like no XZERO, so that no body is read on into the next one.
+    bodies = [sketches[number][HEADER_BYTES:] + _SEPARATOR for number in chosen]
+    sizes = np.fromiter(map(len, bodies), np.intp, len(bodies))
+    ends = sizes.cumsum()
+    opcodes = np.frombuffer(b"".join(bodies), np.uint8)
+    span, heads = _SPANS[opcodes], _xzero_heads(opcodes)
+    span[heads] += opcodes[heads + 1]
+    span[heads + 1] = 0
+    span[ends - 1] = 0
+    whole = np.add.reduceat(span, ends - sizes) == REGISTERS
+    whole &= ~np.isin(ends - 2, heads)  # the last XZERO lacks its second byte
+    span *= whole.repeat(sizes)
+    rows = _RANKS[opcodes].repeat(span).reshape(-1, REGISTERS)
+    for row, place in enumerate(np.flatnonzero(whole).tolist()):
+        result[chosen[place]] = rows[row]
+    return result
 
 
 def _xzero_heads(opcodes: NDArray[np.uint8]) -> NDArray[np.intp]:

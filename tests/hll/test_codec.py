@@ -15,8 +15,10 @@ from activity_tracker_hll.hll.codec import (
     HEADER_BYTES,
     SPARSE_MAX_BYTES,
     decode,
+    decode_many,
     encode,
     encode_dense,
+    encode_many,
     encode_sparse,
     tallies,
 )
@@ -183,11 +185,44 @@ DENSE_ONES = st.integers(0, 63).map(lambda rank: header(DENSE) + bytes([rank]) *
 
 SKETCHES = st.lists(RANKS, max_size=40).map(sketch_of)
 CUT_OFF = st.tuples(SKETCHES, st.integers(0, 60)).map(lambda cut: cut[0][: cut[1]])
-
-
-@given(
-    sketches=st.lists(st.one_of(SKETCHES, CUT_OFF, BODIES, DENSE_ONES, st.binary(max_size=20)), max_size=6)
+LAST_CHANGED = st.tuples(SKETCHES, st.sampled_from([b"", b"\x7f", b"\x40", b"\x80"])).map(
+    lambda changed: changed[0][:-1] + changed[1]
 )
+ANY = st.lists(
+    st.one_of(SKETCHES, CUT_OFF, LAST_CHANGED, BODIES, DENSE_ONES, st.binary(max_size=20)), max_size=6
+)
+
+
+@given(ANY)
+def test_many_are_read_as_one_by_one(sketches):
+    for data, registers in zip(sketches, decode_many(sketches), strict=True):
+        try:
+            expected = decode(data)
+        except MalformedSketchError:
+            assert registers is None
+        else:
+            same(registers, expected)
+
+
+def test_no_sketch_is_read_on_into_the_next():
+    whole = header(SPARSE) + b"\x7f\xff"
+    lacks_a_byte, lacks_a_register = header(SPARSE) + b"\x7f", header(SPARSE) + b"\x7f\xfe"
+    # With what follows it would have 16384 registers.
+    nearly = header(SPARSE) + b"\x7f\x7e\x40"
+    for bad in (lacks_a_byte, lacks_a_register, nearly, header(SPARSE), whole + b"\x7f"):
+        found = decode_many([whole, bad, whole])
+        assert [registers is None for registers in found] == [False, True, False]
+        assert not found[0].any()
+        assert not found[2].any()
+
+
+@given(st.lists(any_registers(), max_size=5))
+def test_many_are_encoded_as_one_by_one(registers):
+    together = np.array(registers).reshape(-1, M)
+    assert encode_many(together.astype(np.uint8)) == [encode(row) for row in registers]
+
+
+@given(ANY)
 def test_tallies_are_histograms_of_what_is_read(sketches):
     for data, tally in zip(sketches, tallies(sketches), strict=True):
         try:

@@ -16,7 +16,7 @@ others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
@@ -34,6 +34,7 @@ from ...errors import (
 )
 from ...hll import codec, hashing
 from ...hll.compact import CompactRegisters
+from ...hll.registers import Registers
 from ...scripts.calls import EMPTY_TABLE, TableState, answer, call_unite, call_write
 from ..base import Context, Operation, PeriodBucket, batched, named, unwrap, unwrap_of
 from .open_periods import OpenPeriods
@@ -170,6 +171,31 @@ def unite(
     return Sent(sending.outcomes, None)
 
 
+class _Sketch(NamedTuple):
+    """What is sent to be united with a bucket's sketch.
+
+    Attributes:
+        registers: None if none is set.
+        base: the bucket's sketch, if it is in them already, so that the server can compare.
+    """
+
+    registers: Registers | None
+    base: bytes = b""
+
+    @classmethod
+    def of(cls, registers: CompactRegisters) -> _Sketch:
+        return cls(registers.dense() if len(registers) else None)
+
+    def united(self, stored: bytes, registers: Registers | None) -> _Sketch:
+        """The union with the bucket's sketch, of which the registers are given unless it is damaged.
+
+        Raises:
+            MalformedSketchError: it is.
+        """
+        own = codec.decode(stored) if registers is None else registers
+        return _Sketch(own if self.registers is None else np.maximum(own, self.registers), stored)
+
+
 class _Sending:
     """One sending of loads."""
 
@@ -240,44 +266,49 @@ class _Sending:
             target for target in self._loads if target not in self._added and not self.outcomes[target].failed
         ]
         for targets in batched(left, CALLS_PER_BATCH):
-            sketches: dict[PeriodBucket, tuple[bytes, ...]] = {}
-            for target in targets:
-                registers = self._loads[target].registers
-                if registers is not None:
-                    sketches[target] = (self._sketch(target, registers),)
+            sketches = {
+                target: self._sketch(target, registers)
+                for target in targets
+                if (registers := self._loads[target].registers) is not None
+            }
             for _ in range(_ATTEMPTS):
                 sketches = yield from self._unite(sketches)
             for target in sketches:
                 self.outcomes[target].error = named(BackendError("is being written to all the time"), target)
             yield from self._write({target: self._loads[target].ids for target in targets}, moves=False)
 
-    def _sketch(self, target: PeriodBucket, registers: CompactRegisters) -> bytes:
+    def _sketch(self, target: PeriodBucket, registers: CompactRegisters) -> _Sketch:
         outcome = self.outcomes[target]
         if outcome.lost_sketch:
-            return _encoded(self._all_registers(target))
-        return b"" if outcome.has_sketch else _encoded(registers)  # it has them already
+            return _Sketch.of(self._all_registers(target))
+        return _Sketch(None) if outcome.has_sketch else _Sketch.of(registers)  # it has them already
 
-    def _unite(
-        self, sketches: Mapping[PeriodBucket, tuple[bytes, ...]]
-    ) -> Operation[dict[PeriodBucket, tuple[bytes, ...]]]:
+    def _unite(self, sketches: Mapping[PeriodBucket, _Sketch]) -> Operation[dict[PeriodBucket, _Sketch]]:
         """Send sketches; returns what has to be sent instead."""
-        again: dict[PeriodBucket, tuple[bytes, ...]] = {}
+        again: dict[PeriodBucket, _Sketch] = {}
+        stored: dict[PeriodBucket, bytes] = {}
         keys, temporary = self._context.keys.bucket, self._context.keys.temporary
         calls = [
-            call_unite(keys(*target), temporary(*target, "unite"), *arguments)
-            for target, arguments in sketches.items()
+            call_unite(keys(*target), temporary(*target, "unite"), encoded, sketch.base)
+            for (target, sketch), encoded in zip(sketches.items(), _encoded(sketches.values()), strict=True)
         ]
         for target, reply in zip(sketches, (yield calls) if calls else (), strict=True):
             try:
                 state, values = answer(reply)
                 if state == b"SPARSE":
-                    again[target] = self._united(sketches[target][0], values[0])
+                    stored[target] = values[0]
                 elif state == b"LATE":
                     self.outcomes[target].late = True
                 elif self._lacks_sketch(target, *values):
-                    again[target] = (_encoded(self._all_registers(target)),)
+                    again[target] = _Sketch.of(self._all_registers(target))
             except BackendError as error:
                 self.outcomes[target].error = named(error, target)
+        for target, registers in zip(stored, codec.decode_many(list(stored.values())), strict=True):
+            try:
+                again[target] = sketches[target].united(stored[target], registers)
+            except MalformedSketchError as error:
+                corrupt = BackendDataError(f"the sketch is corrupt: {error}")
+                self.outcomes[target].error = named(corrupt, target)
         return again
 
     def _lacks_sketch(self, target: PeriodBucket, existed: int, moved: int, *table: object) -> bool:
@@ -303,14 +334,6 @@ class _Sending:
         if load.registers is not None:
             registers.raise_to(load.registers)
         return registers
-
-    @staticmethod
-    def _united(sketch: bytes, stored: bytes) -> tuple[bytes, bytes]:
-        """The union of a sketch with the stored one, and the latter, so that the server can compare."""
-        try:
-            return codec.encode(np.maximum(codec.decode(sketch), codec.decode(stored))), stored
-        except MalformedSketchError as error:
-            raise BackendDataError(f"the sketch is corrupt: {error}") from error
 
     def find_returned(self) -> Operation[None]:
         """Find ids that have left a bucket and were active since."""
@@ -404,9 +427,10 @@ class _Sending:
                     yield target, call_write(keys, self._context.moved_limit, actives, moved)
 
 
-def _encoded(registers: CompactRegisters) -> bytes:
-    """Empty if none is set."""
-    return codec.encode(registers.dense()) if len(registers) else b""
+def _encoded(sketches: Collection[_Sketch]) -> Iterator[bytes]:
+    rows = [sketch.registers for sketch in sketches if sketch.registers is not None]
+    encoded = iter(codec.encode_many(np.array(rows)) if rows else ())
+    return (b"" if sketch.registers is None else next(encoded) for sketch in sketches)
 
 
 def _note_write(outcome: Outcome, existed: int, moved: int, members: int, *table: object) -> None:
