@@ -158,11 +158,10 @@ class CompactRegisters:
 
     def _adopt(self, dense: Registers) -> None:
         """Become these, which nobody else may change."""
-        index = np.flatnonzero(dense)
-        if len(index) > MOST_PACKED:
+        if np.count_nonzero(dense) > MOST_PACKED:
             self._dense, self._packed = dense, _NOTHING
         else:
-            self._dense, self._packed = None, _pack(dense, index)
+            self._dense, self._packed = None, _pack(dense, np.flatnonzero(dense))
 
 
 def _pack(dense: Registers, index: NDArray[np.intp]) -> _Packed:

@@ -22,7 +22,8 @@ from ...scripts.calls import TableState, answer, call_write
 from ..base import MARGIN_S, Operation, PeriodBucket, named, unwrap_of
 from ..data_set import DataSet
 from .batches import batches
-from .gathered import FEW, Gathered
+from .gathered import Gathered
+from .groups import FEW, Column
 from .importing import Importing
 from .memory import Memory
 
@@ -175,7 +176,7 @@ class Tracking:
             hashes, encoded = None, data.context.ids.many(ids.given)
         targets = [(name, event.bucket) for name in self.periods(kinds, event.moment, now)]
         if hashes is not None:
-            gathered.add_hashes(hashes, targets, stamp)
+            gathered.add_to_groups(Column.of_one(gathered.new_group(0, targets), hashes, stamp), len(hashes))
         else:
             for target in targets:
                 gathered.add_ids(target, ((id, stamp) for id in encoded or ()))

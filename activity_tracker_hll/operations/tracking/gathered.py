@@ -3,7 +3,8 @@
 The events of one bucket and one period of each kind are a *group*: hashes and times are kept, and hashes are
 folded when they are sent. A sketch costs the server the same however many ids are in it, so many hashes are
 cheaper as a sketch, and few as PFADD of ids made for the purpose. When they happened matters only where the
-server then tells that ids have left the bucket. A few events, or ids of one call, are kept otherwise.
+server then tells that ids have left the bucket. A few events are kept as ids, and so are all of them for a
+server that takes no sketches.
 """
 
 from __future__ import annotations
@@ -16,19 +17,14 @@ from operator import itemgetter
 
 from ...errors import BackendConnectionError, BackendError, BackendTimeoutError
 from ...hll.compact import CompactRegisters
-from ...hll.registers import Hashes
 from ..base import Context, Operation, PeriodBucket, batched
-from .groups import Column, Grouped
+from .groups import FEW, Column, Grouped
 from .memory import Memory
 from .open_periods import OpenPeriods
-from .side_table import Seen, SideTable
+from .side_table import SideTable
 from .unite import Load, unite
 
-__all__ = ["FEW", "Gathered"]
-
-FEW = 128
-"""Fewer events of one bucket and period than this are sent as ids: adding them takes the server no longer
-than a small sketch would, which has to be read, united here and written back."""
+__all__ = ["Gathered"]
 
 _ANY_TIME = 0
 """Older than any stamp: of ids that are made for hashes, as by these the ids that came back are found."""
@@ -39,62 +35,34 @@ _NUMBERS_PER_ID = 16  # an id and its stamp are three objects
 _LOADS_PER_PUSH = 1024
 
 
-@dataclass(eq=False, slots=True)
-class _Timed:
-    """What is in no group.
-
-    Attributes:
-        parts: registers, which other buckets and periods may have, too.
-        seen: the hashes in these.
-        ids: encoded, with stamps.
-    """
-
-    parts: list[CompactRegisters] = field(default_factory=list)
-    seen: list[Seen] = field(default_factory=list)
-    ids: list[tuple[bytes, int]] = field(default_factory=list)
-
-
-_NOTHING = _Timed()  # of most buckets, of which there may be many
-
-
 @dataclass(slots=True)
 class _Bucket:
     """What is gathered for one bucket and period.
 
     Attributes:
         groups: numbers of groups; of which others have some, too: a month has those of its days.
-        timed: what is in no group.
+        ids: encoded, with stamps, of events in no group; None = not any, as of most buckets.
     """
 
     groups: list[int] = field(default_factory=list)
-    timed: _Timed = _NOTHING
-
-    def own(self) -> _Timed:
-        """What is in no group, to add to."""
-        if self.timed is _NOTHING:
-            self.timed = _Timed()
-        return self.timed
+    ids: list[tuple[bytes, int]] | None = None
 
     def events(self, grouped: Grouped) -> int:
-        timed = len(self.timed.ids) + sum(len(part.hashes) for part in self.timed.seen)
-        return timed + grouped.events(self.groups)
+        return len(self.ids or ()) + grouped.events(self.groups)
 
     def few(self, grouped: Grouped) -> list[int]:
         """The groups that are sent as ids."""
-        return [] if self.timed.parts or grouped.events(self.groups) >= FEW else self.groups
+        return self.groups if grouped.events(self.groups) < FEW else []
 
     def registers(self, grouped: Grouped) -> CompactRegisters | None:
         """All of its registers, which must not be changed."""
-        parts = [*self.timed.parts, *grouped.registers(self.groups)]
+        parts = grouped.registers(self.groups)
         if len(parts) < 2:
             return parts[0] if parts else None
         united = CompactRegisters()
         for part in parts:
             united.raise_to(part)
         return united
-
-    def seen(self, grouped: Grouped) -> list[Seen]:
-        return [*self.timed.seen, *grouped.seen(self.groups)]
 
 
 class Gathered:
@@ -172,20 +140,11 @@ class Gathered:
 
     def add_ids(self, target: PeriodBucket, ids: Iterable[tuple[bytes, int]]) -> None:
         """Keep encoded ids with their stamps."""
-        gathered = self._bucket(target).own().ids
-        before = len(gathered)
-        gathered += ids
-        self.numbers += _NUMBERS_PER_ID * (len(gathered) - before)
-
-    def add_hashes(self, hashes: Hashes, targets: Iterable[PeriodBucket], stamp: int) -> None:
-        """Fold hashes, once, for several buckets and periods; the array is kept, and must not change."""
-        registers = CompactRegisters()
-        registers.fold(hashes)
-        for target in targets:
-            own = self._bucket(target).own()
-            own.parts.append(registers)
-            own.seen.append(Seen(hashes, stamp))
-        self.numbers += len(hashes)
+        bucket = self._bucket(target)
+        bucket.ids = bucket.ids or []
+        before = len(bucket.ids)
+        bucket.ids += ids
+        self.numbers += _NUMBERS_PER_ID * (len(bucket.ids) - before)
 
     def push(self) -> Operation[dict[str, int]]:
         """Send everything; returns how many events each late period refused.
@@ -224,8 +183,8 @@ class Gathered:
         return {
             target: Load(
                 registers=None if few[target] else bucket.registers(grouped),
-                ids=[*bucket.timed.ids, *zip(islice(ids, grouped.events(few[target])), repeat(_ANY_TIME))],
-                seen=partial(bucket.seen, grouped),
+                ids=[*(bucket.ids or ()), *zip(islice(ids, grouped.events(few[target])), repeat(_ANY_TIME))],
+                seen=partial(grouped.seen, bucket.groups),
                 table=self._tables.get(target) or SideTable(),
             )
             for target, bucket in buckets.items()

@@ -15,12 +15,19 @@ from numpy.typing import NDArray
 
 from ...hll import hashing
 from ...hll.compact import MOST_PACKED, CompactRegisters
-from ...hll.registers import REGISTERS, Hashes, fold_each
+from ...hll.registers import REGISTERS, Hashes, fold, fold_each
 from .side_table import Seen, Stamps
 
-__all__ = ["NO_GROUP", "Column", "Grouped", "Groups"]
+__all__ = ["FEW", "NO_GROUP", "Column", "Grouped", "Groups"]
+
+FEW = 128
+"""Fewer events of one bucket and period than this are sent as ids: adding them takes the server no longer
+than a small sketch would, which has to be read, united here and written back."""
 
 NO_GROUP = 0
+
+_MOST_DENSE = 64
+"""So few groups are all folded into registers that are not packed, where that takes less time."""
 
 Groups = NDArray[np.uint32]
 """Shape (n,): the number of the group of each event, or NO_GROUP."""
@@ -43,6 +50,13 @@ class Column(NamedTuple):
     counts: NDArray[np.int64]
     stamps: Callable[[], Stamps]
 
+    @classmethod
+    def of_one(cls, group: int, hashes: Hashes, stamp: int) -> Column:
+        """Events of one group and time."""
+        of_each = np.broadcast_to(np.uint32(group), hashes.shape)
+        stamps = np.broadcast_to(np.int64(stamp), hashes.shape)
+        return cls(hashes, of_each, np.array([group], np.uint32), np.array([len(hashes)]), lambda: stamps)
+
 
 class Grouped:
     """Events of groups, told apart when they are sent.
@@ -58,7 +72,7 @@ class Grouped:
         for column in columns:
             np.add.at(counts, column.present, column.counts)
         self._counts: list[int] = counts.tolist()
-        self._is_large = counts > MOST_PACKED
+        self._is_large = counts > (MOST_PACKED if count > _MOST_DENSE else FEW)
         self._is_large[NO_GROUP] = False
         self._registers: dict[int, CompactRegisters] = {}  # of large groups
         if self._is_large.any():
@@ -70,7 +84,11 @@ class Grouped:
         rows[large] = np.arange(1, len(large) + 1)
         registers = np.zeros((len(large) + 1, REGISTERS), np.uint8)
         for column in self._columns:
-            fold_each(registers, column.hashes, column.groups, rows)
+            of_present = rows[column.present]
+            if len(of_present) > 1:
+                fold_each(registers, column.hashes, column.groups, rows)
+            elif of_present.any():
+                fold(registers[of_present[0]], column.hashes)
         self._registers = {
             group: CompactRegisters.of(registers[row]) for row, group in enumerate(large.tolist(), 1)
         }

@@ -26,8 +26,8 @@ from ...messages import shown
 from ..base import Context, Operation, PeriodBucket, batched
 from .batches import Batch
 from .factorize import BucketFactorizer, Indexes, PeriodFactorizer
-from .gathered import FEW, Gathered
-from .groups import NO_GROUP, Column, Groups
+from .gathered import Gathered
+from .groups import FEW, NO_GROUP, Column, Groups
 from .memory import Memory
 from .side_table import Stamps
 from .stamps import ServerClock

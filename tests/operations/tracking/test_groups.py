@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from activity_tracker_hll.hll.hashing import hash_one
 from activity_tracker_hll.hll.registers import empty, fold
 from activity_tracker_hll.operations.tracking import groups
-from activity_tracker_hll.operations.tracking.groups import NO_GROUP, Column, Grouped
+from activity_tracker_hll.operations.tracking.groups import FEW, NO_GROUP, Column, Grouped
 
 GROUPS = 5
 SIZES = st.sampled_from([0, 1, 7, 300, 6000])
@@ -18,9 +18,12 @@ CHOSEN = st.lists(st.integers(1, GROUPS), unique=True)
 
 
 def columns_of(sizes):
-    """Hashes, and groups of very different sizes, one of them empty; some are of none."""
+    """Hashes, and groups of very different sizes, one of them empty; some are of none; or of one group."""
     for seed, size in sizes:
         source = np.random.default_rng(seed)
+        if seed % 3 == 0:
+            yield Column.of_one(1 + seed % GROUPS, source.integers(2**64, size=size, dtype=np.uint64), seed)
+            continue
         numbers = source.choice([NO_GROUP, 1, 2, 3, 5], size, p=[0.1, 0.5, 0.3, 0.09, 0.01])
         stamps = source.integers(2**50, size=size)
         yield Column(
@@ -31,10 +34,13 @@ def columns_of(sizes):
         )
 
 
-@given(COLUMNS, CHOSEN, st.sampled_from([0, 10, 500, 10**6]))
+@given(COLUMNS, CHOSEN, st.sampled_from([0, 10, FEW, 500, 10**6]))
 def test_they_are_told_apart(sizes, chosen, largest_small):
     columns = list(columns_of(sizes))
-    with patch.object(groups, "MOST_PACKED", largest_small):
+    with (
+        patch.object(groups, "MOST_PACKED", largest_small),
+        patch.object(groups, "_MOST_DENSE", GROUPS if largest_small == FEW else 0),
+    ):
         grouped = Grouped(columns, GROUPS)
     wanted = {
         group: [

@@ -19,7 +19,7 @@ from activity_tracker_hll import ArgumentValueError
 from activity_tracker_hll.columns import EventColumns
 from activity_tracker_hll.hll import codec, compact
 from activity_tracker_hll.operations.tracking import batches, gathered, groups, importing, memory
-from activity_tracker_hll.operations.tracking.gathered import FEW
+from activity_tracker_hll.operations.tracking.groups import FEW
 from helpers.imports import COUNT, FORMS, expected, sample
 from helpers.moments import NOON, TODAY, YESTERDAY
 from helpers.peaks import peak_of
@@ -33,6 +33,7 @@ SMALL = [
     (gathered, "_LOADS_PER_PUSH", 4),
     (compact, "MOST_PACKED", 20),
     (groups, "MOST_PACKED", 20),
+    (groups, "_MOST_DENSE", 0),
     (memory, "_SMALL", 0),
 ]
 
