@@ -86,12 +86,12 @@ class Coder:
         """The code of each text, of which not all are made objects.
 
         Args:
-            words: of the texts, zero behind the end of each; up to four, or less if all texts are shorter.
+            words: of the texts, any bytes behind the end of each; up to four, or less if all are shorter.
             sizes: of the texts.
             values: returns the texts at some places.
         """
         self._make_room()
-        words = _marked(words, sizes)
+        words = _exact(words, sizes)
         slots = self._slots_of(len(words))
         places = _places(words)
         found = slots.codes.take(places)
@@ -124,7 +124,7 @@ class Coder:
 
 
 class _Slots:
-    """The last text of each slot: its words, with its size in them, and its code.
+    """The last text of each slot: its words, with its size in them, and its code. One or two megabytes.
 
     Args:
         words: how many a text has.
@@ -148,15 +148,24 @@ class _Slots:
             known[slots] = word
 
 
-def _marked(words: Words, sizes: Sizes) -> Words:
-    """Words with the sizes of texts in them, as one that ends in zeros is not the same without these."""
+def _exact(words: Words, sizes: Sizes) -> Words:
+    """Words that two texts share only if they are the same: without what is behind, and with the size.
+
+    That is in the last byte of the last word, or in one word more if a text reaches there.
+    """
     longest = int(sizes.max())
-    marks: Any = np.uint64(longest) if sizes.min() == longest else sizes.astype(np.uint64)
+    if sizes.min() == longest:
+        masks: Any = _MASKS[: len(words), longest]
+        marks: Any = np.uint64(longest)
+    else:
+        masks = _MASKS[: len(words)].take(sizes.astype(np.intp, copy=False), axis=1)
+        marks = sizes.astype(np.uint64)
     marks = marks + np.uint64(1) << np.uint64(56)  # no text is all zeros then
-    *others, last = words
+    *others, last = (word & mask for word, mask in zip(words, masks, strict=True))
     if longest < _WORD * len(words):
-        return [*others, last | marks]
-    return [*words, np.broadcast_to(marks, last.shape)]
+        last |= marks
+        return [*others, last]
+    return [*others, last, np.broadcast_to(marks, last.shape)]
 
 
 def _places(words: Words) -> Codes:
@@ -174,7 +183,10 @@ def _at(places: Codes, words: Words) -> Words:
 
 
 def words_of(texts: Texts) -> Words | None:
-    """The words of texts, no more than the longest has; None if one is longer than :data:`LONGEST`."""
+    """The words of texts, as many as the longest has, of shorter ones also of what is behind them.
+
+    None if one is longer than :data:`LONGEST`.
+    """
     longest = int(texts.sizes.max(initial=0))
     if longest > LONGEST:
         return None
@@ -183,14 +195,11 @@ def words_of(texts: Texts) -> Words | None:
     distance = texts.distance()
     if distance:
         begin = int(texts.starts[0])
-        columns = (
+        return [
             np.ndarray((len(texts),), "<u8", texts.buffer, begin + _WORD * word, (distance,))
             for word in range(count)
-        )
-        return [column & mask[longest] for column, mask in zip(columns, _MASKS, strict=False)]
-    blocks = blocks_of(texts, count)
-    sizes = texts.sizes.astype(np.intp, copy=False)
-    return [blocks[:, word] & _MASKS[word].take(sizes) for word in range(count)]
+        ]
+    return list(blocks_of(texts, count).T)
 
 
 def blocks_of(texts: Texts, words: int = _WORDS) -> NDArray[np.uint64]:

@@ -479,6 +479,17 @@ def test_buckets_are_the_texts_that_they_are_whatever_was_read_before(names, kin
         assert reader.buckets(array.slice(2, len(texts))).tolist() == texts
 
 
+def test_what_stands_behind_a_short_text_in_its_view_does_not_count():
+    """The format wants zeros there, but nobody looks."""
+    views = np.zeros((2, 16), np.uint8)
+    views[:, 4:12] = list(b"ab\0\0\0\0\0\1")
+    views[:, 0] = 2, 1
+    array = pa.Array.from_buffers(pa.string_view(), 2, [None, pa.py_buffer(views.tobytes())])
+    reader = ColumnReader("buckets")
+    reader.buckets(pa.array(FIRST, pa.string_view()))
+    assert reader.buckets(array).tolist() == ["ab", "a"]
+
+
 def test_buckets_that_were_read_before_are_the_same_object():
     """So that each is looked up once."""
     reader = ColumnReader("buckets")

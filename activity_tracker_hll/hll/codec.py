@@ -98,7 +98,7 @@ _SPANS: Final = np.select(
 _RANKS: Final = np.where(_BYTES < 0x80, 0, (_BYTES >> 2 & 0x1F) + 1).astype(np.uint8)
 _RUN_LENGTHS: Final = np.arange(1, 5)  # of the four VAL opcodes of a rank
 _SPARSE_RANKS: Final = 32
-_SEPARATOR: Final = b"\x80"
+_SEPARATOR: Final = b"\x80"  # looks like no XZERO
 _TOGETHER: Final = 16  # sketches whose runs fit in the processor's second-level cache
 _FIELDS: Final = 64
 
@@ -128,8 +128,11 @@ def encode_many(registers: NDArray[np.uint8]) -> list[bytes]:
 
     Args:
         registers: shape (sketches, 16384), ranks of at most 51.
+
+    Raises:
+        ArgumentTypeError, ArgumentValueError: no such array.
     """
-    bodies: dict[int, bytes | None] = {}
+    bodies: dict[int, bytes | None] = {}  # None is too long
     may_be_sparse = [number for number, row in enumerate(registers) if _highest(row) <= SPARSE_MAX_RANK]
     for begin in range(0, len(may_be_sparse), _TOGETHER):
         some = may_be_sparse[begin : begin + _TOGETHER]
@@ -191,16 +194,20 @@ def decode(data: bytes | bytearray | memoryview) -> Registers:
     raise UnknownEncodingError(f"sketch in encoding {encoding} (byte 4): known are 0, dense, and 1, sparse")
 
 
-def decode_many(sketches: Sequence[bytes]) -> list[Registers | None]:
-    """:func:`decode` for many sketches at once; None in place of what it would refuse."""
-    result: list[Registers | None] = [None] * len(sketches)
-    sparse = [index for index, data in enumerate(sketches) if _is_sparse(data)]
-    for index, row in zip(sparse, _expand_many([sketches[index] for index in sparse]), strict=True):
-        result[index] = row
-    for index, data in enumerate(sketches):
-        if not _is_sparse(data):
-            with contextlib.suppress(MalformedSketchError):
-                result[index] = decode(data)
+def decode_many(sketches: Sequence[bytes]) -> list[Registers | MalformedSketchError]:
+    """:func:`decode` for many sketches at once, in less time each where they are sparse and small.
+
+    Returns:
+        The registers of each, or what is wrong with it.
+    """
+    result: list[Registers | MalformedSketchError] = []
+    for begin in range(0, len(sketches), _TOGETHER):
+        some = sketches[begin : begin + _TOGETHER]
+        for data, registers in zip(some, _expand_many(some), strict=True):
+            try:
+                result.append(decode(data) if registers is None else registers)
+            except MalformedSketchError as error:
+                result.append(error)
     return result
 
 
@@ -381,13 +388,10 @@ def _expand(data: bytes) -> Registers:
     size = len(data) - HEADER_BYTES
     if size > _SPARSE_BODY_MAX:  # before anything of that size is allocated
         raise MalformedSketchError(f"sparse sketch of {len(data)} bytes: more than any 16384 registers take")
-    opcodes = np.frombuffer(data, np.uint8, offset=HEADER_BYTES)
-    span, heads = _SPANS[opcodes], _xzero_heads(opcodes)
-    if heads.size:
-        if heads[-1] == size - 1:
-            raise MalformedSketchError(f"sparse sketch: XZERO at byte {len(data) - 1} lacks its second byte")
-        span[heads] += opcodes[heads + 1]
-        span[heads + 1] = 0  # whatever this byte looks like, it is not an opcode and spans nothing
+    opcodes = np.frombuffer(data[HEADER_BYTES:] + _SEPARATOR, np.uint8)
+    span, heads = _spans(opcodes, np.array([size]))
+    if heads.size and heads[-1] == size - 1:
+        raise MalformedSketchError(f"sparse sketch: XZERO at byte {len(data) - 1} lacks its second byte")
     total = int(span.sum())
     if total > REGISTERS:
         where = HEADER_BYTES + int(span.cumsum().searchsorted(REGISTERS, "right"))
@@ -398,27 +402,38 @@ def _expand(data: bytes) -> Registers:
 
 
 def _expand_many(sketches: Sequence[bytes]) -> list[Registers | None]:
-    """Registers of sparse sketches; None in place of a damaged one."""
+    """Registers of sparse sketches; None in place of any other, or a damaged one."""
     result: list[Registers | None] = [None] * len(sketches)
-    chosen = [number for number, data in enumerate(sketches) if len(data) <= HEADER_BYTES + _SPARSE_BODY_MAX]
+    most = HEADER_BYTES + _SPARSE_BODY_MAX
+    chosen = [number for number, data in enumerate(sketches) if _is_sparse(data) and len(data) <= most]
     if not chosen:
         return result
-    # Between them is a byte that looks like no XZERO, so that no body is read on into the next one.
     bodies = [sketches[number][HEADER_BYTES:] + _SEPARATOR for number in chosen]
     sizes = np.fromiter(map(len, bodies), np.intp, len(bodies))
-    ends = sizes.cumsum()
+    separators = sizes.cumsum() - 1
     opcodes = np.frombuffer(b"".join(bodies), np.uint8)
-    span, heads = _SPANS[opcodes], _xzero_heads(opcodes)
-    span[heads] += opcodes[heads + 1]
-    span[heads + 1] = 0
-    span[ends - 1] = 0
-    whole = np.add.reduceat(span, ends - sizes) == REGISTERS
-    whole &= ~np.isin(ends - 2, heads)  # the last XZERO lacks its second byte
+    span, heads = _spans(opcodes, separators)
+    whole = np.add.reduceat(span, separators - sizes + 1) == REGISTERS
+    whole &= ~np.isin(separators - 1, heads)  # the last XZERO lacks its second byte
     span *= whole.repeat(sizes)
     rows = _RANKS[opcodes].repeat(span).reshape(-1, REGISTERS)
-    for row, place in enumerate(np.flatnonzero(whole).tolist()):
-        result[chosen[place]] = rows[row]
+    for row, place in zip(rows, np.flatnonzero(whole).tolist(), strict=True):
+        result[chosen[place]] = row
     return result
+
+
+def _spans(opcodes: NDArray[np.uint8], separators: NDArray[np.intp]) -> tuple[NDArray[Any], NDArray[np.intp]]:
+    """The registers that each byte spans, and the positions of the first bytes of XZEROs.
+
+    Args:
+        opcodes: bodies, with a separator behind each, so that none is read on into the next one.
+        separators: their positions.
+    """
+    span, heads = _SPANS[opcodes], _xzero_heads(opcodes)
+    span[heads] += opcodes[heads + 1]
+    span[heads + 1] = 0  # whatever this byte looks like, it is not an opcode and spans nothing
+    span[separators] = 0
+    return span, heads
 
 
 def _xzero_heads(opcodes: NDArray[np.uint8]) -> NDArray[np.intp]:

@@ -81,7 +81,7 @@ def ids_of(hashes: Hashes) -> list[bytes]:
 
 
 class Hasher:
-    """Hashes batches of ids in memory that is reused from one batch to the next.
+    """Hashes batches of ids, most of it in memory that is reused from one batch to the next.
 
     Reuse matters: the system hands out new arrays of this size page by page, which takes longer than the
     hashing. The next call overwrites what a method returned.
@@ -131,7 +131,7 @@ class Hasher:
         longest = len(counts) - 1
         order = np.argsort(longest - short, kind="stable")
         offsets = starts.take(order).astype(np.int64, copy=False)
-        # How many ids have 1 byte or more, 9 or more, ...; and how many 8 or more, 16 or more, ...
+        # How many ids have 1 byte or more, 9 or more, ...; and how many 8 or more, 16 or more, ... and none.
         at_least = [*counts.cumsum()[::-1].tolist(), *[0] * _WORD]
         started, complete = at_least[1 : longest + 1 : _WORD], at_least[_WORD::_WORD]
         from_longest = np.arange(longest, -1, -1, dtype=np.uint64)

@@ -1,6 +1,8 @@
 """The bytes of a sketch, against a scalar reference: what is encoded, and what is read."""
 
 import random
+import re
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from activity_tracker_hll.errors import (
     MalformedSketchError,
 )
+from activity_tracker_hll.hll import codec
 from activity_tracker_hll.hll.codec import (
     DENSE_BYTES,
     HEADER_BYTES,
@@ -193,15 +196,16 @@ ANY = st.lists(
 )
 
 
-@given(ANY)
-def test_many_are_read_as_one_by_one(sketches):
-    for data, registers in zip(sketches, decode_many(sketches), strict=True):
-        try:
-            expected = decode(data)
-        except MalformedSketchError:
-            assert registers is None
+@given(ANY, st.sampled_from([2, 16]))
+def test_many_are_read_as_one_by_one(sketches, together):
+    with patch.object(codec, "_TOGETHER", together):
+        found = decode_many(sketches)
+    for data, one in zip(sketches, found, strict=True):
+        if isinstance(one, MalformedSketchError):
+            with pytest.raises(type(one), match=re.escape(str(one))):
+                decode(data)
         else:
-            same(registers, expected)
+            same(one, decode(data))
 
 
 def test_no_sketch_is_read_on_into_the_next():
@@ -211,15 +215,16 @@ def test_no_sketch_is_read_on_into_the_next():
     nearly = header(SPARSE) + b"\x7f\x7e\x40"
     for bad in (lacks_a_byte, lacks_a_register, nearly, header(SPARSE), whole + b"\x7f"):
         found = decode_many([whole, bad, whole])
-        assert [registers is None for registers in found] == [False, True, False]
+        assert [isinstance(each, MalformedSketchError) for each in found] == [False, True, False]
         assert not found[0].any()
         assert not found[2].any()
 
 
-@given(st.lists(any_registers(), max_size=5))
-def test_many_are_encoded_as_one_by_one(registers):
-    together = np.array(registers).reshape(-1, M)
-    assert encode_many(together.astype(np.uint8)) == [encode(row) for row in registers]
+@given(st.lists(any_registers(), max_size=5), st.sampled_from([2, 16]))
+def test_many_are_encoded_as_one_by_one(registers, together):
+    rows = np.array(registers, np.uint8).reshape(-1, M)
+    with patch.object(codec, "_TOGETHER", together):
+        assert encode_many(rows) == [encode(row) for row in registers]
 
 
 @given(ANY)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -21,6 +21,7 @@ EVENTS_PER_BATCH = 65_536
 
 _COLUMNS = (Texts, Coded, Instants)
 _MOST_PER_STEP = 4096
+_NUMBERS_PER_HELD, _NUMBERS_PER_MADE = 3, 8  # of an event whose date is in memory anyway, or is not
 _EVENTS_PER_PART = 8192  # with the objects they refer to, these fit in the processor's second-level cache
 
 Part = tuple[Any, Any, Any]
@@ -36,17 +37,12 @@ class Rows:
     Attributes:
         events: tuples (id, bucket, date), unless they are bad.
         error: what the iterable raised after these events, if anything.
-        are_held: whether their objects stay in memory anyway.
+        numbers_per_event: how many numbers of 8 bytes take as much memory as a hash, a group and a date.
     """
 
     events: list[Any]
     error: Exception | None
-    are_held: bool
-
-    @property
-    def numbers_per_event(self) -> int:
-        """How many numbers of 8 bytes take as much memory as its hash, its group and its date."""
-        return 3 if self.are_held else 8
+    numbers_per_event: int
 
     def __len__(self) -> int:
         return len(self.events)
@@ -76,13 +72,10 @@ class Rows:
 class Columns:
     """Events as three columns; see :data:`Part`."""
 
+    numbers_per_event: ClassVar[int] = 2
+
     columns: Part
     error: Exception | None = None
-
-    @property
-    def numbers_per_event(self) -> int:
-        """As of rows."""
-        return 2
 
     def __len__(self) -> int:
         return len(self.columns[0])
@@ -133,8 +126,9 @@ def batches(events: Any, due: Callable[[], bool] = lambda: False) -> Iterator[Ba
     if isinstance(first, EventColumns):
         yield from _batches_of_columns(chain([first], rows))
         return
-    are_held = isinstance(events, (list, tuple))
-    yield from _row_batches(rows if first is None else chain([first], rows), due, are_held=are_held)
+    # A subclass may make them on the way.
+    numbers = _NUMBERS_PER_HELD if type(events) in (list, tuple) else _NUMBERS_PER_MADE
+    yield from _row_batches(rows if first is None else chain([first], rows), due, numbers)
 
 
 def _batches_of_columns(parts: Iterator[EventColumns]) -> Iterator[Columns]:
@@ -151,7 +145,7 @@ def _batches_of_columns(parts: Iterator[EventColumns]) -> Iterator[Columns]:
         yield from _column_batches(part.ids, part.buckets, part.dates)
 
 
-def _row_batches(events: Iterator[Any], due: Callable[[], bool], *, are_held: bool) -> Iterator[Rows]:
+def _row_batches(events: Iterator[Any], due: Callable[[], bool], numbers_per_event: int) -> Iterator[Rows]:
     while True:
         rows: list[Any] = []
         error, more, step = None, True, 1
@@ -164,7 +158,7 @@ def _row_batches(events: Iterator[Any], due: Callable[[], bool], *, are_held: bo
                 error = raised
             more = len(rows) == wanted
             step = min(2 * step, _MOST_PER_STEP)
-        yield Rows(rows, error, are_held)
+        yield Rows(rows, error, numbers_per_event)
         if not more:
             return
 

@@ -175,7 +175,7 @@ class _Sketch(NamedTuple):
     """What is sent to be united with a bucket's sketch.
 
     Attributes:
-        registers: None if none is set.
+        registers: None if none is set: then the server only tells what it has.
         base: the bucket's sketch, if it is in them already, so that the server can compare.
     """
 
@@ -185,15 +185,6 @@ class _Sketch(NamedTuple):
     @classmethod
     def of(cls, registers: CompactRegisters) -> _Sketch:
         return cls(registers.dense() if len(registers) else None)
-
-    def united(self, stored: bytes, registers: Registers | None) -> _Sketch:
-        """The union with the bucket's sketch, of which the registers are given unless it is damaged.
-
-        Raises:
-            MalformedSketchError: it is.
-        """
-        own = codec.decode(stored) if registers is None else registers
-        return _Sketch(own if self.registers is None else np.maximum(own, self.registers), stored)
 
 
 class _Sending:
@@ -303,12 +294,14 @@ class _Sending:
                     again[target] = _Sketch.of(self._all_registers(target))
             except BackendError as error:
                 self.outcomes[target].error = named(error, target)
-        for target, registers in zip(stored, codec.decode_many(list(stored.values())), strict=True):
-            try:
-                again[target] = sketches[target].united(stored[target], registers)
-            except MalformedSketchError as error:
-                corrupt = BackendDataError(f"the sketch is corrupt: {error}")
+        for target, own in zip(stored, codec.decode_many(list(stored.values())), strict=True):
+            if isinstance(own, MalformedSketchError):
+                corrupt = BackendDataError(f"the sketch is corrupt: {own}")
                 self.outcomes[target].error = named(corrupt, target)
+                continue
+            registers = sketches[target].registers
+            assert registers is not None  # noqa: S101 (else the server would not have told its own)
+            again[target] = _Sketch(np.maximum(own, registers), stored[target])
         return again
 
     def _lacks_sketch(self, target: PeriodBucket, existed: int, moved: int, *table: object) -> bool:
@@ -428,6 +421,7 @@ class _Sending:
 
 
 def _encoded(sketches: Collection[_Sketch]) -> Iterator[bytes]:
+    """Each as it is sent, empty if no register is set."""
     rows = [sketch.registers for sketch in sketches if sketch.registers is not None]
     encoded = iter(codec.encode_many(np.array(rows)) if rows else ())
     return (b"" if sketch.registers is None else next(encoded) for sketch in sketches)

@@ -432,14 +432,18 @@ def rows(count):
 
 url, form, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 tracker = ActivityTracker(["daily"], url=url, timezone="UTC")
+class MadeOnTheWay(list):
+    def __iter__(self):
+        return rows(count)
+
 # Most of a list refer to a few, so that it is small itself.
-events = rows(count) if form == "generator" else list(rows(1000)) * (count // 1000)
+events = MadeOnTheWay() if form == "made on the way" else list(rows(1000)) * (count // 1000)
 print(tracker.import_events(events).events)
 """
 
 
 @pytest.mark.extended
-@pytest.mark.parametrize("form", ["generator", "list"])
+@pytest.mark.parametrize("form", ["made on the way", "list"])
 def test_rows_that_wait_take_little_memory(real_server, form):
     url = f"unix://{real_server.options['unix_socket_path']}"
     peak = peak_of([sys.executable, "-c", IMPORT_ROWS, url, form, "3000000"])
