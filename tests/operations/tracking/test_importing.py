@@ -443,7 +443,7 @@ print(tracker.import_events(events).events)
 
 
 @pytest.mark.extended
-@pytest.mark.parametrize(("form", "rows"), [("made on the way", 3_000_000), ("list", 6_000_000)])
+@pytest.mark.parametrize(("form", "rows"), [("made on the way", 2_000_000), ("list", 6_000_000)])
 def test_rows_that_wait_take_little_memory(real_server, form, rows):
     url = f"unix://{real_server.options['unix_socket_path']}"
     sizes = []
