@@ -124,7 +124,7 @@ class Coder:
 
 
 class _Slots:
-    """The last text of each slot: its words, with its size in them, and its code. One or two megabytes.
+    """The last text of each slot: its words, with its size in them, and its code. 1 to 3 MB.
 
     Args:
         words: how many a text has.
