@@ -57,6 +57,8 @@ class BucketKeys(NamedTuple):
     left"""
     raw: str
     """set: ids tracked by activity-tracker; in a slot of its own"""
+    backdated: str
+    """string, for a day: changes with each leaving that was long ago when T heard of it"""
 
 
 class Column(NamedTuple):
@@ -110,6 +112,7 @@ class Keys:
             f"{{{counted}}}:moved",
             f"{{{counted}}}:moves",
             f"{name}:raw{suffix}",
+            f"{{{counted}}}:tmp:backdated",
         )
 
     def counts(self, period: str, buckets: Iterable[str | None]) -> list[str]:

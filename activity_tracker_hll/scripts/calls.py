@@ -23,6 +23,8 @@ from ..keys import BucketKeys
 
 __all__ = [
     "AGGREGATE",
+    "BACKDATED_S",
+    "BACKDATED_US",
     "COLLAPSE",
     "EMPTY_TABLE",
     "EXPIRE",
@@ -58,6 +60,13 @@ __all__ = [
 
 _FOLDER = Path(__file__).parent
 _COMMON = (_FOLDER / "common.lua").read_text("utf-8")
+
+BACKDATED_US = 10_000_000
+"""A leaving is backdated if it is older than the newest event of the side table, or than now, by so much when
+it is merged. It is announced: who knows the table reads only what is newer than that."""
+BACKDATED_S = 86_400
+"""For how long it is announced; who knows a table looks more often."""
+_CONSTANTS = f"local BACKDATED_US, BACKDATED_S = {BACKDATED_US}, {BACKDATED_S}"
 
 _FARTHEST = 2.0**53
 """Scores are exact up to here."""
@@ -113,7 +122,7 @@ class Script:
             extra = f"local EXTRA_KEYS, EXTRA_ARGS = {keys + 1}, {len(self.arguments) + 1}"
             begin = [_named("KEYS", self.keys), arguments, extra, "return guarded(function()"]
             end = ["end)"]
-        source = "\n".join([_COMMON, *begin, body, *end, ""])
+        source = "\n".join([_CONSTANTS, _COMMON, *begin, body, *end, ""])
         object.__setattr__(self, "source", source)
         digest = hashlib.sha1(source.encode(), usedforsecurity=False)
         object.__setattr__(self, "sha", digest.hexdigest())
@@ -134,9 +143,14 @@ def _named(table: str, names: Sequence[str], offset: str = "") -> str:
 _BUCKET = ("count", "stderr", "hll", "moved", "moves")
 
 UNITE = Script(
-    "unite", ("count", "hll", "moved", "moves", "temporary"), ("sketch", "base"), (b"LATE", b"SPARSE", b"OK")
+    "unite",
+    ("count", "hll", "moved", "moves", "backdated", "temporary"),
+    ("sketch", "base"),
+    (b"LATE", b"SPARSE", b"OK"),
 )
-WRITE = Script("write", ("count", "hll", "moved", "moves"), ("limit", "actives"), (b"LATE", b"OK"))
+WRITE = Script(
+    "write", ("count", "hll", "moved", "moves", "backdated"), ("limit", "actives"), (b"LATE", b"OK")
+)
 COLLAPSE = Script(
     "collapse",
     _BUCKET,
@@ -186,20 +200,23 @@ class TableState(NamedTuple):
         members: the number of ids in it.
         left: the number of those whose newest event is that they left.
         newest: the newest stamp by absolute value, in microseconds; 0 for an empty table.
+        backdated: another text after each backdated leaving, see :data:`BACKDATED_US`; "0" if there was none
+            of late.
     """
 
     members: int
     left: int
     newest: int
+    backdated: bytes
 
     @classmethod
-    def read(cls, parts: Sequence[Any]) -> TableState:
-        """The summary from the last three elements of a reply."""
-        members, left, newest = parts
-        return cls(int(members), int(left), abs(read_stamp(newest)))
+    def read(cls, reply: Sequence[Any]) -> TableState:
+        """The summary from the end of a reply."""
+        members, left, newest, backdated = reply[-4:]
+        return cls(int(members), int(left), abs(read_stamp(newest)), backdated)
 
 
-EMPTY_TABLE = TableState(0, 0, 0)
+EMPTY_TABLE = TableState(0, 0, 0, b"0")
 
 
 class Readings(NamedTuple):
@@ -252,7 +269,9 @@ def call_unite(keys: BucketKeys, temporary: str, sketch: bytes, base: bytes = b"
     Replies: LATE; SPARSE and the bucket's own sketch; OK, whether there was one, whether ids were moved out
     of the bucket, and a :class:`TableState`.
     """
-    return UNITE.call((keys.counted, keys.hll, keys.moved, keys.moves, temporary), sketch, base)
+    return UNITE.call(
+        (keys.counted, keys.hll, keys.moved, keys.moves, keys.backdated, temporary), sketch, base
+    )
 
 
 def call_write(
@@ -273,7 +292,7 @@ def call_write(
     the side table before, and a :class:`TableState`.
     """
     return WRITE.call(
-        (keys.counted, keys.hll, keys.moved, keys.moves),
+        (keys.counted, keys.hll, keys.moved, keys.moves, keys.backdated),
         limit,
         len(actives),
         *(part for event in actives for part in event),

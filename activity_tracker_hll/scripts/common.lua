@@ -50,15 +50,20 @@ local function is_late(count, hll)
   return false
 end
 
--- A summary of a side table: its members, how many of them left, and the newest stamp by absolute value.
--- The score is passed on as text, because Lua would round it.
-local function table_state(moves)
+-- The newest stamp of a side table by absolute value. It is text, because Lua would round what is passed on.
+local function newest_stamp(moves)
+  local left = redis.call('ZRANGE', moves, 0, 0, 'WITHSCORES')[2] or '0'
+  local active = redis.call('ZRANGE', moves, -1, -1, 'WITHSCORES')[2] or '0'
+  return -tonumber(left) > tonumber(active) and left or active
+end
+
+-- A summary of a side table: its members, how many of them left, the newest stamp by absolute value, and another
+-- text after each backdated leaving.
+local function table_state(moves, backdated)
   local members = redis.call('ZCARD', moves)
-  if members == 0 then return 0, 0, '0' end
-  local left = redis.call('ZRANGE', moves, 0, 0, 'WITHSCORES')[2]
-  local active = redis.call('ZRANGE', moves, -1, -1, 'WITHSCORES')[2]
-  local newest = -tonumber(left) > tonumber(active) and left or active
-  return members, redis.call('ZCOUNT', moves, '-inf', '(0'), newest
+  if members == 0 then return 0, 0, '0', '0' end
+  local left = redis.call('ZCOUNT', moves, '-inf', '(0')
+  return members, left, newest_stamp(moves), redis.call('GET', backdated) or '0'
 end
 
 -- Runs the body of a script. A key that holds something that does not belong there stays so until someone

@@ -12,7 +12,9 @@ local members = redis.call('ZCARD', moves)
 
 local function merge(id, stamp, score)
   local new, old = tonumber(stamp), tonumber(score)
-  if math.abs(new) > math.abs(old) or new == -old and new > 0 then redis.call('ZADD', moves, stamp, id) end
+  local newer = math.abs(new) > math.abs(old) or new == -old and new > 0
+  if newer then redis.call('ZADD', moves, stamp, id) end
+  return newer
 end
 
 local ids = {}
@@ -25,7 +27,11 @@ if redis.call('EXISTS', moves) == 1 then
   end
 end
 
-local room = limit - members
+-- Who knows the table reads only what is new: what left long ago must be announced.
+local seconds, microseconds = unpack(redis.call('TIME'))
+local now = seconds * 1000000 + microseconds
+local long_ago = math.max(math.abs(tonumber(newest_stamp(moves))), now) - BACKDATED_US
+local room, announce = limit - members, false
 for i = first, #ARGV, 2 do
   local id, stamp = ARGV[i], ARGV[i + 1]
   local score = redis.call('ZSCORE', moves, id)
@@ -33,12 +39,18 @@ for i = first, #ARGV, 2 do
   -- An id that left is added to V even if the table is full: counts stay right, only its return goes unseen.
   -- Members of the table are in V too, because active members are counted in addition to the remainder H \ V.
   if left or score or room > 0 then redis.call('PFADD', moved, id) end
+  local changed = room > 0
   if score then
-    merge(id, stamp, score)
-  elseif room > 0 then
+    changed = merge(id, stamp, score)
+  elseif changed then
     redis.call('ZADD', moves, stamp, id)
     room = room - 1
   end
+  announce = announce or changed and left and -tonumber(stamp) <= long_ago
+end
+if announce then
+  local last = tonumber(redis.call('GET', backdated)) or 0
+  redis.call('SET', backdated, math.max(now, last + 1), 'EX', BACKDATED_S)
 end
 
 local ttl = redis.call('PTTL', hll)
@@ -47,4 +59,4 @@ if ttl > 0 then -- collapsed before: keys that are new expire together with the 
     if redis.call('PTTL', key) == -1 then redis.call('PEXPIRE', key, ttl) end
   end
 end
-return {'OK', existed, had_moved, members, table_state(moves)}
+return {'OK', existed, had_moved, members, table_state(moves, backdated)}

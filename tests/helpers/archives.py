@@ -147,6 +147,8 @@ def state(client: Any) -> dict[str, Any]:
     held: dict[str, Any] = {}
     for key in sorted(client.scan_iter(count=10_000)):
         name, kind = key.decode(), client.type(key)
+        if ":tmp:" in name:
+            continue
         if kind == b"zset":
             held[name] = dict(client.zrange(key, 0, -1, withscores=True))
         elif kind == b"hash":

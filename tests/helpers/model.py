@@ -34,6 +34,7 @@ class Bucket:
         tracked: encoded ids that were added as ids; `united`: registers that were added.
         moved: encoded ids that ever left.
         table: of those who ever left, the signed stamp of the newest event.
+        backdated: how often scripts announced that somebody left long ago.
     """
 
     def __init__(self) -> None:
@@ -41,6 +42,7 @@ class Bucket:
         self.united: Registers | None = None
         self.moved: set[bytes] = set()
         self.table: dict[bytes, int] = {}
+        self.backdated = 0
 
     @property
     def registers(self) -> Registers:
@@ -52,27 +54,36 @@ class Bucket:
     def state(self) -> calls.TableState:
         """What scripts say of the side table."""
         left = sum(stamp < 0 for stamp in self.table.values())
-        return calls.TableState(len(self.table), left, max(map(abs, self.table.values()), default=0))
+        backdated = b"%d" % (self.backdated if self.table else 0)
+        return calls.TableState(len(self.table), left, self.newest, backdated)
+
+    @property
+    def newest(self) -> int:
+        """The newest stamp of the side table."""
+        return max(map(abs, self.table.values()), default=0)
 
     def raise_stamp(self, id: bytes, stamp: int) -> None:
         """ZADD XX GT."""
         if id in self.table:
             self.table[id] = max(self.table[id], stamp)
 
-    def write(self, limit: int, actives: Stamped, moves: Stamped) -> tuple[int, int, int]:
+    def write(self, limit: int, actives: Stamped, moves: Stamped, now: int = 0) -> tuple[int, int, int]:
         """As ``scripts/write.lua``; what there was before."""
         before = self.existed, int(bool(self.moved)), len(self.table)
         for id, stamp in actives:
             self.tracked.add(id)
             if id in self.table:
                 self._merge(id, stamp)
+        long_ago = max(self.newest, now) - calls.BACKDATED_US
+        announce = False
         for id, stamp in moves:
             self.tracked.add(id)
             room = len(self.table) < limit
             if stamp < 0 or id in self.table or room:
                 self.moved.add(id)
             if id in self.table or room:
-                self._merge(id, stamp)
+                announce |= self._merge(id, stamp) and 0 < -stamp <= long_ago
+        self.backdated += announce
         return before
 
     @property
@@ -80,9 +91,12 @@ class Bucket:
         """Whether there is a sketch."""
         return int(bool(self.tracked) or self.united is not None)
 
-    def _merge(self, id: bytes, stamp: int) -> None:
-        if newer(stamp, self.table.get(id, 0)):
+    def _merge(self, id: bytes, stamp: int) -> bool:
+        """Whether it was the newer event."""
+        is_newer = newer(stamp, self.table.get(id, 0))
+        if is_newer:
             self.table[id] = stamp
+        return is_newer
 
     def unite(self, sketch: bytes) -> tuple[int, int]:
         """As ``scripts/unite.lua``; whether there was a sketch, and whether ids were moved out."""
@@ -187,7 +201,7 @@ class ModelServer:
         assert sha == calls.WRITE.sha
         limit, actives, *parts = arguments
         events = list(zip(parts[::2], parts[1::2], strict=True))
-        before = self.bucket.write(limit, events[:actives], events[actives:])
+        before = self.bucket.write(limit, events[:actives], events[actives:], self._now())
         return [b"OK", *before, *self.bucket.state]
 
 

@@ -194,6 +194,25 @@ def test_a_move_is_as_old_as_it_is(real_server, buffered):
         assert one.left("anon") == {b"s"}
 
 
+def test_a_return_after_a_move_of_long_ago_that_the_server_has_just_heard_of(real_server):
+    """Nothing but that it is announced tells: as many are out as there were, as another has come back."""
+    one, other = Still(real_server, kinds=["yearly"]), Still(real_server, kinds=["yearly"])
+    long_ago = [datetime.now(UTC) - timedelta(seconds=seconds) for seconds in (60, 50, 40, 30)]
+    other.tracker.track(id="s", bucket="b", date=long_ago[0])
+    other.tracker.track(old_id="t", old_bucket="b", date=long_ago[1])
+    other.tracker.track(old_id="u", old_bucket="b")
+    one.track(id="v", bucket="b")
+    one.push()
+    assert one.left("b", kind="yearly") == {b"t", b"u"}
+    wait(1, one, other)
+    other.tracker.track(id="t", bucket="b", date=long_ago[2])
+    other.tracker.track(old_id="s", old_bucket="b", date=long_ago[3])
+    assert one.left("b", kind="yearly") == {b"s", b"u"}
+    one.track(id="s", bucket="b")
+    one.push()
+    assert one.back("b", kind="yearly") == {b"s", b"t"}
+
+
 @pytest.mark.parametrize("limit", [0, 5])
 @pytest.mark.parametrize("buffered", [True, False])
 def test_how_many_moves_the_server_keeps_is_bounded(real_server, limit, buffered):

@@ -293,5 +293,5 @@ def _late(data: DataSet, targets: Sequence[PeriodBucket], replies: Sequence[Repl
         if state == b"LATE":
             late.append(target)
         else:
-            data.clock.observe(TableState.read(values[-3:]).newest)
+            data.clock.observe(TableState.read(values).newest)
     return late

@@ -22,14 +22,12 @@ from numpy.typing import NDArray
 from ... import bulk
 from ...backends.base import Command
 from ...hll.registers import Hashes
-from ...scripts.calls import EMPTY_TABLE, TableState, read_stamp
+from ...scripts.calls import BACKDATED_US, EMPTY_TABLE, TableState, read_stamp
 from ..base import Operation, batched, items, unwrap
 
 __all__ = ["ACTIVE", "LEFT", "NEVER", "Range", "Seen", "SideTable", "Stamps", "last_seen", "read_members"]
 
 _PAGE = 2000
-_LATE_US = 10_000_000
-"""Stamps are seldom merged when they are older than the newest one by more than this."""
 _RANGES_PER_BATCH = 64
 
 Stamps = NDArray[np.int64]
@@ -136,10 +134,11 @@ class SideTable:
     That an id has come back may go unnoticed. It does no harm: that it is active is sent once more.
     """
 
-    __slots__ = ("_hashes", "_left", "_state")
+    __slots__ = ("_hashes", "_left", "_looked_at", "_state")
 
     def __init__(self) -> None:
         self._state = EMPTY_TABLE
+        self._looked_at = 0  # a stamp
         self._hashes = _NO_HASHES  # of those that have left, sorted
         self._left = _NO_STAMPS  # when each of them left, in stamps
 
@@ -160,17 +159,18 @@ class SideTable:
         """
         if state.members < self._state.members:
             self.forget()  # the table was lost, or this is another server
-        since = self._state.newest - _LATE_US
-        # Where one came back and another left, the numbers may be as they were.
-        if state.left and (state != self._state or until < state.newest + _LATE_US):
-            if since > 0:  # both ends: ids that left, and ids that came back
+        known = self._state
+        # Where one came back and another left, the numbers may be as they were. Later, a leaving is announced
+        # unless it is the newest event.
+        if state.left and (state != known or self._looked_at < known.newest + BACKDATED_US):
+            since = known.newest - BACKDATED_US
+            if since > 0 and state.backdated == known.backdated:  # both ends: who left, and who came back
                 yield from self._read(Range(key, f"({since}", "+inf"))
                 yield from self._read(Range(key, "-inf", f"-{since}"))
-                [left] = unwrap((yield [("ZCOUNT", key, *LEFT)]))
-            if since <= 0 or left != len(self._hashes):  # some were merged with older stamps
-                self._hashes, self._left = self._hashes[:0], self._left[:0]
+            else:
+                self.forget()  # so that all is read the next time if this fails
                 yield from self._read(Range(key, *LEFT))
-        self._state = state
+        self._state, self._looked_at = state, until
 
     def _read(self, wanted: Range) -> Operation[None]:
         hashes, left = [self._hashes], [self._left]
