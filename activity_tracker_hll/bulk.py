@@ -137,8 +137,8 @@ def are_texts(ids: Sequence[Any]) -> bool:
             encoded = lines.encode()
         except (TypeError, UnicodeEncodeError):
             return False
-        # The ids themselves are asked nothing: those of a subclass may answer what they like. To search from the
-        # end takes half the time.
+        # The ids themselves are asked nothing: those of a subclass may answer what they like. To search from
+        # the end takes half the time.
         if lines.count("\n") != len(part) - 1 or f"\n{lines}\n".rfind("\n\n") >= 0:
             return False
         if not _are_short(encoded):

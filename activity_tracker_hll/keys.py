@@ -57,8 +57,8 @@ class BucketKeys(NamedTuple):
     left"""
     raw: str
     """set: ids tracked by activity-tracker; in a slot of its own"""
-    backdated: str
-    """string, for a day: changes with each leaving that was long ago when T heard of it"""
+    announced: str
+    """string, for a day: changes with each leaving that T hears of"""
 
 
 class Column(NamedTuple):
@@ -112,7 +112,7 @@ class Keys:
             f"{{{counted}}}:moved",
             f"{{{counted}}}:moves",
             f"{name}:raw{suffix}",
-            f"{{{counted}}}:tmp:backdated",
+            f"{{{counted}}}:tmp:announced",
         )
 
     def counts(self, period: str, buckets: Iterable[str | None]) -> list[str]:

@@ -344,7 +344,7 @@ def test_the_keys_are_those_that_are_listed(server):
     for key, kind in listed:
         found = server.client.type(key.replace("20261123", f"{YESTERDAY:%Y%m%d}")).decode()
         assert found == types.get(kind, kind) or (kind == "HLL" and server.name == "fakeredis"), key
-    assert len(listed) == len(set(BucketKeys._fields) - {"raw", "backdated"}) + 2
+    assert len(listed) == len(set(BucketKeys._fields) - {"raw", "announced"}) + 2
 
 
 def test_the_defaults_of_keep_sketches_are_those_that_are_listed():

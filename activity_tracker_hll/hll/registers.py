@@ -52,7 +52,7 @@ Hashes = NDArray[np.uint64]
 _SHIFT = np.uint64(PRECISION)
 _INDEX = np.uint64(REGISTERS - 1)
 _ONE = np.uint64(1)
-_MAX_RANK = np.uint8(MAX_RANK)
+_HIGHEST = _ONE << np.uint64(MAX_RANK - 1)  # a one for hashes that have no other
 
 
 def empty() -> Registers:
@@ -64,11 +64,11 @@ def positions(hashes: Hashes) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     """The register of each hash, and its rank; both of shape (n,)."""
     index = (hashes & _INDEX).view(np.int64)
     bits = hashes >> _SHIFT
-    # x ^ (x - 1) has ones up to and including the lowest one of x, as many as the rank; or only ones.
+    bits |= _HIGHEST
+    # x ^ (x - 1) has ones up to and including the lowest one of x, as many as the rank.
     ones = bits - _ONE
     ones ^= bits
-    rank = np.bitwise_count(ones)
-    return index, np.minimum(rank, _MAX_RANK, out=rank)
+    return index, np.bitwise_count(ones)
 
 
 def hashes_of(index: NDArray[np.integer], rank: NDArray[np.integer]) -> Hashes:

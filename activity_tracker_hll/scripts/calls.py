@@ -23,7 +23,6 @@ from ..keys import BucketKeys
 
 __all__ = [
     "AGGREGATE",
-    "BACKDATED_S",
     "BACKDATED_US",
     "COLLAPSE",
     "EMPTY_TABLE",
@@ -63,10 +62,9 @@ _COMMON = (_FOLDER / "common.lua").read_text("utf-8")
 
 BACKDATED_US = 10_000_000
 """A leaving is backdated if it is older than the newest event of the side table, or than now, by so much when
-it is merged. It is announced: who knows the table reads only what is newer than that."""
-BACKDATED_S = 86_400
-"""For how long it is announced; who knows a table looks more often."""
-_CONSTANTS = f"local BACKDATED_US, BACKDATED_S = {BACKDATED_US}, {BACKDATED_S}"
+it is merged. Who knows the table reads only what is newer, unless one is announced."""
+_ANNOUNCED_S = 86_400
+_CONSTANTS = f"local BACKDATED_US, ANNOUNCED_S = {BACKDATED_US}, {_ANNOUNCED_S}"
 
 _FARTHEST = 2.0**53
 """Scores are exact up to here."""
@@ -144,12 +142,12 @@ _BUCKET = ("count", "stderr", "hll", "moved", "moves")
 
 UNITE = Script(
     "unite",
-    ("count", "hll", "moved", "moves", "backdated", "temporary"),
+    ("count", "hll", "moved", "moves", "announced", "temporary"),
     ("sketch", "base"),
     (b"LATE", b"SPARSE", b"OK"),
 )
 WRITE = Script(
-    "write", ("count", "hll", "moved", "moves", "backdated"), ("limit", "actives"), (b"LATE", b"OK")
+    "write", ("count", "hll", "moved", "moves", "announced"), ("limit", "actives"), (b"LATE", b"OK")
 )
 COLLAPSE = Script(
     "collapse",
@@ -200,23 +198,29 @@ class TableState(NamedTuple):
         members: the number of ids in it.
         left: the number of those whose newest event is that they left.
         newest: the newest stamp by absolute value, in microseconds; 0 for an empty table.
-        backdated: another text after each backdated leaving, see :data:`BACKDATED_US`; "0" if there was none
-            of late.
+        since: a stamp; every later leaving that is not newer than that will be announced as backdated.
+        announced: another text after each leaving; its first word changes with backdated ones, see
+            :data:`BACKDATED_US`.
     """
 
     members: int
     left: int
     newest: int
-    backdated: bytes
+    since: int
+    announced: bytes
 
     @classmethod
     def read(cls, reply: Sequence[Any]) -> TableState:
         """The summary from the end of a reply."""
-        members, left, newest, backdated = reply[-4:]
-        return cls(int(members), int(left), abs(read_stamp(newest)), backdated)
+        members, left, newest, since, announced = reply[-5:]
+        return cls(int(members), int(left), abs(read_stamp(newest)), int(since), announced)
+
+    def backdated_since(self, known: TableState) -> bool:
+        """Whether there may have been backdated leavings since another summary was made."""
+        return self.announced.split()[0] != known.announced.split()[0]
 
 
-EMPTY_TABLE = TableState(0, 0, 0, b"0")
+EMPTY_TABLE = TableState(0, 0, 0, 0, b"0 0")
 
 
 class Readings(NamedTuple):
@@ -270,7 +274,7 @@ def call_unite(keys: BucketKeys, temporary: str, sketch: bytes, base: bytes = b"
     of the bucket, and a :class:`TableState`.
     """
     return UNITE.call(
-        (keys.counted, keys.hll, keys.moved, keys.moves, keys.backdated, temporary), sketch, base
+        (keys.counted, keys.hll, keys.moved, keys.moves, keys.announced, temporary), sketch, base
     )
 
 
@@ -292,7 +296,7 @@ def call_write(
     the side table before, and a :class:`TableState`.
     """
     return WRITE.call(
-        (keys.counted, keys.hll, keys.moved, keys.moves, keys.backdated),
+        (keys.counted, keys.hll, keys.moved, keys.moves, keys.announced),
         limit,
         len(actives),
         *(part for event in actives for part in event),

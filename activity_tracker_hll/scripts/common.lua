@@ -50,20 +50,33 @@ local function is_late(count, hll)
   return false
 end
 
--- The newest stamp of a side table by absolute value. It is text, because Lua would round what is passed on.
-local function newest_stamp(moves)
-  local left = redis.call('ZRANGE', moves, 0, 0, 'WITHSCORES')[2] or '0'
-  local active = redis.call('ZRANGE', moves, -1, -1, 'WITHSCORES')[2] or '0'
-  return -tonumber(left) > tonumber(active) and left or active
-end
-
--- A summary of a side table: its members, how many of them left, the newest stamp by absolute value, and another
--- text after each backdated leaving.
-local function table_state(moves, backdated)
+-- A summary of a side table: its members, how many of them left, the newest stamp by absolute value, since when
+-- no leaving goes unannounced, and what is announced. Stamps are text, because Lua would round what is passed on.
+-- oldest: of the leavings that were merged, if any were, when the oldest happened.
+local function table_state(moves, announced, oldest)
   local members = redis.call('ZCARD', moves)
-  if members == 0 then return 0, 0, '0', '0' end
-  local left = redis.call('ZCOUNT', moves, '-inf', '(0')
-  return members, left, newest_stamp(moves), redis.call('GET', backdated) or '0'
+  if members == 0 then return 0, 0, '0', '0', '0 0' end
+  local left = redis.call('ZRANGE', moves, 0, 0, 'WITHSCORES')[2]
+  local active = redis.call('ZRANGE', moves, -1, -1, 'WITHSCORES')[2]
+  local newest = -tonumber(left) > tonumber(active) and left or active
+  local stamp = math.abs(tonumber(newest))
+  local seconds, microseconds = unpack(redis.call('TIME'))
+  local now = seconds * 1000000 + microseconds
+  -- Whatever else is there is nothing that was announced.
+  local text = redis.pcall('GET', announced)
+  local backdated, last = string.match(type(text) == 'string' and text or '', '^(%d+) (%d+)$')
+  if oldest or not backdated then
+    local moment = now
+    if backdated and tonumber(last) >= now and tonumber(last) < now + ANNOUNCED_S * 1000000 then
+      moment = tonumber(last) + 1
+    end
+    local fresh = string.format('%.0f', moment)
+    if not backdated or oldest <= math.max(stamp, now) - BACKDATED_US then backdated = fresh end
+    text = backdated .. ' ' .. fresh
+    redis.call('SET', announced, text, 'EX', ANNOUNCED_S)
+  end
+  local since = string.format('%.0f', math.min(stamp, now) - BACKDATED_US)
+  return members, redis.call('ZCOUNT', moves, '-inf', '(0'), newest, since, text
 end
 
 -- Runs the body of a script. A key that holds something that does not belong there stays so until someone

@@ -22,4 +22,4 @@ if sketch ~= '' then
     if united.err then error(united.err, 0) end -- the bucket's own sketch is damaged, or not a sketch
   end
 end
-return {'OK', size > 0 and 1 or 0, redis.call('EXISTS', moved), table_state(moves, backdated)}
+return {'OK', size > 0 and 1 or 0, redis.call('EXISTS', moved), table_state(moves, announced)}

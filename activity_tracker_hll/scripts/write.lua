@@ -27,11 +27,7 @@ if redis.call('EXISTS', moves) == 1 then
   end
 end
 
--- Who knows the table reads only what is new: what left long ago must be announced.
-local seconds, microseconds = unpack(redis.call('TIME'))
-local now = seconds * 1000000 + microseconds
-local long_ago = math.max(math.abs(tonumber(newest_stamp(moves))), now) - BACKDATED_US
-local room, announce = limit - members, false
+local room, oldest = limit - members, nil
 for i = first, #ARGV, 2 do
   local id, stamp = ARGV[i], ARGV[i + 1]
   local score = redis.call('ZSCORE', moves, id)
@@ -46,11 +42,7 @@ for i = first, #ARGV, 2 do
     redis.call('ZADD', moves, stamp, id)
     room = room - 1
   end
-  announce = announce or changed and left and -tonumber(stamp) <= long_ago
-end
-if announce then
-  local last = tonumber(redis.call('GET', backdated)) or 0
-  redis.call('SET', backdated, math.max(now, last + 1), 'EX', BACKDATED_S)
+  if changed and left and (not oldest or -tonumber(stamp) < oldest) then oldest = -tonumber(stamp) end
 end
 
 local ttl = redis.call('PTTL', hll)
@@ -59,4 +51,4 @@ if ttl > 0 then -- collapsed before: keys that are new expire together with the 
     if redis.call('PTTL', key) == -1 then redis.call('PEXPIRE', key, ttl) end
   end
 end
-return {'OK', existed, had_moved, members, table_state(moves, backdated)}
+return {'OK', existed, had_moved, members, table_state(moves, announced, oldest)}

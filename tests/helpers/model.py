@@ -34,7 +34,7 @@ class Bucket:
         tracked: encoded ids that were added as ids; `united`: registers that were added.
         moved: encoded ids that ever left.
         table: of those who ever left, the signed stamp of the newest event.
-        backdated: how often scripts announced that somebody left long ago.
+        backdated, leavings: how often scripts announced that somebody may have left long ago, or at all.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Bucket:
         self.united: Registers | None = None
         self.moved: set[bytes] = set()
         self.table: dict[bytes, int] = {}
-        self.backdated = 0
+        self.backdated = self.leavings = 0
 
     @property
     def registers(self) -> Registers:
@@ -50,12 +50,16 @@ class Bucket:
         registers = registers_of(self.tracked)
         return registers if self.united is None else np.maximum(registers, self.united)
 
-    @property
-    def state(self) -> calls.TableState:
+    def state(self, now: int) -> calls.TableState:
         """What scripts say of the side table."""
+        if not self.table:
+            return calls.EMPTY_TABLE
+        if not self.leavings:
+            self._announce(backdated=True)
         left = sum(stamp < 0 for stamp in self.table.values())
-        backdated = b"%d" % (self.backdated if self.table else 0)
-        return calls.TableState(len(self.table), left, self.newest, backdated)
+        since = min(self.newest, now) - calls.BACKDATED_US
+        announced = b"%d %d" % (self.backdated, self.leavings)
+        return calls.TableState(len(self.table), left, self.newest, since, announced)
 
     @property
     def newest(self) -> int:
@@ -74,17 +78,22 @@ class Bucket:
             self.tracked.add(id)
             if id in self.table:
                 self._merge(id, stamp)
-        long_ago = max(self.newest, now) - calls.BACKDATED_US
-        announce = False
+        left = []
         for id, stamp in moves:
             self.tracked.add(id)
             room = len(self.table) < limit
             if stamp < 0 or id in self.table or room:
                 self.moved.add(id)
-            if id in self.table or room:
-                announce |= self._merge(id, stamp) and 0 < -stamp <= long_ago
-        self.backdated += announce
+            if (id in self.table or room) and self._merge(id, stamp) and stamp < 0:
+                left.append(-stamp)
+        if left:
+            long_ago = max(self.newest, now) - calls.BACKDATED_US
+            self._announce(backdated=min(left) <= long_ago or not self.leavings)
         return before
+
+    def _announce(self, *, backdated: bool) -> None:
+        self.leavings += 1
+        self.backdated += backdated
 
     @property
     def existed(self) -> int:
@@ -197,12 +206,12 @@ class ModelServer:
     def _evalsha(self, sha: str, keys: int, *rest: Any) -> list[Any]:
         arguments = rest[keys:]
         if sha == calls.UNITE.sha:
-            return [b"OK", *self.bucket.unite(arguments[0]), *self.bucket.state]
+            return [b"OK", *self.bucket.unite(arguments[0]), *self.bucket.state(self._now())]
         assert sha == calls.WRITE.sha
         limit, actives, *parts = arguments
         events = list(zip(parts[::2], parts[1::2], strict=True))
         before = self.bucket.write(limit, events[:actives], events[actives:], self._now())
-        return [b"OK", *before, *self.bucket.state]
+        return [b"OK", *before, *self.bucket.state(self._now())]
 
 
 def _bound(text: str, inwards: int) -> float:

@@ -193,25 +193,27 @@ class Importing:
             if self._gathered.full:
                 yield from self._push()
             try:
-                id, bucket, moment, stamp = self._checked(event)
+                id, bucket, moment, given = self._checked(event)
             except ActivityTrackerError as error:
                 return error
+            stamp = self._stamp(given, self._clock.now())
             for name in self._periods.periods(moment):
                 self._gathered.add_ids((name, bucket), [(id, stamp)])
             self.done += 1
         return None
 
-    def _checked(self, event: object) -> tuple[bytes, str | None, datetime, int]:
+    def _checked(self, event: object) -> tuple[bytes, str | None, datetime, object]:
+        """The parts of an event, its moment also as it was given."""
         argument = f"events[{self.done}]"
         parts = _parts(event)
         if len(parts) != 3:
             raise ArgumentTypeError(f"{argument} must be a tuple (id, bucket, datetime), got {shown(event)}")
-        id, bucket, moment = parts
+        id, bucket, given = parts
         return (
             self._context.ids.one(id, f"{argument} id"),
             self._trackable(bucket, f"{argument} bucket"),
-            self._context.calendar.moment(moment, f"{argument} date", needs_hour=self._hourly),
-            self._stamp(moment, self._clock.now()),
+            self._context.calendar.moment(given, f"{argument} date", needs_hour=self._hourly),
+            given,
         )
 
     def _trackable(self, bucket: object, argument: str = "bucket") -> str | None:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ... import bulk
 from ...backends.base import Command
 from ...hll.registers import Hashes
-from ...scripts.calls import BACKDATED_US, EMPTY_TABLE, TableState, read_stamp
+from ...scripts.calls import EMPTY_TABLE, TableState, read_stamp
 from ..base import Operation, batched, items, unwrap
 
 __all__ = ["ACTIVE", "LEFT", "NEVER", "Range", "Seen", "SideTable", "Stamps", "last_seen", "read_members"]
@@ -58,34 +58,32 @@ def read_members(
 ) -> Operation[None]:
     """Read members in order of their scores, page by page.
 
-    By scores and not by ranks: a member that changes meanwhile moves no other to where it is not seen.
+    By scores and not by ranks, and each page begins with the last score of the one before: a member that
+    changes meanwhile moves no other to where it is not seen.
 
     Args:
-        take: called with the index of a range, ids of it, and their scores.
+        take: called with the index of a range, ids of it, and their scores; with some ids more than once.
 
     Raises:
         BackendError: a range cannot be read.
     """
     for numbers in batched(range(len(ranges)), _RANGES_PER_BATCH):
-        # From where on to read, and how many there have been read already.
-        open_at = {number: (ranges[number].low, 0) for number in numbers}
+        # From where on to read, and how many.
+        open_at = {number: (ranges[number].low, _PAGE) for number in numbers}
         while open_at:
             commands: list[Command] = [
-                ("ZRANGEBYSCORE", ranges[number].key, low, ranges[number].high, *_limit(offset))
-                for number, (low, offset) in open_at.items()
+                ("ZRANGEBYSCORE", *ranges[number]._replace(low=low), "WITHSCORES", "LIMIT", 0, size)
+                for number, (low, size) in open_at.items()
             ]
             replies = unwrap((yield commands))
-            for (number, (low, offset)), reply in zip(list(open_at.items()), replies, strict=True):
+            for (number, (low, size)), reply in zip(list(open_at.items()), replies, strict=True):
                 del open_at[number]
                 ids, scores = _pairs(reply)
                 take(number, ids, scores)
-                if len(ids) == _PAGE:
+                if len(ids) == size:
                     last = str(scores[-1])
-                    open_at[number] = last, scores.count(scores[-1]) + (offset if last == low else 0)
-
-
-def _limit(offset: int) -> tuple[str | int, ...]:
-    return ("WITHSCORES", "LIMIT", offset, _PAGE)
+                    # Where all have one score, the page is too small for them.
+                    open_at[number] = (last, _PAGE) if last != low else (low, 2 * size)
 
 
 def _pairs(reply: Any) -> tuple[list[bytes], list[int]]:
@@ -134,11 +132,10 @@ class SideTable:
     That an id has come back may go unnoticed. It does no harm: that it is active is sent once more.
     """
 
-    __slots__ = ("_hashes", "_left", "_looked_at", "_state")
+    __slots__ = ("_hashes", "_left", "_state")
 
     def __init__(self) -> None:
         self._state = EMPTY_TABLE
-        self._looked_at = 0  # a stamp
         self._hashes = _NO_HASHES  # of those that have left, sorted
         self._left = _NO_STAMPS  # when each of them left, in stamps
 
@@ -146,13 +143,12 @@ class SideTable:
         """Read everything again the next time."""
         self.__init__()  # type: ignore[misc]
 
-    def update(self, key: str, state: TableState, until: int) -> Operation[None]:
-        """Read what is new.
+    def update(self, key: str, state: TableState) -> Operation[None]:
+        """Read what is new: afterwards all are known who had left when a reply said so, and when they did.
 
         Args:
             key: of the table.
             state: as a reply has just given it.
-            until: the stamp of an event of now, about.
 
         Raises:
             BackendError: it cannot be read.
@@ -160,17 +156,14 @@ class SideTable:
         if state.members < self._state.members:
             self.forget()  # the table was lost, or this is another server
         known = self._state
-        # Where one came back and another left, the numbers may be as they were. Later, a leaving is announced
-        # unless it is the newest event.
-        if state.left and (state != known or self._looked_at < known.newest + BACKDATED_US):
-            since = known.newest - BACKDATED_US
-            if since > 0 and state.backdated == known.backdated:  # both ends: who left, and who came back
-                yield from self._read(Range(key, f"({since}", "+inf"))
-                yield from self._read(Range(key, "-inf", f"-{since}"))
+        if state.left and state != known:
+            if known.since > 0 and not state.backdated_since(known):  # both ends: who left, and who came back
+                yield from self._read(Range(key, f"({known.since}", "+inf"))
+                yield from self._read(Range(key, "-inf", f"-{known.since}"))
             else:
                 self.forget()  # so that all is read the next time if this fails
                 yield from self._read(Range(key, *LEFT))
-        self._state, self._looked_at = state, until
+        self._state = state
 
     def _read(self, wanted: Range) -> Operation[None]:
         hashes, left = [self._hashes], [self._left]
@@ -180,11 +173,10 @@ class SideTable:
             left.append(-np.array(scores, np.int64))
 
         yield from read_members([wanted], take)
-        together, when = np.concatenate(hashes), np.concatenate(left)
-        # The newest event of each id; those that are active by it have not left.
-        order = np.lexsort((when, -np.abs(when), together))
-        known, first = np.unique(together[order], return_index=True)
-        when = when[order][first]
+        # What was read last holds; those that are active by it have not left.
+        together, when = np.concatenate(hashes)[::-1], np.concatenate(left)[::-1]
+        known, last = np.unique(together, return_index=True)
+        when = when[last]
         self._hashes, self._left = known[when > 0], when[when > 0]
 
     def returned(self, seen: Sequence[Seen]) -> tuple[Hashes, Stamps, Stamps]:

@@ -353,8 +353,7 @@ class _Sending:
     @staticmethod
     def _read_returned(key: str, load: Load, seen: Sequence[Seen], outcome: Outcome) -> Operation[bool]:
         """Read which ids came back; returns whether all are still where the table was known to have them."""
-        until = max(int(np.max(part.since)) for part in seen)
-        yield from load.table.update(key, outcome.table, until)
+        yield from load.table.update(key, outcome.table)
         hashes, left, since = load.table.returned(seen)
         missing = dict(zip(hashes.tolist(), since.tolist(), strict=True))
 

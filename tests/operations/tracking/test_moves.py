@@ -1,7 +1,8 @@
 """Moves: exact small cases on every server, statistics on the real ones."""
 
 import random
-from datetime import datetime, timedelta
+import time
+from datetime import UTC, datetime, timedelta
 from math import sqrt
 
 import pytest
@@ -189,6 +190,16 @@ def test_events_from_before_stamps_begin_are_events(tracker, when):
     tracker.track(id=1, bucket="a", date=when.date())
     row = tracker.lookup(start=when.date(), end=when.date() + timedelta(days=1), buckets=["a"], live=True)
     assert row[0][1]["a"] in (5, 6)
+
+
+def test_an_import_before_the_server_has_told_its_time_sets_no_clock(server):
+    """That of this machine, which may be ahead, stamps nothing."""
+    tracker = server.tracker(["yearly"], clock=lambda: time.time() + 30)
+    tracker.import_events([(1, "a", datetime.now(UTC))])
+    tracker.track(old_id=2, old_bucket="a")
+    moves = tracker.backend.keys.bucket(f"yearly-{TODAY.year}", "a").moves
+    [(_, stamp)] = server.client.zrange(moves, 0, -1, withscores=True)
+    assert -stamp <= server.client.time()[0] * 1e6 + 1e6
 
 
 def test_an_event_is_never_newer_than_the_call(server):
