@@ -6,7 +6,9 @@ What is sent, and what replies mean, is the same code; here is only the waiting.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+import datetime as dt
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Generator, Iterable
+from contextlib import aclosing
 from functools import wraps
 from pathlib import Path
 from types import TracebackType
@@ -14,9 +16,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, Self, T
 
 from .backends.async_base import AsyncBaseBackend
 from .base_tracker import BaseTracker
-from .operations import Access, DataSettings, Operation, run, run_awaiting
+from .columns import EventColumns
+from .ids import Id
+from .operations import Access, DataSettings, Imported, Operation, awaited_batches, run, run_awaiting
 from .periods import PeriodKind
 from .shorthands import of_kind
+from .tables import ArrowStream, TableLayout, is_table
 from .tracker import ActivityTracker
 from .writer import BaseWriter, BufferedTracker, Statistics
 
@@ -115,7 +120,6 @@ class AsyncActivityTracker(BaseTracker[AsyncBaseBackend]):
 
     track = _awaited(ActivityTracker.track)
     track_many = _awaited(ActivityTracker.track_many)
-    import_events = _awaited(ActivityTracker.import_events)
     collapse = _awaited(ActivityTracker.collapse)
     lookup = _awaited(ActivityTracker.lookup)
     unique = _awaited(ActivityTracker.unique)
@@ -219,6 +223,50 @@ class AsyncActivityTracker(BaseTracker[AsyncBaseBackend]):
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
+
+    async def import_events(
+        self,
+        events: Iterable[tuple[Id, str | None, dt.date] | EventColumns]
+        | AsyncIterable[tuple[Id, str | None, dt.date] | EventColumns]
+        | tuple[Any, Any, Any]
+        | ArrowStream,
+        periods: Iterable[PeriodKind] | None = None,
+        *,
+        id_column: str | None = None,
+        time_column: str | None = None,
+        bucket_column: str | None = None,
+        bucket: str | None = None,
+        timezone: str | dt.tzinfo | None = None,
+        progress: Callable[[int], object] | None = None,
+        shard: int = 0,
+    ) -> Imported:
+        """:meth:`.ActivityTracker.import_events`, also of an asynchronous iterable of events.
+
+        Arguments, result and errors are the same.
+        """
+        if is_table(events) or not isinstance(events, AsyncIterable):
+            return await cast("Any", ActivityTracker.import_events)(  # type: ignore[no-any-return]
+                self,
+                events,
+                periods,
+                id_column=id_column,
+                time_column=time_column,
+                bucket_column=bucket_column,
+                bucket=bucket,
+                timezone=timezone,
+                progress=progress,
+                shard=shard,
+            )
+        TableLayout.of(events, id_column, time_column, bucket_column, bucket, timezone)
+        begun = self._planner.begin_import(periods, progress, shard)
+        is_first = True
+        async with aclosing(awaited_batches(events, begun.due)) as batches:
+            async for batch in batches:
+                if is_first:
+                    begun.check(batch)
+                is_first = False
+                await self._run(begun.add(batch), shard, Access.TRACK)
+        return await self._run(self._planner.finish_import(begun), shard, Access.TRACK)
 
     async def _report(self, report: Report) -> Path:
         return await report.make_awaiting(self)

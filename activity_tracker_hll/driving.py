@@ -6,6 +6,7 @@ cluster and what each answered. So one description serves who waits and who awai
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Generator
 from typing import TypeVar
 
@@ -31,10 +32,16 @@ def run(description: Generator[Y, S, T], exchange: Callable[[Y], S]) -> T:
 
 async def run_awaiting(description: Generator[Y, S, T], exchange: Callable[[Y], Awaitable[S]]) -> T:
     """:func:`run` for asyncio."""
+    task = asyncio.current_task()
+    cancelled = task.cancelling() if task else 0
     try:
         wanted = next(description)
         while True:
-            wanted = description.send(await exchange(wanted))
+            reply = await exchange(wanted)
+            # In Python 3.11 asyncio.wait_for drops that it was cancelled, where it was done then.
+            if task and task.cancelling() > cancelled:
+                raise asyncio.CancelledError
+            wanted = description.send(reply)
     except StopIteration as stop:
         result: T = stop.value
         return result

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from datetime import datetime, timedelta
 from functools import partial
 from types import EllipsisType
@@ -31,6 +31,7 @@ from .operations import (
     Examination,
     Given,
     Ids,
+    Import,
     Imported,
     Operation,
     RowWithGaps,
@@ -268,12 +269,29 @@ class Planner:
             raise ArgumentTypeError(
                 f"events must be an iterable of (id, bucket, datetime) or a table, got {type_of(events)}"
             )
+        begun = self.begin_import(periods, progress, shard, can_wait=isinstance(events, Sized))
+        return self._tracking.import_events(events, begun)
+
+    def begin_import(
+        self,
+        periods: Iterable[PeriodKind] | None,
+        progress: Callable[[int], object] | None,
+        shard: int,
+        *,
+        can_wait: bool = False,
+    ) -> Import:
+        """The same without events, which are still to come; see :class:`.Import`."""
         kinds = self.kinds(periods)
         arguments.check_callable(progress, "progress")
         data = self.data_set(shard)
-        return self._tracking.import_events(
-            data, kinds, events, progress, self.clock, partial(outgrown, data.context)
+        find_outgrown = partial(outgrown, data.context)
+        return self._tracking.begin_import(
+            data, kinds, self.clock, find_outgrown, progress, can_wait=can_wait
         )
+
+    def finish_import(self, begun: Import) -> Operation[Imported]:
+        """All that was added has been: push what is left."""
+        return self._tracking.finish(begun)
 
     def collapse(
         self,

@@ -14,7 +14,7 @@ from .due import Wanted, collapse_due, uncounted_by_scan
 from .inventory import Entry, inventory
 from .server import Examination, examine
 from .settings import Access, DataSettings, Given
-from .tracking import Event, Ids, Imported, Tracking
+from .tracking import Event, Ids, Import, Imported, Tracking, awaited_batches
 
 __all__ = [
     "Access",
@@ -29,6 +29,7 @@ __all__ = [
     "Examination",
     "Given",
     "Ids",
+    "Import",
     "Imported",
     "Operation",
     "Restored",
@@ -38,6 +39,7 @@ __all__ = [
     "Tracking",
     "Wanted",
     "archive",
+    "awaited_batches",
     "collapse",
     "collapse_due",
     "examine",

@@ -41,9 +41,9 @@ class Server:
         return tracker
 
     def names(self) -> list[str]:
-        """All keys, sorted, without the settings and marks."""
+        """All keys, sorted, without the settings and marks, and what is announced of leavings."""
         keys = [key.decode() for key in self.client.scan_iter(count=10_000)]
-        return sorted(key for key in keys if not key.endswith(("{meta}", "{open}")))
+        return sorted(key for key in keys if not key.endswith(("{meta}", "{open}", "}:tmp:announced")))
 
     def raise_on(self, bucket: str, when: date = YESTERDAY) -> None:
         """Put a list where a bucket's sketch should be."""

@@ -1,5 +1,7 @@
 """Tracking: from events to the commands that record them."""
 
-from .events import Event, Ids, Imported, Tracking
+from .batches import awaited_batches
+from .events import Event, Ids, Tracking
+from .imports import Import, Imported
 
-__all__ = ["Event", "Ids", "Imported", "Tracking"]
+__all__ = ["Event", "Ids", "Import", "Imported", "Tracking", "awaited_batches"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, ClassVar
@@ -15,7 +15,7 @@ from ...ids import check_batch, is_masked
 from ...messages import shown
 from ...tables import as_buckets, as_dates, is_column
 
-__all__ = ["EVENTS_PER_BATCH", "Batch", "Columns", "Part", "Rows", "batches"]
+__all__ = ["EVENTS_PER_BATCH", "Batch", "Columns", "Part", "Rows", "awaited_batches", "batches"]
 
 EVENTS_PER_BATCH = 65_536
 
@@ -28,6 +28,7 @@ Part = tuple[Any, Any, Any]
 """Ids, buckets and dates: sequences or arrays. In columns, one bucket or date may stand for all events."""
 
 _NO_EVENTS: Part = (np.empty(0, np.int64), None, None)
+_END = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,23 +123,53 @@ def batches(events: Any, due: Callable[[], bool] = lambda: False) -> Iterator[Ba
         rows = iter(events)
     except Exception as error:
         raise ArgumentTypeError(f"events cannot be iterated over, got {shown(events)}") from error
-    first = next(rows, None)
+    first = next(rows, _END)
     if isinstance(first, EventColumns):
         yield from _batches_of_columns(chain([first], rows))
         return
     # A subclass may make them on the way.
     numbers = _NUMBERS_PER_HELD if type(events) in (list, tuple) else _NUMBERS_PER_MADE
-    yield from _row_batches(rows if first is None else chain([first], rows), due, numbers)
+    yield from _row_batches(rows if first is _END else chain([first], rows), due, numbers)
 
 
-def _batches_of_columns(parts: Iterator[EventColumns]) -> Iterator[Columns]:
+async def awaited_batches(
+    events: AsyncIterable[object], due: Callable[[], bool]
+) -> AsyncGenerator[Batch, None]:
+    """:func:`batches` of an iterable that is awaited: of events, of columns, or of both."""
+    rows: list[Any] = []
+    error = None
+    try:
+        async for event in events:
+            if isinstance(event, EventColumns):
+                yield Rows(rows, None, _NUMBERS_PER_MADE)
+                rows = []
+                for batch in _batches_of_columns(iter([event])):
+                    yield batch
+                continue
+            rows.append(event)
+            count = len(rows)
+            # As in _row_batches.
+            is_step = not (count % _MOST_PER_STEP and count & (count - 1))
+            if count == EVENTS_PER_BATCH or (is_step and due()):
+                yield Rows(rows, None, _NUMBERS_PER_MADE)
+                rows = []
+    except Exception as raised:  # noqa: BLE001 (the caller's own are raised too, after the events before)
+        error = raised
+    yield Rows(rows, error, _NUMBERS_PER_MADE)
+
+
+def _batches_of_columns(parts: Iterator[object]) -> Iterator[Columns]:
     while True:
         try:
-            part = next(parts, None)
+            part = next(parts, _END)
         except Exception as raised:  # noqa: BLE001 (the caller's own are raised too, after the events before)
             yield Columns(_NO_EVENTS, raised)
             return
-        if part is None:
+        if part is _END:
+            return
+        if not isinstance(part, EventColumns):
+            error = ArgumentTypeError(f"events must be EventColumns like the first ones, got {shown(part)}")
+            yield Columns(_NO_EVENTS, error)
             return
         if not len(part):
             yield Columns(_NO_EVENTS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence, Sized
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -24,14 +24,10 @@ from ..data_set import DataSet
 from .batches import batches
 from .gathered import Gathered
 from .groups import FEW, Column
-from .importing import Importing
+from .imports import Import, Imported
 from .memory import Memory
 
-__all__ = ["Event", "Ids", "Imported", "Tracking"]
-
-_PUSH_EVERY_S = 1.0
-_PAUSE_TO_PUSH = 4  # pushing many buckets and periods takes long, however few events of each there are
-_LONGEST_PAUSE_S = 30.0
+__all__ = ["Event", "Ids", "Tracking"]
 
 
 class Event(NamedTuple):
@@ -80,23 +76,6 @@ class Ids:
             batch = list(batch)
         hashes = bulk.all_hashes(encoder, batch) if len(batch) >= FEW else None
         return cls(batch, hashes, encoder.many(batch) if hashes is None else None)
-
-
-@dataclass(frozen=True, slots=True)
-class Imported:
-    """The result of an import.
-
-    Attributes:
-        events: the number of events read and sent.
-        late: how many were refused because their period was collapsed and its sketches are gone; an event
-            counts once for each such period.
-        outgrown: names of the periods that were counted before, so that only a recount counts all of their
-            events: ``collapse(recount=True)``.
-    """
-
-    events: int
-    late: int
-    outgrown: tuple[str, ...] = ()
 
 
 class _Running(NamedTuple):
@@ -184,72 +163,50 @@ class Tracking:
         if late:
             raise LateEventError(list(late))
 
-    def import_events(
-        self,
-        data: DataSet,
-        kinds: tuple[str, ...],
-        events: Any,
-        progress: Callable[[int], object] | None,
-        clock: Callable[[], float],
-        find_outgrown: Callable[[Iterable[PeriodBucket]], Operation[set[str]]],
-    ) -> Operation[Imported]:
+    def import_events(self, events: Any, begun: Import) -> Operation[Imported]:
         """Import events of any bucket and time, united in sketches before they are sent.
 
-        A bad event ends the import with an error that names its position, and so does an exception of the
-        iterable; the events before it are sent. If the first event is bad, the server is not even asked.
+        If the first event is bad, the server is not even asked.
+
+        Args:
+            events: see :func:`.batches`.
+            begun: by :meth:`begin_import`.
         """
-        # The first events of a stream are pushed at once, to show that it works; a sequence can wait.
-        pushed = clock() if isinstance(events, Sized) else -inf
-        pause = _PUSH_EVERY_S
-
-        def due() -> bool:
-            return abs(clock() - pushed) >= pause
-
-        memory = self._take_memory()
-        gathered = Gathered(data.context, data.open_periods, lambda: self.running(clock()), memory)
-        late, outgrown = 0, set[str]()
-
-        def push() -> Operation[None]:
-            nonlocal late, pushed, pause
-            if gathered.empty:
-                return
-            began = clock()
-            refused = yield from gathered.push()
-            late += sum(refused.values())
-            # At each push, as there may be more buckets and periods than can be remembered.
-            outgrown.update((yield from find_outgrown([at for at in gathered.past if at[0] not in outgrown])))
-            pushed = clock()
-            pause = max(_PUSH_EVERY_S, min(_PAUSE_TO_PUSH * (pushed - began), _LONGEST_PAUSE_S))
-            if progress is not None:
-                progress(importing.done)
-
-        importing = Importing(data.context, kinds, gathered, data.clock, push)
-        all_batches = batches(events, due)
+        all_batches = batches(events, begun.due)
         first = next(all_batches, None)
         if first is not None:
-            importing.check(first)
+            begun.check(first)
 
         def operation() -> Operation[Imported]:
             for batch in chain([] if first is None else [first], all_batches):
-                if len(batch) and not importing.knows_server:
-                    importing.takes_sketches((yield from data.takes_sketches()))
-                bad = yield from importing.add(batch)
-                if bad is not None or not len(batch) or gathered.full or due():
-                    yield from push()
-                if bad is not None:
-                    raise bad
-            yield from push()
-            if not self._spare:
-                self._spare.append(memory)
-            return Imported(importing.done, late, tuple(sorted(outgrown)))
+                yield from begun.add(batch)
+            return (yield from self.finish(begun))
 
         return operation()
 
-    def _take_memory(self) -> Memory:
+    def begin_import(
+        self,
+        data: DataSet,
+        kinds: tuple[str, ...],
+        clock: Callable[[], float],
+        find_outgrown: Callable[[Iterable[PeriodBucket]], Operation[set[str]]],
+        progress: Callable[[int], object] | None,
+        *,
+        can_wait: bool,
+    ) -> Import:
+        """An import without events yet; see :class:`.Import`."""
         try:
-            return self._spare.pop()  # of several threads one has it
+            memory = self._spare.pop()  # of several threads one has it
         except IndexError:
-            return Memory()
+            memory = Memory()
+        return Import(data, kinds, memory, self.running, clock, find_outgrown, progress, can_wait=can_wait)
+
+    def finish(self, begun: Import) -> Operation[Imported]:
+        """Push what is left of an import; its memory is for the next one."""
+        imported = yield from begun.finish()
+        if not self._spare:
+            self._spare.append(begun.memory)
+        return imported
 
     def running(self, now: float) -> set[str]:
         """The names of all running periods that do not end soon."""
