@@ -240,9 +240,27 @@ class AsyncActivityTracker(BaseTracker[AsyncBaseBackend]):
         progress: Callable[[int], object] | None = None,
         shard: int = 0,
     ) -> Imported:
-        """:meth:`.ActivityTracker.import_events`, also of an asynchronous iterable of events.
+        """:meth:`.ActivityTracker.import_events`, also of an asynchronous iterable.
 
-        Arguments, result and errors are the same.
+        Args:
+            events: what the other takes; or an asynchronous iterable of (id, bucket, date or datetime)
+                tuples, of EventColumns, or of both.
+            periods: kinds of period; None = the tracker's.
+            id_column: a table's column of ids.
+            time_column: its column of times.
+            bucket_column: its column of buckets.
+            bucket: one bucket for all events of a table; None = the unnamed bucket.
+            timezone: IANA name or tzinfo that times without a zone in a table are in; None = the tracker's.
+            progress: called with the number of events sent so far.
+            shard: the data set, by its place in the backend's `shards` option.
+
+        Returns:
+            The same.
+
+        Raises:
+            ArgumentTypeError, ArgumentValueError: a bad event, by its place; those before it may count.
+            MissingExtraError: a table needs pyarrow, of the extra ``arrow``.
+            BackendError: the server or the way to it failed.
         """
         if is_table(events) or not isinstance(events, AsyncIterable):
             return await cast("Any", ActivityTracker.import_events)(  # type: ignore[no-any-return]

@@ -28,7 +28,7 @@ except ImportError as error:
         " pip install 'activity-tracker-hll[arrow]'"
     ) from error
 
-__all__ = ["ColumnReader", "array_of", "is_text", "nulls", "stream_of"]
+__all__ = ["ColumnReader", "array_of", "check", "is_text", "listed", "nulls", "stream_of"]
 
 Array = Any
 """A pyarrow.Array."""
@@ -103,7 +103,8 @@ def _plain(array: Array) -> Array:
     """The same values in a layout that is one of those below."""
     kind = array.type
     if pa.types.is_run_end_encoded(kind):
-        return _plain(pc.run_end_decode(array))
+        runs = pa.RunEndEncodedArray.from_arrays(array.run_ends, pa.array(range(len(array.values))))
+        return _plain(array.values).take(pc.run_end_decode(runs.slice(array.offset, len(array))))
     if pa.types.is_string_view(kind):
         return array.cast(pa.large_string())
     if pa.types.is_binary_view(kind):
@@ -166,8 +167,7 @@ class ColumnReader:
 
     def _listed(self, array: Array) -> list[Any]:
         self._check_text(array.type)
-        names: list[Any] = array.to_pylist()
-        return names
+        return listed(array)
 
     def _check_text(self, kind: Any) -> None:
         if not is_text(kind):
@@ -233,7 +233,7 @@ class _Names:
         encoded = _plain(array).dictionary_encode()
         if self._are_few is None and len(array):
             self._are_few = len(encoded.dictionary) <= _MOST_NAMES
-        return Coded(encoded.dictionary.to_pylist(), _numbers(encoded.indices))
+        return Coded(listed(encoded.dictionary), _numbers(encoded.indices))
 
     def _codes(self, array: Array) -> NDArray[np.int64] | None:
         """The codes of texts; None if one is long."""
@@ -242,14 +242,14 @@ class _Names:
             if views is None:
                 return None
             return self._coder.codes_of_words(
-                *views, lambda places: _plain(array).take(pa.array(places)).to_pylist()
+                *views, lambda places: listed(_plain(array).take(pa.array(places)))
             )
         texts = _texts(array)
         words = words_of(texts)
         if words is None:
             return None
         return self._coder.codes_of_words(
-            words, texts.sizes, lambda places: list(map(bytes.decode, texts[places].tolist()))
+            words, texts.sizes, lambda places: list(map(_decoded, texts[places].tolist()))
         )
 
 
@@ -268,13 +268,53 @@ def _words_of_views(array: Array) -> tuple[list[NDArray[np.uint64]], NDArray[np.
     return ([*words, second >> _HALF] if longest > 8 else words), sizes
 
 
+def listed(texts: Array) -> list[Any]:
+    """Texts as objects; what is not in UTF-8, which Arrow does not look at, as os.fsdecode() has it."""
+    return [None if text is None else _decoded(text) for text in _as_bytes(_plain(texts)).to_pylist()]
+
+
+def _as_bytes(texts: Array) -> Array:
+    """The same bytes as no text, so that nothing asks whether they are UTF-8."""
+    return texts.view(pa.large_binary() if pa.types.is_large_string(texts.type) else pa.binary())
+
+
+def _decoded(text: bytes) -> str:
+    return text.decode("utf-8", "surrogateescape")
+
+
+def check(array: Array, checked: Array = None) -> None:
+    """Look at what nobody vouches for: that offsets and indices lead to where there is something.
+
+    Args:
+        array: of any type.
+        checked: a dictionary that was looked at before.
+
+    Raises:
+        pyarrow.ArrowInvalid: they do not.
+    """
+    if pa.types.is_dictionary(array.type):
+        if checked is None or not _lies_where(array.dictionary, checked):
+            check(array.dictionary)
+        found = pc.min_max(array.indices).as_py()
+        if found["max"] is not None and not 0 <= found["min"] <= found["max"] < len(array.dictionary):
+            raise pa.ArrowInvalid("an index leads to no value of the dictionary")
+        return
+    is_plain = pa.types.is_string(array.type) or pa.types.is_large_string(array.type)
+    (_as_bytes(array) if is_plain else array).validate(full=True)
+
+
 def _is_same(dictionary: Array, other: Array) -> bool:
     """Whether two dictionaries lie in the same memory, or are equal and have few values."""
     if dictionary.type != other.type or len(dictionary) != len(other):
         return False
     if len(dictionary) <= _FEW:
         return bool(dictionary.equals(other))
-    return dictionary.offset == other.offset and _addresses(dictionary) == _addresses(other)
+    return _lies_where(dictionary, other)
+
+
+def _lies_where(array: Array, other: Array) -> bool:
+    same = len(array) == len(other) and array.offset == other.offset
+    return same and _addresses(array) == _addresses(other)
 
 
 def _addresses(array: Array) -> list[tuple[int, int] | None]:
@@ -339,7 +379,11 @@ def _parsed(array: Array, argument: str, places: Sequence[int] | NDArray[np.int6
     if lengths["max"] == _DATE_LENGTH == lengths["min"]:
         kinds = [pa.date32()]
     elif lengths["min"] is not None and lengths["min"] <= _DATE_LENGTH < lengths["max"]:
-        raise ArgumentValueError(f"{argument} must be all dates or all times, got text of both lengths")
+        short = pc.index(pc.less_equal(pc.binary_length(array), _DATE_LENGTH), value=True).as_py()
+        text = shown(listed(array.slice(short, 1))[0])
+        raise ArgumentValueError(
+            f"{argument} must be all dates or all times, got {text} at [{places[short]}] among longer ones"
+        )
     else:
         kinds = [pa.timestamp(unit, zone) for unit in ("us", "ns") for zone in (None, "UTC")]
     for kind in kinds:
@@ -348,7 +392,7 @@ def _parsed(array: Array, argument: str, places: Sequence[int] | NDArray[np.int6
     bad = max(_first_bad(array, kind) for kind in kinds)
     raise ArgumentValueError(
         f"{argument} must be text of the form 2026-01-31T23:59:59, all with an offset from UTC or all"
-        f" without, got {shown(array[bad].as_py())} at [{places[bad]}]"
+        f" without, got {shown(listed(array.slice(bad, 1))[0])} at [{places[bad]}]"
     )
 
 

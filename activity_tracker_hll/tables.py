@@ -124,26 +124,27 @@ class TableLayout:
             reader = arrow.stream_of(table)
         except Exception as error:
             raise ArgumentTypeError(f"events cannot be read as a table: {error}") from error
-        self._check(reader.schema.names)
-        for name in self.columns if _is_of("polars", table, "DataFrame") else []:
-            _refuse_objects(table[name], _called(name))
-        readers = [arrow.ColumnReader(_called(name)) for name in self.columns]
-        done = 0
-        for batch in reader:
-            arrays = [batch.column(reader.schema.get_field_index(name)) for name in self.columns]
-            for start in range(0, len(batch), _ROWS_PER_STEP):
-                parts = [array.slice(start, _ROWS_PER_STEP) for array in arrays]
-                missing = [int(found[0]) if len(found := arrow.nulls(part)) else None for part in parts]
-                sound = min((place for place in missing if place is not None), default=len(parts[0]))
-                id, time, *bucket = (part.slice(0, sound) for part in parts)
-                yield EventColumns(
-                    readers[0].ids(id),
-                    readers[2].buckets(bucket[0]) if bucket else self.bucket,
-                    readers[1].dates(time, self.zone, done),
-                )
-                if sound < len(parts[0]):
-                    raise _missing(_called(self.columns[missing.index(sound)]), done + sound)
-                done += len(parts[0])
+        with reader:  # what it holds is given back, whatever becomes of the import
+            self._check(reader.schema.names)
+            for name in self.columns if _is_of("polars", table, "DataFrame") else []:
+                _refuse_objects(table[name], _called(name))
+            readers = [arrow.ColumnReader(_called(name)) for name in self.columns]
+            done = 0
+            for batch in reader:
+                arrays = [batch.column(reader.schema.get_field_index(name)) for name in self.columns]
+                for start in range(0, len(batch), _ROWS_PER_STEP):
+                    parts = [array.slice(start, _ROWS_PER_STEP) for array in arrays]
+                    missing = [int(found[0]) if len(found := arrow.nulls(part)) else None for part in parts]
+                    sound = min((place for place in missing if place is not None), default=len(parts[0]))
+                    id, time, *bucket = (part.slice(0, sound) for part in parts)
+                    yield EventColumns(
+                        readers[0].ids(id),
+                        readers[2].buckets(bucket[0]) if bucket else self.bucket,
+                        readers[1].dates(time, self.zone, done),
+                    )
+                    if sound < len(parts[0]):
+                        raise _missing(_called(self.columns[missing.index(sound)]), done + sound)
+                    done += len(parts[0])
 
     def _check(self, names: list[Any]) -> None:
         for name in self.columns:

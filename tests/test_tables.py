@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 import textwrap
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from itertools import chain
 from zoneinfo import ZoneInfo
@@ -369,6 +370,38 @@ def test_text_that_is_no_time_is_named_by_its_place(make, bad, encode):
         list(TableLayout("user", "at").events(given))
 
 
+@pytest.mark.parametrize("encode", [lambda array: array, lambda array: array.dictionary_encode()])
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()])
+@pytest.mark.parametrize(("column", "problem"), [("platform", "bucket cannot be encoded"), ("at", "must be")])
+def test_text_that_is_not_in_utf_8_is_named(server, column, kind, encode, problem):
+    if kind == pa.string_view() and encode(pa.array([])).type != pa.null():
+        pytest.skip("Arrow makes no dictionary of views")
+    texts = ["2026-01-02T03:04:05"] * 300
+    columns = {"user": range(300), "platform": ["web"] * 300, "at": texts}
+    broken = [b"a" if column == "platform" else texts[0].encode()] * 300
+    broken[200] = b"a\xff" if column == "platform" else b"2026-01-02T03:04:\xff5"
+    binary = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}.get(kind, pa.binary_view())
+    table = pa.table({**columns, column: encode(pa.array(broken, binary).view(kind))})
+    with pytest.raises(ArgumentValueError, match=rf"\[200\].*{problem}|{problem}.*udcff.*\[200\]"):
+        server.tracker(timezone="UTC").import_events(table, **NAMES)
+
+
+def test_a_time_that_is_shorter_than_the_others_is_named():
+    texts = pa.array(["2026-01-02T03:04:05"] * 7 + ["soon"] + ["2026-01-02T03:04:05"])
+    table = pa.table({"user": range(9), "at": texts})
+    with pytest.raises(ArgumentValueError, match=r"all dates or all times, got 'soon' at \[7\]"):
+        list(TableLayout("user", "at").events(table))
+
+
+@pytest.mark.parametrize("kind", ["string", "large_string", "string_view", "binary_view", "int32"])
+def test_runs_of_values_of_any_type(kind):
+    values = pa.array([1, 22, 333] if kind == "int32" else ["a", "bb", "ccc" * 9]).cast(getattr(pa, kind)())
+    runs = pa.RunEndEncodedArray.from_arrays(pa.array([2, 5, 9], pa.int32()), values)
+    wanted = np.repeat(values.cast(pa.string()).to_pylist(), [2, 3, 4]).tolist()
+    ids = ColumnReader("ids").ids(runs.slice(1, 7))
+    assert IdEncoder(None).many(ids) == [text.encode() for text in wanted[1:8]]
+
+
 @pytest.mark.parametrize("column", ["user", "platform", "at"])
 def test_what_is_missing_in_a_table_is_named_and_what_comes_before_counts(server, column):
     made = events(UTC, 300)
@@ -417,6 +450,16 @@ def test_a_column_of_another_type_than_is_needed_is_refused(options, problem):
     table = table_of(events(UTC, 10))
     with pytest.raises(ArgumentTypeError, match=problem):
         list(TableLayout(**{**NAMES, **options}).events(table))
+
+
+def test_a_relation_whose_import_failed_holds_its_connection_no_longer(server):
+    duckdb = pytest.importorskip("duckdb")
+    connection = duckdb.connect()
+    relation = connection.sql("SELECT NULL::VARCHAR AS i, TIMESTAMP '2026-01-02 03:00' AS t")
+    tracker = server.tracker()
+    with suppress(ArgumentTypeError):  # pytest.raises would keep what it is about
+        tracker.import_events(relation, id_column="i", time_column="t")
+    assert connection.execute("SELECT 1").fetchall() == [(1,)]
 
 
 @pytest.mark.parametrize("argument", LAYOUT)

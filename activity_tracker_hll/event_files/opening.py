@@ -62,12 +62,15 @@ def opened(path: str, standard_input: BinaryIO, on_read: Callable[[int], object]
     # Standard input is not ours to close.
     with nullcontext(standard_input) if path == "-" else Path(path).open("rb") as file:
         read1, wait = cast("io.BufferedIOBase", file).read1, _waiting(file)
+        size_before = _size(file)
 
         def read(size: int) -> bytes:
             data = read1(size)
             if not data and _never_waits(file):
                 wait(None)
                 data = read1(size)
+            if not data and _size(file) < size_before:
+                raise DamagedError("the file was cut while it was read")
             on_read(len(data))
             return data
 
@@ -160,6 +163,15 @@ class Stream(io.BufferedReader):
     def wait(self, seconds: float) -> bool:
         """See :data:`Wait`; what was read and not handed out is there to read, too."""
         return self._source.taken > self.tell() or self._wait(seconds)
+
+
+def _size(file: BinaryIO) -> int:
+    """The bytes of a regular file; 0 of others."""
+    try:
+        about = os.fstat(file.fileno())
+    except (AttributeError, OSError):  # nothing of the system's
+        return 0
+    return about.st_size if stat.S_ISREG(about.st_mode) else 0
 
 
 def _waiting(file: BinaryIO) -> Callable[[float | None], bool]:

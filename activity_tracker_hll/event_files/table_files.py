@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ..arrow import is_text
+from ..arrow import check, is_text
 from ..ids import MAX_ID_BYTES
 from .layout import FieldError
 from .lines import printable
@@ -141,6 +141,11 @@ class _Parquet:
         self._texts = [column.name for column in columns if column.is_text(file.schema_arrow)]
         self._few = [column.name for column in columns[1:-1] if column.name in self._texts]
         self._leaves = [".".join([column.name, *column.inside]) for column in columns]
+        # That of a struct and one with dots in its name are asked for alike.
+        paths = [file.schema.column(place).path for place in range(len(file.schema))]
+        for leaf in self._leaves:
+            if "." in leaf and paths.count(leaf) > 1:
+                raise FieldError(f"several columns are called {leaf!r} in this table")
 
     def batches(self, size: int) -> Batches:
         """All batches of a file of so many bytes."""
@@ -199,8 +204,15 @@ def _ipc_batches(source: Any, columns: list[Column], size: int) -> Batches:
     ]
     file = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=wanted))
     count = file.num_record_batches
+    dictionaries: dict[Column, Any] = {}
     for index in range(count):
-        yield file.get_batch(index), size * (index + 1) // count
+        batch = file.get_batch(index)
+        for column in columns:
+            array = column.array(batch)
+            check(array, dictionaries.get(column))
+            if pa.types.is_dictionary(array.type):
+                dictionaries[column] = array.dictionary
+        yield batch, size * (index + 1) // count
 
 
 def ahead(batches: Batches) -> Generator[tuple[Any, int], None, None]:

@@ -35,7 +35,7 @@ except ImportError as error:
         " pip install 'activity-tracker-hll[arrow]'"
     ) from error
 
-from ..arrow import ColumnReader, is_text, nulls
+from ..arrow import ColumnReader, is_text, listed, nulls
 from .table_files import ROWS, ahead, find_column, opened
 
 __all__ = ["read"]
@@ -248,7 +248,8 @@ class _Rows:
         """Times that the layout's format is of; each is parsed once."""
         encoded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
         codes = encoded.indices.to_numpy()
-        values, reasons = encoded.dictionary.to_pylist(), {}
+        values = encoded.dictionary
+        values, reasons = listed(values) if is_text(values.type) else values.to_pylist(), {}
         for code in np.unique(codes).tolist():
             try:
                 values[code] = self._parse_time(values[code])

@@ -73,7 +73,7 @@ local function table_state(moves, announced, oldest)
     local fresh = string.format('%.0f', moment)
     if not backdated or oldest <= math.max(stamp, now) - BACKDATED_US then backdated = fresh end
     text = backdated .. ' ' .. fresh
-    redis.call('SET', announced, text, 'EX', ANNOUNCED_S)
+    redis.pcall('SET', announced, text, 'EX', ANNOUNCED_S) -- if that is not possible, all is read next time
   end
   local since = string.format('%.0f', math.min(stamp, now) - BACKDATED_US)
   return members, redis.call('ZCOUNT', moves, '-inf', '(0'), newest, since, text

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ pytest.importorskip("apachelogs")
 from activity_tracker_hll.errors import ArgumentTypeError
 from activity_tracker_hll.event_files.layout import Layout, LayoutError
 from activity_tracker_hll.event_files.lines import Rejected
-from activity_tracker_hll.event_files.sources import read_events
+from activity_tracker_hll.event_files.sources import Source, read_events, read_sources
 from helpers.event_files import UTC, rows
 
 TEXT = b"id,time\nann,2026-01-02T10:00:00\nbob,soon\neve,2026-01-03T10:00:00\n"
@@ -51,6 +52,20 @@ def test_a_stream_stays_open(made):
     assert ids == [b"ann", b"eve"]
     assert "line 3: " in bad
     assert not stream.closed
+
+
+@pytest.mark.parametrize("kept", [0, 1000, 60_000])
+def test_a_file_that_is_cut_while_it_is_read_is_damaged(path, kept):
+    """As by logrotate's copytruncate: what it had is lost, wherever the cut is."""
+    line = b"ann,2026-01-02T10:00:00\n"
+    path.write_bytes(b"id,time\n" + 60_001 * line)
+    source = Source(str(path))
+    parts = read_sources([source], Layout(), UTC)
+    next(parts)
+    os.truncate(path, 8 + kept * len(line))
+    list(parts)
+    assert source.events < 60_001
+    assert "cut while it was read" in f"{source.error} {source.rejected.first}"
 
 
 def test_a_file_that_is_open(path):

@@ -306,6 +306,68 @@ def test_a_damaged_file_is_an_error_with_a_reason(tmp_path, write, keep):
         read(str(tmp_path / "events"))
 
 
+@pytest.mark.parametrize("write", [parquet, feather_file])
+@pytest.mark.parametrize("encode", [lambda array: array, lambda array: array.dictionary_encode()])
+def test_text_that_is_not_in_utf_8_is_a_bad_row_but_for_ids_which_are_bytes(tmp_path, write, encode):
+    """Arrow writes and reads such text: it looks at it nowhere."""
+    texts = [b"web", b"a\xff", b"app"] * 100
+    broken = pa.array(texts, pa.binary()).view(pa.string())
+    moments = pa.array([f"2026-01-02T03:04:{second % 60:02}" for second in range(300)])
+    layout = Layout(id="user_id", time="ts", bucket_field="platform")
+    write(pa.table({"user_id": encode(broken), "ts": moments, "platform": ["x"] * 300}), tmp_path / "ids")
+    events, rejected = read(str(tmp_path / "ids"), layout)
+    assert {id for id, _, _ in events} == set(texts)
+    assert not rejected.count
+    for column in ("platform", "ts"):
+        columns = {"user_id": range(300), "platform": ["x"] * 300, "ts": moments}
+        write(pa.table({**columns, column: encode(broken)}), tmp_path / column)
+        if column == "ts":
+            with pytest.raises(TimeFormatError, match="no time has the format"):
+                read(str(tmp_path / column), layout)
+            continue
+        events, rejected = read(str(tmp_path / column), layout)
+        assert len(events) == 200
+        assert rejected.count == 100
+        assert rejected.first[0].endswith("row 2: bucket cannot be encoded as UTF-8: 'a\\udcff'")
+
+
+@pytest.mark.parametrize(
+    ("made", "found", "patched"),
+    [
+        ("text", [0, 3, 6, 9, 12], [0, 6, 3, 9, 12]),
+        ("text", [0, 3, 6, 9, 12], [0, 3, 6, 9, 1000]),
+        ("text", [0, 3, 6, 9, 12], [0, 3, 6, 9, 2_000_000_000]),
+        ("text", [0, 3, 6, 9, 12], [-3, 3, 6, 9, 12]),
+        ("dictionary", [0, 1, 2, 1], [0, 1, 2, -1]),
+        ("dictionary", [0, 1, 2, 1], [0, 77, 2, 1]),
+        ("dictionary", [0, 3, 6, 9], [0, 6, 3, 9]),
+    ],
+)
+@pytest.mark.parametrize("column", ["user_id", "platform"])
+def test_offsets_and_indices_that_lead_nowhere_are_damage(tmp_path, made, found, patched, column):
+    texts = pa.array(["aaa", "bbb", "ccc", "bbb"])
+    columns = {"user_id": range(4), "platform": ["x"] * 4, "ts": [MOMENT] * 4}
+    table = pa.table({**columns, column: texts.dictionary_encode() if made == "dictionary" else texts})
+    feather.write_feather(table, tmp_path / "events", compression="uncompressed")
+    content = (tmp_path / "events").read_bytes()
+    assert len(read(str(tmp_path / "events"))[0]) == 4
+    before, after = (np.array(numbers, np.int32).tobytes() for numbers in (found, patched))
+    assert content.count(before) == 1
+    (tmp_path / "events").write_bytes(content.replace(before, after))
+    with pytest.raises(LayoutError, match="damaged or cut short"):
+        read(str(tmp_path / "events"))
+
+
+@pytest.mark.parametrize("id", ["u.id", "1"])
+def test_a_name_with_a_dot_that_a_struct_has_too_is_not_guessed_in_parquet(tmp_path, id):
+    columns = {"u.id": ["a", "b"], "u": [{"id": "x"}] * 2, "ts": [MOMENT] * 2}
+    layout = Layout(id=id, time="ts")
+    with pytest.raises(FieldError, match=r"several columns are called 'u\.id'"):
+        read(written(tmp_path / "events", columns), layout)
+    feather.write_feather(pa.table(columns), tmp_path / "feather")
+    assert [id for id, *_ in read(str(tmp_path / "feather"), layout)[0]] == [b"a", b"b"]
+
+
 WITHOUT_PANDAS = """
     import sys
     from activity_tracker_hll.event_files.layout import Layout

@@ -469,6 +469,32 @@ def test_an_error_that_passes_is_told_from_what_stays(world, name):
     assert not isinstance(caught.value, BackendDataError)
 
 
+def test_what_cannot_be_announced_holds_up_no_answer(world):
+    def look():
+        [(state, rest)] = world.send(calls.UNITE, calls.call_unite(world.keys, world.temporary, b""))
+        assert state == b"OK"
+        return TableState.read(rest)
+
+    world.write(moves=[(b"1", -2)])
+    known = look()
+    assert not look().backdated_since(known)
+    for junk in ("9" * 30, "1e400 1e400", "", "7"):
+        world.client.set(world.keys.announced, junk)
+        assert look().backdated_since(known)
+        assert look() == look()
+    world.client.delete(world.keys.announced)
+    world.client.rpush(world.keys.announced, "a list")
+    assert look().backdated_since(known)
+    world.client.delete(world.keys.announced)
+    world.client.config_set("maxmemory", 1)
+    try:
+        first, second = look(), look()
+    finally:
+        world.client.config_set("maxmemory", 0)
+    assert first.backdated_since(known)
+    assert second.backdated_since(first)
+
+
 def test_one_broken_bucket_of_a_call_leaves_the_others_their_answers(world):
     world.client.rpush(world.keys.hll, "a list")
     world.client.pfadd(world.other.hll, 1, 2, 3)

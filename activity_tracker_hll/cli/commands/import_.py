@@ -183,7 +183,7 @@ def import_(
     that are collapsed and whose sketches are gone are refused, and reported as late.
 
     The exit status is 0 if all was counted, 3 if something was left out: bad lines, late events, a file
-    that could not be read to its end; 1 if nothing was counted. What is left out by --where and --exclude
+    that could not be read to its end; 1 if that was all there was. What is left out by --where and --exclude
     does not matter. With --dry-run it is the same for as much of the files as was looked at.
     """
     chosen = _layout(**layout)

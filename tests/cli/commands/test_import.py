@@ -212,6 +212,14 @@ def test_a_dry_run_ends_as_the_import_would(run, tmp_path, texts, options, statu
     run("import", *files, *options, status=status)
 
 
+def test_the_name_of_a_file_makes_no_line_of_its_own(run, tmp_path):
+    path = tmp_path / "a\nb.csv: 9 events\x1b[1m"
+    path.write_text("id,time\nann,2020-01-01\n")
+    shown = run("import", path, path).stderr
+    assert f"\n{tmp_path}/a\\nb.csv: 9 events\\x1b[1m: 1 event, 0 bad lines" in f"\n{shown}"
+    assert "\nb.csv" not in shown
+
+
 def test_a_file_that_cannot_be_read_does_not_keep_the_next_from_being_read(run, tmp_path):
     (tmp_path / "a.csv").write_text("id,time\nann,2020-01-01\nbad\n")
     (tmp_path / "b.csv").write_text("name,time\nann,2020-01-01\n")

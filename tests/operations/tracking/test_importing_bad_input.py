@@ -11,6 +11,7 @@ from activity_tracker_hll import (
     ArgumentValueError,
     HyperLogLog,
 )
+from activity_tracker_hll.columns import EventColumns
 from activity_tracker_hll.operations.tracking import batches
 from helpers.errors import raises
 from helpers.moments import TODAY
@@ -53,6 +54,20 @@ def test_a_bad_event_is_named_and_those_before_it_count(real_server, bad, error,
     with raises(error, rf"events\[{FAR}\]" if words != "aggregate_buckets" else "", words):
         tracker.import_events([*events, bad, ("never sent", "a", TODAY)])
     assert list(sketches_on(real_server).values()) == [HyperLogLog(range(3000))]
+
+
+def test_none_is_no_end(server):
+    tracker = server.tracker()
+    with raises(ArgumentTypeError, r"events\[0\] must be a tuple", "got None"):
+        tracker.import_events([None, ("a", None, TODAY)])
+    with raises(ArgumentTypeError, r"events\[0\] must be a tuple", "got None"):
+        tracker.import_events(map({1: None}.get, [1, 2]))
+    columns = EventColumns(["a"], None, TODAY)
+    for other in (None, 7, ("b", None, TODAY)):
+        with raises(ArgumentTypeError, "events must be EventColumns like the first ones, got "):
+            tracker.import_events([columns, other, columns])
+    with raises(ArgumentTypeError, r"events\[1\] must be a tuple"):
+        tracker.import_events([("b", None, TODAY), columns])
 
 
 @pytest.mark.usefixtures("small_batches")
