@@ -141,7 +141,8 @@ async def awaited_batches(
     try:
         async for event in events:
             if isinstance(event, EventColumns):
-                yield Rows(rows, None, _NUMBERS_PER_MADE)
+                if rows:  # one without events would be pushed at once
+                    yield Rows(rows, None, _NUMBERS_PER_MADE)
                 rows = []
                 for batch in _batches_of_columns(iter([event])):
                     yield batch
