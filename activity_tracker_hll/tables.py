@@ -246,6 +246,8 @@ class _Converter:
         """
         if not is_column(values):
             return values
+        if _is_of_pandas(values, "MultiIndex"):
+            raise ArgumentTypeError(f"{self._argument} must be one column, got a MultiIndex")
         _refuse_objects(values, self._argument)
         if _is_of_pandas(values, "Series", "Index"):
             values = values.array
@@ -291,7 +293,7 @@ def _in_zone(moment: Any, zone: tzinfo) -> Any:
 
 def _as_strings(values: Any) -> Any:
     """A column of pandas' objects all of which are text as a column of text, which can be read as times."""
-    if _is_of_pandas(values, "Series", "Index"):
+    if _is_of_pandas(values, "Series", "Index") and not _is_of_pandas(values, "MultiIndex"):
         values = values.array
     if not _is_of_pandas(values, "arrays.NumpyExtensionArray"):
         return values

@@ -140,6 +140,7 @@ def test_a_missing_id_is_named_by_its_place(column):
         (pa.table({"a": [1]}), "must be one column, got Table"),
         (pa.record_batch({"a": [1]}), "must be one column, got RecordBatch"),
         (pd.DataFrame({"a": [1]}), "must be one column, got DataFrame"),
+        (pd.MultiIndex.from_tuples([("a", 1)]), "must be one column, got a MultiIndex"),
     ],
 )
 def test_a_column_of_another_type_is_refused_with_a_reason(column, problem):
