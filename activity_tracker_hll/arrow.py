@@ -87,6 +87,8 @@ def nulls(array: Array) -> NDArray[np.int64]:
     """The places of values that are missing."""
     if not any(part.null_count for part in _with_validity(array)):
         return np.empty(0, np.int64)
+    if pa.types.is_dictionary(array.type) and pa.types.is_null(array.type.value_type):
+        return np.arange(len(array))  # Arrow itself would end the process
     mask = array.is_null()
     bits = np.unpackbits(np.frombuffer(mask.buffers()[1], np.uint8), bitorder="little")
     return np.flatnonzero(bits[mask.offset : mask.offset + len(mask)])
@@ -275,6 +277,8 @@ def listed(texts: Array) -> list[Any]:
 
 def _as_bytes(texts: Array) -> Array:
     """The same bytes as no text, so that nothing asks whether they are UTF-8."""
+    if pa.types.is_string_view(texts.type):
+        return texts.view(pa.binary_view())
     return texts.view(pa.large_binary() if pa.types.is_large_string(texts.type) else pa.binary())
 
 
@@ -299,8 +303,7 @@ def check(array: Array, checked: Array = None) -> None:
         if found["max"] is not None and not 0 <= found["min"] <= found["max"] < len(array.dictionary):
             raise pa.ArrowInvalid("an index leads to no value of the dictionary")
         return
-    is_plain = pa.types.is_string(array.type) or pa.types.is_large_string(array.type)
-    (_as_bytes(array) if is_plain else array).validate(full=True)
+    (_as_bytes(array) if is_text(array.type) else array).validate(full=True)
 
 
 def _is_same(dictionary: Array, other: Array) -> bool:

@@ -26,6 +26,7 @@ from activity_tracker_hll import (
 from activity_tracker_hll.aio import AsyncActivityTracker, AsyncBufferedTracker
 from activity_tracker_hll.backends.async_redis import AsyncRedisBackend
 from activity_tracker_hll.columns import EventColumns
+from activity_tracker_hll.operations.tracking.gathered import Gathered
 from helpers.errors import raises
 from helpers.faults import CUT_REPLY, FORWARD, HOLD, LOSE_REPLY, Proxy
 from helpers.moments import NOON, TODAY, YESTERDAY
@@ -114,6 +115,47 @@ def test_events_that_are_awaited(server):
 
     assert asyncio.run(main()) == wanted
     assert sent[-1] == 75_000
+
+
+def test_what_was_awaited_is_sent_while_the_events_pause(server):
+    async def main():
+        async with async_tracker(server, clock=time.time) as tracker:
+            ended = []
+
+            async def events():
+                try:
+                    for number in range(100):
+                        yield (number, "x", YESTERDAY)
+                    await asyncio.sleep(3600)
+                finally:
+                    ended.append(True)
+
+            task = asyncio.create_task(tracker.import_events(events()))
+            count = 0
+            while count < 95:
+                await asyncio.sleep(0.02)
+                [row] = await tracker.lookup(start=YESTERDAY, end=TODAY, buckets=["x"]) or [(0, {"x": 0})]
+                count = row[1]["x"]
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert ended
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
+def test_columns_that_are_awaited_are_pushed_as_seldom_as_others(server, monkeypatch):
+    parts = [EventColumns(np.arange(n, n + 500), "x", YESTERDAY) for n in range(0, 20_000, 500)]
+    pushes = []
+    push = Gathered.push
+    monkeypatch.setattr(Gathered, "push", lambda gathered: pushes.append(1) or push(gathered))
+
+    async def main():
+        async with async_tracker(server) as tracker:
+            assert await tracker.import_events(awaited(parts)) == Imported(20_000, 0)
+
+    asyncio.run(main())
+    assert len(pushes) <= 2
 
 
 @pytest.mark.parametrize("where", [0, 3, 5000])

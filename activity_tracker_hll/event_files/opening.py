@@ -69,7 +69,7 @@ def opened(path: str, standard_input: BinaryIO, on_read: Callable[[int], object]
             if not data and _never_waits(file):
                 wait(None)
                 data = read1(size)
-            if not data and _size(file) < size_before:
+            if not data and _size(file) < size_before and file.tell() < size_before:
                 raise DamagedError("the file was cut while it was read")
             on_read(len(data))
             return data

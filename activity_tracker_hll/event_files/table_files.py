@@ -207,6 +207,8 @@ def _ipc_batches(source: Any, columns: list[Column], size: int) -> Batches:
     dictionaries: dict[Column, Any] = {}
     for index in range(count):
         batch = file.get_batch(index)
+        for whole in batch.columns:
+            whole.validate()  # or structs could not be looked into
         for column in columns:
             array = column.array(batch)
             check(array, dictionaries.get(column))

@@ -77,6 +77,8 @@ def read(
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise LayoutError(f"the file is damaged or cut short ({printable(str(error))})") from error
+    except UnicodeDecodeError as error:
+        raise LayoutError("the file is damaged: the name of a column is not in UTF-8") from error
     rows.finish()
 
 

@@ -60,22 +60,23 @@ local function table_state(moves, announced, oldest)
   local active = redis.call('ZRANGE', moves, -1, -1, 'WITHSCORES')[2]
   local newest = -tonumber(left) > tonumber(active) and left or active
   local stamp = math.abs(tonumber(newest))
-  local seconds, microseconds = unpack(redis.call('TIME'))
-  local now = seconds * 1000000 + microseconds
   -- Whatever else is there is nothing that was announced.
   local text = redis.pcall('GET', announced)
   local backdated, last = string.match(type(text) == 'string' and text or '', '^(%d+) (%d+)$')
   if oldest or not backdated then
+    local seconds, microseconds = unpack(redis.call('TIME'))
+    local now = seconds * 1000000 + microseconds
     local moment = now
     if backdated and tonumber(last) >= now and tonumber(last) < now + ANNOUNCED_S * 1000000 then
       moment = tonumber(last) + 1
     end
     local fresh = string.format('%.0f', moment)
     if not backdated or oldest <= math.max(stamp, now) - BACKDATED_US then backdated = fresh end
+    last = fresh
     text = backdated .. ' ' .. fresh
     redis.pcall('SET', announced, text, 'EX', ANNOUNCED_S) -- if that is not possible, all is read next time
   end
-  local since = string.format('%.0f', math.min(stamp, now) - BACKDATED_US)
+  local since = string.format('%.0f', math.min(stamp, tonumber(last)) - BACKDATED_US)
   return members, redis.call('ZCOUNT', moves, '-inf', '(0'), newest, since, text
 end
 

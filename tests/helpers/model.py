@@ -35,6 +35,7 @@ class Bucket:
         moved: encoded ids that ever left.
         table: of those who ever left, the signed stamp of the newest event.
         backdated, leavings: how often scripts announced that somebody may have left long ago, or at all.
+        announced_at: when they did last, in microseconds.
     """
 
     def __init__(self) -> None:
@@ -42,7 +43,7 @@ class Bucket:
         self.united: Registers | None = None
         self.moved: set[bytes] = set()
         self.table: dict[bytes, int] = {}
-        self.backdated = self.leavings = 0
+        self.backdated = self.leavings = self.announced_at = 0
 
     @property
     def registers(self) -> Registers:
@@ -55,9 +56,9 @@ class Bucket:
         if not self.table:
             return calls.EMPTY_TABLE
         if not self.leavings:
-            self._announce(backdated=True)
+            self._announce(now, backdated=True)
         left = sum(stamp < 0 for stamp in self.table.values())
-        since = min(self.newest, now) - calls.BACKDATED_US
+        since = min(self.newest, self.announced_at) - calls.BACKDATED_US
         announced = b"%d %d" % (self.backdated, self.leavings)
         return calls.TableState(len(self.table), left, self.newest, since, announced)
 
@@ -88,10 +89,11 @@ class Bucket:
                 left.append(-stamp)
         if left:
             long_ago = max(self.newest, now) - calls.BACKDATED_US
-            self._announce(backdated=min(left) <= long_ago or not self.leavings)
+            self._announce(now, backdated=min(left) <= long_ago or not self.leavings)
         return before
 
-    def _announce(self, *, backdated: bool) -> None:
+    def _announce(self, now: int, *, backdated: bool) -> None:
+        self.announced_at = max(now, self.announced_at + 1)
         self.leavings += 1
         self.backdated += backdated
 

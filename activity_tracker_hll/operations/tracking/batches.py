@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -22,6 +23,7 @@ EVENTS_PER_BATCH = 65_536
 _COLUMNS = (Texts, Coded, Instants)
 _MOST_PER_STEP = 4096
 _NUMBERS_PER_HELD, _NUMBERS_PER_MADE = 3, 8  # of an event whose date is in memory anyway, or is not
+_LOOK_EVERY_S = 0.1  # whether events that wait are due
 _EVENTS_PER_PART = 8192  # with the objects they refer to, these fit in the processor's second-level cache
 
 Part = tuple[Any, Any, Any]
@@ -135,28 +137,66 @@ def batches(events: Any, due: Callable[[], bool] = lambda: False) -> Iterator[Ba
 async def awaited_batches(
     events: AsyncIterable[object], due: Callable[[], bool]
 ) -> AsyncGenerator[Batch, None]:
-    """:func:`batches` of an iterable that is awaited: of events, of columns, or of both."""
-    rows: list[Any] = []
-    error = None
+    """:func:`batches` of an iterable that is awaited: of events, of columns, or of both.
+
+    It is awaited in a task of its own, so that what it has brought is handed on while it pauses.
+    """
+    arrived = _Arrived()
+    filling = asyncio.create_task(arrived.fill(events))
     try:
+        while not filling.done() or arrived.items:
+            await asyncio.wait({filling, arrived.some}, return_when=asyncio.FIRST_COMPLETED)
+            while not (filling.done() or arrived.full.done() or due()):
+                either = {filling, arrived.full}
+                await asyncio.wait(either, timeout=_LOOK_EVERY_S, return_when=asyncio.FIRST_COMPLETED)
+            for batch in arrived.take():
+                yield batch
+        if filling.cancelled():
+            raise asyncio.CancelledError
+        error = filling.exception()
+        if isinstance(error, Exception):
+            yield Columns(_NO_EVENTS, error)
+        elif error is not None:
+            raise error
+    finally:
+        filling.cancel()
+        await asyncio.wait({filling})
+
+
+class _Arrived:
+    """What an iterable that is awaited has brought, and has to be taken.
+
+    Attributes:
+        items: events, or columns as the last one.
+        some: done when there are any.
+        full: done when they are enough; then no more come before they are taken.
+    """
+
+    def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
+        self.items: list[Any] = []
+        self.some, self.full, self._taken = (asyncio.get_running_loop().create_future() for _ in range(3))
+
+    async def fill(self, events: AsyncIterable[object]) -> None:
+        """Await all events."""
         async for event in events:
-            if isinstance(event, EventColumns):
-                if rows:  # one without events would be pushed at once
-                    yield Rows(rows, None, _NUMBERS_PER_MADE)
-                rows = []
-                for batch in _batches_of_columns(iter([event])):
-                    yield batch
-                continue
-            rows.append(event)
-            count = len(rows)
-            # As in _row_batches.
-            is_step = not (count % _MOST_PER_STEP and count & (count - 1))
-            if count == EVENTS_PER_BATCH or (is_step and due()):
-                yield Rows(rows, None, _NUMBERS_PER_MADE)
-                rows = []
-    except Exception as raised:  # noqa: BLE001 (the caller's own are raised too, after the events before)
-        error = raised
-    yield Rows(rows, error, _NUMBERS_PER_MADE)
+            self.items.append(event)
+            if len(self.items) == 1:
+                self.some.set_result(None)
+            if len(self.items) == EVENTS_PER_BATCH or isinstance(event, EventColumns):
+                self.full.set_result(None)
+                await self._taken
+
+    def take(self) -> list[Batch]:
+        """The items as batches; more may come."""
+        items, taken = self.items, self._taken
+        self._begin()
+        taken.set_result(None)
+        columns = [items.pop()] if items and isinstance(items[-1], EventColumns) else []
+        rows: list[Batch] = [Rows(items, None, _NUMBERS_PER_MADE)] if items else []
+        return [*rows, *_batches_of_columns(iter(columns))]
 
 
 def _batches_of_columns(parts: Iterator[object]) -> Iterator[Columns]:

@@ -8,7 +8,7 @@ each id wins; beyond it any subset that got in is right: counts stay right, only
 not get in goes unseen.
 
 A table may hold 100,000 ids. It is read in pages, so that no command takes the server more than a millisecond
-or two, and what is remembered of it are hashes, not ids.
+or two, unless many thousand ids have one stamp; and what is remembered of it are hashes, not ids.
 """
 
 from __future__ import annotations
