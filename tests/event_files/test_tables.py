@@ -358,6 +358,23 @@ def test_offsets_and_indices_that_lead_nowhere_are_damage(tmp_path, made, found,
         read(str(tmp_path / "events"))
 
 
+def test_a_dictionary_of_nothing_but_nulls_is_as_nulls_are(tmp_path):
+    """Asked which are missing, Arrow itself would end the process."""
+    nothing = pa.nulls(3).dictionary_encode(null_encoding="encode")
+    columns = {"user_id": nothing, "ts": [MOMENT] * 3, "platform": ["x"] * 3}
+    feather.write_feather(pa.table(columns), tmp_path / "events")
+    with pytest.raises(LayoutError, match="ids must be .*, got null"):
+        read(str(tmp_path / "events"))
+
+
+def test_a_name_of_a_column_that_is_not_in_utf_8_is_damage(tmp_path):
+    feather.write_feather(usual()[0], tmp_path / "events")
+    content = (tmp_path / "events").read_bytes()
+    (tmp_path / "events").write_bytes(content.replace(b"platform", b"pl\xfftform"))
+    with pytest.raises(LayoutError, match="the name of a column is not in UTF-8"):
+        read(str(tmp_path / "events"))
+
+
 @pytest.mark.parametrize("id", ["u.id", "1"])
 def test_a_name_with_a_dot_that_a_struct_has_too_is_not_guessed_in_parquet(tmp_path, id):
     columns = {"u.id": ["a", "b"], "u": [{"id": "x"}] * 2, "ts": [MOMENT] * 2}
