@@ -363,7 +363,7 @@ def test_a_dictionary_of_nothing_but_nulls_is_as_nulls_are(tmp_path):
     nothing = pa.nulls(3).dictionary_encode(null_encoding="encode")
     columns = {"user_id": nothing, "ts": [MOMENT] * 3, "platform": ["x"] * 3}
     feather.write_feather(pa.table(columns), tmp_path / "events")
-    with pytest.raises(LayoutError, match="ids must be .*, got null"):
+    with pytest.raises(LayoutError, match=r"ids must be .*, got null"):
         read(str(tmp_path / "events"))
 
 
