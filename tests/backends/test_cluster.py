@@ -79,9 +79,11 @@ def answers(tracker):
 
 
 def keys_of(client, namespace):
-    """All keys of a namespace, and what they hold: of sketches the registers."""
+    """All keys of a namespace, and what they hold: of sketches the registers; without temporary ones."""
     held = {}
     for key in client.scan_iter(match=f"*{namespace}:*", count=10_000):
+        if b":tmp:" in key:
+            continue
         kind = client.type(key)
         if kind == b"string":
             value = client.get(key)
