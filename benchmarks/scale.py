@@ -29,7 +29,7 @@ from rich.table import Table
 from activity_tracker_hll import ActivityTracker, BufferedTracker, PeriodKind
 from activity_tracker_hll.backends.base import BaseBackend, Command, Reply
 from activity_tracker_hll.hll.codec import DENSE_BYTES
-from activity_tracker_hll.scripts.calls import SCRIPTS
+from activity_tracker_hll.scripts.calls import EMPTY_TABLE, SCRIPTS
 
 KINDS: tuple[PeriodKind, ...] = ("daily", "weekly", "monthly")
 _NAMES = {script.sha: script.name for script in SCRIPTS}
@@ -110,7 +110,7 @@ class Stub(BaseBackend):
         self.bytes += sum(len(part) for part in arguments if isinstance(part, (bytes, str)))
         stored = self._settings_stored
         if name == "EVALSHA":
-            return [b"OK", 1, 0, *([0] if _NAMES[arguments[0]] == "write" else []), 0, 0, b"0"]
+            return [b"OK", 1, 0, *([0] if _NAMES[arguments[0]] == "write" else []), *EMPTY_TABLE]
         if name == "INFO":
             return b"run_id:%d" % self.run
         if name == "TIME":
