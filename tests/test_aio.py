@@ -87,10 +87,10 @@ def test_every_call_but_buffered_is_awaited(name):
     made.close()
 
 
-async def awaited(events, *, pause=0):
+async def awaited(events):
     for number, event in enumerate(events):
         if number % 1000 == 0:
-            await asyncio.sleep(pause)
+            await asyncio.sleep(0)
         yield event
 
 

@@ -165,27 +165,29 @@ class Stream(io.BufferedReader):
         return self._source.taken > self.tell() or self._wait(seconds)
 
 
+def _about(file: BinaryIO) -> os.stat_result | None:
+    """What the system knows of a file; None of a stream that is nothing of the system's."""
+    try:
+        return os.fstat(file.fileno())
+    except (AttributeError, OSError):
+        return None
+
+
 def _size(file: BinaryIO) -> int:
     """The bytes of a regular file; 0 of others."""
-    try:
-        about = os.fstat(file.fileno())
-    except (AttributeError, OSError):  # nothing of the system's
-        return 0
-    return about.st_size if stat.S_ISREG(about.st_mode) else 0
+    about = _about(file)
+    return about.st_size if about and stat.S_ISREG(about.st_mode) else 0
 
 
 def _waiting(file: BinaryIO) -> Callable[[float | None], bool]:
     """How to wait for a file, see :data:`Wait`; None = without a limit."""
-    try:
-        descriptor = file.fileno()
-        is_pipe = not stat.S_ISREG(os.fstat(descriptor).st_mode)
-    except (AttributeError, OSError):  # nothing of the system's
-        is_pipe = False
+    about = _about(file)
+    is_pipe = about is not None and not stat.S_ISREG(about.st_mode)
 
     def wait(seconds: float | None) -> bool:
         limit = seconds and max(seconds, 0)
         try:
-            return not is_pipe or bool(select.select([descriptor], [], [], limit)[0])
+            return not is_pipe or bool(select.select([file], [], [], limit)[0])
         except (OSError, ValueError):  # Windows can tell of sockets only
             return True
 

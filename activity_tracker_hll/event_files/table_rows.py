@@ -250,8 +250,8 @@ class _Rows:
         """Times that the layout's format is of; each is parsed once."""
         encoded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
         codes = encoded.indices.to_numpy()
-        values = encoded.dictionary
-        values, reasons = listed(values) if is_text(values.type) else values.to_pylist(), {}
+        dictionary = encoded.dictionary
+        values, reasons = listed(dictionary) if is_text(dictionary.type) else dictionary.to_pylist(), {}
         for code in np.unique(codes).tolist():
             try:
                 values[code] = self._parse_time(values[code])
