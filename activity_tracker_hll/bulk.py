@@ -134,7 +134,7 @@ def are_texts(ids: Sequence[Any]) -> bool:
         part = ids[start : start + CHUNK] if len(ids) > CHUNK else ids
         try:
             lines = "\n".join(part)
-            encoded = lines.encode()
+            encoded = lines if lines.isascii() else lines.encode()
         except (TypeError, UnicodeEncodeError):
             return False
         # The ids themselves are asked nothing: those of a subclass may answer what they like. To search from
@@ -146,11 +146,12 @@ def are_texts(ids: Sequence[Any]) -> bool:
     return True
 
 
-def _are_short(lines: bytes) -> bool:
+def _are_short(lines: str | bytes) -> bool:
     """Whether no line is longer than an id may be."""
+    separator: Any = "\n" if isinstance(lines, str) else b"\n"
     end = -1
     while len(lines) - end > MAX_ID_BYTES + 1:
-        end = lines.rfind(_SEPARATOR, end + 1, end + MAX_ID_BYTES + 2)
+        end = lines.rfind(separator, end + 1, end + MAX_ID_BYTES + 2)
         if end < 0:
             return False
     return True

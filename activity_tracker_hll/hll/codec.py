@@ -245,19 +245,19 @@ def _tally_dense(data: bytes) -> NDArray[np.int64]:
 
 def _tally_sparse(sketches: Sequence[bytes]) -> NDArray[np.int64]:
     """Shape (number of sketches, 52); the rows of damaged ones do not add up to 16384."""
-    bodies = [np.frombuffer(data, np.uint8)[HEADER_BYTES:] for data in sketches]
-    by_opcode = np.array([np.bincount(body, minlength=256) for body in bodies])
+    bodies = [data[HEADER_BYTES:] + _SEPARATOR for data in sketches]
+    opcodes = np.frombuffer(b"".join(bodies), np.uint8)
+    separators = np.cumsum([len(body) for body in bodies]) - 1
+    by_opcode = np.array([np.bincount(np.frombuffer(body, np.uint8), minlength=256) for body in bodies])
+    by_opcode[:, _SEPARATOR[0]] -= 1
     zeros: NDArray[Any] = np.zeros(len(bodies))
-    opcodes = np.concatenate(bodies)
-    if ((opcodes >= 0x40) & (opcodes < 0x80)).any():
-        heads = _xzero_heads(opcodes)
-        ends = np.cumsum([len(body) for body in bodies])
-        of = ends.searchsorted(heads, "right")
-        whole = heads + 1 < ends[of]
-        heads, of = heads[whole], of[whole]
+    heads = _xzero_heads(opcodes)
+    if heads.size:
+        of = separators.searchsorted(heads)
         seconds = opcodes[heads + 1]
         np.subtract.at(by_opcode, (of, seconds), 1)
         zeros = np.bincount(of, seconds.astype(np.float64), len(bodies))
+        zeros[of[heads + 1 == separators[of]]] = 2 * REGISTERS  # the last XZERO lacks its second byte
     # Sums of integers: a matrix product would wake the threads of BLAS, which then spin for a while.
     result = np.zeros((len(bodies), MAX_RANK + 1), np.int64)
     result[:, 0] = (by_opcode[:, :128] * _SPANS[:128]).sum(axis=1) + zeros.astype(np.int64)
