@@ -206,8 +206,7 @@ def _listed(column: Any, count: int) -> list[Any]:
     if is_single(column):
         return [column] * count
     if isinstance(column, np.ndarray):
-        listed: list[Any] = as_python(column)
-        return listed
+        return as_python(column)
     return list(column)
 
 
@@ -224,9 +223,14 @@ def times(column: NDArray[np.datetime64] | Instants) -> Any:
     return Instants(moments) if isinstance(column, Instants) else moments
 
 
-def as_python(values: NDArray[Any] | np.datetime64) -> Any:
-    """What there is in Python for numpy's values: plain numbers where it has no such time."""
+def as_python(values: NDArray[Any]) -> list[Any]:
+    """What there is in Python for numpy's values; a time that it does not have, or that is none, as it is."""
+    if values.dtype.kind != "M":
+        return list(values.tolist())
     # What is finer than microseconds would be plain numbers, too. Others cannot be converted before: what is
     # out of range then becomes another time, or an OverflowError, as the version of numpy may be.
-    fine = values.dtype.kind == "M" and np.datetime_data(values.dtype)[0] in ("ns", "ps", "fs", "as")
-    return (values.astype("datetime64[us]") if fine else values).tolist()
+    fine = np.datetime_data(values.dtype)[0] in ("ns", "ps", "fs", "as")
+    listed = (values.astype("datetime64[us]") if fine else values).tolist()
+    return [
+        moment if isinstance(moment, date) else value for moment, value in zip(listed, values, strict=True)
+    ]

@@ -245,7 +245,7 @@ def _column_batches(ids: Any, buckets: Any, dates: Any) -> Iterator[Columns]:
 def _slicer(values: Any, name: str, count: int) -> Callable[[slice], Any]:
     """A function that takes a slice of a column, or of one value that stands for all."""
     if isinstance(values, np.datetime64):
-        values = as_python(values)
+        [values] = as_python(np.array([values]))
     if is_single(values):
         return lambda _part: values
     if is_masked(values):

@@ -93,10 +93,14 @@ def test_an_error_of_the_iterables_own_ends_the_import_after_the_events_before_i
         ((np.arange(3) + 0.5, None, TODAY), ArgumentTypeError, "ids must be.*float64"),
         ((np.zeros((3, 2), int), None, TODAY), ArgumentTypeError, "one-dimensional"),
         ((np.array(["", "a"]), None, TODAY), ArgumentValueError, r"events\[0\] id must not be empty"),
-        ((np.arange(50), None, np.array(["NaT"] * 50, "datetime64[D]")), ArgumentTypeError, "date must be"),
+        (
+            (np.arange(50), None, np.array(["NaT"] * 50, "datetime64[D]")),
+            ArgumentTypeError,
+            "date must be.*NaT",
+        ),
         ((np.arange(50), np.array(["a", "{"] * 25), TODAY), ArgumentValueError, r"events\[1\] bucket"),
         ((np.arange(50), np.array([b"a"] * 50), TODAY), ArgumentTypeError, "bucket must be"),
-        ((np.arange(50), None, np.array(["20000"] * 50, "datetime64[Y]")), ArgumentTypeError, "date must be"),
+        ((np.arange(50), None, np.array(["20000"] * 50, "M8[Y]")), ArgumentTypeError, "date must be.*20000"),
     ],
 )
 def test_bad_columns(server, given, error, words):
