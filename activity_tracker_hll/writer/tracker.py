@@ -296,8 +296,9 @@ class BufferedTracker(BaseWriter):
 
         Args:
             ids: list, tuple, set, iterator, one-dimensional numpy array (S, U, T, integer), or a column of
-                pandas, polars or pyarrow; all are checked before the first is taken. What an iterator raises
-                is raised as it is.
+                pandas, polars or pyarrow; all are checked before the first is taken, except that a str over
+                1 KiB with a line end in it is found later, as by `track`. What an iterator raises is raised
+                as it is.
             periods: kinds of period; None = the tracker's.
             bucket: the bucket the ids are in; None = the unnamed bucket.
             date: date or datetime of the events; None = now. Hourly periods need a datetime.
@@ -307,11 +308,12 @@ class BufferedTracker(BaseWriter):
             ArgumentTypeError, ArgumentValueError: a bad id, by its place, or another bad argument.
             WriterClosedError: after close().
         """
-        plain = _all_plain(ids)
+        listed = _listed(ids)
         if periods is None and date is None and shard is _FIRST_SHARD:
+            plain = listed if bulk.are_texts(listed) else _all_plain(listed)
             extend(self._append_to(bucket), plain)
         else:
-            for id in plain:
+            for id in _all_plain(listed):
                 self._track(periods, id, bucket, None, None, date, shard)
 
     track_hourly = of_kind("hourly")(track)
@@ -362,15 +364,17 @@ class BufferedTracker(BaseWriter):
         self.close()
 
 
-def _all_plain(ids: object) -> Sequence[str | bytes]:
-    """Many ids as a queue holds them; an iterator is consumed once."""
+def _listed(ids: object) -> Sequence[Any]:
+    """Many ids as they were given; an iterator is consumed once."""
     batch: Any = check_batch(ids, "ids")
     if isinstance(batch, np.ndarray):
         batch = batch.tolist()
-    listed: Sequence[Any] = batch if isinstance(batch, (list, tuple)) else list(batch)
-    if bulk.are_texts(listed):
-        return listed
-    return [_plain(id, f"ids[{index}]") for index, id in enumerate(listed)]
+    return batch if isinstance(batch, (list, tuple)) else list(batch)
+
+
+def _all_plain(ids: Sequence[Any]) -> list[str | bytes]:
+    """Many ids as a queue holds them."""
+    return [_plain(id, f"ids[{index}]") for index, id in enumerate(ids)]
 
 
 def _plain(id: object, argument: str) -> str | bytes:

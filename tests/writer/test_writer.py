@@ -209,6 +209,24 @@ def test_of_many_ids_with_a_bad_one_none_is_taken(server, form, bad):
         assert writer.statistics.tracked == writer.flush(20).pushed == 104
 
 
+LONG_LINES = "x" * 600 + "\n" + "x" * 600
+
+
+@pytest.mark.parametrize("given", [{}, {"periods": ["daily"]}, {"date": TODAY}], ids=str)
+def test_a_long_id_with_a_line_end_is_found_when_it_is_encoded_or_before_any_is_taken(server, given):
+    errors = []
+    with server.tracker(["daily"]).buffered(flush_interval=60, on_error=errors.append) as writer:
+        if given:
+            with raises(ArgumentValueError, r"ids\[1\]", "1201"):
+                writer.track_many(["a", LONG_LINES, "b"], **given)
+            assert writer.statistics.tracked == 0
+            return
+        writer.track_many(["a", LONG_LINES, "b"])
+        statistics = writer.flush(20)
+    assert (statistics.tracked, statistics.pushed, statistics.dropped) == (3, 2, 1)
+    assert isinstance(errors[0], ArgumentValueError)
+
+
 def test_many_ids_stay_the_callers(server):
     with server.tracker().buffered(flush_interval=FAST) as writer:
         ids = [f"u{n}" for n in range(300)]
