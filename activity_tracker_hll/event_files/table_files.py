@@ -6,7 +6,7 @@ large value in all of its rows. Of Arrow's format, a record batch is read as a w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from itertools import accumulate, groupby
@@ -29,6 +29,7 @@ ROWS = 65_536
 
 _BYTES = 1 << 23  # of rows that are read at once
 _CODED_BYTES = 1 << 26  # of pages
+_ROWS_OF_ANY_SIZE = 256  # that are read at once where it cannot be told how long text may be
 _BUFFER = 1 << 20
 _NAMES_SHOWN = 500
 
@@ -54,11 +55,18 @@ class Column(NamedTuple):
         place: int = schema.get_all_field_indices(self.name)[self.which]
         return place
 
+    @property
+    def path(self) -> str:
+        """Its name in the metadata of Parquet."""
+        return ".".join([self.name, *self.inside])
+
     def is_text(self, schema: Any) -> bool:
-        """Whether it is text or bytes of any length, in no struct, and the only one of its name."""
+        """Whether it is text or bytes of any length, and the only one of its name."""
         kind = schema.field(self.place(schema)).type
+        for name in self.inside:
+            kind = kind.field(name).type
         is_binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-        return not self.inside and schema.names.count(self.name) == 1 and (is_text(kind) or is_binary)
+        return schema.names.count(self.name) == 1 and (is_text(kind) or is_binary)
 
     def array(self, batch: Any) -> Any:
         """Its values in a batch."""
@@ -127,7 +135,8 @@ class _Parquet:
     A text in the dictionary of a group of rows may be long, and stand in all of them: where one is, text is
     read as dictionaries. Elsewhere ids are not, which would take three times as long. Text that is in no
     page's dictionary is put into one that grows up to the end of the group; so no text is read like that
-    which is much itself.
+    which is much itself. Nor is what Arrow cannot read like that, of an encoding by differences; where such
+    leaves out what a text has in common with the one before, few rows may be long.
 
     Args:
         path: the file.
@@ -138,9 +147,10 @@ class _Parquet:
     def __init__(self, path: str, file: Any, columns: list[Column]) -> None:
         self._path = path
         self._file = file
-        self._texts = [column.name for column in columns if column.is_text(file.schema_arrow)]
-        self._few = [column.name for column in columns[1:-1] if column.name in self._texts]
-        self._leaves = [".".join([column.name, *column.inside]) for column in columns]
+        texts = [column for column in columns if column.is_text(file.schema_arrow)]
+        self._texts = {column.path: column for column in texts}
+        self._few = [column.path for column in columns[1:-1] if column in texts]
+        self._leaves = [column.path for column in columns]
         # That of a struct and one with dots in its name are asked for alike.
         paths = [file.schema.column(place).path for place in range(len(file.schema))]
         for leaf in self._leaves:
@@ -162,24 +172,34 @@ class _Parquet:
                 return readers[coded]
 
             def reading(group: int) -> _Reading:
-                longest = self._longest_text(reader(tuple(self._texts)), group)
-                return self._reading(group, longest, begins[group] // ROWS)
+                chunks = self._chunks(group)
+                codable = tuple(path for path in self._texts if not _is_delta(chunks[path]))
+                longest = self._longest_text(reader(codable), codable, group) if codable else 0
+                how = self._reading(group, longest, codable, begins[group] // ROWS)
+                if any(_may_be_of_any_size(chunks[path]) for path in self._texts):
+                    return how._replace(rows=min(how.rows, _ROWS_OF_ANY_SIZE))
+                return how
 
             for how, groups in groupby(range(len(sizes)), reading):
                 file = reader(how.coded)
-                for batch in file.iter_batches(how.rows, columns=self._leaves, row_groups=list(groups)):
+                batches = file.iter_batches(how.rows, columns=self._leaves, row_groups=list(groups))
+                for batch in _together(batches) if how.rows <= _ROWS_OF_ANY_SIZE else batches:
                     rows += len(batch)
                     yield batch, size * rows // max(about.num_rows, 1)
 
-    def _longest_text(self, file: Any, group: int) -> int:
+    def _chunks(self, group: int) -> dict[str, Any]:
+        """What is known of the columns of a group of rows, by their paths."""
+        about = self._file.metadata.row_group(group)
+        chunks = map(about.column, range(about.num_columns))
+        return {chunk.path_in_schema: chunk for chunk in chunks}
+
+    def _longest_text(self, file: Any, paths: Sequence[str], group: int) -> int:
         """The bytes of the longest text in dictionaries, which come as a whole with the first row."""
-        if not self._texts:
-            return 0
-        first = next(file.iter_batches(1, columns=self._texts, row_groups=[group]), None)
-        texts = [] if first is None else [column.dictionary for column in first.columns]
+        first = next(file.iter_batches(1, columns=paths, row_groups=[group]), None)
+        texts = [] if first is None else [self._texts[path].array(first).dictionary for path in paths]
         return max((pc.max(pc.binary_length(text)).as_py() or 0 for text in texts), default=0)
 
-    def _reading(self, group: int, longest: int, part: int) -> _Reading:
+    def _reading(self, group: int, longest: int, codable: Collection[str], part: int) -> _Reading:
         about = self._file.metadata.row_group(group)
         pages, of_each = dict.fromkeys(self._leaves, 0), 1
         for place in range(about.num_columns):
@@ -188,11 +208,44 @@ class _Parquet:
                 pages[chunk.path_in_schema] += chunk.total_uncompressed_size
                 of_each = max(of_each, self._file.schema.column(place).length)
         texts = self._texts if longest > MAX_ID_BYTES else self._few
-        coded = tuple(name for name in texts if pages[name] <= _CODED_BYTES)
+        # Arrow cannot join dictionaries in structs.
+        able = (path for path in texts if path in codable and not self._texts[path].inside)
+        coded = tuple(path for path in able if pages[path] <= _CODED_BYTES)
         of_each = max(of_each, sum(pages.values()) // max(about.num_rows, 1))
         if len(coded) < len(self._texts):
             of_each = max(of_each, longest)
         return _Reading(coded, min(ROWS, max(1, _BYTES // of_each)), part)
+
+
+def _together(batches: Iterable[Any]) -> Iterator[Any]:
+    """The same rows in batches that are large enough to be handled fast."""
+    waiting: list[Any] = []
+    rows = size = 0
+    for batch in batches:
+        waiting.append(batch)
+        rows, size = rows + len(batch), size + batch.nbytes
+        if rows >= ROWS or size >= _BYTES:
+            yield _joined(waiting)
+            waiting, rows, size = [], 0, 0
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(batches: list[Any]) -> Any:
+    if len(batches) == 1:
+        return batches[0]
+    [joined] = pa.Table.from_batches(batches).combine_chunks().to_batches()
+    return joined
+
+
+def _is_delta(chunk: Any) -> bool:
+    """Whether some values of a column are encoded by differences, not in dictionaries."""
+    return any(encoding.startswith("DELTA_") for encoding in chunk.encodings)
+
+
+def _may_be_of_any_size(chunk: Any) -> bool:
+    """Whether its pages and dictionaries do not tell how long a text is."""
+    return "DELTA_BYTE_ARRAY" in chunk.encodings or (_is_delta(chunk) and chunk.has_dictionary_page)
 
 
 def _ipc_batches(source: Any, columns: list[Column], size: int) -> Batches:

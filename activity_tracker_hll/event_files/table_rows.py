@@ -73,6 +73,8 @@ def read(
                         yield rows.events([array.slice(start, ROWS) for array in arrays])
                     on_read(end - done)
                     done = end
+    except pa.ArrowNotImplementedError as error:
+        raise LayoutError(f"pyarrow cannot read this file ({printable(str(error))})") from error
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise

@@ -30,8 +30,8 @@ from activity_tracker_hll.event_files.layout import Layout
 from activity_tracker_hll.event_files.sources import Source, read_sources
 from activity_tracker_hll.periods import Calendar
 
-source = Source(sys.argv[1])
-for _ in read_sources([source], Layout(), Calendar("UTC"), hourly=True):
+source, layout = Source(sys.argv[1]), Layout(id=sys.argv[2] or None)
+for _ in read_sources([source], layout, Calendar("UTC"), hourly=True):
     pass
 print(source.events, source.rejected.count, source.error, *source.rejected.first[:1])
 """
@@ -126,8 +126,8 @@ def written(path, pieces):
     return path
 
 
-def size_of(path, status=0):
-    peak = peak_of([sys.executable, "-c", READ, str(path)], 8 * MOST)
+def size_of(path, status=0, id=""):
+    peak = peak_of([sys.executable, "-c", READ, str(path), id], 8 * MOST)
     assert peak.status == status, peak.output
     return peak.size, peak.output
 
@@ -151,26 +151,31 @@ def test_no_large_file_fills_the_memory(tmp_path, name):
 
 STEPS, ROWS = 20, 1000
 LONG = "x" * 20_000
+BY_DIFFERENCES = {"use_dictionary": False, "column_encoding": {"id": "DELTA_BYTE_ARRAY"}}
 
 
 @pytest.mark.extended
 @pytest.mark.parametrize(
-    ("column", "in_dictionary", "told"),
+    ("column", "options", "told"),
     [
-        ("id", True, "id must be at most 1024 bytes"),
-        ("id", False, "id must be at most 1024 bytes"),
-        ("time", True, "no time has the format 'iso'"),
+        ("id", {"use_dictionary": True}, "id must be at most 1024 bytes"),
+        ("id", {"use_dictionary": False}, "id must be at most 1024 bytes"),
+        ("id", BY_DIFFERENCES, "id must be at most 1024 bytes"),
+        ("user.id", {"use_dictionary": True}, "id must be at most 1024 bytes"),
+        ("time", {"use_dictionary": True}, "no time has the format 'iso'"),
     ],
+    ids=str,
 )
-def test_no_small_table_fills_the_memory(tmp_path, column, in_dictionary, told):
+def test_no_small_table_fills_the_memory(tmp_path, column, options, told):
     """A long value in all rows, which the file has once, or compressed."""
     columns = {"id": ["ann"] * ROWS, "time": ["2026-01-02T10:00:00"] * ROWS}
-    table, path = pa.table({**columns, column: [LONG] * ROWS}), tmp_path / "events.parquet"
-    with pq.ParquetWriter(path, table.schema, compression="zstd", use_dictionary=in_dictionary) as writer:
+    long = {"user": [{"id": LONG}] * ROWS} if column == "user.id" else {column: [LONG] * ROWS}
+    table, path = pa.table({**columns, **long}), tmp_path / "events.parquet"
+    with pq.ParquetWriter(path, table.schema, compression="zstd", **options) as writer:
         for _ in range(STEPS):
             writer.write_table(table)
     assert path.stat().st_size < MB
-    size, output = size_of(path)
+    size, output = size_of(path, id="" if column == "time" else column)
     assert told in output
     assert size < 2.5 * MOST, output
 

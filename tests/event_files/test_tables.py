@@ -236,6 +236,39 @@ def test_a_bucket_may_lie_in_a_struct(tmp_path, write):
     assert [(id, bucket) for id, bucket, _ in found] == [(number, "ab"[number % 2]) for number in range(700)]
 
 
+@pytest.mark.parametrize("use_dictionary", [False, ["platform"], ["user_id", "u.user_id"]], ids=str)
+@pytest.mark.parametrize("encoding", ["PLAIN", "DELTA_LENGTH_BYTE_ARRAY", "DELTA_BYTE_ARRAY"])
+@pytest.mark.parametrize("field", ["user_id", "u.user_id"])
+def test_text_of_any_encoding(tmp_path, monkeypatch, field, encoding, use_dictionary):
+    """Those by differences Arrow cannot read as dictionaries."""
+    monkeypatch.setattr(table_files, "ROWS", 500)
+    ids = [f"user-{number % 90}" for number in range(3000)]
+    times = [(MOMENT + timedelta(seconds=number % 70)).isoformat() for number in range(3000)]
+    names = ["web", "app"] * 1500
+    users = pa.array([{"user_id": id} if number % 7 else None for number, id in enumerate(ids)])
+    table = pa.table({"user_id": ids, "u": users, "ts": times, "platform": names})
+    encodings = {
+        path: encoding
+        for path in ("user_id", "u.user_id", "ts", "platform")
+        if not use_dictionary or path not in use_dictionary
+    }
+    pq.write_table(
+        table,
+        tmp_path / "events",
+        row_group_size=700,
+        use_dictionary=use_dictionary,
+        column_encoding=encodings,
+    )
+    layout = Layout(id=field, time="ts", bucket_field="platform")
+    found, rejected = read(str(tmp_path / "events"), layout)
+    wanted = [number for number in range(3000) if field == "user_id" or number % 7]
+    assert [(id, bucket) for id, bucket, _ in found] == [
+        (ids[number].encode(), names[number]) for number in wanted
+    ]
+    assert [f"{time.isoformat()}+00:00" for _, _, time in found] == [times[number] for number in wanted]
+    assert rejected.count == 3000 - len(wanted)
+
+
 LIMITS = {"as they are": {}, "few rows at once": {"_BYTES": 100_000}, "no dictionary": {"_CODED_BYTES": 1}}
 
 
