@@ -28,7 +28,17 @@ except ImportError as error:
         " pip install 'activity-tracker-hll[arrow]'"
     ) from error
 
-__all__ = ["ColumnReader", "array_of", "check", "is_text", "listed", "nulls", "stream_of"]
+__all__ = [
+    "ColumnReader",
+    "array_of",
+    "as_integers",
+    "check",
+    "is_text",
+    "is_whole",
+    "listed",
+    "nulls",
+    "stream_of",
+]
 
 Array = Any
 """A pyarrow.Array."""
@@ -114,6 +124,23 @@ def _plain(array: Array) -> Array:
     return array
 
 
+def is_whole(kind: Any) -> bool:
+    """Whether values of a type are integers, also as the decimals that warehouses export them as."""
+    return bool(pa.types.is_integer(kind) or (pa.types.is_decimal(kind) and kind.scale == 0))
+
+
+def as_integers(array: Array) -> Array:
+    """Decimals that are whole as integers, or as the text of these if one has too many digits."""
+    if pa.types.is_dictionary(array.type):
+        return pa.DictionaryArray.from_arrays(array.indices, as_integers(array.dictionary))
+    if not pa.types.is_decimal(array.type) or not is_whole(array.type):
+        return array
+    try:
+        return array.cast(pa.int64())
+    except pa.ArrowInvalid:
+        return array.cast(pa.string())
+
+
 class ColumnReader:
     """Reads the arrays of a column, without missing values; a dictionary that they share is read once.
 
@@ -139,6 +166,7 @@ class ColumnReader:
         return self._ids(array)
 
     def _ids(self, array: Array) -> Texts | NDArray[Any]:
+        array = as_integers(array)
         kind = array.type
         if pa.types.is_integer(kind):
             return _numbers(array)

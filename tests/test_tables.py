@@ -76,6 +76,13 @@ def test_negative_integers_are_their_digits():
     assert HyperLogLog(pa.array([-1, 7, -(2**63)])) == HyperLogLog(["-1", "7", str(-(2**63))])
 
 
+@pytest.mark.parametrize("kind", [pa.decimal128(18, 0), pa.decimal128(38, 0), pa.decimal256(70, 0)], ids=str)
+def test_decimals_without_fractions_are_their_digits(kind):
+    values = [0, -1, 7, 10 ** (kind.precision - 1)]
+    assert HyperLogLog(pa.array(values, kind)) == HyperLogLog(map(str, values))
+    assert HyperLogLog(pa.array(values, kind).dictionary_encode()) == HyperLogLog(values)
+
+
 def test_uuids_are_their_text():
     values = uuids(200)
     column = pa.array([value.bytes for value in values], pa.uuid())

@@ -35,7 +35,7 @@ except ImportError as error:
         " pip install 'activity-tracker-hll[arrow]'"
     ) from error
 
-from ..arrow import ColumnReader, is_text, listed, nulls
+from ..arrow import ColumnReader, as_integers, is_text, is_whole, listed, nulls
 from .table_files import ROWS, ahead, find_column, opened
 
 __all__ = ["read"]
@@ -201,6 +201,7 @@ class _Rows:
 
     def _dates(self, array: Any) -> tuple[Any, Reasons]:
         """Times, and what is wrong with some."""
+        array = as_integers(array)
         kind = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
         if pa.types.is_date(kind) and self._hourly:
             raise TimeFormatError("times are dates without a time of day, which hourly periods need")
@@ -273,7 +274,7 @@ def _as_text(buckets: Any) -> Any:
     """Buckets that are numbers are counted by their text, as in other files."""
     if pa.types.is_dictionary(buckets.type):
         return pa.DictionaryArray.from_arrays(buckets.indices, _as_text(buckets.dictionary))
-    return buckets.cast(pa.string()) if pa.types.is_integer(buckets.type) else buckets
+    return buckets.cast(pa.string()) if is_whole(buckets.type) else buckets
 
 
 def _bad_ids(ids: Texts | Coded | NDArray[Any]) -> Reasons:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import textwrap
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from activity_tracker_hll.event_files.layout import FieldError, Layout, LayoutEr
 from activity_tracker_hll.event_files.lines import Rejected
 from activity_tracker_hll.event_files.sources import read_events
 from activity_tracker_hll.event_files.tables import read_table, table_format
+from activity_tracker_hll.ids import encode as encode_id
 from activity_tracker_hll.operations.tracking.batches import batches
 from activity_tracker_hll.periods import Calendar
 from helpers.tables import usual
@@ -74,6 +76,25 @@ def test_kinds_of_tables_are_seen_in_their_first_bytes(tmp_path):
         write(table, tmp_path / "events")
         assert table_format((tmp_path / "events").read_bytes()[:6]) == kind
     assert table_format(b"PAR,1\n") is None
+
+
+@pytest.mark.parametrize("encode", [pa.array, lambda *values: pa.array(*values).dictionary_encode()])
+@pytest.mark.parametrize("digits", [18, 38])
+def test_decimals_without_fractions_are_integers(tmp_path, encode, digits):
+    """As warehouses export columns of whole numbers."""
+    kind = pa.decimal128(digits, 0)
+    largest = 10 ** (digits - 1)
+    columns = {
+        "user_id": [Decimal(7), Decimal(largest)],
+        "platform": [Decimal(1), Decimal(22)],
+        "ts": [Decimal(1_767_268_800), Decimal(1_767_268_801)],
+    }
+    path = written(tmp_path / "events", {name: encode(values, kind) for name, values in columns.items()})
+    layout = Layout(id="user_id", time="ts", time_format="epoch", bucket_field="platform")
+    found, rejected = read(path, layout)
+    assert [(encode_id(id).decode(), bucket) for id, bucket, _ in found] == [("7", "1"), (str(largest), "22")]
+    assert [time.replace(tzinfo=UTC) for _, _, time in found] == [MOMENT, MOMENT + timedelta(seconds=1)]
+    assert rejected.count == 0
 
 
 BAD = {
