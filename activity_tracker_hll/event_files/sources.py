@@ -20,7 +20,7 @@ from .layout import Layout, LayoutError
 from .lines import Rejected, printable
 from .opening import DamagedError, head, opened
 from .readers import Event, read_stream
-from .tables import LONGEST_MAGIC, read_table, table_format
+from .tables import LONGEST_MAGIC, read_table, table_format, what_else
 
 __all__ = ["Source", "first_events", "read_events", "read_sources"]
 
@@ -194,6 +194,8 @@ def _content(
     with opened(path, standard_input or sys.stdin.buffer, on_read) as stream:
         if kind := table_format(head(stream)):
             raise LayoutError(f"{kind} is read from a file itself, neither piped nor compressed")
+        if advice := what_else(head(stream)):
+            raise LayoutError(f"the file is {advice}")
         yield from read(stream)
 
 

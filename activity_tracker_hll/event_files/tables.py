@@ -9,17 +9,31 @@ from ..periods import Calendar
 from .layout import Layout
 from .lines import Rejected
 
-__all__ = ["LONGEST_MAGIC", "read_table", "table_format"]
+__all__ = ["LONGEST_MAGIC", "read_table", "table_format", "what_else"]
 
 LONGEST_MAGIC = 6
 """Bytes that :func:`table_format` has to see."""
 
 _MAGIC = {b"PAR1": "Parquet", b"ARROW1": "Arrow"}
+# What is neither text nor a table that is read, and what to do about it.
+_OTHERS = {
+    b"PK\x03\x04": "a zip archive, as Excel's workbooks are: unpack it, or save the workbook as CSV",
+    b"\xd0\xcf\x11\xe0": "a workbook of an old Excel: save it as CSV",
+    b"\xff\xff\xff\xff": "a stream of Arrow's: write it as a file, which is Feather, or as Parquet",
+    b"FEA1": "Feather of version 1: write it as version 2, or as Parquet",
+    b"Obj\x01": "Avro: convert it to Parquet or JSON lines",
+    b"SQLite format 3\0": "a database of SQLite: export its table as CSV",
+}
 
 
 def table_format(head: bytes) -> str | None:
     """What kind of table a file is, by its first bytes; None if it is none."""
     return next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
+
+
+def what_else(head: bytes) -> str | None:
+    """What a file is that is not read, by its first bytes, and what to do; None if it may be text."""
+    return next((advice for magic, advice in _OTHERS.items() if head.startswith(magic)), None)
 
 
 def read_table(

@@ -3,6 +3,9 @@
 import gzip
 import io
 import os
+import sqlite3
+import zipfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -80,6 +83,45 @@ def test_standard_input(monkeypatch):
     ids, [bad] = found("-")
     assert ids == [b"ann", b"eve"]
     assert bad.startswith("stdin, line 3: ")
+
+
+def zipped(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("xl/workbook.xml", "<workbook/>")
+
+
+def database(path):
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE visits (id, time)")
+        connection.commit()
+
+
+def arrow_stream(path):
+    pa = pytest.importorskip("pyarrow")
+    table = pa.table({"id": ["x"]})
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+
+
+def old_feather(path):
+    path.write_bytes(b"FEA1" + bytes(60) + b"FEA1")  # pyarrow is about to forget how
+
+
+@pytest.mark.parametrize("pack", [lambda data: data, gzip.compress], ids=["plain", "gzip"])
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        (zipped, "zip archive, as Excel's"),
+        (database, "database of SQLite"),
+        (arrow_stream, "stream of Arrow's"),
+        (old_feather, "Feather of version 1"),
+    ],
+)
+def test_what_is_neither_text_nor_a_table_is_called_by_its_name(tmp_path, write, words, pack):
+    write(tmp_path / "visits")
+    (tmp_path / "packed").write_bytes(pack((tmp_path / "visits").read_bytes()))
+    with pytest.raises(LayoutError, match=words):
+        found(tmp_path / "packed")
 
 
 def test_a_table_by_its_path_only(tmp_path):
