@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import logging
 import os
 import shutil
 import subprocess
@@ -42,6 +43,7 @@ __all__ = ["EmbeddedBackend", "EmbeddedServer"]
 
 _GUARDIAN = Path(__file__).with_name("_guardian.py")
 _POLL_S = 0.01
+_LOG = logging.getLogger("activity_tracker_hll")
 
 
 class EmbeddedServer:
@@ -85,6 +87,7 @@ class EmbeddedServer:
         ]
         self._users: int | None = None
         self._started = False
+        self._told = False
 
     def open(self) -> None:
         """Start the server, or join the one that is running; may be called again at any time."""
@@ -110,6 +113,7 @@ class EmbeddedServer:
         """An error of the server; if it cannot save its data, with where, and whether the disk is full."""
         if "MISCONF" not in str(error):
             return error
+        self._told = True
         full = os.strerror(errno.ENOSPC) in str(error)
         explained = type(error)(
             f"{self._state(full=full)} cannot save, and takes no more until it can: {error}"
@@ -136,10 +140,24 @@ class EmbeddedServer:
         self._started = True
 
     def close(self) -> None:
-        """Leave the server; after its last user it writes everything and ends."""
+        """Leave the server; after its last user it writes everything and ends.
+
+        It is logged if it cannot, unless a call was told.
+        """
         if self._users is not None:
+            if self._started and not (self.temporary or self._told) and self._lacks_writes():
+                _LOG.error("%s cannot save; what it took last is lost if it ends now", self._state())
             os.close(self._users)
             self._users = None
+
+    def _lacks_writes(self) -> bool:
+        """Whether something that it took is not in its file: what fills the disk is not refused yet."""
+        try:
+            with self._client() as client:
+                info: Any = client.info("persistence")
+        except redis.RedisError:
+            return False
+        return bool(info.get("aof_last_write_status", "ok") != "ok")
 
     def check_shareable(self) -> None:
         """Check that other processes can use the directory.

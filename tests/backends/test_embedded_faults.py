@@ -212,6 +212,20 @@ def test_a_full_disk_is_named_read_from_and_survived(small_disk):
     eventually(lambda: not servers(path))
 
 
+def test_what_a_full_disk_has_no_room_for_any_more_is_not_lost_without_a_word(small_disk, caplog):
+    path = small_disk / "data"
+    with embedded(path) as tracker:
+        tracker.track(id="before")
+        wait_until_written(path)
+        fill(small_disk)
+        tracker.track_many(range(3000))
+    [logged] = caplog.records
+    for word in (str(path), "disk is full", "cannot save", "lost"):
+        assert word in logged.getMessage()
+    with embedded(path) as tracker:
+        assert count(tracker) < 3000
+
+
 async def read_and_write(path, before):
     tracker = AsyncActivityTracker(["daily"], backend="embedded", path=path, timezone="UTC")
     assert (await tracker.lookup(live=True))[-1][1][None] == before
