@@ -18,7 +18,8 @@ __all__ = ["ASGIApp", "ActivityMiddleware", "FlushOnShutdown", "Message", "Recei
 
 _LOG = logging.getLogger("activity_tracker_hll")
 _STARTS = ("http.response.start", "websocket.accept")
-_ENDS = ("lifespan.shutdown.complete", "lifespan.shutdown.failed")
+_BEGUN, _END = "lifespan.startup.complete", "lifespan.shutdown"
+_ENDED = {"lifespan.shutdown.complete", "lifespan.shutdown.failed"}
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -53,28 +54,36 @@ class FlushOnShutdown:
             await self.app(scope, receive, send)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        lifespan_supported = False
+        is_supported = False
+        said: set[str] = set()
 
         async def noting_receive() -> Message:
-            nonlocal lifespan_supported
-            lifespan_supported = True
-            return await receive()
+            nonlocal is_supported
+            is_supported = True
+            message = await receive()
+            said.add(message["type"])
+            return message
 
         async def flushing_send(message: Message) -> None:
-            if message["type"] in _ENDS:
+            if message["type"] in _ENDED:
                 await self._flush()
+            said.add(message["type"])
             await send(message)
 
         try:
             await self.app(scope, noting_receive, flushing_send)
         except Exception:
-            if lifespan_supported:
+            if is_supported:
+                if _END in said and said.isdisjoint(_ENDED):
+                    await self._flush()
                 raise
             _LOG.debug("the application does not support the lifespan protocol", exc_info=True)
-        if not lifespan_supported:
+        if not is_supported:
             await receive()
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
+            await flushing_send({"type": _BEGUN})
+        if _BEGUN in said and said.isdisjoint(_ENDED):  # it leaves the end to its server, and so to us
+            if _END not in said:
+                await receive()
             await flushing_send({"type": "lifespan.shutdown.complete"})
 
     async def _flush(self) -> None:

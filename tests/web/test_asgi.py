@@ -108,6 +108,33 @@ def test_lifespan_of_an_application_that_does_not(kind, app):
     assert writer.told == ["flush"]
 
 
+@pytest.mark.parametrize("waits", [True, False])
+@pytest.mark.parametrize("kind", [Noted, NotedAsync])
+def test_lifespan_of_an_application_that_does_not_say_that_it_ended(kind, waits):
+    writer = kind()
+
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": COMPLETE[0]})
+        if waits:
+            await receive()
+
+    assert call_asgi(FlushOnShutdown(app, writer), "lifespan", LIFE) == COMPLETE
+    assert writer.told == ["flush"]
+
+
+def test_lifespan_that_fails_at_the_end(writer):
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": COMPLETE[0]})
+        await receive()
+        raise RuntimeError("my own")
+
+    with pytest.raises(RuntimeError, match="my own"):
+        call_asgi(FlushOnShutdown(app, writer), "lifespan", LIFE)
+    assert writer.told == ["flush"]
+
+
 def test_lifespan_that_fails_at_the_start(writer):
     async def app(scope, receive, send):
         await receive()
