@@ -78,8 +78,19 @@ class Record(NamedTuple):
         """Whether a count is stored that sketches told; activity-tracker stored zeros for what never was."""
         return bool(self.counted) or bool(self.stderr)
 
+    def covers(self, other: Record) -> bool:
+        """Whether its sketches have all that is in those of another one."""
+        return _covers(self.tracked, other.tracked) and _covers(self.moved, other.moved)
 
-def united(old: Record, new: Record, *, has_tables: bool, is_settled: bool = False) -> Record:
+
+def united(
+    old: Record,
+    new: Record,
+    *,
+    has_tables: bool,
+    is_settled: bool = False,
+    are_sources_there: bool | None = None,
+) -> Record:
     """What two records of a bucket and period say together.
 
     Args:
@@ -89,14 +100,22 @@ def united(old: Record, new: Record, *, has_tables: bool, is_settled: bool = Fal
             table replaces the older, unless sketches were lost between the two.
         is_settled: whether the old one was read when its period was over and counted: a count whose sketch
             has gone since may have been made of less.
+        are_sources_there: of an aggregate, whether the new one can be made of all that is known of its
+            sources; None = it is a bucket. It has no sketch where an id left one of them.
     """
-    if not new.is_whole:
+    if not new.is_whole or (new.tracked is None and not new.is_counted):  # it has expired, or never was
         return old
-    if new.tracked is None:  # it has expired, or never was
-        if not new.is_counted or (is_settled and old.is_whole and old.tracked is not None):
-            return old
+    if are_sources_there is None:
+        is_less = new.tracked is None and old.tracked is not None
+    else:
+        is_less = not are_sources_there and (new.tracked is None or old.tracked is None)
+    if is_settled and old.is_whole and is_less:
+        return old
+    if new.tracked is None:
+        if are_sources_there:
+            return new
         return new._replace(tracked=old.tracked, moved=old.moved, moves=old.moves)
-    covers = _covers(new.tracked, old.tracked) and _covers(new.moved, old.moved)
+    covers = new.covers(old)
     count, stderr = (
         (new.counted, new.stderr) if covers else (None, "")
     )  # neither was made of all that is known

@@ -13,7 +13,17 @@ from ...archives import ArchiveFile, Changes, Head, Record, stand_ins, united, w
 from ...backends.base import Command
 from ...errors import ArchiveError, ArgumentValueError, BackendDataError, BackendError, SettingsMismatchError
 from ...messages import printable
-from ..base import Context, Failures, Operation, about_failures, batched, number, unwrap, unwrap_of
+from ..base import (
+    Context,
+    Failures,
+    Operation,
+    PeriodBucket,
+    about_failures,
+    batched,
+    number,
+    unwrap,
+    unwrap_of,
+)
 from ..counting.legacy import registers_of_raw
 from ..counting.overdue import marked_in
 from ..counting.sketches import UNREADABLE, registers_of
@@ -76,8 +86,10 @@ def archive(
             for entry in (yield from inventory(context))
             if chosen.has(context.calendar, entry.period, entry.bucket)
         ]
+        entries.sort(key=lambda entry: entry.bucket in context.aggregates)
+        in_full: set[PeriodBucket] = set()
         for batch in batched(entries, _RECORDS_PER_BATCH):
-            failures += yield from _take(context, batch, changes)
+            failures += yield from _take(context, batch, changes, in_full)
         _mark_parts(context, chosen, entries, failures, changes)
         changes.head = _after(context, changes.head, new, settings, chosen, now)
         changes.head = replace(changes.head, open=_open(context, changes.head, chosen, marked_in(marks)))
@@ -86,8 +98,15 @@ def archive(
     return Archived(len(entries), changes.changed, len(changes.entries))
 
 
-def _take(context: Context, entries: Sequence[Entry], changes: Changes) -> Operation[Failures]:
-    """Write what the server holds of some buckets and periods into a file; returns what could not be read."""
+def _take(
+    context: Context, entries: Sequence[Entry], changes: Changes, in_full: set[PeriodBucket]
+) -> Operation[Failures]:
+    """Write what the server holds of some buckets and periods into a file; returns what could not be read.
+
+    Args:
+        in_full: takes those of which the server holds all that it counted, and all that the file has. Of the
+            sources of an aggregate it has to be known before: they come first.
+    """
     failures: Failures = []
     keys = [context.keys.bucket(entry.period.name, entry.bucket) for entry in entries]
     commands: list[Command] = [
@@ -118,9 +137,9 @@ def _take(context: Context, entries: Sequence[Entry], changes: Changes) -> Opera
         group.append((record, own.moves if count else ""))
         size += count
         if size > _IDS_PER_BATCH:
-            yield from _put(context, group, changes)
+            yield from _put(context, group, changes, in_full)
             group, size = [], 0
-    yield from _put(context, group, changes)
+    yield from _put(context, group, changes, in_full)
     return failures
 
 
@@ -155,7 +174,9 @@ def _record(entry: Entry, counted: str, parts: Sequence[Any]) -> Record:
     )
 
 
-def _put(context: Context, group: Sequence[tuple[Record, str]], changes: Changes) -> Operation[None]:
+def _put(
+    context: Context, group: Sequence[tuple[Record, str]], changes: Changes, in_full: set[PeriodBucket]
+) -> Operation[None]:
     """Write records, whose tables are read first."""
     tables: list[dict[bytes, int]] = [{} for _ in group]
     with_some = [index for index, (_, key) in enumerate(group) if key]
@@ -167,14 +188,25 @@ def _put(context: Context, group: Sequence[tuple[Record, str]], changes: Changes
     for (record, _), table in zip(group, tables, strict=True):
         whole = with_members(record._replace(moves=table))
         new = whole if has_tables else whole._replace(moves=stand_ins(table))
+        old = changes.record(new.period, new.bucket)
+        if (old is None or new.covers(old)) and not (new.tracked is None and new.is_counted):
+            in_full.add((new.period, new.bucket))
         if new.is_empty:
             continue  # it has expired just now
-        old = changes.record(new.period, new.bucket)
         if old is not None:
             period = context.calendar.parse(new.period)
             is_over = period is not None and changes.head.coverage.has_all_of(period, new.bucket)
             is_settled = is_over and new.period not in changes.head.open
-            new = united(old, new, has_tables=has_tables, is_settled=is_settled)
+            sources = context.aggregates.get(new.bucket or "")
+            places = () if sources is None else ((new.period, source) for source in sources)
+            are_there = all(place in in_full or place not in changes.entries for place in places)
+            new = united(
+                old,
+                new,
+                has_tables=has_tables,
+                is_settled=is_settled,
+                are_sources_there=None if sources is None else are_there,
+            )
         changes.put(new)
 
 
