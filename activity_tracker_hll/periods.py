@@ -7,6 +7,7 @@ Pure: nothing here reads a clock. A period starts at a naive wall-clock time in 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
@@ -235,8 +236,13 @@ class Calendar:
         return datetime.fromtimestamp(timestamp, self.zone).replace(tzinfo=None)
 
     def timestamp(self, moment: datetime) -> float:
-        """The POSIX timestamp of a naive wall-clock time."""
-        return moment.replace(tzinfo=self.zone).timestamp()
+        """The POSIX timestamp of a naive wall-clock time; of one that clocks skip, of when they do."""
+        found = moment.replace(tzinfo=self.zone).timestamp()
+        if self.zone is UTC or self.local(found) <= moment:
+            return found
+        earlier = moment.replace(tzinfo=self.zone, fold=1).timestamp()
+        seconds = range(int(earlier), int(found) + 1)
+        return float(seconds[bisect_left(seconds, moment, key=self.local)])
 
     def moment(self, value: object, argument: str, *, needs_hour: bool = False) -> datetime:
         """The naive wall-clock time that a caller's date or datetime stands for.
@@ -301,7 +307,9 @@ class Calendar:
         """The period of this kind that is running at a POSIX timestamp."""
         local = self.local(now)
         period = self.containing(kind, local)
-        ends = now + (period.next().start - local).total_seconds()
+        ends = self.timestamp(period.next().start)
+        if ends <= now:  # clocks were put back from a time after its end
+            ends = now + (period.next().start - local).total_seconds()
         return Running(period, ends, min(ends, (now // QUARTER_S + 1) * QUARTER_S))
 
     def microseconds(self, value: datetime, argument: str = "date") -> int:
@@ -317,7 +325,7 @@ class Calendar:
             raise ArgumentValueError(f"{argument} is no moment: {shown(value)}") from error
 
     def is_skipped(self, period: Period) -> bool:
-        """Whether clocks go past a period, as past an hour in spring: it never begins, so it is none."""
+        """Whether clocks go past all of a period, as past an hour in spring: no moment lies in it."""
         if period.kind not in _SKIPPED or self.zone is UTC:
             return False
         return self.containing(period.kind, self.local(self.timestamp(period.start))) != period

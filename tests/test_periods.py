@@ -1,5 +1,5 @@
 from datetime import UTC, date, datetime, timedelta, timezone
-from itertools import islice
+from itertools import islice, pairwise
 
 import pytest
 from hypothesis import given
@@ -133,12 +133,18 @@ def test_names_before_a_period_are_those_of_the_periods(kind, moment, week_start
     assert names == [each.name for each in wanted if each.start.year >= first]
 
 
-@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "Australia/Lord_Howe", "America/New_York"])
+@pytest.mark.parametrize(
+    ("zone", "day"),
+    [
+        *((zone, 26) for zone in ("UTC", "Europe/Berlin", "Australia/Lord_Howe", "America/New_York")),
+        ("Pacific/Chatham", 27 - 30),
+    ],
+)
 @pytest.mark.parametrize("kind", PERIODS)
-def test_a_running_period_runs_for_as_long_as_is_said(kind, zone):
+def test_a_running_period_runs_for_as_long_as_is_said(kind, zone, day):
     """Also where the clocks change: what is sure stays so, to the second."""
     calendar = Calendar(zone)
-    begin = datetime(2025, 10, 26, tzinfo=UTC).timestamp() - 3600
+    begin = (datetime(2025, 10, 1, tzinfo=UTC) + timedelta(days=day - 1, hours=-1)).timestamp()
     for step in range(100):
         now = begin + step * 1237
         running = calendar.running(kind, now)
@@ -146,6 +152,38 @@ def test_a_running_period_runs_for_as_long_as_is_said(kind, zone):
         assert now < running.sure_until <= running.ends
         assert calendar.containing(kind, calendar.local(running.sure_until - 1)) == running.period
         assert running.sure_until - now <= 900
+
+
+CLOCKS_FORWARD = {  # from there on for three hours; the hours that there are
+    ("Europe/Berlin", datetime(2026, 3, 29, 0, tzinfo=UTC)): [1, 3, 4],
+    ("Pacific/Chatham", datetime(2026, 9, 26, 13, 15, tzinfo=UTC)): [2, 3, 4, 5],
+    ("Australia/Lord_Howe", datetime(2026, 10, 3, 14, 30, tzinfo=UTC)): [1, 2, 3, 4],
+    ("Antarctica/Troll", datetime(2026, 3, 29, 0, tzinfo=UTC)): [0, 3, 4],
+    ("Africa/Cairo", datetime(2026, 4, 23, 21, tzinfo=UTC)): [23, 1, 2],
+}
+
+
+@pytest.mark.parametrize(("zone", "begin"), CLOCKS_FORWARD)
+def test_an_hour_is_skipped_if_no_moment_lies_in_it(zone, begin):
+    calendar, begins = Calendar(zone), begin.timestamp()
+    minutes = [begins + 60 * minute for minute in range(180)]
+    seen = dict.fromkeys(calendar.containing("hourly", calendar.local(minute)) for minute in minutes)
+    assert [period.start.hour for period in seen] == CLOCKS_FORWARD[zone, begin]
+    first, last = calendar.local(begins).replace(minute=0), calendar.local(minutes[-1])
+    assert list(calendar.between("hourly", first, last)) == list(seen)[:-1]
+    assert list(calendar.before("hourly", last, len(seen) - 1)) == list(seen)[-2::-1]
+    for period, following in pairwise(seen):
+        starts = next(minute for minute in minutes if calendar.local(minute) >= following.start)
+        assert calendar.timestamp(following.start) == starts
+        assert calendar.timestamp(period.next().start) == starts  # one ends where the next begins
+        assert calendar.running("hourly", starts - 60).ends == starts
+
+
+def test_a_day_that_a_country_gave_up_is_none():
+    calendar = Calendar("Pacific/Apia")
+    first, last = datetime(2011, 12, 29), datetime(2012, 1, 1)
+    assert [period.start.day for period in calendar.between("daily", first, last)] == [29, 31]
+    assert calendar.timestamp(datetime(2011, 12, 30, 9)) == calendar.timestamp(datetime(2011, 12, 31))
 
 
 def test_hours_that_come_twice_are_told_apart_from_those_that_do_not():

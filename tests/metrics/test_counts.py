@@ -142,10 +142,17 @@ def test_the_zone_is_that_of_the_data(server, clock):
     assert of(found) == {("daily", "(all)", "live"): 1}
 
 
-@pytest.mark.parametrize("evening", [datetime(2026, 3, 28, 22, 30), datetime(2026, 10, 24, 22, 30)])
-def test_hours_that_clocks_skip_or_repeat(server, clock, evening):
-    """2:00 is no hour in Berlin one night in spring, and there are two in autumn."""
-    tracker = server.tracker(["hourly"], timezone="Europe/Berlin")
+@pytest.mark.parametrize(
+    ("zone", "evening"),
+    [
+        ("Europe/Berlin", datetime(2026, 3, 28, 22, 30)),
+        ("Europe/Berlin", datetime(2026, 10, 24, 22, 30)),
+        ("Pacific/Chatham", datetime(2026, 9, 26, 11, 5)),
+    ],
+)
+def test_hours_that_clocks_skip_or_repeat(server, clock, zone, evening):
+    """2:00 is no hour in Berlin one night in spring, and there are two in autumn; on Chatham one is short."""
+    tracker = server.tracker(["hourly"], timezone=zone)
     collector = CountsCollector(tracker, clock=clock)
     for hours in range(8):
         clock.now = evening.replace(tzinfo=UTC).timestamp() + 3600 * hours
