@@ -320,10 +320,7 @@ class Reading:
         _check_number(kind, first, last.start)
         found = list(self._calendar.between(kind, first, last.start))
         if not found:
-            raise ArgumentValueError(
-                f"there is no whole {kind} period from start {_day(first)} until {last.date}, which does not"
-                " belong to the range, nor do periods that have not begun"
-            )
+            raise _no_whole(kind, first, last.start)
         return found
 
     def _past(
@@ -376,16 +373,20 @@ class Reading:
                 if first <= now
                 else f"start must not lie in the future, got {first}"
             )
+        with_periods = [cover for cover in covers if any(self._calendar.between(cover[0], first, cover[1]))]
+        if not with_periods:
+            raise _no_whole(covers[0][0], first, covers[0][1])
         context = asked.context
         views: list[tuple[int, int, View]] = []
-        for each, until in covers:
+        for each, until in with_periods:
             periods = list(self._calendar.between(each, first, until))
             whole = [range(len(periods))]
-            if len(covers) == 1:
+            if len(with_periods) == 1:
                 return (yield from self._view(asked, names, periods, whole if count else ()))
+            earlier = next(self._calendar.before(each, first, 1), periods[0].previous())
             view, begun = yield from together(
                 look(context, names, periods, self._running(periods), whole if count else ()),
-                have_begun(context, names, periods[0].previous()),
+                have_begun(context, names, earlier),
             )
             if any(each.gone for each in view.found):
                 views.append((1, 0, view))
@@ -423,6 +424,13 @@ class Reading:
 
 def _day(moment: datetime) -> dt.date:
     return moment if moment.time() != dt.time() else moment.date()
+
+
+def _no_whole(kind: PeriodKind, first: datetime, until: datetime) -> ArgumentValueError:
+    return ArgumentValueError(
+        f"there is no whole {kind} period from start {_day(first)} until {_day(until)}, which does not belong"
+        " to the range, nor do periods that have not begun, or that clocks skip"
+    )
 
 
 def _is_too_long(kind: PeriodKind, first: datetime, last: datetime) -> bool:

@@ -2,12 +2,12 @@
 
 import random
 from dataclasses import fields
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import numpy as np
 import pytest
 
-from activity_tracker_hll import Estimate, HyperLogLog, Selection, Share
+from activity_tracker_hll import Archive, Estimate, HyperLogLog, Selection, Share
 from activity_tracker_hll.hll import codec
 from activity_tracker_hll.hll.registers import REGISTERS
 from helpers.collapses import restore, snapshot
@@ -475,6 +475,56 @@ def test_an_hour_that_the_clocks_skip_is_no_period(real_server):
     [row] = tracker.stickiness(4, period="hourly", start=datetime(2026, 3, 29, 5), end=end)
     assert row.estimates[None] == pytest.approx(1, abs=0.01)
     assert tracker.unique(start, end, period="hourly")[None] == pytest.approx(100, abs=2)
+
+
+def test_an_hour_that_the_clocks_skip_in_part_is_one(real_server):
+    """On Chatham clocks go from 2:45 to 3:45: of the hour that begins at 3 there is a quarter."""
+    now = datetime(2026, 9, 28, tzinfo=UTC).timestamp()
+    tracker = real_server.tracker(
+        ["hourly", "daily"], timezone="Pacific/Chatham", clock=lambda: now, keep_sketches=None
+    )
+    two = datetime(2026, 9, 26, 13, 50, tzinfo=UTC)
+    for quarter, ids in enumerate((range(5), range(5, 25), range(25, 28))):
+        tracker.track_many(ids, date=two + timedelta(minutes=15 * quarter))
+    span = {"start": datetime(2026, 9, 27, 2), "end": datetime(2026, 9, 27, 5)}
+    for collapse in (False, True):
+        if collapse:
+            counted = [(each.period.name, each.count) for each in tracker.collapse()]
+            assert ("hourly-2026092703", 20) in counted
+        rows = tracker.lookup("hourly", **span)
+        assert [(date.hour, counts[None]) for date, counts in rows] == [(2, 5), (3, 20), (4, 3)]
+        assert tracker.unique(**span, period="hourly")[None] == 28
+        for each in (tracker.lifecycle, tracker.retention):
+            assert [row.date.hour for row in each("hourly", **span)] == [2, 3, 4]
+        assert [row.estimates[None] for row in tracker.rolling(2, period="hourly", **span)] == [5, 25, 23]
+        day = {"start": datetime(2026, 9, 27), "end": datetime(2026, 9, 28)}
+        assert {tracker.unique(**day, period=kind)[None] for kind in ("hourly", "daily")} == {28}
+
+
+NONE_BUT_SKIPPED = {
+    "hourly": ("Europe/Berlin", datetime(2026, 3, 29, 2), datetime(2026, 3, 29, 3)),
+    "daily": ("Pacific/Apia", date(2011, 12, 30), date(2011, 12, 31)),
+}
+
+
+@pytest.mark.parametrize("kind", NONE_BUT_SKIPPED)
+def test_a_range_that_the_clocks_skip_has_no_period(real_server, tmp_path, kind):
+    zone, start, end = NONE_BUT_SKIPPED[kind]
+    tracker = real_server.tracker(["hourly", "daily"], timezone=zone)
+    tracker.track(id=1)
+    tracker.archive(tmp_path / "a")
+    chosen = Selection(None, start, end)
+    with Archive(tmp_path / "a", periods=["hourly", "daily"]) as archive:
+        for reader in (tracker, archive):
+            for call in (
+                lambda reader: reader.unique(start, end),
+                lambda reader: reader.unique(start, end, period=kind, missing="none"),
+                lambda reader: reader.overlap(chosen, chosen),
+                lambda reader: reader.rolling(1, period=kind, start=start, end=end),
+                lambda reader: reader.lifecycle(kind, start=start, end=end),
+            ):
+                with raises(ValueError, f"no whole {kind} period from start {start}.* that clocks skip"):
+                    call(reader)
 
 
 def test_fewer_days_than_a_window_has(real_server):
