@@ -205,11 +205,11 @@ class Reading:
             periods = self._periods(kind, start, self._end(kind, end))
             past = yield from self._past(asked, names, periods[0], look_back)
             since = None if look_back else (past or periods)[0].date
-            past = past or self._before(periods[0], 1)
-            view = yield from self._view(asked, names, past + periods)
+            before = past or self._before(periods[0], 1)
+            view = yield from self._view(asked, names, before + periods)
             span = yield from view.span(view.found[0])
-            rows = lifecycle(span, len(past), look_back or ALL)
-            return Lifecycle(kind, names[0].name, len(past), rows, view.gaps(), since)
+            rows = lifecycle(span, len(before), look_back or ALL, len(before) - len(past))
+            return Lifecycle(kind, names[0].name, len(before), rows, view.gaps(), since)
 
         return operation()
 

@@ -30,27 +30,29 @@ class _Classes(NamedTuple):
     moved: Estimate
 
 
-def lifecycle(span: Span, first: int, look_back: int) -> tuple[LifecycleRow, ...]:
+def lifecycle(span: Span, first: int, look_back: int, begin: int = 0) -> tuple[LifecycleRow, ...]:
     """A row for each period from `first` on, until the last one.
 
     Args:
         span: one name's layers; those before `first` are the past.
         first: index of a period, not 0.
         look_back: at how many periods is looked back.
+        begin: index of the first of these: 1 where the one before `first` is there only to tell who stayed.
     """
+    pasts = [range(max(begin, index - look_back), index) for index in range(first, len(span.history))]
     layers = single_layers(span.history)
-    indexes = range(first, len(span.history))
     if layers is None:
-        made = [_by_patterns(span, index, look_back) for index in indexes]
+        made = [_by_patterns(span, past) for past in pasts]
     else:
-        made = _by_likelihood(span, layers, indexes, look_back)
-    return tuple(_row(span, index, look_back, found) for index, found in zip(indexes, made, strict=True))
+        made = _by_likelihood(span, layers, pasts)
+    return tuple(_row(span, past, look_back, found) for past, found in zip(pasts, made, strict=True))
 
 
-def _row(span: Span, index: int, look_back: int, found: _Classes) -> LifecycleRow:
+def _row(span: Span, past: range, look_back: int, found: _Classes) -> LifecycleRow:
     """A row, with None where a sketch is gone."""
+    index = past.stop
     is_known, near = span.known[index], span.is_known((index, index - 1))
-    far = span.is_known(range(max(0, index - look_back), index + 1))
+    far = is_known and span.is_known(past)
     return LifecycleRow(
         span.periods[index].date,
         found.active if is_known else None,
@@ -63,7 +65,7 @@ def _row(span: Span, index: int, look_back: int, found: _Classes) -> LifecycleRo
     )
 
 
-def _by_likelihood(span: Span, layers: Sequence[Layer], indexes: range, look_back: int) -> list[_Classes]:
+def _by_likelihood(span: Span, layers: Sequence[Layer], pasts: Sequence[range]) -> list[_Classes]:
     """Where a period is a single layer: by pairs of parts.
 
     Who left in the period before and did not return was not active in it, but was seen before. Who left in
@@ -71,10 +73,11 @@ def _by_likelihood(span: Span, layers: Sequence[Layer], indexes: range, look_bac
     """
     pairs = Pairs()
     planned: list[list[list[Term]]] = []
-    for index in indexes:
+    for looked_back in pasts:
+        index = looked_back.stop
         layer, last = layers[index], layers[index - 1]
         now, before, left = alive_in([layer]), alive_in([last]), dead_in([layer])
-        earlier = (layers[old].tracked for old in range(max(0, index - look_back), index - 1))
+        earlier = (layers[old].tracked for old in looked_back[:-1])
         past = reduce(np.maximum, earlier, empty())
         seen = everything([last])
         planned.append(
@@ -88,19 +91,20 @@ def _by_likelihood(span: Span, layers: Sequence[Layer], indexes: range, look_bac
         )
     pairs.solve()
     result: list[_Classes] = []
-    for index, sums in zip(indexes, planned, strict=True):
+    for looked_back, sums in zip(pasts, planned, strict=True):
+        index = looked_back.stop
         active = span.unique(range(index, index + 1))
         near = span.sound[index] and span.sound[index - 1]
-        far = near and span.is_sound(range(max(0, index - look_back), index))
+        far = near and span.is_sound(looked_back)
         sounds = (far, near, far, near, near)
         counts = [pairs.count(terms, sound=sound) for terms, sound in zip(sums, sounds, strict=True)]
         result.append(_Classes(active, *counts))
     return result
 
 
-def _by_patterns(span: Span, index: int, look_back: int) -> _Classes:
+def _by_patterns(span: Span, past: range) -> _Classes:
     """Where ids move among several buckets: by :mod:`..hll.patterns`."""
-    old = range(max(0, index - look_back), index - 1)
+    index, old = past.stop, past[:-1]
     ranges: list[History] = [[span.history[each]] for each in (index, index - 1, *old)]
     planes = Planes(ranges)
 

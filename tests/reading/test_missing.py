@@ -1,7 +1,7 @@
 """What is not known is said: what expired, was never tracked, is suspect, or cannot be read."""
 
 import re
-from datetime import timedelta
+from datetime import datetime, time, timedelta
 
 import numpy as np
 import pytest
@@ -314,3 +314,32 @@ def test_how_long_sketches_are_kept(real_server, keep, message):
     real_server.client.set(f"active:daily-{day(3):%Y%m%d}", 7)
     with raises(MissingSketchesError, message):
         tracker.unique(day(3), TODAY)
+
+
+@pytest.mark.parametrize("has_moves", [False, True])
+def test_what_expired_before_the_first_period_is_missing_from_that_alone(real_server, has_moves):
+    """Who is new since then does not depend on what was before; who stayed in the first period does."""
+    tracker = real_server.tracker(aggregate_buckets={"all": ["a", "b"]})
+    for back in range(7, 0, -1):
+        begun = 70 - 10 * back
+        for bucket in "ab":
+            tracker.track_many(range(begun, begun + 20), bucket=bucket, date=day(back))
+            if has_moves:
+                at = datetime.combine(day(back), time(9))
+                tracker.track(id=None, old_id="x", old_bucket=bucket, date=at)
+    tracker.collapse()
+    for bucket in ("a", "b", "all"):
+        forget(real_server, 6, bucket)
+    for bucket in ("a", "all"):
+        asked = {"start": day(5), "end": TODAY, "bucket": bucket}
+        found = tracker.lifecycle("daily", **asked, missing="none")
+        first, *others = found
+        assert found.since == day(5)
+        assert (first.active, first.new, first.resurrected) == (20, 20, 0)
+        assert (first.retained, first.churned, first.moved) == (None, None, None)
+        assert {(row.new, row.retained, row.resurrected, row.churned) for row in others} == {(10, 10, 0, 10)}
+        with raises(LookupError, f"daily-{day(6):%Y%m%d}"):
+            tracker.lifecycle("daily", **asked)
+        # Asked for a number of periods, new ids are those that were in none of them.
+        rows = tracker.lifecycle("daily", **asked, look_back=2, missing="none")
+        assert [row.new for row in rows] == [None, None, 10, 10, 10]
