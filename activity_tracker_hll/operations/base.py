@@ -23,7 +23,6 @@ from .settings import Aggregates, DataSettings, Given, KeptFor, longest
 
 __all__ = [
     "MARGIN_S",
-    "UNCOUNTED",
     "Aggregates",
     "Context",
     "Failures",
@@ -56,8 +55,6 @@ MARGIN_S = 60
 Until this long before its end, a running period is written to without asking whether it was collapsed; and a
 sketch is kept for at least this long after its period's end.
 """
-UNCOUNTED = (None, b"0")
-"""Stored counts of periods that may still be counted: none at all, and activity-tracker's count of nobody."""
 # As in the scripts, whose numbers are exact only below this.
 _IMPOSSIBLE = 2**53
 _MOST_DIGITS = 20

@@ -14,10 +14,11 @@ from ..errors import ArgumentValueError, BackendError, BackendResponseError, Col
 from ..messages import printable, shown
 from ..periods import PERIODS, Calendar, Period, PeriodKind
 from ..words import did_you_mean, first_of
-from .base import UNCOUNTED, Context, Failures, Operation, about_failures, batched
+from .base import Context, Failures, Operation, about_failures, batched
 from .counting import Collapsed, Scope, collapse
 from .counting.marks import FindUncounted, take_marks, warned_of
 from .inventory import Entry, inventory
+from .many_keys import drop_zeros
 
 __all__ = [
     "UNEXPIRING",
@@ -233,12 +234,14 @@ def looked_into(context: Context, entries: Iterable[Entry]) -> Operation[list[En
             command for _, keys in stored for command in (("GET", keys.counted), ("TTL", keys.hll))
         ]
         replies = (yield commands) if commands else []
+        counts = list(replies[::2])
+        yield from drop_zeros([keys.counted for _, keys in stored], counts)
         changed: dict[Entry, Entry] = {}
-        for (entry, _), count, ttl in zip(stored, replies[::2], replies[1::2], strict=True):
+        for (entry, _), count, ttl in zip(stored, counts, replies[1::2], strict=True):
             has_end = isinstance(ttl, int) and ttl != -1 and time() + ttl < _AWAITED
             is_kept = context.keep(entry.period.kind) is None
             unexpiring = not (has_end or is_kept) and "hll" in entry.parts
-            if count in UNCOUNTED and "stderr" not in entry.parts:
+            if count is None:
                 changed[entry] = replace(entry, parts=entry.parts - {"count"})
             elif unexpiring:
                 changed[entry] = replace(entry, parts=entry.parts | {UNEXPIRING})

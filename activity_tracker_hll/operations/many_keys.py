@@ -7,10 +7,14 @@ from itertools import chain, islice
 from typing import Any
 
 from ..backends.base import Command
-from .base import Operation, batched, unwrap
+from ..errors import BackendError
+from ..keys import Keys
+from .base import Operation, batched, items, unwrap
 
-__all__ = ["ask_again", "commands_for", "existing", "values"]
+__all__ = ["NOBODY", "ask_again", "commands_for", "drop_zeros", "existing", "stored_counts", "values"]
 
+NOBODY = b"0"
+"""A stored count: of a sketch whose ids have all left, or activity-tracker's, see :func:`drop_zeros`."""
 _KEYS_PER_COMMAND = 4000
 """A server looks up as many in about a millisecond."""
 
@@ -37,6 +41,43 @@ def values(groups: Iterable[Sequence[str]]) -> Operation[list[list[Any]]]:
     groups = list(groups)
     replies = chain.from_iterable((yield from _asked("MGET", groups)))
     return [list(islice(replies, len(keys))) for keys in groups]
+
+
+def stored_counts(groups: Iterable[Sequence[str]]) -> Operation[list[list[Any]]]:
+    """What is stored as counts, of the keys of each group; None where that may still be counted.
+
+    Raises:
+        BackendError: the server does not tell.
+    """
+    groups = list(groups)
+    found = yield from values(groups)
+    if not any(NOBODY in counts for counts in found):
+        return found
+    flat = list(chain.from_iterable(found))
+    yield from drop_zeros(list(chain.from_iterable(groups)), flat)
+    rest = iter(unwrap(flat))
+    return [list(islice(rest, len(keys))) for keys in groups]
+
+
+def drop_zeros(keys: Sequence[str], found: list[Any]) -> Operation[None]:
+    """Put None in the place of activity-tracker's counts of nobody: there may be something to count.
+
+    It stored zeros where it saw nothing. Those of a sketch, whose ids have all left, have a standard error
+    beside them, which is asked for only where there are zeros.
+
+    Args:
+        keys: of counts.
+        found: what they hold; where the server does not tell what a zero is, its error.
+    """
+    zeros = [index for index, value in enumerate(found) if value == NOBODY]
+    if not zeros:
+        return
+    replies = yield commands_for("MGET", Keys.stderrs(keys[index] for index in zeros))
+    for batch, reply in zip(batched(zeros, _KEYS_PER_COMMAND), replies, strict=True):
+        stderrs = [reply] * len(batch) if isinstance(reply, BackendError) else items(reply)
+        for index, stderr in zip(batch, stderrs, strict=True):
+            if stderr is None or isinstance(stderr, BackendError):
+                found[index] = stderr
 
 
 def ask_again(keys: Sequence[str], found: list[Any]) -> Operation[None]:

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from ..backends.base import Command
 from ..keys import Column
 from ..periods import Period
-from .base import UNCOUNTED, Context, Operation, batched, together, unwrap
-from .many_keys import commands_for, existing, values
+from .base import Context, Operation, batched, together, unwrap
+from .many_keys import NOBODY, commands_for, existing, stored_counts, values
 
 __all__ = ["Found", "Name", "has_begun", "have_begun", "kept", "sketch_keys", "survey"]
 
@@ -210,7 +210,7 @@ def _look_at_once(columns: Sequence[Column], *, ids_chosen: bool) -> Operation[l
     here, others, stored = ([*islice(replies, len(commands))] for commands in asked)
     if sum(here) < len(sketches) or any(others):
         return []
-    if any(uncounted in part for part in stored for uncounted in UNCOUNTED):
+    if any(None in part or NOBODY in part for part in stored):
         return []
     everywhere = np.ones(len(columns[0].hll), bool)
     nowhere = ~everywhere
@@ -227,7 +227,7 @@ def _look_at_each(columns: Sequence[Column], *, ids_chosen: bool) -> Operation[l
     rare = [[column.moved, column.raw, column.stderr if ids_chosen else []] for column in columns]
     counts = [column.counted for column in columns] if ids_chosen else []
     numbers, stored = yield from together(
-        existing([*sketches, *(list(chain.from_iterable(kinds)) for kinds in rare)]), values(counts)
+        existing([*sketches, *(list(chain.from_iterable(kinds)) for kinds in rare)]), stored_counts(counts)
     )
     some = [index for index, number in enumerate(numbers[len(columns) :]) if number]
     here, kinds = yield from together(
@@ -252,15 +252,13 @@ def _look_at_each(columns: Sequence[Column], *, ids_chosen: bool) -> Operation[l
             there[-1] = there[-1].with_errors(odd, errors)
     for index, count in unclear:
         keys = [columns[index].counted[each] for each in count]
-        [found] = yield from values([keys])
+        [found] = yield from stored_counts([keys])
         there[index].counted[count] = _are_counted(found)
     return there
 
 
 def _are_counted(values: Sequence[Any]) -> Bools:
-    if values.count(None) == len(values):
-        return np.zeros(len(values), bool)
-    return np.array([value not in UNCOUNTED for value in values], bool)
+    return np.array([value is not None for value in values], bool)
 
 
 def _existing(groups: Sequence[Sequence[str]], numbers: Sequence[int] | None) -> Operation[list[Bools]]:

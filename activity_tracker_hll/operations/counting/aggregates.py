@@ -16,7 +16,8 @@ from ...errors import BackendError, BackendResponseError
 from ...estimates import Estimate
 from ...keys import BucketKeys
 from ...scripts.calls import answer, call_aggregate, call_expire, call_store_union
-from ..base import UNCOUNTED, Context, Operation, PeriodBucket, number, unwrap
+from ..base import Context, Operation, PeriodBucket, batched, number, unwrap
+from ..many_keys import drop_zeros
 from ..settings import Aggregates, field_of
 from ..tracking.side_table import ACTIVE
 from .legacy import absorb
@@ -32,7 +33,7 @@ _LOOKS = 3
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """What the server has of a source: its count, and whether a sketch, moves and a raw set exist."""
+    """What the server has of a source: its count, if it is one, and whether sketch, moves, raw set exist."""
 
     count: bytes | None
     sketch: bool
@@ -42,16 +43,25 @@ class _Source:
     @property
     def is_gone(self) -> bool:
         """Whether it was counted and its sketch is gone, so that a union would be too small."""
-        return not self.sketch and self.count not in UNCOUNTED
+        return not self.sketch and self.count is not None
+
+    @property
+    def is_uncounted(self) -> bool:
+        """Whether there is something to count."""
+        return self.sketch and self.count is None
 
 
 @dataclass(frozen=True, slots=True)
 class _Own:
-    """What the server has of an aggregate itself, and whether anything was ever tracked by its name."""
+    """What the server has of an aggregate itself, and whether anything was ever tracked by its name.
+
+    `seen` is what is stored as its count, `count` the same if it is one.
+    """
 
     sketch: bool
-    count: bytes | None
+    seen: bytes | None
     registered: bytes | None
+    count: bytes | None
 
 
 def count_aggregates(
@@ -86,25 +96,28 @@ class _Counting:
         for target in targets:
             keys = target.keys
             registered = ("HGET", self._context.keys.meta, field_of(target.bucket))
+            # The sketch first: one that another collapse stores meanwhile has a count by then.
             commands += [("EXISTS", keys.hll), ("GET", keys.counted), registered]
-        replies = iter((yield commands))
-        for target in targets:
-            self._own[target] = _value_or_error(_Own, [next(replies) for _ in range(3)])
+        replies = list(batched((yield commands), 3))
+        counts = yield from _known([stored for _, stored, _ in replies], [target.keys for target in targets])
+        for target, count, own in zip(targets, counts, replies, strict=True):
+            self._own[target] = _value_or_error(_Own, [*own, count])
         sources = list(
             dict.fromkeys(
                 (target.period.name, source) for target in targets for source in self._sources(target)
             )
         )
         commands = []
-        for source in sources:
-            keys = self._context.keys.bucket(*source)
+        keys_of = [self._context.keys.bucket(*source) for source in sources]
+        for keys in keys_of:
             commands += [
                 ("GET", keys.counted),
                 *(("EXISTS", key) for key in (keys.hll, keys.moved, keys.raw)),
             ]
-        replies = iter((yield commands))
-        for source in sources:
-            self._found[source] = _value_or_error(_Source, [next(replies) for _ in range(4)])
+        replies = list(batched((yield commands), 4))
+        counts = yield from _known([stored for stored, *_ in replies], keys_of)
+        for source, count, (_, *there) in zip(sources, counts, replies, strict=True):
+            self._found[source] = _value_or_error(_Source, [count, *there])
 
     def count(self, target: Target) -> Operation[Outcome]:
         """Count one aggregate, unless it is counted already or has no sources.
@@ -119,7 +132,7 @@ class _Counting:
         }
         gone = [source for source, state in found.items() if state.is_gone]
         raws = [source for source, state in found.items() if state.raw and not state.is_gone]
-        if (own.sketch and own.count is None) or own.registered is not None:
+        if (own.sketch and own.seen is None) or own.registered is not None:
             raise BackendResponseError("ids are tracked in a bucket of this name")
         if raws:
             for source in raws:  # their counts go with it: the aggregate is counted again
@@ -129,7 +142,7 @@ class _Counting:
         if own.count is not None:
             number(own.count, target.keys.counted)
             # An uncounted source came later, or the collapse that counted this aggregate was interrupted.
-            if gone or not (self._recount or any(map(_is_uncounted, found.values()))):
+            if gone or not (self._recount or any(state.is_uncounted for state in found.values())):
                 answer((yield [call_expire(target.keys, target.expiry)])[0])
                 return Done()
         if gone:
@@ -138,7 +151,7 @@ class _Counting:
         if not present:
             return Nothing()
         moves = any(state.moves for state in found.values())
-        return (yield from self._unite(target, own.count or b"", present, moves=moves))
+        return (yield from self._unite(target, own.seen or b"", present, moves=moves))
 
     def _unite(
         self, target: Target, seen: bytes, present: Sequence[str | None], *, moves: bool
@@ -195,8 +208,11 @@ def _state(sources: Sequence[BucketKeys]) -> Operation[list[str]]:
     return list(map(str, replies))
 
 
-def _is_uncounted(source: _Source) -> bool:
-    return source.sketch and source.count in UNCOUNTED
+def _known(stored: list[Any], keys_of: Sequence[BucketKeys]) -> Operation[list[Any]]:
+    """What is stored as counts of some buckets, without activity-tracker's counts of nobody."""
+    counts = list(stored)
+    yield from drop_zeros([keys.counted for keys in keys_of], counts)
+    return counts
 
 
 def _value_or_error(kind: Any, replies: Sequence[Any]) -> Any:

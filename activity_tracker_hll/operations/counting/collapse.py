@@ -18,8 +18,8 @@ from ...estimates import Estimate
 from ...keys import BucketKeys
 from ...periods import Period
 from ...scripts.calls import UNKNOWN, Count, Due, Readings, answer, answers, call_collapse, call_store
-from ..base import UNCOUNTED, Context, Failures, Operation, about_failures, batched
-from ..many_keys import values
+from ..base import Context, Failures, Operation, about_failures, batched
+from ..many_keys import drop_zeros, stored_counts
 from ..settings import Aggregates
 from .aggregates import count_aggregates
 from .legacy import absorb
@@ -151,10 +151,10 @@ def _needed_by(
     aggregates = {name: of for name, of in aggregates.items() if not own.isdisjoint(of)}
     needed: set[tuple[Period, str | None]] = set()
     for batch in batched(periods if aggregates else (), _TARGETS_PER_BATCH):
-        counted = yield from values(context.keys.counts(period.name, aggregates) for period in batch)
+        counted = yield from stored_counts(context.keys.counts(period.name, aggregates) for period in batch)
         for period, counts in zip(batch, counted, strict=True):
             for count, sources in zip(counts, aggregates.values(), strict=True):
-                if count in UNCOUNTED:
+                if count is None:
                     needed |= {(period, source) for source in sources}
     return needed
 
@@ -238,7 +238,11 @@ class _Counting:
     def _look_at(self, targets: Sequence[Target]) -> Operation[None]:
         """Look at the sketches that are to be counted, unless there were moves."""
         stored = yield from self._values(targets, lambda keys: keys.counted)
-        asked = [target for target in stored if self._recount or stored[target] in UNCOUNTED]
+        counts = list(stored.values())
+        yield from drop_zeros([target.keys.counted for target in stored], counts)
+        asked = [
+            target for target, count in zip(stored, counts, strict=True) if self._recount or count is None
+        ]
         sketches = yield from self._values(asked, lambda keys: keys.hll)
         suspect = are_suspect(list(sketches.values()))
         for (target, sketch), is_suspect in zip(sketches.items(), suspect, strict=True):

@@ -7,7 +7,8 @@ from ...hll.estimators import standard_error
 from ...hll.registers import Registers, empty, fold
 from ...keys import BucketKeys
 from ...scripts.calls import Due, answer, answers, call_collapse
-from ..base import UNCOUNTED, Context, Operation, items, number, unwrap
+from ..base import Context, Operation, items, number, unwrap
+from ..many_keys import drop_zeros
 from .outcomes import foreign
 
 __all__ = ["absorb", "registers_of_raw"]
@@ -33,8 +34,11 @@ def absorb(context: Context, keys: BucketKeys, expiry: str, *, recount: bool = F
         BackendError: the count is not one of the sketch; or what a key holds makes no sense.
     """
     context.conceal(())  # or nothing is done, where the secret is needed and not known
-    counted, sketch = unwrap((yield [("GET", keys.counted), ("EXISTS", keys.hll)]))
-    if counted not in UNCOUNTED:
+    found, sketch = unwrap((yield [("GET", keys.counted), ("EXISTS", keys.hll)]))
+    counts = [found]
+    yield from drop_zeros([keys.counted], counts)
+    [counted] = unwrap(counts)
+    if counted is not None:
         if not sketch:
             return
         stored = number(counted, keys.counted)

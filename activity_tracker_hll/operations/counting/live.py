@@ -18,7 +18,8 @@ from ...hll.registers import Registers
 from ...keys import BucketKeys
 from ...periods import Period
 from ...scripts.calls import Readings
-from ..base import UNCOUNTED, Context, Operation, batched, named, number, unwrap
+from ..base import Context, Operation, batched, named, number, unwrap
+from ..many_keys import drop_zeros
 from ..settings import Aggregates
 from ..tracking.side_table import ACTIVE
 from .aggregates import MOST_UNITED
@@ -127,7 +128,9 @@ class _Counter:
             dict.fromkeys((period, source) for period, name in wanted for source in aggregates[str(name)])
         )
         bucket_keys = self._context.keys.bucket
-        counted = yield [("GET", bucket_keys(period.name, source).counted) for period, source in sources]
+        keys = [bucket_keys(period.name, source).counted for period, source in sources]
+        counted = yield [("GET", key) for key in keys]
+        yield from drop_zeros(keys, counted)
         count_of = dict(zip(sources, counted, strict=True))
         present = yield from self._present(sources)
         result: dict[LiveTarget, Estimate] = {}
@@ -138,7 +141,7 @@ class _Counter:
                 gone = [
                     source
                     for source, count in zip(own, counts, strict=True)
-                    if count not in UNCOUNTED and source not in present
+                    if count is not None and source not in present
                 ]
                 if gone:
                     self._context.warn_of_lost_union(str(name), period.name)

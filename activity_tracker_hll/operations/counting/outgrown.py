@@ -14,8 +14,8 @@ from ...backends.base import Command, Reply
 from ...errors import BackendError
 from ...keys import BucketKeys
 from ...scripts.calls import Readings
-from ..base import UNCOUNTED, Context, Operation, PeriodBucket, batched
-from ..many_keys import values
+from ..base import Context, Operation, PeriodBucket, batched
+from ..many_keys import stored_counts
 from .sketches import estimates
 
 __all__ = ["outgrown"]
@@ -37,12 +37,12 @@ def outgrown(context: Context, places: Iterable[PeriodBucket]) -> Operation[set[
     found: set[str] = set()
     for batch in batched(places, _PLACES_PER_BATCH):
         of_period = [(name, [bucket for _, bucket in group]) for name, group in groupby(batch, itemgetter(0))]
-        stored = yield from values(context.keys.counts(name, buckets) for name, buckets in of_period)
+        stored = yield from stored_counts(context.keys.counts(name, buckets) for name, buckets in of_period)
         counted = [
             (name, context.keys.bucket(name, bucket), int(count))
             for (name, buckets), counts in zip(of_period, stored, strict=True)
             for bucket, count in zip(buckets, counts, strict=True)
-            if count not in UNCOUNTED and count.isdigit()
+            if count is not None and count.isdigit()
         ]
         for part in batched(counted, _BUCKETS_PER_BATCH):
             found |= yield from _grown(part)

@@ -17,9 +17,9 @@ from typing import NamedTuple
 from ...backends.base import Reply
 from ...errors import BackendAuthError, BackendError
 from ...periods import LONGEST, Period
-from ..base import UNCOUNTED, Context, Operation, batched, items, unwrap_of
+from ..base import Context, Operation, batched, items, unwrap_of
 from ..inventory import inventory
-from ..many_keys import existing, values
+from ..many_keys import existing, stored_counts
 from .scope import Scope
 
 __all__ = ["Overdue", "State", "marked_in", "overdue", "states"]
@@ -162,9 +162,9 @@ def _counted(
     context: Context, periods: Sequence[Period], names: Sequence[str | None]
 ) -> Operation[dict[Period, set[str | None]]]:
     """Which of the names have a count in each period."""
-    stored = yield from values(context.keys.counts(period.name, names) for period in periods)
+    stored = yield from stored_counts(context.keys.counts(period.name, names) for period in periods)
     return {
-        period: {name for name, count in zip(names, counts, strict=True) if count not in UNCOUNTED}
+        period: {name for name, count in zip(names, counts, strict=True) if count is not None}
         for period, counts in zip(periods, stored, strict=True)
     }
 

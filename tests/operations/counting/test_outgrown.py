@@ -1,10 +1,12 @@
 """Events that came after their period was counted: they change no count, and are not forgotten either."""
 
-from datetime import timedelta
+from datetime import datetime, time, timedelta
 
 import pytest
 
+from activity_tracker_hll.keys import Keys
 from helpers.collapses import marks
+from helpers.errors import raises
 from helpers.moments import TODAY, YESTERDAY, day
 
 BUCKETS = ["anon", "member"]
@@ -91,3 +93,64 @@ def test_what_another_program_stored_is_no_reason_to_warn(server, caplog):
     server.client.set(f"{{active:{name(day(1))}:member}}:moved", "no sketch")
     tracker.track(id=2, bucket="member", date=TODAY - timedelta(days=30))
     assert CAME_AFTER not in "".join(tracker.examine().warnings)
+
+
+@pytest.fixture
+def left(server):
+    """A bucket that everybody left, beside one that has an id, and their aggregate."""
+    tracker = server.tracker(buckets=BUCKETS, aggregate_buckets={"both": BUCKETS})
+    at = datetime.combine(day(2), time(9))
+    tracker.track(id=1, bucket="anon", date=at)
+    tracker.track(id=1, bucket="member", old_id=1, old_bucket="anon", date=at + timedelta(seconds=3))
+    assert {(each.bucket, each.count) for each in tracker.collapse()} == {
+        ("anon", 0),
+        ("member", 1),
+        ("both", 1),
+    }
+    return tracker
+
+
+def counts_of(tracker):
+    [(_, counts)] = tracker.lookup(start=day(2), end=YESTERDAY, buckets=[*BUCKETS, "both"])
+    return dict(counts)
+
+
+def test_where_everybody_left_nothing_is_left_to_count(server, left):
+    assert marks(server) == set()
+    assert left.collapse() == left.collapse_due() == left.collapse(max_periods=3) == []
+    before = {"anon": 0, "member": 1, "both": 1}
+    for bucket in BUCKETS:
+        late(left, bucket, [2], day(2))
+        assert left.collapse() == []
+        assert counts_of(left) == before
+        assert marks(server) == {name(day(2))}
+        assert any(CAME_AFTER in warning for warning in left.examine().warnings)
+        left.collapse(recount=True)
+        assert marks(server) == set()
+        before = counts_of(left)
+        assert before[bucket] == (1 if bucket == "anon" else 2)
+        assert before["both"] == 2
+
+
+def test_what_everybody_left_and_has_expired_is_gone(server, left):
+    keys = Keys().bucket(name(day(2)), "anon")
+    server.client.delete(keys.hll, keys.moved, keys.moves)
+    with raises(LookupError, "1 sketch of bucket 'anon' is gone"):
+        left.unique(day(2), YESTERDAY, buckets=["anon"], period="daily")
+    server.client.sadd(keys.raw, "x")  # nothing can be added to the count any more
+    assert left.collapse() == []
+    assert counts_of(left) == {"anon": 0, "member": 1, "both": 1}
+    server.client.delete(keys.raw, Keys().bucket(name(day(2)), "both").counted)
+    [(_, counts)] = left.lookup(start=day(2), end=YESTERDAY, buckets=["both"], missing=None)
+    assert counts == {"both": None}
+
+
+def test_an_aggregate_that_activity_tracker_counted_as_nobody_is_counted(server):
+    tracker = server.tracker(buckets=BUCKETS)
+    late(tracker, "anon", range(5))
+    tracker.collapse()
+    server.client.set(Keys().bucket(name(YESTERDAY), "both").counted, 0)
+    for counted in ([("both", 5)], []):
+        done = tracker.collapse(aggregate_buckets={"both": BUCKETS})
+        assert [(each.bucket, each.count) for each in done] == counted
+        assert marks(server) == set()
