@@ -142,13 +142,11 @@ _BUCKET = ("count", "stderr", "hll", "moved", "moves")
 
 UNITE = Script(
     "unite",
-    ("count", "hll", "moved", "moves", "announced", "temporary"),
+    (*_BUCKET, "announced", "temporary"),
     ("sketch", "base"),
     (b"LATE", b"SPARSE", b"OK"),
 )
-WRITE = Script(
-    "write", ("count", "hll", "moved", "moves", "announced"), ("limit", "actives"), (b"LATE", b"OK")
-)
+WRITE = Script("write", (*_BUCKET, "announced"), ("limit", "actives"), (b"LATE", b"OK"))
 COLLAPSE = Script(
     "collapse",
     _BUCKET,
@@ -273,9 +271,7 @@ def call_unite(keys: BucketKeys, temporary: str, sketch: bytes, base: bytes = b"
     Replies: LATE; SPARSE and the bucket's own sketch; OK, whether there was one, whether ids were moved out
     of the bucket, and a :class:`TableState`.
     """
-    return UNITE.call(
-        (keys.counted, keys.hll, keys.moved, keys.moves, keys.announced, temporary), sketch, base
-    )
+    return UNITE.call((*keys[:5], keys.announced, temporary), sketch, base)
 
 
 def call_write(
@@ -296,7 +292,7 @@ def call_write(
     the side table before, and a :class:`TableState`.
     """
     return WRITE.call(
-        (keys.counted, keys.hll, keys.moved, keys.moves, keys.announced),
+        (*keys[:5], keys.announced),
         limit,
         len(actives),
         *(part for event in actives for part in event),

@@ -30,7 +30,7 @@ end
 local moving = redis.call('EXISTS', moved) == 1
 if not exists then
   if moving then error('CORRUPT: the sketch is gone but not what was moved out of it') end
-  return {stored and stored ~= '0' and 'GONE' or 'NONE'}
+  return {is_counted(stored, stderr) and 'GONE' or 'NONE'}
 end
 -- Test doubles store something else than a sketch; a nil would cut a reply off.
 local function read(key)

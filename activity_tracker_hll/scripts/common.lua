@@ -41,11 +41,17 @@ local function cardinality(key)
   return n
 end
 
+-- Whether what is stored as a count was told by a sketch: activity-tracker stored zeros for what it never saw, but
+-- one of a bucket that everybody left has a standard error beside it.
+local function is_counted(stored, stderr)
+  return stored and (stored ~= '0' or redis.call('EXISTS', stderr) == 1)
+end
+
 -- Whether writes to a bucket come too late: it was collapsed, and its sketch is gone.
-local function is_late(count, hll)
+local function is_late(count, stderr, hll)
   local stored = redis.call('GET', count)
   if not stored or redis.call('EXISTS', hll) == 1 then return false end
-  if stored ~= '0' then return true end
+  if is_counted(stored, stderr) then return true end
   redis.call('DEL', count) -- activity-tracker's count of nothing: the period is open again
   return false
 end

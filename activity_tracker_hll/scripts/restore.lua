@@ -8,11 +8,6 @@
 local stored, existed = redis.call('GET', count), redis.call('EXISTS', hll) == 1
 local before = cardinality(hll) + cardinality(moved)
 
-local function is_counted()
-  local number = redis.call('GET', count)
-  return number and (number ~= '0' or redis.call('EXISTS', stderr) == 1)
-end
-
 local function unite(key, given)
   if given == '' then return end
   if redis.call('EXISTS', key) == 0 then
@@ -30,7 +25,7 @@ end
 redis.call('TTL', temporary)
 if expiry == 'keep' then redis.call('PERSIST', temporary) else redis.call('EXPIREAT', temporary, expiry) end
 
-local counted = is_counted()
+local counted = is_counted(stored, stderr)
 if is_part == '1' and counted and not existed then sketch, moved_sketch = '', '' end
 unite(hll, sketch)
 unite(moved, moved_sketch)
@@ -40,7 +35,7 @@ if not counted and not existed and n ~= '' then
 end
 
 -- A sketch without expiry beside a count is for a collapse to look at: it may be newer than the count.
-if is_counted() and not (counted and existed and redis.call('TTL', hll) == -1) then
+if is_counted(redis.call('GET', count), stderr) and not (counted and existed and redis.call('TTL', hll) == -1) then
   for _, key in ipairs({hll, moved, moves}) do
     local left = redis.call('TTL', key)
     if expiry == 'keep' then
@@ -53,4 +48,4 @@ end
 
 local after = cardinality(hll) + cardinality(moved)
 local grown = existed and after ~= before or not existed and sketch ~= '' and n ~= stored
-return {'OK', (not is_counted() and after > 0 or counted and grown) and 1 or 0}
+return {'OK', (not is_counted(redis.call('GET', count), stderr) and after > 0 or counted and grown) and 1 or 0}

@@ -5,7 +5,7 @@
 -- the side table.
 local DENSE_BYTES = 12304
 
-if is_late(count, hll) then return {'LATE'} end
+if is_late(count, stderr, hll) then return {'LATE'} end
 local size = redis.call('STRLEN', hll)
 if sketch ~= '' then
   local own = size > 0 and size < DENSE_BYTES and #sketch < DENSE_BYTES and redis.call('GET', hll)

@@ -5,7 +5,7 @@
 -- moved, each with the stamp of its newest event here, negative if it left.
 -- LATE. OK: whether there was a sketch before, whether ids were moved out before, the members of the side table
 -- before, and a summary of it.
-if is_late(count, hll) then return {'LATE'} end
+if is_late(count, stderr, hll) then return {'LATE'} end
 local limit, first = tonumber(limit), EXTRA_ARGS + 2 * tonumber(actives)
 local existed, had_moved = redis.call('EXISTS', hll), redis.call('EXISTS', moved)
 local members = redis.call('ZCARD', moves)

@@ -4,6 +4,7 @@ from datetime import datetime, time, timedelta
 
 import pytest
 
+from activity_tracker_hll import LateEventError
 from activity_tracker_hll.keys import Keys
 from helpers.collapses import marks
 from helpers.errors import raises
@@ -143,6 +144,20 @@ def test_what_everybody_left_and_has_expired_is_gone(server, left):
     server.client.delete(keys.raw, Keys().bucket(name(day(2)), "both").counted)
     [(_, counts)] = left.lookup(start=day(2), end=YESTERDAY, buckets=["both"], missing=None)
     assert counts == {"both": None}
+
+
+@pytest.mark.parametrize("how", ["script of ids", "script of sketches"])
+def test_what_comes_after_it_has_expired_is_late(server, left, how):
+    keys = Keys().bucket(name(day(2)), "anon")
+    server.client.delete(keys.hll, keys.moved, keys.moves)
+    if how == "script of ids":
+        with raises(LateEventError, name(day(2))):
+            left.track(id="x", bucket="anon", date=day(2))
+    else:
+        assert late(left, "anon", range(2000), day(2)).late == 2000
+    assert left.collapse() == []
+    assert counts_of(left) == {"anon": 0, "member": 1, "both": 1}
+    assert not server.client.exists(keys.hll)
 
 
 def test_an_aggregate_that_activity_tracker_counted_as_nobody_is_counted(server):
