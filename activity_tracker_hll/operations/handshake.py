@@ -22,6 +22,7 @@ from .settings import (
     KeptFor,
     field_of,
     longest,
+    redefinitions,
 )
 from .tracking.stamps import ServerClock
 
@@ -86,6 +87,8 @@ def change(
     wanted_aggregates = {name: of for name, of in aggregates.items() if of is not None}
     wanted = Given(keep, wanted_aggregates).fields()
     removed = Given({}, {name: () for name, of in aggregates.items() if of is None}).fields()
+    others = {name: of or () for name, of in aggregates.items()}
+    redefined = redefinitions(context.agreed, others, clock.now() / 1e6)
     meta, given = context.keys.meta, context.given
     yield from _check_names(context, wanted_aggregates)
     # What this client itself was given is changed with it, or it would undo it.
@@ -93,7 +96,7 @@ def change(
         {kind: length for kind, length in given.keep_sketches.items() if kind not in keep},
         {name: of for name, of in given.aggregates.items() if name not in aggregates},
     )
-    commands: list[Command] = [("HSET", meta, field, value) for field, value in wanted.items()]
+    commands: list[Command] = [("HSET", meta, field, value) for field, value in (redefined | wanted).items()]
     commands += [("HDEL", meta, field) for field in removed]
     replies = yield [*commands, _scan(meta)]
     context.agreed = DataSettings.read(meta, (yield from _scanned(meta, replies)))

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import IntEnum
+from math import ceil, inf
 from types import MappingProxyType
 from typing import Any
 
@@ -22,6 +23,7 @@ from ..periods import LONGEST, PERIODS
 __all__ = [
     "LAYOUT",
     "NO_BUCKETS",
+    "REDEFINED",
     "Access",
     "Aggregates",
     "DataSettings",
@@ -29,6 +31,7 @@ __all__ = [
     "KeptFor",
     "field_of",
     "longest",
+    "redefinitions",
 ]
 
 LAYOUT = "2"
@@ -41,6 +44,8 @@ KeptFor = Mapping[str, timedelta | None]
 """By kind of period, how long sketches are kept after its end; None = for ever."""
 
 _KEEP, _AGGREGATE, _BUCKET = "keep_sketches:", "aggregate:", "bucket:"
+REDEFINED = "redefined:"
+"""With the name of an aggregate, the field that says when it had other sources."""
 _FOR_EVER = "forever"
 
 NO_BUCKETS = "[^b]*"
@@ -85,6 +90,8 @@ class DataSettings:
         keep_sketches: by kind of period, how long sketches are kept after its end, where somebody said so;
             None = for ever.
         aggregate_buckets: names of aggregates, and the buckets each unites.
+        redefined: by name of aggregates, when they had other sources for the last time, in seconds since
+            1970: what is stored of earlier periods may be of those.
         problems: entries that make no sense, a sentence each.
         fingerprint: of the secret; empty if there is none.
     """
@@ -96,6 +103,7 @@ class DataSettings:
     aggregate_buckets: Aggregates = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     fingerprint: str = ""
+    redefined: Mapping[str, float] = field(default_factory=dict)
 
     @staticmethod
     def buckets_of(fields: Iterable[str]) -> list[str | None]:
@@ -108,6 +116,7 @@ class DataSettings:
         """From the fields of the hash; what makes no sense there is left out, on the safe side."""
         keep: dict[str, timedelta | None] = {}
         aggregates: dict[str, tuple[str | None, ...]] = {}
+        redefined: dict[str, float] = {}
         problems: list[str] = []
         for name, value in sorted(stored.items()):
             try:
@@ -118,6 +127,9 @@ class DataSettings:
                     aggregate = name.removeprefix(_AGGREGATE)
                     check_bucket(aggregate, "an aggregate")
                     aggregates[aggregate] = _read_sources(value)
+                elif name.startswith(REDEFINED):
+                    redefined[name.removeprefix(REDEFINED)] = inf  # unless it can be read
+                    redefined[name.removeprefix(REDEFINED)] = int(value)
             except (ActivityTrackerError, ValueError, OverflowError, RecursionError):
                 problems.append(f"{key}: {shown(name)} holds {shown(value)}, which makes no sense")
         week_start = stored.get("week_start", "")
@@ -129,12 +141,26 @@ class DataSettings:
             MappingProxyType(aggregates),
             tuple(problems),
             stored.get("secret", ""),
+            MappingProxyType(redefined),
         )
 
 
 def field_of(bucket: str | None) -> str:
     """The field by which a bucket is registered: something was tracked in it."""
     return _BUCKET + (bucket or "")
+
+
+def redefinitions(before: DataSettings, after: Aggregates, now: float) -> dict[str, str]:
+    """The fields that say that aggregates get other sources than they had.
+
+    Args:
+        before: what was stored.
+        after: aggregates as they will be; one without sources is removed.
+        now: seconds since 1970.
+    """
+    known = before.aggregate_buckets
+    changed = [name for name, of in after.items() if name in known and set(of) != set(known[name])]
+    return {f"{REDEFINED}{name}": str(ceil(now)) for name in changed}
 
 
 def longest(*lengths: timedelta | None) -> timedelta | None:

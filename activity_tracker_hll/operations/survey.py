@@ -2,8 +2,8 @@
 
 Where a period has no sketch, two things are told apart: nothing was tracked; or it was counted, and the
 sketch has expired since. An aggregate is read by its sources. Where no source had moves in the range, its
-stored union stands for them: if it is equal to theirs, as it is less to read, and if one of them is gone. A
-union cannot tell who left, nor what came after it was made.
+stored union stands for them: if it is equal to theirs, as it is less to read, and if one of them is gone,
+unless the aggregate had other sources when it was made. A union cannot tell who left, nor what came after.
 
 Only what exists is asked here, of many buckets at once; :mod:`.series` reads it.
 """
@@ -34,6 +34,8 @@ _KEYS_PER_BATCH = 40_000
 _FIRST_KEYS_BACK = 1000
 _MOST_KEYS_BACK = 60_000
 _YEARS_BACK = 50
+_AGREED_S = 300
+"""By so long after an aggregate got other sources all clients know of them, and count by them."""
 _SUSPECT = b"inf"
 """A stored standard error: random ids would not have made the sketch it is of."""
 
@@ -166,11 +168,23 @@ def _survey(context: Context, periods: Sequence[Period], names: Sequence[Name]) 
         for bucket, each in zip(buckets, there, strict=True)
     }
     ids_chosen = context.are_ids_chosen
-    found = [_found(name, periods, by_bucket, ids_chosen=ids_chosen) for name in names]
+    found = [
+        _found(name, periods, by_bucket, _of_its_sources(context, name, periods), ids_chosen=ids_chosen)
+        for name in names
+    ]
     for each in found:
         if each.unions and not context.is_cluster:
             yield from _use_unions(each, columns, by_bucket[each.name.name])
     return found
+
+
+def _of_its_sources(context: Context, name: Name, periods: Sequence[Period]) -> Bools:
+    """In which periods a stored union is certainly of the sources that an aggregate has now."""
+    since = context.agreed.redefined.get(name.name or "") if name.union else None
+    if since is None:
+        return np.ones(len(periods), bool)
+    ends = (context.calendar.timestamp(period.next().start) for period in periods)
+    return np.array([end > since + _AGREED_S for end in ends], bool)
 
 
 def _buckets(names: Iterable[Name]) -> list[str | None]:
@@ -278,7 +292,12 @@ def _existing(groups: Sequence[Sequence[str]], numbers: Sequence[int] | None) ->
 
 
 def _found(
-    name: Name, periods: Sequence[Period], there: Mapping[str | None, _There], *, ids_chosen: bool
+    name: Name,
+    periods: Sequence[Period],
+    there: Mapping[str | None, _There],
+    of_its_sources: Bools,
+    *,
+    ids_chosen: bool,
 ) -> Found:
     sources = [there[bucket] for bucket in name.buckets]
     if not name.union and all(source.is_plain for source in sources):
@@ -296,8 +315,9 @@ def _found(
         if not any(source.raw.any() for source in sources):
             several = sum(present, np.zeros(len(periods), int)) > 1
             unions = np.flatnonzero(united.here & ~is_gone & several).tolist()
-        columns, present = (*columns, name.name), [*present, united.here & is_gone]
-        is_gone = is_gone & ~united.here
+        stands_in = united.here & is_gone & of_its_sources
+        columns, present = (*columns, name.name), [*present, stands_in]
+        is_gone = is_gone & ~stands_in
     found = Found(
         name, periods, columns, present, is_gone, reduce(np.logical_or, present, nowhere), [], has_moves
     )

@@ -10,6 +10,7 @@ import pytest
 from activity_tracker_hll import Archive, Estimate, HyperLogLog, Selection, Share
 from activity_tracker_hll.hll import codec
 from activity_tracker_hll.hll.registers import REGISTERS
+from activity_tracker_hll.keys import Keys
 from helpers.collapses import restore, snapshot
 from helpers.errors import raises
 from helpers.moments import NOON, TODAY, YESTERDAY, day
@@ -410,6 +411,48 @@ def test_a_union_stands_for_a_source_that_is_gone(real_server):
     counts = tracker.unique(day(2), day(1), buckets=["a", "all"], missing="none")
     assert counts["a"] is None
     assert counts["all"] == pytest.approx(200, abs=3)
+
+
+@pytest.mark.parametrize("others", [["b", "c"], ["a", "b", "c"]])
+@pytest.mark.parametrize("how", ["changed", "removed and given", "restored"])
+def test_a_union_of_other_sources_stands_for_none(real_server, tmp_path, others, how):
+    """Of periods that were over when an aggregate got other sources; afterwards its union is of these."""
+    options = {"buckets": ["a", "b", "c"], "clock": lambda: NOON + 5 * 86_400}
+    tracker = real_server.tracker(**options, aggregate_buckets={"all": ["a", "b"]})
+
+    def fill(back):
+        for number, bucket in enumerate("abc"):
+            tracker.track_many(range(100 * number, 100 * number + 100), bucket=bucket, date=day(back))
+        tracker.collapse()
+        keys = Keys().bucket(f"daily-{day(back):%Y%m%d}", "c")
+        real_server.client.delete(keys.hll)
+
+    fill(2)
+    tracker.archive(tmp_path / "before")
+    if how == "changed":
+        tracker.change_settings(aggregate_buckets={"all": others})
+    elif how == "removed and given":
+        tracker.change_settings(aggregate_buckets={"all": None})
+        tracker = real_server.tracker(**options, aggregate_buckets={"all": others})
+    else:
+        real_server.client.flushall()
+        tracker = real_server.tracker(**options, aggregate_buckets={"all": others})
+        tracker.collapse()
+        tracker.restore(tmp_path / "before")
+        real_server.client.delete(Keys().bucket(f"daily-{day(2):%Y%m%d}", "c").hll)
+    fill(-2)
+    for path in ("before", "new"):
+        tracker.archive(tmp_path / path)
+        with Archive(tmp_path / path, periods=["daily"]) as archive:
+            assert archive.settings == tracker.settings
+            readers = [tracker] if (path, how) == ("before", "restored") else [tracker, archive]
+            for reader in readers:
+                union = reader.unique(day(-2), day(-3), buckets=["all"])["all"]
+                assert union == pytest.approx(100 * len(others), abs=3)
+            if path == "new":
+                for reader in readers:
+                    with raises(LookupError, f"1 sketch of bucket 'c' is gone, daily-{day(2):%Y%m%d}"):
+                        reader.unique(day(2), day(1), buckets=["all"])
 
 
 def test_the_kind_of_period_that_knows_of_most_ids(real_server):

@@ -17,7 +17,7 @@ from ..base import Context, Failures, Operation, PeriodBucket, about_failures, b
 from ..counting.outcomes import expiry_of
 from ..data_set import DataSet
 from ..handshake import checked, read_fields
-from ..settings import Access, DataSettings
+from ..settings import Access, Aggregates, DataSettings, redefinitions
 from .chosen import AGREED, Chosen, check_agreement
 
 __all__ = ["Restored", "restore"]
@@ -114,9 +114,22 @@ def _agree(data: DataSet, head: Head) -> Operation[None]:
     }
     if given:
         unwrap_of(meta, (yield [("HSETNX", meta, name, value) for name, value in given.items()]))
+    if "layout" in stored:
+        ours, now = DataSettings.read(meta, stored), data.clock.now() / 1e6
+        redefined = redefinitions(ours, _others(ours, DataSettings.read("", settings)), now)
+        if redefined:
+            unwrap_of(meta, (yield [("HSET", meta, *pair) for pair in redefined.items()]))
     yield from data.agree(Access.COUNT)
     if not (yield from data.takes_sketches()):
         raise BackendResponseError("sketches cannot be written to this server")
+
+
+def _others(ours: DataSettings, theirs: DataSettings) -> Aggregates:
+    """The aggregates of an archive; without sources if it had others there since the server knows of any."""
+    return {
+        name: () if theirs.redefined.get(name, 0) > ours.redefined.get(name, 0) else sources
+        for name, sources in theirs.aggregate_buckets.items()
+    }
 
 
 def _give(

@@ -29,7 +29,7 @@ from ..counting.overdue import marked_in
 from ..counting.sketches import UNREADABLE, registers_of
 from ..handshake import fields_of
 from ..inventory import Entry, inventory
-from ..settings import DataSettings, field_of
+from ..settings import REDEFINED, DataSettings, field_of, redefinitions
 from ..tracking.side_table import Range, read_members
 from .chosen import Chosen, check_agreement
 
@@ -263,6 +263,9 @@ def _after(
         for name, value in head.settings.items()
         if "layout" not in settings or DataSettings.buckets_of([name])
     }
+    before, after = (DataSettings.read("", each) for each in (head.settings, settings))
+    old |= {name: value for name, value in head.settings.items() if name.startswith(REDEFINED)}
+    old |= redefinitions(before, after.aggregate_buckets, new.archived_at)
     coverage = head.coverage
     for kind in chosen.kinds:
         coverage = coverage.with_span(kind, chosen.buckets, *chosen.span(context.calendar, kind, now))
