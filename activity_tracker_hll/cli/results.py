@@ -129,9 +129,9 @@ def end_of(settings: Settings, tracker: Reader, kind: PeriodKind, last: dt.date 
     """The end of a range, from its last day; without one, that of the newest data, but not of what runs."""
     if last is not None:
         return until(last)
-    ends = [entry.period.next().start for entry in tracker.inventory() if entry.period.kind == kind]
+    periods = {entry.period for entry in tracker.inventory() if entry.period.kind == kind}
     running = tracker.calendar.containing(kind, tracker.calendar.local(settings.clock())).start
-    return min(max(ends, default=running), running)
+    return max((period.next().start for period in periods if period.start < running), default=running)
 
 
 def the_bucket(tracker: Reader, kind: PeriodKind | None, wanted: Any) -> str | None:

@@ -120,9 +120,11 @@ class _Days:
         daily = [entry for entry in entries if entry.period.kind == "daily"]
         if not daily:
             self.other_kinds |= {entry.period.kind for entry in entries}
+        now = self._now()
+        begun = [entry for entry in daily if entry.period.start <= now]  # a wrong date is no newest day
         unions = self.wanted.source.aggregates()
-        found = dict.fromkeys(entry.bucket for entry in daily if entry.bucket not in unions)
-        starts = [entry.period.start.date() for entry in daily]
+        found = dict.fromkeys(entry.bucket for entry in begun if entry.bucket not in unions)
+        starts = [entry.period.start.date() for entry in begun]
         return tuple(found) or (None,), (min(starts), max(starts)) if starts else None
 
     def _counted(
@@ -137,7 +139,7 @@ class _Days:
         if end is None and there is not None:
             end = there[1] + _DAY
         if start is None and end is not None:
-            until = wanted.source.calendar.moment(end, "end").date()
+            until = min(wanted.source.calendar.moment(end, "end"), self._now()).date()
             start = until - _YEAR if there is None else max(until - _YEAR, min(there[0], until - _DAY))
         days, counts = yield from self._lookup(names, start, end)
         counts = {name: by_day for name, by_day in counts.items() if any(by_day)}
@@ -153,9 +155,8 @@ class _Days:
     ) -> Asking[tuple[list[date], Counts]]:
         options = {"start": start, "live": True, "missing": None, "shard": self.wanted.shard}
         if end is not None:
-            calendar = self.wanted.source.calendar
-            now = calendar.local(self.wanted.source.clock())
-            if _midnight(calendar.moment(end, "end")) <= _midnight(now):
+            until = self.wanted.source.calendar.moment(end, "end")
+            if _midnight(until) <= _midnight(self._now()):
                 options |= {"end": end, "live": None}
         rows = yield _question("days", "lookup", "daily", buckets=names, **options)
         if isinstance(rows, BackendDataError):
@@ -167,6 +168,10 @@ class _Days:
         if isinstance(rows, ActivityTrackerError):
             raise rows
         return [day for day, _ in rows], {name: [counts[name] for _, counts in rows] for name in names}
+
+    def _now(self) -> datetime:
+        source = self.wanted.source
+        return source.calendar.local(source.clock())
 
 
 def _question(about: str, call: str, *arguments: Any, **options: Any) -> Question:

@@ -447,7 +447,20 @@ def test_the_unnamed_bucket_is_chosen_by_the_name_that_is_shown(held):
 
 def test_a_date_in_the_future_is_told_of():
     run("track", "ann", "--date", "2101-01-01", "--data", "d")
-    assert "2 periods lie in the future, such as daily-21010101" in run("doctor", "--data", "d").stdout
+    shown = run("doctor", "--data", "d").stdout
+    assert "2 periods lie in the future, such as daily-21010101" in shown
+
+
+def test_what_lies_in_the_future_can_be_left_behind():
+    run("track", "ann", "--date", "2101-01-01", "--data", "d")
+    run("track", "ann", "--date", "2020-01-01", "--data", "d")
+    shown = run("doctor", "--data", "d").stdout
+    [_, *words] = suggested(shown)[-1]
+    run(*words)
+    run("restore", words[1], "--data", "other")
+    assert "2020-01-01" in run("lookup", "--data", "other").stdout
+    shown = run("doctor", "--data", "other").stdout
+    assert "future" not in shown
 
 
 def test_what_is_kept_shorter_ends_with_a_collapse(held):

@@ -371,6 +371,34 @@ def test_old_data_end_where_they_end(real_server, tmp_path):
     assert len(part.tables["days"]) == 11
 
 
+@pytest.mark.parametrize("ahead", [200, 400, 13_000])
+@pytest.mark.parametrize("buckets", [None, ["a"]])
+def test_a_date_in_the_future_changes_nothing(real_server, tmp_path, ahead, buckets):
+    tracker = real_server.tracker(["daily", "monthly"], buckets=buckets)
+    bucket = buckets and buckets[0]
+    for back in (300, 1, 0):
+        tracker.track_many(range(30), bucket=bucket, date=day(back))
+    before = made(tracker, tmp_path).tables["days"]
+    tracker.track(id="x", bucket=bucket, date=day(-ahead))
+    assert made(tracker, tmp_path).tables["days"] == before
+    assert len(before) == 302
+    assert len(made(tracker, tmp_path, end=day(-ahead)).tables["days"]) == 302
+
+
+def test_a_date_in_the_future_is_not_the_newest_of_old_data(real_server, tmp_path):
+    tracker = real_server.tracker(["daily", "monthly"])
+    for number in range(9):
+        tracker.track_many(range(90), date=date(2001, 1, 1) + timedelta(days=number))
+    tracker.track(id="x", date=day(-9))
+    assert "1 January 2001 to 9 January 2001" in made(tracker, tmp_path).text
+
+
+def test_only_dates_in_the_future(real_server, tmp_path):
+    tracker = real_server.tracker()
+    tracker.track(id="x", date=day(-9))
+    assert "days" not in made(tracker, tmp_path).tables
+
+
 @pytest.mark.extended
 def test_many_buckets(real_server, tmp_path):
     names = [f"bucket {number}" for number in range(14)]

@@ -43,6 +43,7 @@ def doctor(settings: Settings, *, strict: bool, archived: str | None, role: str 
     display = console()
     with settings.tracker() as tracker:
         found = tracker.examine(role=role, archive=archived)
+        now = tracker.calendar.local(settings.clock())
     _show_server(display, found)
     if found.agrees:
         display.print("Settings: agree with the data.")
@@ -55,6 +56,13 @@ def doctor(settings: Settings, *, strict: bool, archived: str | None, role: str 
     if found.due:
         display.print("To collapse what is over:")
         show_command(display, settings.command("collapse"))
+    if any(entry.period.start > now for entry in found.entries):
+        display.print(
+            "To be rid of what lies in the future, archive the rest, and restore that to another place, by"
+            " --data, --url or --namespace:"
+        )
+        last = now.date().isoformat()
+        show_command(display, settings.command("archive", "activity.archive", "--last", last))
     if found.warnings and strict:
         raise click.exceptions.Exit(1)
 

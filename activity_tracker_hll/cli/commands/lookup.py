@@ -40,7 +40,11 @@ _FIELDS = ("period", "date", "bucket", "count", "stderr", "low", "high")
 )
 @click.option("--period", "kind", type=PERIOD, default="daily", show_default=True)
 @click.option("--start", type=DATE, help="Periods that begin then or later. Default: all there are.")
-@click.option("--end", type=DATE, help="The period that contains it is left out. Default: all there are.")
+@click.option(
+    "--end",
+    type=DATE,
+    help="The period that contains it is left out. Default: all there are, but for those in the future.",
+)
 @bucket_option("Only this bucket, (all) for the unnamed one; can be repeated. Default: all that there are.")
 @click.option(
     "--live/--no-live",
@@ -97,7 +101,8 @@ def lookup(  # click passes each option as an argument of its own
         shown = [
             entry
             for entry in entries
-            if entry.bucket in looked_at and (live or entry.period.start < running.start)
+            if entry.bucket in looked_at
+            and (entry.period.start < running.start or (live and entry.period == running))
         ]
         stored = [entry for entry in shown if live is not False or "count" in entry.parts]
         if wanted and (stored or (first and last)):

@@ -63,3 +63,12 @@ def test_all_that_cannot_be_read_is_named(run, tracker):
         assert f"daily-20200101 bucket 'bad{number}'" in " ".join(result.stderr.split())
     assert "and 2 more" in " ".join(result.stderr.split())
     assert counts(run, "--bucket", "good") == {("2020-01-01", "good"): 1}
+
+
+def test_what_lies_in_the_future_is_shown_if_asked_for(run, tracker):
+    tracker.track(id=1, date=datetime(2020, 1, 1))
+    shown = run("lookup", "--live", "--csv").stdout
+    tracker.track(id=2, date=datetime(2101, 1, 1))
+    assert run("lookup", "--live", "--csv").stdout == shown
+    there = counts(run, "--live", "--start", "2100-12-31", "--end", "2101-01-02", "--no-fill")
+    assert there == {("2101-01-01", None): 1}

@@ -165,6 +165,13 @@ def test_the_last_day_that_there_is(run, five_days, command):
     assert "Traceback" not in run(*arguments, status=2).stderr
 
 
+@pytest.mark.parametrize("command", ["rolling", "stickiness"])
+def test_a_date_in_the_future_is_not_the_last_day(run, five_days, command):
+    before = run(command, "--window", "2", "--csv").stdout
+    five_days.track(id="x", bucket="a", date=date(2101, 1, 1))
+    assert run(command, "--window", "2", "--csv").stdout == before
+
+
 def test_a_union_of_the_command_itself(run, five_days):
     command = [*COMMANDS["stickiness"], "--json", "--bucket", "b", "--aggregate", "x=a,b"]
     told = {(row["date"], row["bucket"]): row["value"] for row in json.loads(run(*command).stdout)}
