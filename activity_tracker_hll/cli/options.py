@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -201,6 +202,8 @@ def _set(ctx: click.Context, param: click.Parameter, value: Any) -> None:
         ctx.obj = settings.typed(name, value)
     elif source is ParameterSource.ENVIRONMENT:
         ctx.obj = settings.found(name, value)
+    elif os.environ.get(str(param.envvar)) == "":  # which click takes for one that is not set
+        ctx.obj = settings.found(name, "")
 
 
 class Command(click.Command):

@@ -65,8 +65,12 @@ class Settings:
         """These settings with one that was typed.
 
         Raises:
-            click.UsageError: it is a second place for the data.
+            click.UsageError: it is empty, or a second place for the data.
         """
+        if value == "":
+            raise click.UsageError(
+                f"--{name} is empty, as if by a variable that is not set: give one, or none"
+            )
         given = self.given | {name}
         places = sorted(f"--{place}" for place in given & _PLACES)
         if len(places) > 1:
@@ -85,7 +89,8 @@ class Settings:
             with self.tracker(**overrides) as tracker:
                 yield tracker
             return
-        options = {"timezone": self.timezone, "week_start": self.week_start, "secret": self.secret or None}
+        _check_found("secret", self.secret)
+        options = {"timezone": self.timezone, "week_start": self.week_start, "secret": self.secret}
         with Archive(self.archive, **{**options, **overrides}) as archive:
             yield archive
 
@@ -103,12 +108,14 @@ class Settings:
             overrides: arguments in place of the settings.
 
         Raises:
-            click.UsageError: an archive was given, which is only read.
+            click.UsageError: an archive was given, which is only read; or what the environment has is empty.
             click.ClickException: it is not there.
         """
         if self.archive is not None:
             raise click.UsageError("--archive is only read: this command needs --url or --data")
         url = None if "data" in self.given else self.url  # what is typed overrides the environment
+        _check_found("url", url)
+        _check_found("secret", self.secret)
         if self.data and not (creates or url) and "data" in self.given and _is_missing(self.data):
             raise click.ClickException(f"there are no data in {self.data}: no such directory")
         options: dict[str, Any] = {
@@ -116,7 +123,7 @@ class Settings:
             "namespace": self.namespace,
             "timezone": self.timezone,
             "week_start": self.week_start,
-            "secret": self.secret or None,
+            "secret": self.secret,
             "keep_sketches": self.keep_sketches,
             "clock": self.clock,
         }
@@ -144,6 +151,18 @@ class Settings:
         }
         options = ((f"--{name.replace('_', '-')}", shown[name]) for name in shown if name in self.given)
         return [PROGRAM, *words, *(word for option in options for word in option if word is not None)]
+
+
+def _check_found(name: str, value: str | None) -> None:
+    """Check what may be from the environment: other data than those that were meant are worse than none.
+
+    Raises:
+        click.UsageError: it is empty.
+    """
+    if value == "":
+        raise click.UsageError(
+            f"ACTIVITY_TRACKER_{name.upper()} is set, but empty: give it a value, or unset it"
+        )
 
 
 def _is_missing(path: str) -> bool:

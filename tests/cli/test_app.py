@@ -92,6 +92,36 @@ def test_where_the_data_are(tracker, tmp_path):
     assert found.stdout == "period,date,bucket,count,stderr,low,high\n"
 
 
+@pytest.mark.parametrize("command", ["lookup", "collapse", "import"])
+@pytest.mark.parametrize("name", ["url", "data", "secret"])
+def test_an_empty_option_is_none_of_the_defaults(tmp_path, name, command):
+    for options in ([f"--{name}", "", command], [command, f"--{name}="]):
+        result = invoke(options, env={"HOME": str(tmp_path)})
+        assert result.exit_code == 2
+        assert f"--{name} is empty" in result.stderr
+    assert not [*tmp_path.iterdir()]
+
+
+def test_an_empty_variable_is_none_of_the_defaults(run, tmp_path):
+    run("archive", tmp_path / "archive")
+    home = {"HOME": str(tmp_path / "home")}
+    lookup = ["--data", str(tmp_path / "data"), "lookup"]
+    from_archive = ["lookup", "--archive", str(tmp_path / "archive")]
+    empty_url, empty_secret = ({**home, f"ACTIVITY_TRACKER_{name}": ""} for name in ("URL", "SECRET"))
+    for arguments, env in (
+        (["collapse"], empty_url),
+        (["collapse"], empty_secret),
+        (lookup, empty_secret),
+        (from_archive, empty_secret),
+    ):
+        result = invoke(arguments, env=env)
+        assert result.exit_code == 2
+        assert "is set, but empty" in result.stderr
+    assert not (tmp_path / "home").exists()
+    for arguments in (lookup, from_archive):  # what is typed goes before the environment
+        assert invoke(arguments, env=empty_url).exit_code == 0
+
+
 @pytest.mark.parametrize("given_by", ["option", "environment"])
 def test_another_secret_is_refused(run, given_by, monkeypatch):
     run("track", "x")
