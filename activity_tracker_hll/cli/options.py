@@ -20,6 +20,7 @@ __all__ = [
     "AGGREGATE",
     "DATE",
     "DAYS",
+    "FILE",
     "KEEP",
     "PERIOD",
     "Command",
@@ -33,6 +34,8 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., Any])
 PERIOD = click.Choice(PERIODS)
+FILE = click.Path(dir_okay=False, readable=False)
+"""A file, which may be one that cannot be read: what uses it says so, and goes on if there is more to do."""
 
 
 class _Date(click.ParamType[dt.date]):
@@ -157,14 +160,14 @@ def global_options(*, hidden: bool = False) -> list[click.Option]:
         option(
             "--data",
             metavar="DIR",
-            type=click.Path(file_okay=False),
+            type=click.Path(file_okay=False, readable=False),
             help="Keep the data in this directory, with an embedded server. Default without --url:"
             f" {click.get_app_dir(PROGRAM)}",
         ),
         option(
             "--archive",
             metavar="FILE",
-            type=click.Path(dir_okay=False),
+            type=FILE,
             help="Read this archive, without a server: see the command archive.",
         ),
         option("--namespace", default=DEFAULT_NAMESPACE, show_default=True, help="First part of every key."),

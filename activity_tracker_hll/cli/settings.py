@@ -167,10 +167,12 @@ def _check_found(name: str, value: str | None) -> None:
 
 def _is_missing(path: str) -> bool:
     try:
-        directory = Place.of(path, "a directory", "--data").path
-    except ActivityTrackerError:  # the backend says so
-        return False
-    return not (directory.exists() or directory.is_symlink())
+        Place.of(path, "a directory", "--data").path.lstat()
+    except FileNotFoundError:
+        return True
+    except (ActivityTrackerError, OSError):  # the backend says so
+        pass
+    return False
 
 
 def _without_credentials(url: str) -> str:

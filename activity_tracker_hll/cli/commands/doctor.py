@@ -14,7 +14,7 @@ from ...operations.rights import ROLES
 from ...operations.server import Forecast, in_the_long_run
 from ...words import many
 from ..display import console, show_command
-from ..options import Command, examples
+from ..options import FILE, Command, examples
 from ..settings import Settings
 from ..tables import show_buckets, show_facts, show_table
 
@@ -33,7 +33,7 @@ __all__ = ["doctor"]
 @click.option(
     "--archived",
     metavar="FILE",
-    type=click.Path(dir_okay=False),
+    type=FILE,
     help="Warn of sketches that expire within a week and are not in this archive as they are.",
 )
 @click.option("--role", type=click.Choice(ROLES), help="Whose rights the user needs; default: all.")

@@ -75,7 +75,7 @@ class _Filter(click.ParamType[Filter]):
         "    --time-format epoch",
     ),
 )
-@click.argument("files", nargs=-1, type=click.Path(allow_dash=True))
+@click.argument("files", nargs=-1, type=click.Path(allow_dash=True, readable=False))
 @click.option(
     "--format",
     type=click.Choice(FORMATS),

@@ -12,7 +12,7 @@ from ...operations.due import kinds_of
 from ...paths import Place
 from ...periods import PeriodKind
 from ..display import write
-from ..options import Command, bucket_option, examples, period_option
+from ..options import FILE, Command, bucket_option, examples, period_option
 from ..results import known_buckets
 from ..settings import Settings
 
@@ -44,7 +44,7 @@ __all__ = ["metrics"]
 )
 @click.option(
     "--output",
-    type=click.Path(dir_okay=False),
+    type=FILE,
     metavar="FILE.prom",
     help="Replace this file, in one step, in the directory that node_exporter's textfile collector reads.",
 )

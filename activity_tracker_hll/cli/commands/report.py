@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from pathlib import Path
 from typing import Any
 
 import click
 
 from ..display import console
-from ..options import Command, bucket_option, examples
+from ..options import FILE, Command, bucket_option, examples
 from ..results import known_buckets, range_options, single_bucket, until
 from ..settings import Settings
 
@@ -24,7 +23,7 @@ __all__ = ["report"]
         "activity-tracker-hll report --start 2026-10-01 --last 2026-10-31 --bucket shop --bucket blog",
     ),
 )
-@click.argument("path", type=click.Path(dir_okay=False, path_type=Path), default="active-users.html")
+@click.argument("path", type=FILE, default="active-users.html")
 @range_options("What is shown")
 @bucket_option("Only this bucket, (all) for the unnamed one; can be repeated. Default: all that there are.")
 @single_bucket(
@@ -37,7 +36,7 @@ __all__ = ["report"]
 def report(
     settings: Settings,
     *,
-    path: Path,
+    path: str,
     start: dt.date | None,
     last: dt.date | None,
     buckets: tuple[str | None, ...],
