@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -191,12 +192,21 @@ def _content(
     if _is_table(path):
         yield from read_rows()
         return
-    with opened(path, standard_input or sys.stdin.buffer, on_read) as stream:
+    with opened(path, standard_input or _standard_input(path), on_read) as stream:
         if kind := table_format(head(stream)):
             raise LayoutError(f"{kind} is read from a file itself, neither piped nor compressed")
         if advice := what_else(head(stream)):
             raise LayoutError(f"the file is {advice}")
         yield from read(stream)
+
+
+def _standard_input(path: str) -> BinaryIO:
+    """That of this process, which may have been started without one: only '-' needs it."""
+    if sys.stdin is not None:
+        return sys.stdin.buffer
+    if path == "-":
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    return io.BytesIO()
 
 
 def _is_table(path: str) -> bool:

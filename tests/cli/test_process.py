@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -171,6 +172,71 @@ def test_a_reader_that_has_seen_enough(tmp_path):
         process.stdin.close()
         err = process.stderr.read()
     assert b"Traceback" not in err
+
+
+PRINTING = {
+    "help": ["--help"],
+    "table": ["lookup"],
+    "csv": ["lookup", "--csv"],
+    "metrics": ["metrics"],
+    "facts": ["doctor"],
+    "dry run": ["import", "--dry-run"],
+}
+
+
+def printed_to(stdout, data, arguments, **options):
+    """The exit status of a command with this standard output, and what it says on the other one."""
+    command = [*PROGRAM, "--data", str(data), "--timezone", "UTC", *arguments]
+    pipes = {"input": csv_text(9), "stdout": stdout, "stderr": subprocess.PIPE}
+    done = subprocess.run(command, **pipes, env=ENV, check=False, **options)
+    return done.returncode, done.stderr.decode()
+
+
+@pytest.fixture
+def few(tmp_path):
+    """Some days; the server lives as long as the test, so that commands need not start one."""
+    with ActivityTracker(["daily"], backend="embedded", path=tmp_path, timezone="UTC") as tracker:
+        for day in range(1, 5):
+            tracker.track(id="x", date=datetime(2020, 1, day))
+        yield tmp_path
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("command", PRINTING.values(), ids=PRINTING)
+def test_output_that_cannot_be_written_is_one_line_and_a_status(few, command):
+    with Path("/dev/full").open("wb") as full:
+        found = printed_to(full, few, command)
+    assert found == (1, "Error: the output cannot be written: No space left on device\n")
+
+
+@pytest.mark.parametrize("command", PRINTING.values(), ids=PRINTING)
+def test_a_process_without_a_standard_output(few, command):
+    found = printed_to(None, few, command, preexec_fn=lambda: os.close(1))
+    assert found == (1, "Error: the output cannot be written: Bad file descriptor\n")
+
+
+@pytest.mark.parametrize("command", PRINTING.values(), ids=PRINTING)
+def test_a_reader_that_is_gone_is_no_error_to_tell_of(few, command):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as pipe:
+        assert printed_to(pipe, few, command) == (1, "")
+
+
+def test_what_prints_nothing_needs_no_output(few):
+    with Path(os.devnull).open("wb") as nowhere:
+        assert printed_to(nowhere, few, ["track", "x"], preexec_fn=lambda: os.close(1)) == (0, "")
+        assert printed_to(nowhere, few, ["lookup"], preexec_fn=lambda: os.close(2)) == (0, "")
+
+
+def test_a_process_without_a_standard_input(few, tmp_path):
+    (tmp_path / "a.csv").write_bytes(csv_text(9))
+    without = {"stdin": None, "preexec_fn": lambda: os.close(0)}
+    command = [*PROGRAM, "--data", str(few), "--timezone", "UTC", "import"]
+    options = {"capture_output": True, "text": True, "env": ENV, **without}
+    assert "9 events" in subprocess.run([*command, str(tmp_path / "a.csv")], check=False, **options).stderr
+    done = subprocess.run(command, check=False, **options)
+    assert (done.returncode, done.stderr) == (1, "Error: stdin: Bad file descriptor\n")
 
 
 def test_the_installed_command():
