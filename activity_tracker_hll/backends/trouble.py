@@ -95,7 +95,9 @@ _CONNECTION_ADVICE = (
         "is not asked, as ssl_certfile=, ssl_keyfile= and ssl_password= do not belong together",
     ),
     (
-        re.compile(r"connecting to (?!unix socket).*No such file"),
+        re.compile(
+            r"connecting to [^/\s]+:\d+\. .*No such file"
+        ),  # a host and port, not the path of a socket
         "is not asked, as there is no such file: ssl_ca_certs=, ssl_certfile= or ssl_keyfile=",
     ),
     (

@@ -268,3 +268,30 @@ def test_what_a_provider_of_passwords_raises():
     with pytest.raises(BackendError):  # nobody is there, so it is not even asked
         backend.execute([("PING",)])
     assert "s3cret" not in str(translated(LookupError("s3cret"), "here"))
+
+
+@BOTH
+@pytest.mark.parametrize(("where", "why"), [("", "No such file"), ("/", "refused")])
+def test_a_unix_socket_that_is_not_there(tmp_path, track, where, why):
+    path = f"{tmp_path}{where or '/server.sock'}"
+    with raises(BackendConnectionError, f"^{path} cannot be reached", why) as caught:
+        track(unix_socket_path=path)
+    assert "ssl_" not in str(caught.value)
+    with raises(BackendConnectionError, f"^{path}, database 3, cannot be reached", why):
+        track(url=f"unix://{path}?db=3")
+
+
+@pytest.mark.parametrize(
+    ("text", "is_about_tls"),
+    [
+        ("Error 2 connecting to /run/redis.sock. No such file or directory.", False),
+        ("Error 2 connecting to redis.sock. No such file or directory.", False),
+        ("Error 2 connecting to unix socket: /run/redis.sock. No such file or directory.", False),
+        ("Error 2 connecting to localhost:6379. No such file or directory.", True),
+        ("Error 2 connecting to ::1:6379. No such file or directory.", True),
+        ("Error connecting to localhost:6379. [Errno 2] No such file or directory.", True),
+    ],
+)
+def test_a_file_that_is_missing_is_a_socket_or_one_of_tls(text, is_about_tls):
+    """As clients of several versions say it."""
+    assert ("ssl_ca_certs=" in str(translated(redis.ConnectionError(text)))) is is_about_tls
