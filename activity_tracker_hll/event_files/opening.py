@@ -61,18 +61,26 @@ def opened(path: str, standard_input: BinaryIO, on_read: Callable[[int], object]
     """
     # Standard input is not ours to close.
     with nullcontext(standard_input) if path == "-" else Path(path).open("rb") as file:
-        read1, wait = cast("io.BufferedIOBase", file).read1, _waiting(file)
+        read1, waited = cast("io.BufferedIOBase", file).read1, _waiting(file)
         size_before = _size(file)
+        is_over = False  # behind its end, a terminal waits for more to be typed
 
         def read(size: int) -> bytes:
+            nonlocal is_over
+            if is_over:
+                return b""
             data = read1(size)
             if not data and _never_waits(file):
-                wait(None)
+                waited(None)
                 data = read1(size)
             if not data and _size(file) < size_before and file.tell() < size_before:
                 raise DamagedError("the file was cut while it was read")
+            is_over = not data
             on_read(len(data))
             return data
+
+        def wait(seconds: float) -> bool:
+            return is_over or waited(seconds)
 
         yield _as_utf8(_decompressed(Stream(read, wait)))
 

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -237,6 +238,32 @@ def test_a_process_without_a_standard_input(few, tmp_path):
     assert "9 events" in subprocess.run([*command, str(tmp_path / "a.csv")], check=False, **options).stderr
     done = subprocess.run(command, check=False, **options)
     assert (done.returncode, done.stderr) == (1, "Error: stdin: Bad file descriptor\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "typed", "said"),
+    [
+        ([], b"\x04", "0 events, 0 bad lines"),
+        ([], b"id,time\nx,2020-01-01\n\x04", "1 event, 0 bad lines"),
+        ([], b"id,time\nx,2020-01-01\x04\x04", "1 event, 0 bad lines"),
+        (["-", "-"], b"id,time\nx,2020-01-01\n\x04\x04", "1 event, 0 bad lines"),
+        (["--format", "json"], b'{"id": 1, "time": "2020-01-01"}\n\x04', "1 event, 0 bad lines"),
+        (["--dry-run"], b"id,time\nx,2020-01-01\n\x04", "times in UTC"),
+    ],
+)
+def test_what_is_typed_ends_where_it_is_ended(few, options, typed, said):
+    """As with cat: by Ctrl-D once at the beginning of a line, twice within it."""
+    keys, terminal = pty.openpty()
+    try:
+        os.write(keys, typed)
+        command = [*PROGRAM, "--data", str(few), "--timezone", "UTC", "import", *options]
+        pipes = {"stdin": terminal, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        done = subprocess.run(command, **pipes, env=ENV, check=True, text=True, timeout=60)
+    finally:
+        os.close(keys)
+        os.close(terminal)
+    assert done.stdout.count("Reading what is typed here") == 1
+    assert said in done.stdout
 
 
 def test_the_installed_command():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -188,10 +189,19 @@ def import_(
     """
     chosen = _layout(**layout)
     sources = [Source(path) for path in files or ("-",)]
+    if _is_typed(sources):
+        console(stderr=True).print(
+            "Reading what is typed here, up to Ctrl-D; to read files, give their names."
+        )
     if dry_run:
         _show_events(sources, chosen, Calendar(settings.timezone, settings.week_start), "hourly" in periods)
     else:
         _count_events(settings, sources, chosen, periods)
+
+
+def _is_typed(sources: Sequence[Source]) -> bool:
+    """Whether standard input is read, and is a terminal."""
+    return any(source.path == "-" for source in sources) and sys.stdin is not None and sys.stdin.isatty()
 
 
 def _layout(
@@ -240,6 +250,7 @@ def _count_events(
             TextColumn("{task.fields[events]:,} events, {task.fields[rate]:,}/s"),
             TextColumn("{task.fields[bad]}"),
             done=DownloadColumn(table_column=Column(no_wrap=True)),
+            quiet=_is_typed(sources),
         ) as bar,
     ):
         task = bar.add_task(
