@@ -55,12 +55,12 @@ class BaseTracker(Generic[B]):
     _BACKENDS: ClassVar[Mapping[str, str]]
     _BACKEND: type[B]
 
-    PERIOD_HOURLY: Final = "hourly"
-    PERIOD_DAILY: Final = "daily"
-    PERIOD_WEEKLY: Final = "weekly"
-    PERIOD_MONTHLY: Final = "monthly"
-    PERIOD_QUARTERLY: Final = "quarterly"
-    PERIOD_YEARLY: Final = "yearly"
+    PERIOD_HOURLY: Final[PeriodKind] = "hourly"
+    PERIOD_DAILY: Final[PeriodKind] = "daily"
+    PERIOD_WEEKLY: Final[PeriodKind] = "weekly"
+    PERIOD_MONTHLY: Final[PeriodKind] = "monthly"
+    PERIOD_QUARTERLY: Final[PeriodKind] = "quarterly"
+    PERIOD_YEARLY: Final[PeriodKind] = "yearly"
 
     # What options there are depends on the backend; of each but the default one, by place and by name.
 

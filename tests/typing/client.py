@@ -52,12 +52,16 @@ from activity_tracker_hll.backends.redis import RedisBackend
 
 DAY = dt.date(2026, 1, 1)
 CHOSEN: tuple[PeriodKind, ...] = ("daily", "monthly")
+DECLARED: list[PeriodKind] = [ActivityTracker.PERIOD_DAILY, ActivityTracker.PERIOD_MONTHLY]
+CONSTANTS = (ActivityTracker.PERIOD_DAILY, ActivityTracker.PERIOD_MONTHLY)
 
 
 def constructors() -> None:
     """Every kind of backend, and the options of each."""
     ActivityTracker()
     ActivityTracker({"daily"}, "redis", url="redis://localhost/1", secret="s", retries=1)
+    ActivityTracker(DECLARED)
+    ActivityTracker(CONSTANTS)
     ActivityTracker([ActivityTracker.PERIOD_DAILY, "yearly"], host="localhost", port=6379, db=1, password="p")
     ActivityTracker(CHOSEN, buckets=["a", None], aggregate_buckets={"total": ("a", "b")}, timezone="UTC")
     ActivityTracker(buckets=(name for name in "ab"), week_start=6, timezone=dt.UTC, clock=lambda: 0.0)
