@@ -10,6 +10,7 @@ import pydoc
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -171,6 +172,7 @@ def files(tmp_path, monkeypatch):
         "access.log.zst": zstd.compress(log),
         "list.jsonl": b'{"id": "ann", "time": "2026-01-02"}\n',
         "visits.csv": b"user,when,site\nann,2026-01-02,shop\n",
+        "visits_1252.csv": "user,when,site\nMüller,2026-01-02,shop\n".encode("cp1252"),
         "two_columns.csv": b"id,day,clock\nann,02.01.2026,10:30\n",
     }
     for name, content in made.items():
@@ -185,7 +187,7 @@ def test_a_command_of_the_guide_of_formats(command, added, files):
     from helpers.command_line import invoke  # here, as it needs packages that may be missing
 
     before, _, after = command.partition("activity-tracker-hll ")
-    text = (files / before.split()[1]).read_bytes() if before else None
+    text = subprocess.check_output(shlex.split(before.rstrip("| "))) if before else None
     done = invoke(["--data", str(files / "data"), *shlex.split(after), *added], input=text)
     # Lines of which it says that they are bad are left out.
     assert done.exit_code == (3 if "--null" in after else 0), done.output

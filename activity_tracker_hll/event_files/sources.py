@@ -12,7 +12,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
-from ..columns import EventColumns
+from ..columns import EventColumns, Texts
 from ..errors import ArgumentTypeError, MissingExtraError
 from ..messages import shown
 from ..periods import Calendar
@@ -27,6 +27,10 @@ __all__ = ["Source", "first_events", "read_events", "read_sources"]
 
 _Item = TypeVar("_Item")
 
+_LAST_OF_ASCII = 0x7F
+_LOOKS = 4
+"""So often ids are looked at where not all letters are ASCII's, which takes longer than to see that all are."""
+
 
 @dataclass(slots=True)
 class Source:
@@ -37,12 +41,28 @@ class Source:
         events: how many events it had.
         rejected: the lines that are none.
         error: why it was not read, or not to its end.
+        odd_id: an id that is not UTF-8, if one was seen.
     """
 
     path: str
     events: int = 0
     rejected: Rejected = field(default_factory=Rejected)
     error: str | None = None
+    odd_id: bytes | None = None
+    _looks: int = field(default=_LOOKS, repr=False)
+
+    def note(self, events: EventColumns) -> None:
+        """Note what was read."""
+        self.events += len(events)
+        ids = events.ids
+        if self._looks and isinstance(ids, Texts) and ids.buffer.max(initial=0) > _LAST_OF_ASCII:
+            self.look_at(ids.tolist())
+
+    def look_at(self, ids: Sequence[bytes]) -> None:
+        """Look for an id that is not UTF-8."""
+        self._looks -= 1
+        if not _is_utf8(b"\n".join(ids)):
+            self.odd_id, self._looks = next(id for id in ids if not _is_utf8(id)), 0
 
     @property
     def name(self) -> str:
@@ -135,7 +155,7 @@ def read_sources(
 
     for source in sources:
         for events in _items(source, read, read_rows, standard_input, on_read):
-            source.events += len(events)
+            source.note(events)
             yield events
 
 
@@ -158,6 +178,7 @@ def first_events(
 
     events = list(islice(_items(source, read, read_rows), count))
     source.events = len(events)
+    source.look_at([id for id, _, _ in events if isinstance(id, bytes)])
     return events
 
 
@@ -207,6 +228,14 @@ def _standard_input(path: str) -> BinaryIO:
     if path == "-":
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     return io.BytesIO()
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _is_table(path: str) -> bool:

@@ -320,6 +320,7 @@ def _report(display: Console, sources: Sequence[Source], done: Imported, counts:
             display.print(f"{source.name}: {_summary([source])}")
         if source.error:
             display.print(f"{source.name}: {source.error}")
+    _show_odd_ids(display, sources)
     display.print(
         f"{_summary(sources)}, {seconds:.1f} s, {many(round(done.events / max(seconds, 1e-9)), 'event')}/s"
     )
@@ -332,6 +333,15 @@ def _report(display: Console, sources: Sequence[Source], done: Imported, counts:
             f"Late: {done.late:,} of {counts:,} (an event counts once in each kind of period) {verb} refused:"
             f" {why}"
         )
+
+
+def _show_odd_ids(display: Console, sources: Sequence[Source]) -> None:
+    for source in sources:
+        if source.odd_id is not None:
+            display.print(
+                f"{source.name}: ids that are not UTF-8, such as {printable(_text(source.odd_id))}, count as"
+                " others than the same in UTF-8, to which iconv converts."
+            )
 
 
 def _summary(sources: Sequence[Source]) -> str:
@@ -386,9 +396,10 @@ def _show_events(sources: Sequence[Source], layout: Layout, calendar: Calendar, 
     for source in sources:
         if source.error:
             display.print(f"{source.name}: {source.error}")
+    _show_odd_ids(display, sources)
     display.print("Nothing was counted: this was a dry run.")
     _exit(sources, late=0, counts=sum(source.events for source in sources))
 
 
 def _text(id: Any) -> str:
-    return id.decode("utf-8", "surrogateescape") if isinstance(id, bytes) else str(id)
+    return id.decode("utf-8", "backslashreplace") if isinstance(id, bytes) else str(id)

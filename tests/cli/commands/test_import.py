@@ -294,3 +294,29 @@ def test_an_import_that_is_interrupted_is_completed_by_a_second_one(run, tmp_pat
     run("import", tmp_path / "access.log")
     found = counts(run, "--live")
     assert all(near(found[day, None], len(ids)) for day, ids in exact.items())
+
+
+def cp1252_csv(path, at, events):
+    """A CSV with one id that is not UTF-8, and other letters in another column."""
+    ids = [b"M\xfcller" if number == at else b"%d" % number for number in range(events)]
+    path.write_bytes(b"id,time,name\n" + b"".join(b"%s,2020-01-01,J\xf6rg\n" % id for id in ids))
+
+
+@pytest.mark.parametrize(
+    ("at", "options"),
+    [(0, ()), (0, ("--dry-run",)), (9, ("--where", "name=.")), (150_000, ())],
+    ids=["fast", "dry run", "careful", "late"],
+)
+def test_ids_in_another_encoding_are_told_of_once(run, tmp_path, at, options):
+    cp1252_csv(tmp_path / "odd.csv", at, at + 9)
+    other = tmp_path / "other.csv"
+    other.write_text("id,time,name\nMüller,2020-01-01,Jörg\n", "utf-8")
+    done = run("import", tmp_path / "odd.csv", other, *options)
+    told = [line for line in done.output.splitlines() if "not UTF-8" in line]
+    assert len(told) == 1
+    assert told[0].startswith(f"{tmp_path / 'odd.csv'}: ids that are not UTF-8, such as M\\xfcller, ")
+
+
+def test_other_columns_may_be_in_another_encoding(run, tmp_path):
+    cp1252_csv(tmp_path / "fine.csv", -1, 9)
+    assert "UTF-8" not in run("import", tmp_path / "fine.csv").output
