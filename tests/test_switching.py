@@ -1,13 +1,23 @@
 """Switching from activity-tracker 0.0.5: the real library writes, this one goes on."""
 
+import enum
 import importlib
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from uuid import UUID
 
 import pytest
+from activity_tracker.backends.base import BaseBackend as ExactBackend
 from activity_tracker.tracker import ActivityTracker as ExactTracker
 
 import activity_tracker_hll.tracker
-from activity_tracker_hll import BackendResponseError
+from activity_tracker_hll import (
+    ActivityTrackerError,
+    ArgumentTypeError,
+    ArgumentValueError,
+    BackendResponseError,
+)
+from activity_tracker_hll.ids import encode
 from helpers.errors import raises
 from helpers.moments import TODAY, YESTERDAY, day
 
@@ -251,3 +261,108 @@ def test_zeros_the_other_librarys_job_stored_are_counted_with_their_aggregates(s
     row = tracker.lookup(start=YESTERDAY, buckets=["a", "b", "t"])[0][1]
     assert row == {"a": 10, "b": 15, "t": 20}
     assert tracker.collapse() == []
+
+
+# What the README says that differs
+
+
+class Plan(enum.Enum):
+    FREE = "free"
+
+
+class TextPlan(str, enum.Enum):  # noqa: UP042 (as there are many)
+    FREE = "free"
+
+
+class Named:
+    def __str__(self):
+        return "named"
+
+
+def counted(server, exact, id):
+    """The ids that both libraries make of one."""
+    exact.track(["daily"], id=id, bucket="ids", date=TODAY)
+    [by_exact] = server.client.spop(f"active:daily-{TODAY:%Y%m%d}:raw:ids", 1)
+    return by_exact, encode(id)
+
+
+@pytest.mark.parametrize("id", [7, -7, "ann", UUID(int=7)], ids=repr)
+def test_ids_that_are_the_same(server, exact, id):
+    assert len(set(counted(server, exact, id))) == 1
+
+
+@pytest.mark.parametrize(
+    ("id", "before", "now"),
+    [(b"ann", b"b'ann'", b"ann"), (TextPlan.FREE, b"TextPlan.FREE", b"free")],
+    ids=["bytes", "enum"],
+)
+def test_ids_that_are_others(server, exact, id, before, now):
+    assert counted(server, exact, id) == (before, now)
+    assert counted(server, exact, str(id)) == (before, before)
+
+
+@pytest.mark.parametrize(
+    "id", [1.5, Decimal("1.5"), True, Plan.FREE, (1, 2), date(2026, 1, 1), Named(), "", "x" * 1025], ids=str
+)
+def test_ids_that_are_refused(server, exact, id):
+    tracker = server.tracker()
+    exact.track(id=id)
+    with pytest.raises((ArgumentTypeError, ArgumentValueError), match=r"^id "):
+        tracker.track(id=id)
+    if 0 < len(str(id)) <= 1024:
+        tracker.track(id=str(id))
+
+
+@pytest.mark.parametrize("bucket", ["", "a{b}", "a\nb", "x" * 201, "raw", "raw:x"])
+def test_buckets_that_are_refused(server, exact, bucket):
+    exact.track(id=1, bucket=bucket)
+    with pytest.raises(ArgumentValueError, match=r"^bucket "):
+        server.tracker().track(id=1, bucket=bucket)
+
+
+def test_the_empty_bucket_was_the_unnamed_one(server, exact):
+    exact.track(["daily"], id=1, bucket="", date=YESTERDAY)
+    tracker = server.tracker()
+    tracker.collapse()
+    assert tracker.lookup(start=YESTERDAY, end=TODAY) == [(YESTERDAY, {None: 1})]
+
+
+def test_lookup_by_moments(server, exact):
+    tracker = server.tracker()
+    for back in range(1, 4):
+        tracker.track(id=1, date=day(back))
+    tracker.collapse()
+    end = datetime(TODAY.year, TODAY.month, TODAY.day, 15)
+    start = end - timedelta(days=2)
+    before, now = (each.lookup_daily(start=start, end=end) for each in (exact, tracker))
+    assert [row[0] for row in before] == [start, start + timedelta(days=1)]
+    assert now == [(YESTERDAY, {None: 1})]
+    as_before = tracker.lookup_daily(start=start.date(), end=end)
+    assert as_before == [(moment.date(), counts) for moment, counts in before]
+    assert exact.lookup_daily(start=TODAY, end=YESTERDAY) == []
+    with raises(ArgumentValueError, "start must not be after end"):
+        tracker.lookup_daily(start=TODAY, end=YESTERDAY)
+
+
+def test_a_moment_of_another_zone(server, exact):
+    """In the evening of one day it is the next one in UTC."""
+    moment = datetime(2026, 1, 1, 22, tzinfo=timezone(timedelta(hours=-5)))
+    exact.track(["daily"], id=1, date=moment)
+    assert server.names() == ["active:daily-20260101:raw"]
+    tracker = server.tracker(timezone="UTC")
+    tracker.track(id=1, date=moment)
+    assert moment.astimezone(UTC).date() == date(2026, 1, 2)
+    assert any("daily-20260102" in name for name in server.names())
+
+
+def test_backends_of_the_other_library(server):
+    class Own(ExactBackend):
+        pass
+
+    for backend in ("activity_tracker.backends.redis.RedisBackend", Own()):
+        with pytest.raises(ActivityTrackerError, match="BaseBackend"):
+            activity_tracker_hll.tracker.ActivityTracker(["daily"], backend=backend)
+    tracker = activity_tracker_hll.tracker.ActivityTracker(
+        ["daily"], backend="redis", redis_client=lambda **_options: server.client
+    )
+    assert tracker.backend.client(0) is server.client

@@ -29,7 +29,7 @@ _Item = TypeVar("_Item")
 
 _LAST_OF_ASCII = 0x7F
 _LOOKS = 4
-"""So often ids are looked at where not all letters are ASCII's, which takes longer than to see that all are."""
+"""So often ids are looked at, where not all letters are ASCII's: it takes longer than to see that all are."""
 
 
 @dataclass(slots=True)
