@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import logging
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -34,6 +36,8 @@ from .options import global_options
 __all__ = ["cli"]
 
 _INTERRUPTED = 130
+_MOMENT = re.compile(r"datetime\.(date|datetime)\((\d+(?:, \d+){2,6})\)")
+_DAYS = re.compile(r"datetime\.timedelta\(days=(-?\d+)\)")
 
 
 class _Group(click.Group):
@@ -55,12 +59,23 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except ActivityTrackerError as error:
-            raise click.ClickException(" ".join(str(error).split())) from error
+            raise click.ClickException(_as_typed(" ".join(str(error).split()))) from error
         except KeyboardInterrupt:
             console(stderr=True).print(
                 "\nInterrupted. Running the same command again is harmless: nothing is counted twice."
             )
             ctx.exit(_INTERRUPTED)
+
+
+def _as_typed(message: str) -> str:
+    """A message of the library with dates and days as options take them."""
+    return _DAYS.sub(r"\1 days", _MOMENT.sub(_iso, message))
+
+
+def _iso(found: re.Match[str]) -> str:
+    numbers = map(int, found[2].split(", "))
+    moment: dt.date = getattr(dt, found[1])(*numbers)
+    return moment.isoformat()
 
 
 @click.group(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -150,7 +153,15 @@ class Settings:
             else "forever",
         }
         options = ((f"--{name.replace('_', '-')}", shown[name]) for name in shown if name in self.given)
-        return [PROGRAM, *words, *(word for option in options for word in option if word is not None)]
+        return [_called(), *words, *(word for option in options for word in option if word is not None)]
+
+
+def _called() -> str:
+    """How to call the program: by its name, unless it was called by a path and is not found by its name."""
+    path = Path(sys.argv[0])
+    found = shutil.which(PROGRAM)
+    is_found = found is not None and path.exists() and path.samefile(found)
+    return PROGRAM if path.name != PROGRAM or is_found else str(path)
 
 
 def _check_found(name: str, value: str | None) -> None:

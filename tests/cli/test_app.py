@@ -73,6 +73,24 @@ def test_bad_options_are_named(run, options, status, message):
     assert message in run("track", "x", options=options, status=status).stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (("lookup", "--start", "0001-01-01"), "got 0001-01-01"),
+        (("lookup", "--start", "0001-01-01T15:30"), "got 0001-01-01T15:30:00"),
+        (
+            ("report", "r.html", "--start", "2020-02-01", "--last", "2020-01-01"),
+            "got 2020-02-01 and 2020-01-02",
+        ),
+        (("settings", "--keep", "daily=-1"), "got -1 days"),
+    ],
+)
+def test_dates_in_messages_are_as_they_are_typed(run, arguments, shown):
+    result = run(*arguments, status=1)
+    assert shown in result.stderr
+    assert "datetime" not in result.stderr
+
+
 def test_a_server_that_is_not_there():
     result = invoke(["--url", "redis://127.0.0.1:1", "doctor"])
     assert result.exit_code == 1

@@ -451,6 +451,16 @@ def test_a_date_in_the_future_is_told_of():
     assert "2 periods lie in the future, such as daily-21010101" in shown
 
 
+def test_a_program_that_is_not_found_by_its_name_is_suggested_by_its_path(folder, monkeypatch):
+    program = folder / "bin" / PROGRAM
+    program.parent.mkdir()
+    program.touch(0o755)
+    monkeypatch.setattr(sys, "argv", [f"bin/{PROGRAM}", "demo"])
+    for path, called in ((program.parent, PROGRAM), (folder, f"bin/{PROGRAM}")):
+        monkeypatch.setenv("PATH", str(path))
+        assert Settings().command("lookup") == [called, "lookup"]
+
+
 def test_what_lies_in_the_future_can_be_left_behind():
     run("track", "ann", "--date", "2101-01-01", "--data", "d")
     run("track", "ann", "--date", "2020-01-01", "--data", "d")
