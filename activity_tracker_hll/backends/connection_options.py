@@ -267,7 +267,7 @@ def address_of(client: Any) -> str:
     options = getattr(pool, "connection_kwargs", {})
     if "path" in options:
         db = options.get("db") or 0
-        where = f"{options['path']}, database {db}," if db else options["path"]
+        where = f"{options['path']} (database {db})" if db else options["path"]
     elif "host" in options:
         where = f"{options['host']}:{options.get('port', 6379)}/{options.get('db', 0)}"
     else:

@@ -277,7 +277,7 @@ def test_a_unix_socket_that_is_not_there(tmp_path, track, where, why):
     with raises(BackendConnectionError, f"^{path} cannot be reached", why) as caught:
         track(unix_socket_path=path)
     assert "ssl_" not in str(caught.value)
-    with raises(BackendConnectionError, f"^{path}, database 3, cannot be reached", why):
+    with raises(BackendConnectionError, rf"^{path} \(database 3\) cannot be reached", why):
         track(url=f"unix://{path}?db=3")
 
 
