@@ -18,6 +18,7 @@ from helpers.servers import program
     ("arguments", "status", "message"),
     [
         (("import", "/nowhere/x.log"), 1, "/nowhere/x.log: No such file"),
+        (("import", ""), 2, "the name of a file is empty"),
         (("import", "--format", "xml"), 2, "xml"),
         (("import", "--bucket", "a", "--bucket-field", "b"), 2, "exclude each other"),
         (("import", "--delimiter", "ab"), 2, "one character"),

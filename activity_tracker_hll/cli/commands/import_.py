@@ -187,6 +187,8 @@ def import_(
     that could not be read to its end; 1 if that was all there was. What is left out by --where and --exclude
     does not matter. With --dry-run it is the same for as much of the files as was looked at.
     """
+    if "" in files:
+        raise click.UsageError("the name of a file is empty, as if by a variable that is not set")
     chosen = _layout(**layout)
     sources = [Source(path) for path in files or ("-",)]
     if _is_typed(sources):
