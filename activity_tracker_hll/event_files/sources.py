@@ -12,6 +12,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
+import numpy as np
+
 from ..columns import EventColumns, Texts
 from ..errors import ArgumentTypeError, MissingExtraError
 from ..messages import shown
@@ -28,7 +30,7 @@ __all__ = ["Source", "first_events", "read_events", "read_sources"]
 _Item = TypeVar("_Item")
 
 _LAST_OF_ASCII = 0x7F
-_LOOKS = 4
+_LOOKS = 2
 """So often ids are looked at, where not all letters are ASCII's: it takes longer than to see that all are."""
 
 
@@ -56,7 +58,7 @@ class Source:
         self.events += len(events)
         ids = events.ids
         if self._looks and isinstance(ids, Texts) and ids.buffer.max(initial=0) > _LAST_OF_ASCII:
-            self.look_at(ids.tolist())
+            self.look_at(_with_others(ids).tolist())
 
     def look_at(self, ids: Sequence[bytes]) -> None:
         """Look for an id that is not UTF-8."""
@@ -228,6 +230,14 @@ def _standard_input(path: str) -> BinaryIO:
     if path == "-":
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     return io.BytesIO()
+
+
+def _with_others(ids: Texts) -> Texts:
+    """Those that have other letters than ASCII's; none is empty."""
+    are_others = ids.buffer > _LAST_OF_ASCII
+    before = np.cumsum(are_others, dtype=np.int32)
+    are_within = before.take(ids.starts + ids.sizes - 1) > before.take(ids.starts)
+    return ids[np.flatnonzero(are_within | are_others.take(ids.starts))]
 
 
 def _is_utf8(text: bytes) -> bool:
