@@ -31,7 +31,7 @@ _Item = TypeVar("_Item")
 
 _LAST_OF_ASCII = 0x7F
 _LOOKS = 2
-"""So often ids are looked at, where not all letters are ASCII's: it takes longer than to see that all are."""
+"""So many blocks with letters beyond ASCII have their ids looked at: that takes longer than to see them."""
 
 
 @dataclass(slots=True)
