@@ -57,8 +57,10 @@ class Source:
         """Note what was read."""
         self.events += len(events)
         ids = events.ids
-        if self._looks and isinstance(ids, Texts) and ids.buffer.max(initial=0) > _LAST_OF_ASCII:
-            self.look_at(_with_others(ids).tolist())
+        if self._looks and isinstance(ids, Texts) and len(ids):
+            ids = _cut_out(ids)
+            if ids.buffer.max() > _LAST_OF_ASCII:
+                self.look_at(_with_others(ids).tolist())
 
     def look_at(self, ids: Sequence[bytes]) -> None:
         """Look for an id that is not UTF-8."""
@@ -230,6 +232,12 @@ def _standard_input(path: str) -> BinaryIO:
     if path == "-":
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     return io.BytesIO()
+
+
+def _cut_out(ids: Texts) -> Texts:
+    """The same in a part of the buffer, which may be that of a whole column; none is empty."""
+    begin, end = int(ids.starts.min()), int((ids.starts + ids.sizes).max())
+    return Texts(ids.buffer[begin:end], ids.starts - begin, ids.sizes, ids.adjoin)
 
 
 def _with_others(ids: Texts) -> Texts:
