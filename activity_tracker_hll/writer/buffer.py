@@ -241,13 +241,11 @@ class Buffer:
         The parent may send it too; that it is sent twice does no harm.
         """
         with self.lock:
-            self.open(now)
             if self.takes_sketches is None:
                 self.takes_sketches = True
             self.put_back()
-            events, self._parents_events = self._parents_events, []
-            while events:
-                events = self._drainer.absorb(events, [])
+            self._drainer.inherit(self._parents_events, now)
+            self._parents_events = []
             for state in self.buckets.values():
                 state.forget_counts()
             self._reset_counts()

@@ -81,6 +81,20 @@ class Drainer:
                 break
             for bucket, events in waiting:
                 self._intake.put_back(bucket, events)
+        self._end(now, drained_at)
+        return errors
+
+    def inherit(self, events: Sequence[tuple[str | None, Queue]], now: float) -> None:
+        """In a forked child: absorb what was in its parent's queues, before there is anything of its own."""
+        self.open(now)
+        self._buckets.begin()
+        drained_at = self._clock.ticks()
+        while events:
+            events = self.absorb(events, [])
+        self._end(now, drained_at)
+
+    def _end(self, now: float, drained_at: int) -> None:
+        """The queues were emptied: what is appended from now on belongs to the periods that run now."""
         self._drained_at = drained_at
         # Explicit events that came after that come before what is appended to the same queue from now on.
         self._not_before = {bucket: at for bucket, at in self._not_before.items() if at > drained_at}
@@ -88,7 +102,6 @@ class Drainer:
         if in_use is not None:
             self._intake.release_unused(in_use)
         self._buckets.limit_hashes()
-        return errors
 
     def absorb(
         self, taken: Sequence[tuple[str | None, Queue]], errors: list[Exception]

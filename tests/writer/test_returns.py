@@ -10,7 +10,7 @@ import pytest
 from activity_tracker_hll import ActivityTracker, BackendConnectionError
 from activity_tracker_hll.errors import BackendResponseError
 from helpers.faults import DROP, FORWARD, Proxy
-from helpers.moments import NOON, YESTERDAY
+from helpers.moments import NOON, TODAY, YESTERDAY, day
 from helpers.servers import eventually
 from helpers.still import SECOND, Still, wait
 
@@ -283,6 +283,22 @@ def test_what_a_child_does_with_what_it_inherits(real_server, pushes_too):
     statistics = writer.statistics
     assert statistics.tracked == statistics.pushed == 2
     assert statistics.pending == 0
+
+
+def test_a_child_that_begins_in_the_next_period(real_server):
+    """What its parent left belongs to the period of the parent, and nothing of its own does."""
+    writer = Still(real_server, kinds=["daily"])
+    writer.track(id="parent")
+    writer.drain()
+    writer.track(id="not drained")
+    writer.after_fork(os.getppid())
+    writer.now += 86400
+    writer.buffer.take_over(writer.now)
+    for n in range(10):
+        writer.track(id=n)
+    assert writer.push() is None
+    counts = [real_server.client.pfcount(writer.keys(date=date).hll) for date in (TODAY, day(-1))]
+    assert counts == [2, 10]
 
 
 @pytest.mark.parametrize("why", ["an error", "a refresh", "another server"])
