@@ -106,7 +106,7 @@ def push(
     Returns:
         What went wrong, one error a bucket.
     """
-    if not buffer.has_unsent(everything=everything):
+    if not (buffer.has_unsent(everything=everything) or data.open_periods.owes):
         return []
     sent = data.clock.ticks()
     if server.is_due(sent):

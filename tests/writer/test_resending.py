@@ -12,7 +12,7 @@ from activity_tracker_hll import BackendConnectionError, bulk
 from activity_tracker_hll.hll import codec
 from activity_tracker_hll.hll.registers import empty, fold
 from activity_tracker_hll.scripts.calls import WRITE
-from helpers.moments import NOON, TODAY
+from helpers.moments import NOON, TODAY, day
 from helpers.servers import eventually
 from helpers.still import BUCKETS, EVENTS, KINDS, SOME_BUCKETS, Still, held, play
 
@@ -452,3 +452,27 @@ def test_an_id_that_is_back_in_a_period_that_is_too_late_is_not_kept_for_ever(re
     assert writer.statistics.late == 1
     assert writer.push() is None
     assert all(state.is_idle for state in writer.buckets.values())
+
+
+@pytest.mark.parametrize("command", ["HSET", "SADD"])
+def test_a_mark_that_failed_is_made_good(real_server, command):
+    """Its events are acknowledged, so that nothing else has it sent again."""
+    writer = Still(real_server, kinds=["daily"])
+    assert writer.push() is None
+    writer.track(id="late", bucket="b", date=day(5))
+    execute = writer.line.execute
+
+    def refuse(commands, shard=0):
+        if commands[-1][0] == "SADD":
+            return [BackendConnectionError("cut") if sent[0] == command else 0 for sent in commands]
+        return execute(commands, shard)
+
+    writer.line.execute = refuse
+    assert "cut" in str(writer.push())
+    assert writer.statistics.pending == 0
+    assert writer.push() is not None  # a flush waits for it
+    writer.line.execute = execute
+    assert writer.push() is None
+    assert writer.tracker.collapse(buckets=["b"])
+    assert writer.push() is None
+    assert not writer.line.sent  # once

@@ -2,7 +2,8 @@
 
 Marks are renewed from time to time, as a server may have lost them. A mark is written after the data it is
 about: a collapse removes the mark first and then checks for data once more. In which buckets these may be, it
-knows because each is registered with the settings of the data.
+knows because each is registered with the settings of the data. What could not be marked once its data were
+written is owed, until it is: nothing else would bring the data to anybody's notice.
 """
 
 from __future__ import annotations
@@ -40,6 +41,13 @@ class OpenPeriods:
         self._ticks = ticks
         self._marked: dict[str, int] = {}
         self._registered: dict[str | None, int] = {}
+        self._owed_periods: dict[str, None] = {}  # one's own and those of other threads
+        self._owed_buckets: dict[str | None, None] = {}
+
+    @property
+    def owes(self) -> bool:
+        """Whether something that was written is not marked or registered yet."""
+        return bool(self._owed_periods or self._owed_buckets)
 
     def due(
         self, names: Iterable[str], buckets: Iterable[str | None], running: Collection[str] = ()
@@ -55,6 +63,20 @@ class OpenPeriods:
         periods = [name for name in names if name not in running or self._marked.get(name, last) <= last]
         new = [bucket for bucket in buckets if self._registered.get(bucket, last) <= last]
         return Marks(periods, new) if periods or new else None
+
+    def due_with_owed(
+        self, names: Iterable[str], buckets: Iterable[str | None], running: Collection[str]
+    ) -> Marks | None:
+        """The same, with all that is owed."""
+        due = self.due(names, buckets, running) or Marks([], [])
+        periods = list(dict.fromkeys([*due.periods, *list(self._owed_periods)]))
+        registered = list(dict.fromkeys([*due.buckets, *list(self._owed_buckets)]))
+        return Marks(periods, registered) if periods or registered else None
+
+    def owe(self, marks: Marks) -> None:
+        """Note that what has been written could not be marked."""
+        self._owed_periods.update(dict.fromkeys(marks.periods))
+        self._owed_buckets.update(dict.fromkeys(marks.buckets))
 
     def commands(self, marks: Marks) -> list[Command]:
         """The commands that mark and register."""
@@ -73,6 +95,10 @@ class OpenPeriods:
             self.forget()
         self._marked.update(dict.fromkeys(marks.periods, now))
         self._registered.update(dict.fromkeys(marks.buckets, now))
+        for name in marks.periods:
+            self._owed_periods.pop(name, None)
+        for bucket in marks.buckets:
+            self._owed_buckets.pop(bucket, None)
 
     def forget(self) -> None:
         """Mark and register everything anew: the server may have lost it."""

@@ -144,7 +144,7 @@ def unite(
     """Send loads.
 
     Args:
-        open_periods: marks the loads' periods, and registers their buckets.
+        open_periods: marks the loads' periods, and registers their buckets; what it owes is made good, too.
         running: names of periods that are not over.
 
     Returns:
@@ -161,11 +161,12 @@ def unite(
     periods, buckets = (
         (list(dict.fromkeys(names)) for names in zip(*loads, strict=True)) if loads else ([], [])
     )
-    marks = open_periods.due(periods, buckets, running)
+    marks = open_periods.due_with_owed(periods, buckets, running)
     if marks:
         try:
             unwrap_of(open_periods.key, (yield open_periods.commands(marks)))
         except BackendError as error:
+            open_periods.owe(marks)
             return Sent(sending.outcomes, error)
         open_periods.are_set(marks)
     return Sent(sending.outcomes, None)
