@@ -79,6 +79,7 @@ class Buffer:
         self._drainer = Drainer(self.intake, self.buckets, data.context.ids, data.clock, self._kinds)
         self._in_flight: dict[PeriodBucket, BucketState] = {}
         self._pushed = self._late = 0
+        self._is_inherited = False
         self._parents_events: list[tuple[str | None, Queue]] = []
 
     @property
@@ -128,9 +129,22 @@ class Buffer:
     def drain(self, now: float) -> list[Exception]:
         """Drain the queues; returns what was wrong with events."""
         if self.takes_sketches is None:
-            return []
+            if not self._is_past_window(now):
+                return []
+            self.takes_sketches = True  # as servers do: two periods must not be mixed while one is down
         with self.lock:
             return self._drainer.drain(now)
+
+    def _is_past_window(self, now: float) -> bool:
+        return self.window_ends is not None and self.window_ends <= now
+
+    def catch_up(self, now: float) -> None:
+        """Before there are threads: what is appended from now on has to count where it belongs."""
+        with self.lock:
+            if self._is_inherited:
+                self.take_over(now)
+            elif self._is_past_window(now):
+                self.drain(now)
 
     def found_moves(self) -> bool:
         """Whether ids left since this was last asked: other processes should hear of it soon."""
@@ -230,6 +244,7 @@ class Buffer:
     def after_fork(self) -> None:
         """In a forked child, which has no other threads yet: what there is counts as the parent's."""
         self.lock = threading.RLock()
+        self._is_inherited = True
         self._parents_events += self.intake.reset()
         for state in self.buckets.values():
             state.forget_counts()
@@ -245,7 +260,7 @@ class Buffer:
                 self.takes_sketches = True
             self.put_back()
             self._drainer.inherit(self._parents_events, now)
-            self._parents_events = []
+            self._is_inherited, self._parents_events = False, []
             for state in self.buckets.values():
                 state.forget_counts()
             self._reset_counts()

@@ -78,7 +78,10 @@ class BaseWriter:
             interval,
             on_error,
         )
-        self._append = self._buffer(0).intake.appends
+        self._buffer(0)
+        self._append = Appends(self._open_queue)
+        """Where `track` looks up how to append: in the table of the intake once the threads run, and nowhere
+        before, so that each call gets to start them."""
         self._closed = self._has_ended = False
         self._forked_from: lifecycle.ForkedFrom | None = None
         lifecycle.register(self)
@@ -163,7 +166,7 @@ class BaseWriter:
         for buffer in self._buffers.values():
             buffer.after_fork()
         self._worker.after_fork()
-        self._append = Appends(_refuse) if self._closed else self._buffers[0].intake.appends
+        self._append = Appends(_refuse if self._closed else self._open_queue)
         self._forked_from = lifecycle.ForkedFrom(parent)
 
     # Events
@@ -176,6 +179,10 @@ class BaseWriter:
         self._worker.start()
         buffer = self._buffers[0]
         buffer.open(self._planner.clock())
+        if self._worker.runs:
+            self._append = buffer.intake.appends
+            if self._closed:  # meanwhile
+                self._append = Appends(_refuse)
         return buffer.intake.append_to(name)
 
     def _append_to(self, bucket: str | None) -> Append:

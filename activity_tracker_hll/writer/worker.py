@@ -12,10 +12,9 @@ Whoever tracks starts them when there is a first event, and never waits for them
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from random import Random
 from typing import Any
@@ -26,6 +25,7 @@ from ..operations import Access, Operation, run
 from ..planner import Planner
 from .buffer import Buffer
 from .push import ServerIdentity, push
+from .threads import Bell, Duty
 
 __all__ = ["Worker"]
 
@@ -39,6 +39,8 @@ _REST, _REST_FROM_WORK = 4, 10
 the time is spent on pushes, and a tenth of a core, also on looking for what there is to push."""
 _IDLE_S = 0.1
 """How soon it is looked whether there is something to push, where there was nothing the last time."""
+_LOOK_EVERY_S = 0.1
+"""How often who waits for a flush looks whether the threads still run."""
 _FIRST_RETRY_S = 0.05
 _LONGEST_RETRY_S = 5.0
 _PATIENCE_S = 1.0
@@ -84,44 +86,56 @@ class Worker:
 
     def _reset_threads(self) -> None:
         """No threads, and nobody waits for them: at first, and after a fork."""
-        self._starting = threading.Lock()
-        self._stop, self._wake = threading.Event(), threading.Event()
-        self._progress = threading.Condition()
-        self._flushes_asked: int = 0  # under _progress, as the next
-        self._flushes_done: int = 0
+        self._starting: list[object] = []
+        """Those who start them; the first one does."""
+        self._is_ending = False
+        self._drainers_bell, self._pushers_bell = Bell(), Bell()
+        self._flushes: list[Bell] = []
+        """Of who waits until all is pushed."""
         self._reset_at = time.monotonic()
-        self._drainer: threading.Thread | None = None
-        self._pusher: threading.Thread | None = None
+        self._drainer = Duty("activity-tracker-hll drain", self._drain_repeatedly)
+        self._pusher = Duty("activity-tracker-hll push", self._push_repeatedly)
         self._servers: dict[int, ServerIdentity] = {}
 
     @property
     def has_started(self) -> bool:
         """Whether the threads run, or have run."""
-        return self._pusher is not None
+        return self._pusher.is_started
+
+    @property
+    def runs(self) -> bool:
+        """Whether the threads do: what is appended now will be pushed."""
+        return self._drainer.is_done and self._pusher.is_done
 
     def start(self) -> None:
-        """Start the threads unless they run; never waits, for it may be a signal handler that calls."""
-        if self._pusher is not None or not self._starting.acquire(blocking=False):
+        """Start the threads unless they run; never waits, for it may be a signal handler that calls.
+
+        Where the system has no thread to give, or the interpreter is ending, the events stay pending, and the
+        next call tries again.
+        """
+        if self.runs or self._is_ending:
             return
+        starting, me = self._starting, object()
         try:
-            if self._pusher is None:
-                if self._has_forked:
-                    for buffer in self._buffers.values():
-                        buffer.take_over(self._planner.clock())
-                drainer = threading.Thread(
-                    target=self._drain_repeatedly, name="activity-tracker-hll drain", daemon=True
-                )
-                pusher = threading.Thread(
-                    target=self._push_repeatedly, name="activity-tracker-hll push", daemon=True
-                )
-                drainer.start()
-                pusher.start()
-                self._drainer, self._pusher = drainer, pusher
-        except RuntimeError:
-            # The interpreter is ending and starts no threads any more: the events stay pending.
-            _LOG.exception("cannot start the threads of the writer")
+            # No lock: an exception that comes when one was just taken would leave it so.
+            starting.append(me)
+            if starting[0] is me:
+                self._start()
         finally:
-            self._starting.release()
+            starting.remove(me)
+
+    def _start(self) -> None:
+        now = self._planner.clock()
+        for buffer in list(self._buffers.values()):
+            buffer.catch_up(now)
+        try:
+            self._drainer.start()
+            self._pusher.start()
+        except RuntimeError as error:
+            # Not to `on_error`, which is called by the threads of the writer.
+            if self._is_news(error):
+                with suppress(Exception):  # of a handler of logging: track does not raise
+                    _LOG.error("cannot start the threads of the writer, and will try again: %s", error)
 
     def settle(self) -> None:
         """Compare settings once, and let the pusher report what is wrong."""
@@ -130,14 +144,24 @@ class Worker:
 
     def flush(self, limit: float) -> None:
         """Push what was tracked before, and wait for it so many seconds at most."""
-        if threading.current_thread() is self._pusher:  # in on_error: the pusher cannot wait for itself
+        if self._pusher.is_mine:  # in on_error: it cannot wait for itself
             return
-        self.start()
-        with self._progress:
-            self._flushes_asked += 1
-            number = self._flushes_asked
-            self._wake.set()
-            self._progress.wait_for(lambda: self._flushes_done >= number, limit)
+        deadline = time.monotonic() + limit
+        done = Bell()
+        self._flushes.append(done)
+        try:
+            self._pushers_bell.ring()
+            while (left := deadline - time.monotonic()) > 0:
+                if not self.runs:
+                    if self._is_ending:
+                        return
+                    self.start()
+                    self._pushers_bell.ring()
+                if done.wait(min(left, _LOOK_EVERY_S)):
+                    return
+        finally:
+            with suppress(ValueError):  # the pusher has taken it out
+                self._flushes.remove(done)
 
     def stop(self, deadline: float) -> None:
         """End the threads; the pusher closes the connections when it ends.
@@ -145,12 +169,12 @@ class Worker:
         Args:
             deadline: by the monotonic clock, until when to wait for the threads.
         """
-        self._stop.set()
-        self._wake.set()
-        for thread in (self._drainer, self._pusher):
-            if thread is not None and thread is not threading.current_thread():
-                thread.join(max(deadline - time.monotonic(), 0))
-        if self._pusher is None:
+        self._is_ending = True
+        self._drainers_bell.ring()
+        self._pushers_bell.ring()
+        self._drainer.join(deadline)
+        self._pusher.join(deadline)
+        if not self._pusher.is_done:
             self._backend.close()
 
     def after_fork(self) -> None:
@@ -164,15 +188,15 @@ class Worker:
     # Draining
 
     def _drain_repeatedly(self) -> None:
-        while not self._stop.is_set():
-            self._stop.wait(self._drain_delay())
+        while not self._is_ending:
+            self._drainers_bell.wait(self._drain_delay())
             try:
                 for buffer in list(self._buffers.values()):
                     if buffer.takes_sketches is None and time.monotonic() > self._reset_at + _PATIENCE_S:
                         buffer.takes_sketches = True
                     self.drain(buffer)
                     if buffer.found_moves():
-                        self._wake.set()
+                        self._pushers_bell.ring()
             except Exception as error:  # noqa: BLE001 (the thread must not end)
                 self._report(error)
 
@@ -200,19 +224,19 @@ class Worker:
         try:
             self._push_until_stopped()
         finally:
-            self._backend.close()
+            if self._is_ending:  # else another thread takes its place
+                self._backend.close()
 
     def _push_until_stopped(self) -> None:
         rest = retry = 0.0
         in_vain = 0
-        while not self._stop.is_set() or self._flushes_asked > self._flushes_done:
+        while not self._is_ending or self._flushes:
             delay = min(retry or max(rest, _SHORTEST_INTERVAL_S), self._flush_interval)
             # Not all processes of a service at once.
-            self._wake.wait(delay * self.random.uniform(0.8, 1.0))
-            self._wake.clear()
-            sent, pushed, asked = self.bytes, self._pushed, self._flushes_asked
+            self._pushers_bell.wait(delay * self.random.uniform(0.8, 1.0))
+            sent, pushed, flushes = self.bytes, self._pushed, list(self._flushes)
             began, worked = time.monotonic(), time.thread_time()
-            problems = self.push(everything=asked > self._flushes_done)
+            problems = self.push(everything=bool(flushes))
             took, worked = time.monotonic() - began, time.thread_time() - worked
             rest = max(_REST * took if self.bytes > sent else _IDLE_S, _REST_FROM_WORK * worked)
             retry = 0.0
@@ -227,10 +251,11 @@ class Worker:
                 self.last_error, self._reported = None, ""
             # What a key holds that does not belong there stays so, however long a flush waits for it.
             if all(isinstance(problem, BackendDataError) for problem in problems):
-                with self._progress:
-                    self._flushes_done = asked
-                    self._progress.notify_all()
-            elif self._stop.is_set():
+                for done in flushes:
+                    with suppress(ValueError):  # nobody waits any more
+                        self._flushes.remove(done)
+                    done.ring()
+            elif self._is_ending:
                 return
 
     @property
@@ -277,7 +302,9 @@ class Worker:
     def _drain_and_push(self, buffer: Buffer, shard: int, *, everything: bool) -> Operation[list[Any]]:
         data = self._planner.data_set(shard)
         if buffer.takes_sketches is None:
-            buffer.takes_sketches = yield from data.takes_sketches()
+            takes_sketches = yield from data.takes_sketches()
+            if buffer.takes_sketches is None:
+                buffer.takes_sketches = takes_sketches
         self.drain(buffer)
         running = self._planner.running()
         return (yield from push(buffer, data, self._server(shard), running, everything=everything))
@@ -292,15 +319,28 @@ class Worker:
 
     def _report(self, error: Exception) -> None:
         """Log a problem and hand it to `on_error`, unless it is the one that was reported last."""
-        self.last_error = error
-        shown = f"{type(error).__name__}: {error}"
-        problem = type(error).__name__ if isinstance(error, BackendAuthError) else shown
-        if problem == self._reported:
-            return
-        self._reported = problem
-        _LOG.error("cannot push, and will try again: %s", shown)
-        if self._on_error is not None:
-            try:
+        with _surviving():
+            if not self._is_news(error):
+                return
+            with _surviving():
+                _LOG.error("cannot push, and will try again: %s: %s", type(error).__name__, error)
+            if self._on_error is not None:
                 self._on_error(error)
-            except Exception:  # noqa: BLE001 (the caller's own must not end the thread)
-                _LOG.exception("on_error raised")
+
+    def _is_news(self, error: Exception) -> bool:
+        """Note a problem; returns whether it is another than the last one."""
+        self.last_error = error
+        name = type(error).__name__
+        problem = name if isinstance(error, BackendAuthError) else f"{name}: {error}"
+        before, self._reported = self._reported, problem
+        return problem != before
+
+
+@contextmanager
+def _surviving() -> Iterator[None]:
+    """Whatever the caller's own raises must not end the thread: `on_error`, and handlers of logging."""
+    try:
+        yield
+    except BaseException:  # noqa: BLE001
+        with suppress(BaseException):
+            _LOG.exception("on_error or a handler of logging raised")

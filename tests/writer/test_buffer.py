@@ -77,6 +77,20 @@ def test_a_period_that_ends_keeps_what_came_before(server):
     assert writer.statistics.pushed == 1200
 
 
+def test_a_period_that_ends_before_it_is_known_what_the_server_takes(real_server):
+    """As it does not answer yet."""
+    writer = Still(real_server, kinds=["daily"])
+    writer.track(id=1)
+    writer.drain_buffer()
+    writer.now += 86400
+    writer.drain_buffer()
+    for n in range(3):
+        writer.track(id=n)
+    assert writer.push() is None
+    counts = [real_server.client.pfcount(writer.keys(date=date).hll) for date in (TODAY, day(-1))]
+    assert counts == [1, 3]
+
+
 def test_what_fails_for_many_at_once_is_done_one_by_one(server, monkeypatch):
     """Whatever the reason: events that were taken out of a queue are in nobody else's hands."""
 

@@ -56,6 +56,62 @@ def test_signal_handlers_track(real_server):
     assert held(real_server.client, ":b") == registers(f"m{n}" for n in range(handled))
 
 
+@pytest.mark.parametrize("handler", ["raises", "flushes"])
+def test_a_signal_at_any_moment_of_a_flush(real_server, handler):
+    """It leaves nothing locked, and waits for nothing that is."""
+    out = run(
+        """
+        import itertools
+
+        class Interruption(BaseException):
+            pass
+
+        def handle(*_):
+            if sys.argv[2] == "raises":
+                raise Interruption
+            writer.track(id=f"h{moment}")
+            writer.flush(0.1)  # in vain amid the statistics, as it is this thread that has the lock
+
+        signal.signal(signal.SIGUSR1, handle)
+        signal.alarm(60)
+        writer = unhurried_writer()
+        writer.track(id="first")
+        writer.flush()
+        for moment in itertools.count():
+            writer.track(id=f"i{moment}")
+            moments = itertools.count()
+
+            def tracing(frame, event, argument):
+                # Where lines begin it may be traced, but no signal comes.
+                if event != "line" and next(moments) == moment:
+                    sys.settrace(None)
+                    signal.raise_signal(signal.SIGUSR1)
+                return tracing
+
+            try:
+                sys.settrace(tracing)
+                writer.flush(20)
+            except Interruption:
+                pass
+            finally:
+                sys.settrace(None)
+            if next(moments) <= moment:
+                break
+            assert writer.flush(20).pending == 0
+        assert writer.close(20).pending == 0
+        print(moment)
+        """,
+        real_server,
+        handler,
+    )
+    moments = int(out)
+    assert moments > 20
+    ids = ["first", *(f"i{n}" for n in range(moments + 1))]
+    assert held(real_server.client) == registers(
+        ids + [f"h{n}" for n in range(moments) if handler == "flushes"]
+    )
+
+
 def test_the_garbage_collector_tracks(real_server):
     out = run(
         """
