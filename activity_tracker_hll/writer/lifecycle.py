@@ -5,20 +5,25 @@ fork may come while threads of the parent are in the middle of something; the ch
 what the child finds is whole, the process forks with the locks of all buffers held, and the child makes them
 anew. Threads that fork at the same time get there one after the other, behind a lock of their own. A thread
 that forks in a signal handler may have interrupted a fork of its own: that lock is reentrant, and each fork
-releases what it has acquired itself. Clients are made anew by the backends.
+releases what it has acquired itself. A signal handler that raises ends the function that it comes in, and the
+process forks all the same: so locks are taken and released all at once, with no step of Python's in between,
+and what has to be done after a fork is done by either of two functions. Clients are made anew by the
+backends.
 """
 
 from __future__ import annotations
 
 import atexit
-import contextlib
 import multiprocessing
 import os
 import threading
 import weakref
+from collections import deque
 from functools import cache
 from importlib import import_module
+from itertools import compress
 from multiprocessing import util
+from operator import methodcaller
 from typing import Any, Protocol
 
 __all__ = ["ForkedFrom", "register", "unregister"]
@@ -55,10 +60,42 @@ class ForkedFrom:
 
 _writers: weakref.WeakSet[_Writer] = weakref.WeakSet()
 _forking = threading.RLock()
-_acquired: list[list[Any]] = []
-"""Locks of buffers, a list for each fork of the thread that holds `_forking`: the last one interrupted the
-others. Used by that thread alone."""
-_parent = 0
+
+
+class _Fork:
+    """A fork that is under way.
+
+    Args:
+        parent: the process.
+
+    Attributes:
+        held: locks, behind None.
+        to_renew: writers that do not know yet, in the child; None = all.
+    """
+
+    def __init__(self, parent: int) -> None:
+        self.parent = parent
+        self.held: list[Any] = [None]
+        self.to_renew: list[_Writer] | None = None
+
+    def hold(self, locks: list[Any]) -> None:
+        """Acquire them all."""
+        self.held.extend(compress(locks, map(methodcaller("acquire"), locks)))
+
+    def release(self) -> None:
+        """Release those that are held still."""
+        if self.held:
+            deque(map(methodcaller("release"), iter(self.held.pop, None)), maxlen=0)
+
+
+class _Forks(threading.local):
+    """Those of a thread: the last one interrupted the others."""
+
+    def __init__(self) -> None:
+        self.under_way: list[_Fork] = []
+
+
+_forks = _Forks()
 
 
 def register(writer: _Writer) -> None:
@@ -76,34 +113,38 @@ def unregister(writer: _Writer) -> None:
 
 
 def _before_fork() -> None:
-    global _parent  # noqa: PLW0603 (what these three share)
-    _forking.acquire()
-    locks: list[Any] = []
-    _acquired.append(locks)
-    _parent = os.getpid()
-    for writer in list(_writers):
-        for lock in writer.locks():
-            lock.acquire()
-            locks.append(lock)
+    fork = _Fork(os.getpid())
+    _forks.under_way.append(fork)
+    fork.hold([_forking, *(lock for writer in list(_writers) for lock in writer.locks())])
 
 
-def _after_fork_in_parent() -> None:
-    for lock in reversed(_acquired.pop()):
-        lock.release()
-    # The lock may be new, and not held: in the child of a fork that interrupted this one.
-    with contextlib.suppress(RuntimeError):
-        _forking.release()
+def _release_in_parent() -> None:
+    for fork in _forks.under_way[-1:]:
+        fork.release()
 
 
-def _after_fork_in_child() -> None:
+def _end_in_parent() -> None:
+    _release_in_parent()
+    del _forks.under_way[-1:]
+
+
+def _renew_in_child() -> None:
     global _forking  # noqa: PLW0603
-    _acquired.pop()
+    if not _forks.under_way:  # it was interrupted before it had begun
+        _forks.under_way.append(_Fork(os.getppid()))
+    fork = _forks.under_way[-1]
+    fork.release()  # one that this one interrupted may wait for them
     _forking = threading.RLock()
-    for locks in _acquired:  # of forks that this one interrupted: they go on here too, with new locks
-        _forking.acquire()
-        locks.clear()
-    for writer in list(_writers):
-        writer.after_fork(_parent)
+    if fork.to_renew is None:
+        fork.to_renew = list(_writers)
+    while fork.to_renew:
+        fork.to_renew[-1].after_fork(fork.parent)
+        fork.to_renew.pop()
+
+
+def _end_in_child() -> None:
+    _renew_in_child()
+    del _forks.under_way[-1:]
 
 
 def _close_all() -> None:
@@ -128,6 +169,5 @@ def _close_at_exit() -> None:
     util.register_after_fork(_writers, finalize)
 
 
-os.register_at_fork(
-    before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
-)
+os.register_at_fork(before=_before_fork, after_in_parent=_release_in_parent, after_in_child=_renew_in_child)
+os.register_at_fork(after_in_parent=_end_in_parent, after_in_child=_end_in_child)

@@ -113,6 +113,7 @@ def test_threads_that_fork_at_once(real_server):
             def acquire(self):
                 self.lock.acquire()
                 time.sleep(0.001)
+                return True
 
             def release(self):
                 self.lock.release()

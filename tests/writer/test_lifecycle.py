@@ -87,3 +87,40 @@ def test_a_fork_in_a_signal_handler_that_interrupts_a_fork(child, amid):
     command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(script), child, str(amid)]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_exception_at_any_moment_of_a_fork():
+    """As of Ctrl-C, after which the process forks all the same: nothing stays locked on either side."""
+    script = (
+        WRITER
+        + """
+    import itertools
+
+    sys.unraisablehook = lambda _: None
+    for moment in itertools.count():
+        moments = itertools.count()
+
+        def interrupt(frame, event, argument):
+            if frame.f_code.co_filename not in (lifecycle.__file__, "<string>"):
+                return None  # Python's own hooks leave things locked
+            # Where lines begin it may be traced, but no signal comes.
+            if event != "line" and next(moments) == moment:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+            return interrupt
+
+        sys.settrace(interrupt)
+        child = os.fork()
+        sys.settrace(None)
+        if not child:
+            os._exit(not (everything_is_free() and all(writer.forks for writer in writers)))
+        wait_for(child)
+        assert everything_is_free()
+        if next(moments) <= moment:
+            break
+    os._exit(0 if moment > 8 else 1)
+    """
+    )
+    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(script)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
