@@ -185,7 +185,7 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
 
     def add(
         self, bucket: str | None, periods: tuple[str, ...] | None, seen: Seen, ids: Sequence[bytes]
-    ) -> int:
+    ) -> list[str]:
         """Ids were active.
 
         Args:
@@ -193,12 +193,19 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
             ids: the same ids encoded; needed only where the server takes no sketches.
 
         Returns:
-            For how many periods there was no room.
+            The names of periods for which there was no room.
         """
         names, count = self.names(periods), len(seen.hashes)
-        kept = [state for name in names if (state := self._to_add_to((name, bucket))) is not None]
+        kept: list[BucketState] = []
+        no_room: list[str] = []
+        for name in names:
+            state = self._to_add_to((name, bucket))
+            if state is None:
+                no_room.append(name)
+            else:
+                kept.append(state)
         if not kept:
-            return len(names)
+            return no_room
         for state in kept:
             state.unsent.count += count
             state.unsent.seen.append(seen)
@@ -219,7 +226,7 @@ class Buckets(Mapping[PeriodBucket, BucketState]):
         else:
             for state in kept:
                 state.fold(seen.hashes)
-        return len(names) - len(kept)
+        return no_room
 
     def leave(self, bucket: str | None, period: str, leaving: Sequence[Leaving]) -> int:
         """Ids left, in this order; returns for how many there was no room."""

@@ -4,7 +4,7 @@ Invariants established here:
 
 - An event belongs to the window in which it was appended: the queues are drained before the window changes.
 - An id is added where it goes before it leaves where it was: a leaving event waits until the addition is
-  drained. (Pushes send additions first.)
+  drained, and is dropped where that was. (Pushes send additions first.)
 - Every event that is taken from a queue is counted as drained, and as dropped if it is.
 
 Used under the buffer's lock, by the thread that drains at the time.
@@ -197,7 +197,10 @@ class Drainer:
         for periods, together in added.items():
             encoded = [event.id for event in together]
             when = np.array(list(map(self._happened, together)), np.int64)
-            self._add(bucket, periods, Seen(bulk.hashes_of_bytes(encoded), when), encoded)
+            no_room = self._add(bucket, periods, Seen(bulk.hashes_of_bytes(encoded), when), encoded)
+            if no_room:
+                for event in together:
+                    event.no_room_in = no_room
         for periods, together in leaving.items():
             self._leave(bucket, periods, together)
         return waiting
@@ -225,11 +228,17 @@ class Drainer:
             since = np.broadcast_to(np.asarray(since), len(ids))[valid]
         self._add(bucket, None, Seen(bulk.hashes_of_bytes(encoded), since), encoded)
 
-    def _add(self, bucket: str | None, periods: _Periods, seen: Seen, ids: Sequence[bytes] = ()) -> None:
+    def _add(
+        self, bucket: str | None, periods: _Periods, seen: Seen, ids: Sequence[bytes] = ()
+    ) -> Sequence[str]:
+        """Add ids; returns the names of periods for which there was no room."""
         count = len(seen.hashes)
-        if count:
-            self.drained += count * len(self._buckets.names(periods))
-            self.dropped += count * self._buckets.add(bucket, periods, seen, ids)
+        if not count:
+            return ()
+        self.drained += count * len(self._buckets.names(periods))
+        no_room = self._buckets.add(bucket, periods, seen, ids)
+        self.dropped += count * len(no_room)
+        return no_room
 
     def _leave(self, bucket: str | None, periods: _Periods, events: Sequence[ExplicitEvent]) -> None:
         hashes = bulk.hashes_of_bytes([event.id for event in events]).tolist()
@@ -237,8 +246,9 @@ class Drainer:
             leaving = [
                 Leaving(event.id, hash, self._happened(event))
                 for event, hash in zip(events, hashes, strict=True)
+                if event.after is None or period not in event.after.no_room_in
             ]
-            dropped = self._buckets.leave(bucket, period, leaving)
-            self.drained += len(leaving)
+            dropped = self._buckets.leave(bucket, period, leaving) + len(events) - len(leaving)
+            self.drained += len(events)
             self.dropped += dropped
-            self.found_moves |= dropped < len(leaving)
+            self.found_moves |= dropped < len(events)

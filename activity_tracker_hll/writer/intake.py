@@ -44,6 +44,7 @@ class ExplicitEvent:
         leaves: whether the id leaves the bucket.
         after: event that has to be drained first: an id is added where it goes before it leaves where it was.
         drained: whether this one has been.
+        no_room_in: names of the periods for which it was dropped then.
     """
 
     id: bytes
@@ -53,6 +54,7 @@ class ExplicitEvent:
     leaves: bool = False
     after: ExplicitEvent | None = None
     drained: bool = False
+    no_room_in: Sequence[str] = ()
 
 
 class Appends(dict[str | None, Append]):

@@ -39,7 +39,7 @@ def test_of_too_many_hashes_each_is_kept_once_with_its_latest_time(buckets, seed
         )
         for hash, ticks in zip(hashes.tolist(), np.broadcast_to(when, len(hashes)).tolist(), strict=True):
             latest[hash] = max(latest.get(hash, 0), ticks)
-        assert buckets.add(None, None, Seen(hashes, when), ()) == 0
+        assert buckets.add(None, None, Seen(hashes, when), ()) == []
     buckets.limit_hashes()
     for state in buckets.values():
         [kept] = state.unsent.seen
@@ -61,8 +61,8 @@ def test_hashes_that_come_one_by_one_are_bounded_too(buckets, monkeypatch):
 
 def test_what_does_not_fit_is_said(buckets):
     one = Seen(np.array([7], np.uint64), 1)
-    rooms = [buckets.add(bucket, None, one, ()) for bucket in ("a", "b", "c", "d")]
-    assert rooms == [0, 0, 0, 2]
+    no_room = [buckets.add(bucket, None, one, ()) for bucket in ("a", "b", "c", "d")]
+    assert no_room == [[], [], [], list(buckets.names(None))]
     assert {bucket for _, bucket in buckets} == {"a", "b", "c"}
 
 
@@ -76,7 +76,7 @@ def test_room_is_not_made_of_what_is_about_to_be_added_to(buckets):
         state.take_unsent(clock, sketches=True)
         state.acknowledge(Outcome(), 1, keep_moves=True)
     buckets.begin()
-    assert buckets.add("f", None, one, ()) == 0  # the second of its periods takes the place of the others
+    assert buckets.add("f", None, one, ()) == []  # the second of its periods takes the place of the others
     assert list(buckets) == [(name, "f") for name in buckets.names(None)]
     assert [state.pending for state in buckets.values()] == [1, 1]
 

@@ -12,7 +12,7 @@ from activity_tracker_hll.errors import BackendResponseError
 from helpers.faults import DROP, FORWARD, Proxy
 from helpers.moments import NOON, TODAY, YESTERDAY, day
 from helpers.servers import eventually
-from helpers.still import SECOND, Still, wait
+from helpers.still import KINDS, SECOND, Still, wait
 
 
 @pytest.mark.parametrize("command", ["ZRANGEBYSCORE", "EVALSHA"])
@@ -224,6 +224,23 @@ def test_how_many_moves_the_server_keeps_is_bounded(real_server, limit, buffered
     assert len(writer.left("b")) == limit
     assert real_server.client.exists(keys.moves) == (limit > 0)
     assert real_server.client.pfcount(keys.moved) == real_server.client.pfcount(keys.hll) == 20
+
+
+@pytest.mark.parametrize("room", [2, 3])
+def test_a_move_to_where_there_is_no_room_leaves_nothing(real_server, room):
+    """In none of the periods, or in one of two: there the id counts where it was."""
+    writer = Still(real_server, max_sketches=room)
+    writer.track(id="before", bucket="b")
+    assert writer.push() is None
+    writer.track(id="after", bucket="c", old_id="before", old_bucket="b")
+    assert writer.push() is None
+    moved = [kind for kind in KINDS if real_server.client.exists(writer.keys("c", kind).hll)]
+    assert len(moved) == room - 2
+    assert {kind: writer.left("b", kind=kind) for kind in KINDS} == {
+        kind: {b"before"} if kind in moved else set() for kind in KINDS
+    }
+    statistics = writer.statistics
+    assert (statistics.tracked, statistics.pushed, statistics.dropped) == (6, 2 * room - 2, 8 - 2 * room)
 
 
 def test_moves_that_found_no_room_hurry_nobody(real_server):
