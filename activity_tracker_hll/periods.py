@@ -328,7 +328,7 @@ class Calendar:
         """Whether clocks go past all of a period, as past an hour in spring: no moment lies in it."""
         if period.kind not in _SKIPPED or self.zone is UTC:
             return False
-        return self.containing(period.kind, self.local(self.timestamp(period.start))) != period
+        return self.local(self.timestamp(period.start)) >= period.next().start
 
     def before(self, kind: str, moment: datetime, count: int) -> Iterator[Period]:
         """Up to `count` periods before the one that contains a naive wall-clock time, newest first."""

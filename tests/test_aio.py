@@ -6,6 +6,7 @@ import inspect
 import threading
 import time
 import warnings
+from datetime import datetime
 
 import fakeredis
 import numpy as np
@@ -248,6 +249,26 @@ def test_the_same_as_the_other_tracker(server):
                 start=YESTERDAY, buckets=["x"]
             )
             assert len(await tracker.inventory()) == len(plain.inventory())
+
+    asyncio.run(main())
+
+
+def test_what_everybody_left_is_counted_once_and_a_skipped_hour_is_none(server):
+    options = {"buckets": ["a", "b"], "aggregate_buckets": {"t": ["a", "b"]}, "keep_sketches": None}
+    skipped = datetime(2026, 3, 29, 2), datetime(2026, 3, 29, 3)
+
+    async def main():
+        async with async_tracker(server, ["daily", "hourly"], timezone="Europe/Berlin", **options) as tracker:
+            await tracker.track(id=1, bucket="a", date=skipped[0])
+            await tracker.track(id=1, bucket="b", old_id=1, old_bucket="a", date=skipped[1])
+            assert {(each.bucket, each.count) for each in await tracker.collapse(["daily"])} == {
+                ("a", 0),
+                ("b", 1),
+                ("t", 1),
+            }
+            assert await tracker.collapse(["daily"]) == []
+            with raises(ArgumentValueError, "no whole hourly period"):
+                await tracker.unique(*skipped, buckets=["b"])
 
     asyncio.run(main())
 
