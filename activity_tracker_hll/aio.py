@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar, cast
 
+from .awaiting import in_own_thread
 from .backends.async_base import AsyncBaseBackend
 from .base_tracker import BaseTracker
 from .columns import EventColumns
@@ -210,7 +211,7 @@ class AsyncActivityTracker(BaseTracker[AsyncBaseBackend]):
     async def close(self) -> None:
         """Close its writers, and give back the backend's connections and processes."""
         for writer in list(self._writers):
-            await asyncio.to_thread(writer.close_within)
+            await in_own_thread(writer.close_within)
         await self._backend.close()
 
     async def __aenter__(self) -> Self:
@@ -338,7 +339,7 @@ class AsyncBufferedTracker(BaseWriter):
         Raises:
             ArgumentTypeError, ArgumentValueError: a timeout that is not a positive number.
         """
-        return await asyncio.to_thread(self.flush_within, self.limit(timeout))
+        return await in_own_thread(self.flush_within, self.limit(timeout))
 
     async def close(self, timeout: float | None = None) -> Statistics:  # noqa: ASYNC109
         """Push everything and end the threads; what is still pending then is lost, and logged.
@@ -354,11 +355,11 @@ class AsyncBufferedTracker(BaseWriter):
         Raises:
             ArgumentTypeError, ArgumentValueError: a timeout that is not a positive number.
         """
-        return await asyncio.to_thread(self.close_within, self.limit(timeout))
+        return await in_own_thread(self.close_within, self.limit(timeout))
 
     async def __aenter__(self) -> Self:
         if not self.is_settled:
-            await asyncio.to_thread(self.settle)
+            await in_own_thread(self.settle)
         return self
 
     async def __aexit__(

@@ -6,6 +6,7 @@ import inspect
 import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 import fakeredis
@@ -31,7 +32,7 @@ from activity_tracker_hll.operations.tracking.gathered import Gathered
 from helpers.errors import raises
 from helpers.faults import CUT_REPLY, FORWARD, HOLD, LOSE_REPLY, Proxy
 from helpers.moments import NOON, TODAY, YESTERDAY
-from helpers.servers import free_port
+from helpers.servers import eventually, free_port
 
 FAST = 0.02
 
@@ -549,6 +550,33 @@ def test_a_body_that_is_cancelled_loses_nothing(real_server, unhurried):
 
     asyncio.run(main())
     assert real_server.tracker().lookup(live=True, start=TODAY)[0][1] == {None: 50}
+
+
+def test_an_executor_that_is_busy_or_gone_holds_up_no_writer(real_server, unhurried):
+    """Nor one that is closed by somebody who is cancelled."""
+    free = threading.Event()
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        loop.run_in_executor(None, free.wait)
+        try:
+            async with async_tracker(real_server) as tracker:
+                cancelled, last = (tracker.buffered(flush_interval=3600) for _ in range(2))
+                for n, writer in enumerate((cancelled, last)):
+                    writer.track(id=n)
+                    assert (await asyncio.wait_for(writer.flush(), 20)).pending == 0
+                closing = asyncio.ensure_future(cancelled.close())
+                await asyncio.sleep(0)
+                closing.cancel()
+                eventually(lambda: "closed" in repr(cancelled))
+                free.set()
+                await loop.shutdown_default_executor()
+                assert (await last.close()).pushed == 1
+        finally:
+            free.set()
+
+    asyncio.run(main())
 
 
 def test_a_loop_that_is_busy_delays_no_push(real_server):

@@ -6,12 +6,12 @@ that, it informs the application by the lifespan protocol.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from inspect import iscoroutinefunction
 from typing import Any
 
+from ..awaiting import in_own_thread
 from . import Identify, Recorder, Writer, check_app, check_writer
 
 __all__ = ["ASGIApp", "ActivityMiddleware", "FlushOnShutdown", "Message", "Receive", "Scope", "Send"]
@@ -91,7 +91,7 @@ class FlushOnShutdown:
             if iscoroutinefunction(self._writer.flush):
                 await self._writer.flush()
             else:
-                await asyncio.to_thread(self._writer.flush)
+                await in_own_thread(self._writer.flush)
         except Exception:  # noqa: BLE001 (the server must end all the same)
             _LOG.exception("cannot push what was tracked before the server ends")
 
