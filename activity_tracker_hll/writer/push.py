@@ -101,15 +101,16 @@ def push(
 
     Args:
         running: names of periods that are not over.
-        everything: whether nothing is left for later; see :meth:`.Buffer.take_unsent`.
+        everything: whether nothing is left for later, see :meth:`.Buffer.take_unsent`, nor is it taken on
+            trust that the server still is the one that has the rest.
 
     Returns:
         What went wrong, one error a bucket.
     """
-    if not (buffer.has_unsent(everything=everything) or data.open_periods.owes):
+    if not (everything or buffer.has_unsent(everything=False) or data.open_periods.owes):
         return []
     sent = data.clock.ticks()
-    if server.is_due(sent):
+    if everything or server.is_due(sent):
         of_server, of_replication, time = yield [("INFO", "server"), ("INFO", "replication"), ("TIME",)]
         changed = server.has_changed(sent, of_server, of_replication)
         if server.is_unsettled(sent):  # noted before anything can fail: it is not told twice

@@ -454,6 +454,22 @@ def test_an_id_that_is_back_in_a_period_that_is_too_late_is_not_kept_for_ever(re
     assert all(state.is_idle for state in writer.buckets.values())
 
 
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_flush_finds_out_that_the_server_lost_all(real_server, more):
+    """However soon after it was asked last, and whether there is anything new."""
+    writer = Still(real_server, kinds=["daily"])
+    for bucket in ("b", "c"):
+        writer.track(id=1, bucket=bucket)
+    writer.line.info = b"run_id:first"
+    assert writer.push() is None
+    real_server.client.flushdb()
+    writer.line.info = b"run_id:restarted"
+    for n in range(more):
+        writer.track(id=n, bucket="b")
+    assert writer.push_all(everything=True) == []
+    assert [real_server.client.pfcount(writer.keys(bucket).hll) for bucket in ("b", "c")] == [1 + more, 1]
+
+
 @pytest.mark.parametrize("command", ["HSET", "SADD"])
 def test_a_mark_that_failed_is_made_good(real_server, command):
     """Its events are acknowledged, so that nothing else has it sent again."""
