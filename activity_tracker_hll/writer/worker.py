@@ -20,7 +20,14 @@ from random import Random
 from typing import Any
 
 from ..backends.base import BaseBackend, Command, Reply
-from ..errors import ActivityTrackerError, BackendAuthError, BackendDataError, DroppedEventsError
+from ..errors import (
+    ActivityTrackerError,
+    BackendAuthError,
+    BackendConnectionError,
+    BackendDataError,
+    BackendTimeoutError,
+    DroppedEventsError,
+)
 from ..operations import Access, Operation, run
 from ..planner import Planner
 from .buffer import Buffer
@@ -30,6 +37,7 @@ from .threads import Bell, Duty
 __all__ = ["Worker"]
 
 _LOG = logging.getLogger("activity_tracker_hll")
+_UNREACHABLE = BackendConnectionError, BackendTimeoutError
 _MANY_EVENTS = 65_536
 _DRAIN_INTERVAL_S = 0.25
 _BUSY_DRAIN_INTERVAL_S = 0.02
@@ -276,6 +284,9 @@ class Worker:
                 pushing = self.pushing(buffer, shard, everything=everything)
                 of_data_set += run(pushing, partial(self._execute, shard))
             except Exception as error:  # noqa: BLE001 (the thread must not end)
+                if everything and isinstance(error, _UNREACHABLE) and self._has_all(buffer, shard):
+                    self._server(shard).ask_again()
+                    continue
                 if not self._server(shard).is_known:
                     buffer.resend()  # nothing would tell that it has lost all
                 self._planner.data_set(shard).forget()
@@ -284,6 +295,11 @@ class Worker:
                 self._server(shard).ask_again()
             problems += of_data_set
         return problems
+
+    def _has_all(self, buffer: Buffer, shard: int) -> bool:
+        """Whether the server has taken all: that it is down then is nothing that a flush could wait for."""
+        is_owed = self._planner.data_set(shard).open_periods.owes
+        return not (buffer.counts().pending or buffer.has_unsent(everything=True) or is_owed)
 
     def _server(self, shard: int) -> ServerIdentity:
         if shard not in self._servers:

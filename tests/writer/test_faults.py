@@ -14,7 +14,7 @@ import threading
 import pytest
 import redis
 
-from activity_tracker_hll import BackendAuthError, BackendResponseError
+from activity_tracker_hll import ActivityTracker, BackendAuthError, BackendResponseError
 from helpers.faults import Node, TcpProxy
 from helpers.scenes import LIMIT, PERIODS, Scene, keys_of, suffer
 from helpers.servers import free_port, program
@@ -120,6 +120,26 @@ def loading(scene, load):
     load.go_on_for(1)
     yield
     scene.wait_for("PONG", lambda: answer(scene.client))
+
+
+@pytest.mark.parametrize("fault", ["kill", "pause"])
+@pytest.mark.parametrize("name", ["valkey", "redis"])
+def test_a_flush_waits_for_no_server_that_has_all(tmp_path, name, fault):
+    """The time limit of a test is less than what these would wait."""
+    node = Node(program(name), tmp_path)
+    node.start()
+    limits = {"socket_timeout": LIMIT, "retries": 0}
+    tracker = ActivityTracker(["daily"], port=node.port, timezone="UTC", **limits)
+    try:
+        writer = tracker.buffered(flush_interval=60)
+        writer.track(id="a")
+        assert writer.flush(20).pushed == 1
+        getattr(node, fault)()
+        assert writer.flush(3600).pending == 0
+        assert writer.close(3600).pending == 0
+    finally:
+        tracker.close()
+        node.close()
 
 
 def answer(client):
