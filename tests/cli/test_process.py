@@ -202,26 +202,34 @@ def few(tmp_path):
         yield tmp_path
 
 
+@pytest.fixture
+def counted(few):
+    """The same, with nothing to hint at."""
+    with ActivityTracker(["daily"], backend="embedded", path=few, timezone="UTC") as tracker:
+        tracker.collapse()
+    return few
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("command", PRINTING.values(), ids=PRINTING)
-def test_output_that_cannot_be_written_is_one_line_and_a_status(few, command):
+def test_output_that_cannot_be_written_is_one_line_and_a_status(counted, command):
     with Path("/dev/full").open("wb") as full:
-        found = printed_to(full, few, command)
+        found = printed_to(full, counted, command)
     assert found == (1, "Error: the output cannot be written: No space left on device\n")
 
 
 @pytest.mark.parametrize("command", PRINTING.values(), ids=PRINTING)
-def test_a_process_without_a_standard_output(few, command):
-    found = printed_to(None, few, command, preexec_fn=lambda: os.close(1))
+def test_a_process_without_a_standard_output(counted, command):
+    found = printed_to(None, counted, command, preexec_fn=lambda: os.close(1))
     assert found == (1, "Error: the output cannot be written: Bad file descriptor\n")
 
 
 @pytest.mark.parametrize("command", PRINTING.values(), ids=PRINTING)
-def test_a_reader_that_is_gone_is_no_error_to_tell_of(few, command):
+def test_a_reader_that_is_gone_is_no_error_to_tell_of(counted, command):
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "wb") as pipe:
-        assert printed_to(pipe, few, command) == (1, "")
+        assert printed_to(pipe, counted, command) == (1, "")
 
 
 def test_what_prints_nothing_needs_no_output(few):
