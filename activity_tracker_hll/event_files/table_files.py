@@ -28,6 +28,7 @@ ROWS = 65_536
 """The most rows of a Parquet file that are read at once."""
 
 _BYTES = 1 << 23  # of rows that are read at once
+_COPIES = 4  # of text while it is decoded
 _CODED_BYTES = 1 << 26  # of pages
 _ROWS_OF_ANY_SIZE = 256  # that are read at once where it cannot be told how long text may be
 _BUFFER = 1 << 20
@@ -213,7 +214,7 @@ class _Parquet:
         coded = tuple(path for path in able if pages[path] <= _CODED_BYTES)
         of_each = max(of_each, sum(pages.values()) // max(about.num_rows, 1))
         if len(coded) < len(self._texts):
-            of_each = max(of_each, longest)
+            of_each = max(of_each, longest if longest <= MAX_ID_BYTES else _COPIES * longest)
         return _Reading(coded, min(ROWS, max(1, _BYTES // of_each)), part)
 
 
@@ -224,7 +225,7 @@ def _together(batches: Iterable[Any]) -> Iterator[Any]:
     for batch in batches:
         waiting.append(batch)
         rows, size = rows + len(batch), size + batch.nbytes
-        if rows >= ROWS or size >= _BYTES:
+        if rows >= ROWS or _COPIES * size >= _BYTES:
             yield _joined(waiting)
             waiting, rows, size = [], 0, 0
     if waiting:
