@@ -266,7 +266,7 @@ def address_of(client: Any) -> str:
     pool = client.connection_pool
     options = getattr(pool, "connection_kwargs", {})
     if "path" in options:
-        db = options.get("db") or 0
+        db = options.get("db")
         where = f"{options['path']} (database {db})" if db else options["path"]
     elif "host" in options:
         where = f"{options['host']}:{options.get('port', 6379)}/{options.get('db', 0)}"

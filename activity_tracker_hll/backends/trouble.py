@@ -95,9 +95,8 @@ _CONNECTION_ADVICE = (
         "is not asked, as ssl_certfile=, ssl_keyfile= and ssl_password= do not belong together",
     ),
     (
-        re.compile(
-            r"connecting to [^/\s]+:\d+\. .*No such file"
-        ),  # a host and port, not the path of a socket
+        # A host and port, not the path of a socket.
+        re.compile(r"connecting to [^/\s]+:\d+\. .*No such file"),
         "is not asked, as there is no such file: ssl_ca_certs=, ssl_certfile= or ssl_keyfile=",
     ),
     (

@@ -6,7 +6,7 @@ large value in all of its rows. Of Arrow's format, a record batch is read as a w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from itertools import accumulate, groupby
@@ -173,13 +173,7 @@ class _Parquet:
                 return readers[coded]
 
             def reading(group: int) -> _Reading:
-                chunks = self._chunks(group)
-                codable = tuple(path for path in self._texts if not _is_delta(chunks[path]))
-                longest = self._longest_text(reader(codable), codable, group) if codable else 0
-                how = self._reading(group, longest, codable, begins[group] // ROWS)
-                if any(_may_be_of_any_size(chunks[path]) for path in self._texts):
-                    return how._replace(rows=min(how.rows, _ROWS_OF_ANY_SIZE))
-                return how
+                return self._reading(group, begins[group] // ROWS, reader)
 
             for how, groups in groupby(range(len(sizes)), reading):
                 file = reader(how.coded)
@@ -188,26 +182,27 @@ class _Parquet:
                     rows += len(batch)
                     yield batch, size * rows // max(about.num_rows, 1)
 
-    def _chunks(self, group: int) -> dict[str, Any]:
-        """What is known of the columns of a group of rows, by their paths."""
-        about = self._file.metadata.row_group(group)
-        chunks = map(about.column, range(about.num_columns))
-        return {chunk.path_in_schema: chunk for chunk in chunks}
-
     def _longest_text(self, file: Any, paths: Sequence[str], group: int) -> int:
         """The bytes of the longest text in dictionaries, which come as a whole with the first row."""
         first = next(file.iter_batches(1, columns=paths, row_groups=[group]), None)
         texts = [] if first is None else [self._texts[path].array(first).dictionary for path in paths]
         return max((pc.max(pc.binary_length(text)).as_py() or 0 for text in texts), default=0)
 
-    def _reading(self, group: int, longest: int, codable: Collection[str], part: int) -> _Reading:
+    def _reading(self, group: int, part: int, reader: Callable[[tuple[str, ...]], Any]) -> _Reading:
         about = self._file.metadata.row_group(group)
-        pages, of_each = dict.fromkeys(self._leaves, 0), 1
+        pages, of_each, most = dict.fromkeys(self._leaves, 0), 1, ROWS
+        codable = tuple(self._texts)
         for place in range(about.num_columns):
             chunk = about.column(place)
-            if chunk.path_in_schema in pages:
-                pages[chunk.path_in_schema] += chunk.total_uncompressed_size
+            path = chunk.path_in_schema
+            if path in pages:
+                pages[path] += chunk.total_uncompressed_size
                 of_each = max(of_each, self._file.schema.column(place).length)
+            if path in self._texts and _is_delta(chunk):
+                codable = tuple(each for each in codable if each != path)
+                if _may_be_of_any_size(chunk):
+                    most = _ROWS_OF_ANY_SIZE
+        longest = self._longest_text(reader(codable), codable, group) if codable else 0
         texts = self._texts if longest > MAX_ID_BYTES else self._few
         # Arrow cannot join dictionaries in structs.
         able = (path for path in texts if path in codable and not self._texts[path].inside)
@@ -215,7 +210,7 @@ class _Parquet:
         of_each = max(of_each, sum(pages.values()) // max(about.num_rows, 1))
         if len(coded) < len(self._texts):
             of_each = max(of_each, longest if longest <= MAX_ID_BYTES else _COPIES * longest)
-        return _Reading(coded, min(ROWS, max(1, _BYTES // of_each)), part)
+        return _Reading(coded, min(most, max(1, _BYTES // of_each)), part)
 
 
 def _together(batches: Iterable[Any]) -> Iterator[Any]:
@@ -245,8 +240,8 @@ def _is_delta(chunk: Any) -> bool:
 
 
 def _may_be_of_any_size(chunk: Any) -> bool:
-    """Whether its pages and dictionaries do not tell how long a text is."""
-    return "DELTA_BYTE_ARRAY" in chunk.encodings or (_is_delta(chunk) and chunk.has_dictionary_page)
+    """Whether the pages and dictionaries of one with differences do not tell how long a text is."""
+    return "DELTA_BYTE_ARRAY" in chunk.encodings or chunk.has_dictionary_page
 
 
 def _ipc_batches(source: Any, columns: list[Column], size: int) -> Batches:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from ..columns import EventColumns
 from ..periods import Calendar
@@ -28,12 +28,16 @@ _OTHERS = {
 
 def table_format(head: bytes) -> str | None:
     """What kind of table a file is, by its first bytes; None if it is none."""
-    return next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None)
+    return _found(_MAGIC, head)
 
 
 def what_else(head: bytes) -> str | None:
     """What a file is that is not read, by its first bytes, and what to do; None if it may be text."""
-    return next((advice for magic, advice in _OTHERS.items() if head.startswith(magic)), None)
+    return _found(_OTHERS, head)
+
+
+def _found(known: Mapping[bytes, str], head: bytes) -> str | None:
+    return next((what for magic, what in known.items() if head.startswith(magic)), None)
 
 
 def read_table(

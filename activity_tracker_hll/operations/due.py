@@ -18,7 +18,7 @@ from .base import Context, Failures, Operation, about_failures, batched
 from .counting import Collapsed, Scope, collapse
 from .counting.marks import FindUncounted, take_marks, warned_of
 from .inventory import Entry, inventory
-from .many_keys import drop_zeros
+from .many_keys import without_zeros
 
 __all__ = [
     "UNEXPIRING",
@@ -234,8 +234,7 @@ def looked_into(context: Context, entries: Iterable[Entry]) -> Operation[list[En
             command for _, keys in stored for command in (("GET", keys.counted), ("TTL", keys.hll))
         ]
         replies = (yield commands) if commands else []
-        counts = list(replies[::2])
-        yield from drop_zeros([keys.counted for _, keys in stored], counts)
+        counts = yield from without_zeros([keys.counted for _, keys in stored], replies[::2])
         changed: dict[Entry, Entry] = {}
         for (entry, _), count, ttl in zip(stored, counts, replies[1::2], strict=True):
             has_end = isinstance(ttl, int) and ttl != -1 and time() + ttl < _AWAITED

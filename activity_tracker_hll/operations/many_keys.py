@@ -11,10 +11,10 @@ from ..errors import BackendError
 from ..keys import Keys
 from .base import Operation, batched, items, unwrap
 
-__all__ = ["NOBODY", "ask_again", "commands_for", "drop_zeros", "existing", "stored_counts", "values"]
+__all__ = ["NOBODY", "ask_again", "commands_for", "existing", "stored_counts", "values", "without_zeros"]
 
 NOBODY = b"0"
-"""A stored count: of a sketch whose ids have all left, or activity-tracker's, see :func:`drop_zeros`."""
+"""A stored count: of a sketch whose ids have all left, or activity-tracker's, see :func:`without_zeros`."""
 _KEYS_PER_COMMAND = 4000
 """A server looks up as many in about a millisecond."""
 
@@ -53,31 +53,34 @@ def stored_counts(groups: Iterable[Sequence[str]]) -> Operation[list[list[Any]]]
     found = yield from values(groups)
     if not any(NOBODY in counts for counts in found):
         return found
-    flat = list(chain.from_iterable(found))
-    yield from drop_zeros(list(chain.from_iterable(groups)), flat)
-    rest = iter(unwrap(flat))
+    keys = list(chain.from_iterable(groups))
+    counts = yield from without_zeros(keys, list(chain.from_iterable(found)))
+    rest = iter(unwrap(counts))
     return [list(islice(rest, len(keys))) for keys in groups]
 
 
-def drop_zeros(keys: Sequence[str], found: list[Any]) -> Operation[None]:
-    """Put None in the place of activity-tracker's counts of nobody: there may be something to count.
+def without_zeros(keys: Sequence[str], found: Sequence[Any]) -> Operation[list[Any]]:
+    """What keys of counts hold; None for activity-tracker's counts of nobody, which may still be counted.
 
     It stored zeros where it saw nothing. Those of a sketch, whose ids have all left, have a standard error
     beside them, which is asked for only where there are zeros.
 
     Args:
         keys: of counts.
-        found: what they hold; where the server does not tell what a zero is, its error.
+        found: what they hold.
+
+    Returns:
+        The same; where the server does not tell what a zero is, its error.
     """
+    counts = list(found)
     zeros = [index for index, value in enumerate(found) if value == NOBODY]
-    if not zeros:
-        return
-    replies = yield commands_for("MGET", Keys.stderrs(keys[index] for index in zeros))
+    replies = (yield commands_for("MGET", Keys.stderrs(keys[index] for index in zeros))) if zeros else []
     for batch, reply in zip(batched(zeros, _KEYS_PER_COMMAND), replies, strict=True):
         stderrs = [reply] * len(batch) if isinstance(reply, BackendError) else items(reply)
         for index, stderr in zip(batch, stderrs, strict=True):
             if stderr is None or isinstance(stderr, BackendError):
-                found[index] = stderr
+                counts[index] = stderr
+    return counts
 
 
 def ask_again(keys: Sequence[str], found: list[Any]) -> Operation[None]:

@@ -17,7 +17,7 @@ from ...estimates import Estimate
 from ...keys import BucketKeys
 from ...scripts.calls import answer, call_aggregate, call_expire, call_store_union
 from ..base import Context, Operation, PeriodBucket, batched, number, unwrap
-from ..many_keys import drop_zeros
+from ..many_keys import without_zeros
 from ..settings import Aggregates, field_of
 from ..tracking.side_table import ACTIVE
 from .legacy import absorb
@@ -99,7 +99,8 @@ class _Counting:
             # The sketch first: one that another collapse stores meanwhile has a count by then.
             commands += [("EXISTS", keys.hll), ("GET", keys.counted), registered]
         replies = list(batched((yield commands), 3))
-        counts = yield from _known([stored for _, stored, _ in replies], [target.keys for target in targets])
+        keys_of_counts = [target.keys.counted for target in targets]
+        counts = yield from without_zeros(keys_of_counts, [stored for _, stored, _ in replies])
         for target, count, own in zip(targets, counts, replies, strict=True):
             self._own[target] = _value_or_error(_Own, [*own, count])
         sources = list(
@@ -115,7 +116,8 @@ class _Counting:
                 *(("EXISTS", key) for key in (keys.hll, keys.moved, keys.raw)),
             ]
         replies = list(batched((yield commands), 4))
-        counts = yield from _known([stored for stored, *_ in replies], keys_of)
+        keys_of_counts = [keys.counted for keys in keys_of]
+        counts = yield from without_zeros(keys_of_counts, [stored for stored, *_ in replies])
         for source, count, (_, *there) in zip(sources, counts, replies, strict=True):
             self._found[source] = _value_or_error(_Source, [count, *there])
 
@@ -206,13 +208,6 @@ def _state(sources: Sequence[BucketKeys]) -> Operation[list[str]]:
         for command in (("PFCOUNT", keys.hll), ("PFCOUNT", keys.moved), ("ZCOUNT", keys.moves, *ACTIVE))
     ]
     return list(map(str, replies))
-
-
-def _known(stored: list[Any], keys_of: Sequence[BucketKeys]) -> Operation[list[Any]]:
-    """What is stored as counts of some buckets, without activity-tracker's counts of nobody."""
-    counts = list(stored)
-    yield from drop_zeros([keys.counted for keys in keys_of], counts)
-    return counts
 
 
 def _value_or_error(kind: Any, replies: Sequence[Any]) -> Any:

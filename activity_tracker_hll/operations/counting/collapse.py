@@ -19,7 +19,7 @@ from ...keys import BucketKeys
 from ...periods import Period
 from ...scripts.calls import UNKNOWN, Count, Due, Readings, answer, answers, call_collapse, call_store
 from ..base import Context, Failures, Operation, about_failures, batched
-from ..many_keys import drop_zeros, stored_counts
+from ..many_keys import stored_counts, without_zeros
 from ..settings import Aggregates
 from .aggregates import count_aggregates
 from .legacy import absorb
@@ -238,8 +238,7 @@ class _Counting:
     def _look_at(self, targets: Sequence[Target]) -> Operation[None]:
         """Look at the sketches that are to be counted, unless there were moves."""
         stored = yield from self._values(targets, lambda keys: keys.counted)
-        counts = list(stored.values())
-        yield from drop_zeros([target.keys.counted for target in stored], counts)
+        counts = yield from without_zeros([target.keys.counted for target in stored], list(stored.values()))
         asked = [
             target for target, count in zip(stored, counts, strict=True) if self._recount or count is None
         ]

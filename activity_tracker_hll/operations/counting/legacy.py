@@ -8,7 +8,7 @@ from ...hll.registers import Registers, empty, fold
 from ...keys import BucketKeys
 from ...scripts.calls import Due, answer, answers, call_collapse
 from ..base import Context, Operation, items, number, unwrap
-from ..many_keys import drop_zeros
+from ..many_keys import without_zeros
 from .outcomes import foreign
 
 __all__ = ["absorb", "registers_of_raw"]
@@ -35,9 +35,7 @@ def absorb(context: Context, keys: BucketKeys, expiry: str, *, recount: bool = F
     """
     context.conceal(())  # or nothing is done, where the secret is needed and not known
     found, sketch = unwrap((yield [("GET", keys.counted), ("EXISTS", keys.hll)]))
-    counts = [found]
-    yield from drop_zeros([keys.counted], counts)
-    [counted] = unwrap(counts)
+    [counted] = unwrap((yield from without_zeros([keys.counted], [found])))
     if counted is not None:
         if not sketch:
             return

@@ -19,7 +19,7 @@ from ...keys import BucketKeys
 from ...periods import Period
 from ...scripts.calls import Readings
 from ..base import Context, Operation, batched, named, number, unwrap
-from ..many_keys import drop_zeros
+from ..many_keys import without_zeros
 from ..settings import Aggregates
 from ..tracking.side_table import ACTIVE
 from .aggregates import MOST_UNITED
@@ -129,8 +129,7 @@ class _Counter:
         )
         bucket_keys = self._context.keys.bucket
         keys = [bucket_keys(period.name, source).counted for period, source in sources]
-        counted = yield [("GET", key) for key in keys]
-        yield from drop_zeros(keys, counted)
+        counted = yield from without_zeros(keys, (yield [("GET", key) for key in keys]))
         count_of = dict(zip(sources, counted, strict=True))
         present = yield from self._present(sources)
         result: dict[LiveTarget, Estimate] = {}
