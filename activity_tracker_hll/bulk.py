@@ -32,6 +32,7 @@ _TEXTS = (str, bytes)
 _PADDING = "\0" * SLACK
 _END = "\n" + _PADDING
 _SEPARATOR = ord("\n")
+_WORD = 8  # bytes; shorter ids of equal size need as many behind them
 _WITH_LENGTH = (*COLLECTIONS, np.ndarray)  # the len() of others may be wrong
 
 # glibc gets a large block from the system page by page, and returns it as soon as it is freed, unless a
@@ -296,7 +297,7 @@ def _hash_padded(hasher: Hasher, ids: NDArray[np.bytes_]) -> Hashes | None:
     width = ids.dtype.itemsize
     buffer = ids.view(np.uint8)
     if buffer[width - 1 :: width].all() and width <= MAX_ID_BYTES:
-        padded = buffer if width >= SLACK else np.concatenate([buffer, np.zeros(SLACK, np.uint8)])
+        padded = buffer if width >= _WORD else np.concatenate([buffer, np.zeros(_WORD, np.uint8)])
         return hasher.equal(padded, len(ids), width, width)
     sizes = np.strings.str_len(ids).astype(np.int64)
     buffer = np.concatenate([buffer, np.zeros(SLACK, np.uint8)])

@@ -10,15 +10,14 @@ from numpy.typing import NDArray
 
 from .columns import Texts
 from .errors import ActivityTrackerError
-from .hll.hashing import SLACK
 
 __all__ = ["BAD", "LONGEST", "Coder", "Words", "blocks_of", "words_of"]
 
 BAD = -1
 """The code of a value that is refused, or that only the careful reader can judge."""
 
-LONGEST = SLACK
-"""Bytes of a text that can be read behind any in columns.Texts; longer ones have no words."""
+LONGEST = 32
+"""Bytes of a text, no more than can be read behind any in columns.Texts; longer ones have no words."""
 
 _MOST = 4096
 _MOST_BYTES = 1 << 20

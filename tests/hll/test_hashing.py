@@ -130,6 +130,8 @@ def test_all_sizes_in_any_order():
 @example([])
 @example([b""])
 @example([b"\xff" * 32, b"\xff" * 64])
+@example([b"\xff" * 255, b"\xff"])
+@example([b"\xff" * 256, b"\xff"])
 def test_different_sizes(ids):
     assert ragged(Hasher(40), ids) == list(map(murmur, ids))
 
