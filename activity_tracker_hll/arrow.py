@@ -95,28 +95,44 @@ def _in_one_chunk(chunked: Any) -> Array:
 
 def nulls(array: Array) -> NDArray[np.int64]:
     """The places of values that are missing."""
-    if not any(part.null_count for part in _with_validity(array)):
+    # Of dictionaries and runs a value may be what is missing. Arrow before 26 does not see that, or fails.
+    if pa.types.is_dictionary(array.type):
+        none, missing = nulls(array.indices), nulls(array.dictionary)
+        if not len(missing):
+            return none
+        codes = _numbers(array.indices).copy()
+        codes[none] = missing[0]  # any number may stand there
+        return np.flatnonzero(_at(missing, len(array.dictionary)).take(codes))
+    if pa.types.is_run_end_encoded(array.type):
+        missing = nulls(array.values)
+        if not len(missing):
+            return missing
+        return np.flatnonzero(_at(missing, len(array.values)).take(_numbers(_runs(array))))
+    if not array.null_count:
         return np.empty(0, np.int64)
-    if pa.types.is_dictionary(array.type) and pa.types.is_null(array.type.value_type):
-        return np.arange(len(array))  # Arrow itself would end the process
     mask = array.is_null()
     bits = np.unpackbits(np.frombuffer(mask.buffers()[1], np.uint8), bitorder="little")
     return np.flatnonzero(bits[mask.offset : mask.offset + len(mask)])
 
 
-def _with_validity(array: Array) -> tuple[Array, ...]:
-    """The arrays that say what is missing: of dictionaries and runs it may be one of the values."""
-    if pa.types.is_dictionary(array.type):
-        return array.indices, array.dictionary
-    return (array.values,) if pa.types.is_run_end_encoded(array.type) else (array,)
+def _at(places: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
+    """Whether each of so many places is one of these."""
+    flags = np.zeros(count, np.bool_)
+    flags[places] = True
+    return flags
+
+
+def _runs(array: Array) -> Array:
+    """Of each value of a run-end encoded array, the place in its values."""
+    runs = pa.RunEndEncodedArray.from_arrays(array.run_ends, pa.array(range(len(array.values))))
+    return pc.run_end_decode(runs.slice(array.offset, len(array)))
 
 
 def _plain(array: Array) -> Array:
     """The same values in a layout that is one of those below."""
     kind = array.type
     if pa.types.is_run_end_encoded(kind):
-        runs = pa.RunEndEncodedArray.from_arrays(array.run_ends, pa.array(range(len(array.values))))
-        return _plain(array.values).take(pc.run_end_decode(runs.slice(array.offset, len(array))))
+        return _plain(array.values).take(_runs(array))
     if pa.types.is_string_view(kind):
         return array.cast(pa.large_string())
     if pa.types.is_binary_view(kind):

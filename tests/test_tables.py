@@ -120,9 +120,14 @@ MISSING = {
     "index": pa.DictionaryArray.from_arrays(pa.array([0, 0, None]), ["a"]),
     "value": pa.DictionaryArray.from_arrays(pa.array([0, 0, 1]), pa.array(["a", None])),
     "run": pa.compute.run_end_encode(pa.array(["a", "a", None])),
+    "run of integers": pa.compute.run_end_encode(pa.array([1, 1, None])),
+    "part of runs": pa.compute.run_end_encode(pa.array(["a", None, "b", "b", None])).slice(2),
+    "index where a value is none": pa.DictionaryArray.from_arrays(
+        pa.array([0, 0, None]), pa.array([1, None])
+    ),
     "Int64": pd.array([1, 2, None], dtype="Int64"),
     "category": pd.Categorical(["a", "b", None]),
-    "str": pd.Series(["a", "b", None], dtype="str"),
+    "str": pd.Series(["a", "b", None], dtype="string[pyarrow]"),
 }
 
 

@@ -219,12 +219,19 @@ def _together(batches: Iterable[Any]) -> Iterator[Any]:
     rows = size = 0
     for batch in batches:
         waiting.append(batch)
-        rows, size = rows + len(batch), size + batch.nbytes
+        rows, size = rows + len(batch), size + _bytes_of(batch)
         if rows >= ROWS or _COPIES * size >= _BYTES:
             yield _joined(waiting)
             waiting, rows, size = [], 0, 0
     if waiting:
         yield _joined(waiting)
+
+
+def _bytes_of(batch: Any) -> int:
+    try:
+        return int(batch.nbytes)
+    except pa.ArrowTypeError:  # before 24 it does not know that of views, of which it reads no parts
+        return int(batch.get_total_buffer_size())
 
 
 def _joined(batches: list[Any]) -> Any:

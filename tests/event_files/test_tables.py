@@ -307,6 +307,8 @@ def test_long_text_in_some_rows_changes_nothing_in_others(
     for number in range(1000, 1500):
         (ids, times, names)[number % 3][number] = "x" * 2000
     table = pa.table({"user_id": pa.array(ids).cast(kind), "ts": times, "platform": names})
+    if pa.types.is_string_view(kind) and int(pa.__version__.split(".")[0]) < 21:
+        pytest.skip("this version of Arrow writes no views to Parquet")
     pq.write_table(
         table, tmp_path / "events", row_group_size=700, use_dictionary=use_dictionary, compression="zstd"
     )
