@@ -38,7 +38,7 @@ FILE = click.Path(dir_okay=False, readable=False)
 """A file, which may be one that cannot be read: what uses it says so, and goes on if there is more to do."""
 
 
-class _Date(click.ParamType[dt.date]):
+class _Date(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4
     """A date, or a date and time, in ISO 8601."""
 
     name = "date"
@@ -55,7 +55,7 @@ class _Date(click.ParamType[dt.date]):
                 self.fail(f"{value!r} is not a date such as 2026-11-23 or 2026-11-23T15:00", param, ctx)
 
 
-class _Days(click.ParamType[Any]):
+class _Days(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4
     """A number of days."""
 
     name = "days"
@@ -80,7 +80,7 @@ class _Keep(_Days):
         return None if value == "forever" else super().convert(value, param, ctx)
 
 
-class _Aggregate(click.ParamType[tuple[str, list[str | None]]]):
+class _Aggregate(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4
     """name=bucket,bucket."""
 
     name = "aggregate"

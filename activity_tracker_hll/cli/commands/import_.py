@@ -40,7 +40,7 @@ _OPTION = re.compile(r"^\w+|\b(?:log_format|time_format|bucket_field)\b")
 _EVENTS_SHOWN = 10
 
 
-class _Filter(click.ParamType[Filter]):
+class _Filter(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4
     """A field and a regular expression."""
 
     name = "filter"

@@ -19,7 +19,7 @@ from ..tables import show_facts
 __all__ = ["settings"]
 
 
-class _KeepOfKind(click.ParamType[tuple[str, timedelta | None]]):
+class _KeepOfKind(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4
     """daily=30, or daily=forever."""
 
     name = "keep"
