@@ -17,7 +17,7 @@ from ..scripts.calls import SOURCES
 from .base import OF_FAILURE, OF_NODE, Command
 from .batch import PASSING
 from .slots import ANYWHERE, EVERYWHERE, OF_ALL, split
-from .topology import Node, Sent, Topology
+from .topology import Node, Sent, Topology, told
 from .trouble import code_of
 
 __all__ = ["Failed", "Routing", "Wait", "route"]
@@ -202,7 +202,7 @@ def _take(answer: Any, node: Node, parts: Sequence[_Part], topology: Topology) -
         part.is_open = False
         if isinstance(reply, Exception):
             part.reply = Failed(reply, node)
-            to = _redirect(reply)
+            to = _redirect(reply, node)
             if to is not None:
                 slot, owner, is_moved = to
                 part.is_open = redirected = True
@@ -226,14 +226,14 @@ def _is_left_to_others(node: Node, parts: Sequence[_Part], topology: Topology) -
     return any(not part.failed_at.issuperset(topology.masters) for part in movable)
 
 
-def _redirect(error: Exception) -> tuple[int, Node, bool] | None:
+def _redirect(error: Exception, asked: Node) -> tuple[int, Node, bool] | None:
     """The slot, its node, and whether it is there for good; clients differ in whether they leave the word."""
     kind, text = type(error).__name__, str(error)
     is_moved = kind == "MovedError" or text.startswith("MOVED ")
     if not (is_moved or kind == "AskError" or text.startswith("ASK ")):
         return None
     found = _REDIRECT.match(text)
-    return None if found is None else (int(found[1]), Node(found[2], int(found[3])), is_moved)
+    return None if found is None else (int(found[1]), told(found[2], int(found[3]), asked), is_moved)
 
 
 def _joined(parts: Sequence[_Part], join: Callable[[list[Any]], Any] | None) -> Any:

@@ -15,7 +15,7 @@ from .base import SLOTS, Command
 from .slots import slot_of
 from .trouble import raise_if_denied
 
-__all__ = ["Learning", "Node", "Sent", "Topology", "learn"]
+__all__ = ["Learning", "Node", "Sent", "Topology", "learn", "told"]
 
 
 class Node(NamedTuple):
@@ -100,8 +100,18 @@ class Topology:
 
 def _node(served_by: Any, asked: Node) -> Node:
     host, port = served_by[:2]
-    name = host.decode() if isinstance(host, bytes) else host
-    return Node(name if name and name != "?" else asked.host, int(port))
+    return told(host.decode() if isinstance(host, bytes) else host, int(port), asked)
+
+
+def told(host: str | None, port: int, asked: Node) -> Node:
+    """A node that another one tells of.
+
+    Args:
+        host: empty, None or ``?`` = not known there, or not told (``cluster-preferred-endpoint-type
+            unknown-endpoint``): it is the host of whoever tells.
+        asked: who tells.
+    """
+    return Node(host if host and host != "?" else asked.host, port)
 
 
 Sent = Mapping[Node, Sequence[Command]]

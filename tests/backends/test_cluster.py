@@ -3,21 +3,25 @@
 import asyncio
 import random
 import re
+from contextlib import closing
 from datetime import datetime, timedelta
 
 import pytest
 import redis
 import redis.asyncio
+from redis.crc import key_slot
 
 from activity_tracker_hll import ActivityTracker, ActivityTrackerError, ArgumentValueError, Selection
 from activity_tracker_hll.aio import AsyncActivityTracker
+from activity_tracker_hll.backends.async_redis import AsyncRedisBackend
 from activity_tracker_hll.backends.redis import RedisBackend
 from activity_tracker_hll.errors import BackendConnectionError, CollapseError
 from activity_tracker_hll.hll import codec
 from helpers.awaited import Awaited
+from helpers.clusters import Cluster
 from helpers.errors import raises
 from helpers.moments import NOON, TODAY, YESTERDAY, day
-from helpers.servers import free_port
+from helpers.servers import free_port, program
 
 BUCKETS = [f"b{index}" for index in range(200)]
 AGGREGATES = {f"all{index}": BUCKETS[20 * index : 20 * index + 20] for index in range(10)}
@@ -191,8 +195,6 @@ def test_a_writer(cluster):
 
 def test_keys_are_spread_evenly(cluster):
     """At most a twentieth above the mean, of 10,000 buckets: slots are hashes, so that is chance's to say."""
-    from redis.crc import key_slot
-
     from activity_tracker_hll.keys import Keys
 
     keys = Keys()
@@ -202,6 +204,31 @@ def test_keys_are_spread_evenly(cluster):
             slot = key_slot(keys.bucket("daily-20260101", f"bucket {number}").hll.encode())
             counts[slot * nodes // 16384] += 1
         assert max(counts) / (10_000 / nodes) <= most
+
+
+@pytest.mark.parametrize("server", ["valkey", pytest.param("redis", marks=pytest.mark.extended)])
+def test_nodes_that_do_not_tell_each_other_s_names(server, tmp_path):
+    """As behind something that gives each client other addresses: they are at the host that was asked."""
+    cluster = Cluster(program(server), tmp_path, cluster_preferred_endpoint_type="unknown-endpoint")
+    with closing(cluster), asyncio.Runner() as runner:
+        cluster.start()
+        source, target = cluster.masters[:2]
+        url = f"redis+cluster://127.0.0.1:{source.port}"
+        for slot, make in enumerate((RedisBackend, AsyncRedisBackend)):  # the first slots are the source's
+
+            def wait(sent, make=make):
+                return runner.run(sent) if make is AsyncRedisBackend else sent
+
+            key = next(key for key in map(str, range(10**6)) if key_slot(key.encode()) == slot)
+            backend = make(url=url)
+            wait(backend.execute([("PING",)]))  # now it knows where slots were
+            cluster.open_slots(source, target, [slot])
+            assert wait(backend.execute([("SET", key, "here")])) == [b"OK"]  # by ASK
+            cluster.close_slots(source, target, [slot])
+            assert wait(backend.execute([("GET", key)])) == [b"here"]  # by MOVED
+            assert {node.host for node in backend.client(0).settings.topology.nodes} == {"127.0.0.1"}
+            assert backend.node_of(key, 0) == f"127.0.0.1:{target.port}"
+            wait(backend.close())
 
 
 # Addresses

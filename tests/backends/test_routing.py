@@ -189,6 +189,21 @@ def test_a_slot_that_moved_is_asked_elsewhere_without_patience_and_remembered(mo
     assert play.sent[-1] == {elsewhere: [("GET", "k")]}
 
 
+@pytest.mark.parametrize("moved", MOVED)
+@pytest.mark.parametrize("name", ["", "?"])
+def test_a_node_without_a_name_is_at_the_host_of_whoever_tells_of_it(moved, name):
+    """As of CLUSTER SLOTS."""
+    [(slot, _)] = split(("GET", "k")).parts
+    elsewhere = Node(A.host, 6381)
+
+    def answer(node, commands):
+        return [command if node == elsewhere else moved(slot, Node(name, 6381)) for command in commands]
+
+    play = Play(answer)
+    assert play.run(("GET", "k")) == [("GET", "k")]
+    assert play.topology.owners[slot] == elsewhere
+
+
 def test_a_slot_that_is_moving_is_asked_for_with_the_source_of_its_script():
     call = calls.call_expire(BUCKETS[0], "keep")
     [(slot, _)] = split(call).parts
