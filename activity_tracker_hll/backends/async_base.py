@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import wait
 from typing import Any
 
 from ..errors import ArgumentValueError, BackendConnectionError
@@ -70,21 +71,31 @@ class OnLoop(BaseBackend):
 
     def execute(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
         """See :meth:`.base.BaseBackend.execute`."""
+        return self._run(self._backend.execute, commands, shard)
+
+    def read(self, commands: Sequence[Command], shard: int = 0) -> list[Reply]:
+        """See :meth:`.base.BaseBackend.read`."""
+        return self._run(self._backend.read, commands, shard)
+
+    def _run(
+        self,
+        send: Callable[[Sequence[Command], int], Coroutine[Any, Any, list[Reply]]],
+        commands: Sequence[Command],
+        shard: int,
+    ) -> list[Reply]:
         if self._process != os.getpid() or not self._loop.is_running():
             raise BackendConnectionError("the event loop of the client does not run, or not in this process")
-        running = self._backend.execute(commands, shard)
+        running = send(commands, shard)
         try:
             future = asyncio.run_coroutine_threadsafe(running, self._loop)
         except RuntimeError as error:  # it has just been closed
             running.close()
             raise BackendConnectionError(str(error)) from error
-        while True:
-            try:
-                return future.result(_POLL_S)
-            except TimeoutError as error:
-                if not self._loop.is_running():
-                    future.cancel()
-                    raise BackendConnectionError("the event loop of the client has ended") from error
+        while not wait([future], _POLL_S).done:
+            if not self._loop.is_running():
+                future.cancel()
+                raise BackendConnectionError("the event loop of the client has ended")
+        return future.result()
 
     def check_shard(self, shard: int) -> None:
         """See :meth:`.base.BackendSettings.check_shard`."""

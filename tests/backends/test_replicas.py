@@ -233,7 +233,9 @@ def by_strategy():
     ],
     ids=["redis-py", "redis-py, by strategy", "valkey-py"],
 )
-def test_a_cluster_client_that_reads_from_replicas(cluster, kind, runner, tracker_of, library, options):
+def test_a_cluster_client_that_reads_from_replicas(
+    cluster, kind, runner, tracker_of, library, options, tmp_path
+):
     name = library.removesuffix("-py")
     module = pytest.importorskip(f"{name}.asyncio" if kind == "awaits" else name)
     make = getattr(module, f"{name.title()}Cluster")
@@ -248,6 +250,10 @@ def test_a_cluster_client_that_reads_from_replicas(cluster, kind, runner, tracke
         forget(*cluster.nodes)
         answers(tracker)
         assert all(map(asked, cluster.replicas))
+        assert not any(map(asked, cluster.masters))
+        forget(*cluster.nodes)
+        tracker.archive(tmp_path / "archive")
+        assert any(map(asked, cluster.replicas))
         assert not any(map(asked, cluster.masters))
     runner.run(client.aclose()) if kind == "awaits" else client.close()
 
