@@ -1,13 +1,16 @@
-"""Access logs, read line by line: those of Apache's and nginx's formats by the package apachelogs."""
+"""Access logs, read line by line: those of Apache's and nginx's formats by the package apachelogs.
+
+That is of an extra, and imported by the first line which may be an entry: other files are read without.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, Protocol
 
-import apachelogs
-
+from ..errors import MissingExtraError
 from .addresses import address, is_address
 from .layout import Layout, MissingFieldError
 from .lines import NO_LINE, Lines
@@ -28,12 +31,14 @@ __all__ = [
     "log_records",
 ]
 
+_COMMON = '%h %l %u %t "%r" %>s %b'
+_HEADERS = '"%{Referer}i" "%{User-Agent}i"'
 _APACHE_FORMATS = {
-    "combined": apachelogs.COMBINED,
-    "common": apachelogs.COMMON,
-    "nginx": f'{apachelogs.COMBINED} "%{{X-Forwarded-For}}i"',  # "main" of the settings that come with nginx
-    "vhost_combined": apachelogs.VHOST_COMBINED,
-    "vhost_common": apachelogs.VHOST_COMMON,
+    "combined": f"{_COMMON} {_HEADERS}",
+    "common": _COMMON,
+    "nginx": f'{_COMMON} {_HEADERS} "%{{X-Forwarded-For}}i"',  # "main" of the settings that come with nginx
+    "vhost_combined": f'%v:%p %h %l %u %t "%r" %>s %O {_HEADERS}',
+    "vhost_common": f"%v {_COMMON}",
 }
 LOG_FORMATS = (*_APACHE_FORMATS, "alb", "elb", "w3c")
 _GUESSED = ("combined", "common", "nginx")
@@ -87,6 +92,7 @@ def log_parser(log_format: str | None = None) -> LogParser:
 
     Raises:
         ValueError: an invalid format string.
+        MissingExtraError: it is of Apache or nginx, and apachelogs is missing.
     """
     match log_format:
         case "w3c":
@@ -124,17 +130,31 @@ class ApacheParser:
         formats = [apache_format(format) if is_nginx_format(format) else format for format in formats]
         if log_format is not None and "%" not in formats[0]:
             raise ValueError(f"no log format {log_format!r:.60}; there are {', '.join(LOG_FORMATS)}")
-        # As bytes, so that nothing is lost or altered by a guessed encoding.
-        self._parsers = [apachelogs.LogParser(format, "bytes") for format in formats]
+        self._formats = formats
         self._begins_with_host = all(format.startswith("%h ") for format in formats)
         self._is_guess = log_format is None
         self._has_timestamp = all("%t" in format for format in formats)
+        if not self._is_guess:
+            _ = self._parsers  # which refuses an invalid one
+
+    @cached_property
+    def _parsers(self) -> list[Any]:
+        """Those of the formats, the likeliest first."""
+        try:
+            from apachelogs import LogParser  # noqa: PLC0415 (an extra)
+        except ImportError as error:
+            raise MissingExtraError(
+                "access logs need apachelogs, of the extra 'cli': pip install 'activity-tracker-hll[cli]'"
+            ) from error
+        # As bytes, so that nothing is lost or altered by a guessed encoding.
+        return [LogParser(format, "bytes") for format in self._formats]
 
     def parse(self, line: bytes) -> Record:
         """The fields of an entry.
 
         Raises:
             ValueError: the line does not have the format.
+            MissingExtraError: it may have, and apachelogs is missing.
         """
         if len(line) > LONGEST_ENTRY:
             raise ValueError(f"longer than {LONGEST_ENTRY:,} bytes")
@@ -152,7 +172,7 @@ class ApacheParser:
         for index, parser in enumerate(self._parsers):
             try:
                 entry = parser.parse(text)
-            except (apachelogs.InvalidEntryError, ValueError):
+            except ValueError:  # of apachelogs, too
                 continue
             if index:  # the next line probably has the same format
                 self._parsers.insert(0, self._parsers.pop(index))

@@ -100,7 +100,7 @@ def read_events(
         OSError: the file cannot be read.
         LayoutError: it does not have a field at all, no time in it has the format, or it is a table that is
             piped or compressed.
-        MissingExtraError: a table, without pyarrow.
+        MissingExtraError: a table, without pyarrow; or an access log, without apachelogs.
     """
     layout, calendar = layout or Layout(), calendar or Calendar()
     rejected = rejected if rejected is not None else Rejected()

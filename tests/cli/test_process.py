@@ -49,7 +49,7 @@ def csv_text(events, days=4):
     )
 
 
-@pytest.mark.parametrize("package", ["click", "rich", "apachelogs", "sparklines"])
+@pytest.mark.parametrize("package", ["click", "rich", "sparklines"])
 def test_a_missing_package_names_the_extra(package):
     code = (
         f"import sys; sys.modules[{package!r}] = None\n"
@@ -59,6 +59,21 @@ def test_a_missing_package_names_the_extra(package):
     assert done.returncode == 2
     assert "pip install 'activity-tracker-hll[cli]'" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_logs_without_the_package_for_them_name_the_extra(tmp_path):
+    """Only them."""
+    code = (
+        "import sys; sys.modules['apachelogs'] = None\n"
+        "from activity_tracker_hll.__main__ import main\nsys.argv[0] = 'x'\nmain()"
+    )
+    (tmp_path / "a.log").write_text('192.0.2.1 - - [02/Jan/2026:10:00:00 +0000] "GET / HTTP/1.1" 200 5\n')
+    (tmp_path / "a.csv").write_bytes(csv_text(4))
+    for name, status in (("a.csv", 0), ("a.log", 1)):
+        command = [sys.executable, "-c", code, "import", str(tmp_path / name), "--dry-run"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENV)
+        assert done.returncode == status
+        assert ("pip install 'activity-tracker-hll[cli]'" in done.stdout) is (status == 1)
 
 
 def test_the_entry_point_imports_nothing_before_it_is_called():

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("apachelogs")
-
 from activity_tracker_hll.errors import ArgumentTypeError
 from activity_tracker_hll.event_files.layout import Layout, LayoutError
 from activity_tracker_hll.event_files.lines import Rejected
