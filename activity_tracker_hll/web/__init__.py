@@ -117,6 +117,7 @@ def _activity(activity: object) -> Activity:
     fields = Activity._fields  # public in a NamedTuple, in spite of its underscore
     if not isinstance(activity, tuple) or not 1 <= len(activity) <= len(fields):
         raise ArgumentTypeError(
-            f"identify must return {fields}, the id alone, or None, got {shown(activity)}"
+            f"identify must return a tuple ({', '.join(fields)}), or its first fields, as in (id,), or None,"
+            f" got {shown(activity)}"
         )
     return Activity(*activity)

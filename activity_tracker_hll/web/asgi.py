@@ -54,12 +54,9 @@ class FlushOnShutdown:
             await self.app(scope, receive, send)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_supported = False
         said: set[str] = set()
 
         async def noting_receive() -> Message:
-            nonlocal is_supported
-            is_supported = True
             message = await receive()
             said.add(message["type"])
             return message
@@ -73,17 +70,17 @@ class FlushOnShutdown:
         try:
             await self.app(scope, noting_receive, flushing_send)
         except Exception:
-            if is_supported:
+            if said:
                 if _END in said and said.isdisjoint(_ENDED):
                     await self._flush()
                 raise
             _LOG.debug("the application does not support the lifespan protocol", exc_info=True)
-        if not is_supported:
-            await receive()
+        if not said:
+            await noting_receive()
             await flushing_send({"type": _BEGUN})
         if _BEGUN in said and said.isdisjoint(_ENDED):  # it leaves the end to its server, and so to us
-            if _END not in said:
-                await receive()
+            while _END not in said:  # it may not even have waited for the start
+                await noting_receive()
             await flushing_send({"type": "lifespan.shutdown.complete"})
 
     async def _flush(self) -> None:

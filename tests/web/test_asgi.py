@@ -123,6 +123,26 @@ def test_lifespan_of_an_application_that_does_not_say_that_it_ended(kind, waits)
     assert writer.told == ["flush"]
 
 
+@pytest.mark.parametrize("kind", [Noted, NotedAsync])
+def test_lifespan_of_an_application_that_does_not_wait_for_the_start(kind):
+    writer = kind()
+    assert call_asgi(FlushOnShutdown(sends(COMPLETE[0]), writer), "lifespan", LIFE) == COMPLETE
+    assert writer.told == ["flush"]
+
+
+@pytest.mark.parametrize("begun", ["lifespan.startup.complete", "lifespan.startup.failed"])
+def test_lifespan_that_fails_without_waiting(writer, begun):
+    app = FlushOnShutdown(sends(begun, fails=RuntimeError("my own")), writer)
+    with pytest.raises(RuntimeError, match="my own"):
+        call_asgi(app, "lifespan", LIFE)
+
+
+def test_lifespan_that_says_at_once_that_it_cannot_start(writer):
+    failed = "lifespan.startup.failed"
+    assert call_asgi(FlushOnShutdown(sends(failed), writer), "lifespan", LIFE) == [failed]
+    assert writer.told == []
+
+
 def test_lifespan_that_fails_at_the_end(writer):
     async def app(scope, receive, send):
         await receive()

@@ -39,7 +39,9 @@ def test_what_identify_must_not_return(writer, caplog, found):
     [record] = caplog.records
     assert (record.name, record.levelname) == ("activity_tracker_hll", "ERROR")
     assert isinstance(record.exc_info[1], ArgumentTypeError)
-    assert f"got {found!r}" in str(record.exc_info[1])
+    said = str(record.exc_info[1])
+    assert f"got {found!r}" in said
+    assert "must return a tuple (id, bucket, old_id, old_bucket), or its first fields, as in (id,)" in said
 
 
 @pytest.mark.parametrize(
