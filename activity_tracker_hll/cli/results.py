@@ -20,8 +20,8 @@ from ..operations import Entry
 from ..operations.due import buckets_of, check_known
 from ..periods import PeriodKind
 from ..reader import Reader
-from ..result import Result
-from .display import console, named, write
+from ..result import Result, named
+from .display import console, write
 from .options import DATE, one_bucket
 from .settings import Settings
 from .tables import Cell, show_table
@@ -143,8 +143,12 @@ def the_bucket(tracker: Reader, kind: PeriodKind | None, wanted: Any) -> str | N
     return bucket
 
 
-def show(result: Result, *, as_json: bool, as_csv: bool) -> None:
-    """Show a result as a table, JSON or CSV."""
+def show(result: Result, *, as_json: bool, as_csv: bool, fields: Sequence[str] = ()) -> None:
+    """Show a result as a table, JSON or CSV.
+
+    Args:
+        fields: the header of CSV where there is no record to have it from.
+    """
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other")
     if as_json:
@@ -152,7 +156,7 @@ def show(result: Result, *, as_json: bool, as_csv: bool) -> None:
     elif as_csv:
         records = [_plain(record) for record in result.to_dicts()]
         text = io.StringIO()
-        writer = csv.DictWriter(text, list(records[0]) if records else [], lineterminator="\n")
+        writer = csv.DictWriter(text, list(records[0]) if records else fields, lineterminator="\n")
         writer.writeheader()
         writer.writerows(records)
         write(text.getvalue())

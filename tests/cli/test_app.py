@@ -40,9 +40,9 @@ from helpers.servers import program
         (("collapse", "--aggregate", "total=a"), 1, "no such bucket 'a'"),
         (("collapse", "--max-periods", "0"), 2, "max-periods"),
         (
-            ("lookup", "--start", "2020-02-01", "--end", "2020-01-01", "--bucket", "b"),
+            ("lookup", "--start", "2020-02-01", "--last", "2020-01-31", "--bucket", "b"),
             2,
-            "--start must not be after --end",
+            "--start must not be after --last",
         ),
         (("lookup", "--json", "--csv"), 2, "--json and --csv exclude each other"),
         (("lookup", "--bucket", ""), 1, "bucket must not be empty"),
@@ -103,12 +103,12 @@ def test_where_the_data_are(tracker, tmp_path):
     tracker.track(id="x", date=datetime(2020, 1, 1))
     url = f"unix://{tracker.backend.server.socket}"
     found = invoke(["--timezone", "UTC", "lookup", "--live", "--csv"], env={"ACTIVITY_TRACKER_URL": url})
-    assert "daily,2020-01-01,,1," in found.stdout
+    assert "2020-01-01,,1," in found.stdout
     # What is typed goes before the environment.
     (tmp_path / "other").mkdir()
     other = ["--data", str(tmp_path / "other"), "lookup", "--live", "--csv"]
     found = invoke(other, env={"ACTIVITY_TRACKER_URL": url})
-    assert found.stdout == "period,date,bucket,count,stderr,low,high\n"
+    assert found.stdout == "date,bucket,count,low,high,suspect,complete\n"
 
 
 @pytest.mark.parametrize("command", ["lookup", "collapse", "import"])

@@ -237,7 +237,7 @@ def test_empty_periods_are_rows_of_json_and_csv(held):
     held.track(id="x", bucket="shop", date=datetime(2020, 1, 6))
     data = ("--data", "held", "--timezone", "UTC", "--live")
     filled = run("lookup", "--csv", *data).stdout.splitlines()
-    assert filled[4:6] == ["daily,2020-01-04,shop,,,,", "daily,2020-01-05,shop,,,,"]
+    assert filled[4:6] == ["2020-01-04,shop,,,,False,True", "2020-01-05,shop,,,,False,True"]
     assert len(filled) == 7
     assert len(run("lookup", "--csv", "--no-fill", *data).stdout.splitlines()) == 5
     assert run("lookup", "--json", *data).stdout.count('"count": null') == 2
@@ -249,7 +249,7 @@ def test_empty_periods_are_rows_of_json_and_csv(held):
 def test_a_spark_line_is_of_what_is_there(held):
     """A bar for each row of the table; with empty periods between others only if they are asked for."""
     held.track(id="x", bucket="shop", date=datetime(2020, 1, 6))
-    wide = ("--start", "2010-01-01", "--end", "2029-01-01")
+    wide = ("--start", "2010-01-01", "--last", "2029-01-01")
     for bounds, bars in (
         ((), "███▁"),
         (wide, "███▁"),
@@ -417,7 +417,7 @@ def test_what_is_said_of_uncounted_periods_is_about_those_that_are_shown(held):
     held.collapse(buckets=["shop"], date=datetime(2020, 3, 1))
     data = ("--data", "held", "--timezone", "UTC")
     assert suggested(run("lookup", "--bucket", "shop", *data).stderr) == []
-    assert suggested(run("lookup", "--end", "2020-02-01", *data).stderr) == []
+    assert suggested(run("lookup", "--last", "2020-01-31", *data).stderr) == []
     assert "1 period that is over is not collapsed" in run("lookup", *data).stderr
 
 
@@ -440,7 +440,7 @@ def test_the_unnamed_bucket_is_chosen_by_the_name_that_is_shown(held):
     held.track(id="x", date=datetime(2020, 1, 1))
     data = ("--data", "held", "--timezone", "UTC")
     shown = run("lookup", "--bucket", "(all)", "--no-fill", "--csv", *data).stdout.splitlines()
-    assert [line.split(",")[:4] for line in shown[1:]] == [["daily", "2020-01-01", "", "1"]]
+    assert [line.split(",")[:3] for line in shown[1:]] == [["2020-01-01", "", "1"]]
     run("collapse", "--bucket", "(all)", "--aggregate", "both=(all),shop", *data)
     assert "both" in run("lookup", *data).stdout
 

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
-import io
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain
-from typing import Any
 
 import click
 from rich.console import Console
 
+from ...analytics.results import Rows
 from ...keys import check_bucket
 from ...operations import Entry, RowWithGaps
 from ...operations.due import buckets_of, check_known, is_due
 from ...periods import PeriodKind
 from ...reader import Reader
+from ...result import named
 from ...words import many
-from ..display import console, count_cell, named, show_command, write
-from ..options import DATE, PERIOD, Command, aggregate_option, bucket_option, examples
+from ..display import console, count_cell, show_command
+from ..options import PERIOD, Command, aggregate_option, bucket_option, examples
+from ..results import format_options, range_options, show, until
 from ..settings import Settings
 from ..tables import Cell, show_courses, show_table
 
 __all__ = ["lookup"]
 
-_FIELDS = ("period", "date", "bucket", "count", "stderr", "low", "high")
+_FIELDS = ("date", "bucket", "count", "low", "high", "suspect", "complete")
 
 
 @click.command(
@@ -35,16 +34,11 @@ _FIELDS = ("period", "date", "bucket", "count", "stderr", "low", "high")
         "activity-tracker-hll lookup",
         "activity-tracker-hll lookup --live --bucket shop",
         "activity-tracker-hll lookup --period monthly --csv",
-        "activity-tracker-hll lookup --start 2026-11-01 --json",
+        "activity-tracker-hll lookup --last 2026-11-30 --json",
     ),
 )
 @click.option("--period", "kind", type=PERIOD, default="daily", show_default=True)
-@click.option("--start", type=DATE, help="Periods that begin then or later. Default: all there are.")
-@click.option(
-    "--end",
-    type=DATE,
-    help="The period that contains it is left out. Default: all there are, but for those in the future.",
-)
+@range_options("What is shown")
 @bucket_option("Only this bucket, (all) for the unnamed one; can be repeated. Default: all that there are.")
 @click.option(
     "--live/--no-live",
@@ -56,15 +50,14 @@ _FIELDS = ("period", "date", "bucket", "count", "stderr", "low", "high")
 @click.option(
     "--fill/--no-fill", default=None, help="Whether to show periods without data. Default: as CSV and JSON."
 )
-@click.option("--json", "as_json", is_flag=True, help="A list of objects.")
-@click.option("--csv", "as_csv", is_flag=True, help="Comma-separated, with a header.")
+@format_options
 @click.pass_obj
 def lookup(  # click passes each option as an argument of its own
     settings: Settings,
     *,
     kind: PeriodKind,
     start: dt.date | None,
-    end: dt.date | None,
+    last: dt.date | None,
     buckets: tuple[str | None, ...],
     live: bool | None,
     aggregates: tuple[tuple[str, list[str | None]], ...],
@@ -74,22 +67,19 @@ def lookup(  # click passes each option as an argument of its own
 ) -> None:
     """Show the counts of periods.
 
-    Each count is followed by its standard error; low and high enclose the true count 95 times in 100.
+    Each count is followed by its standard error; low and high enclose the true count 95 times in 100. Shown
+    are whole periods from --start to --last; without them all that there are, but for those in the future.
     """
-    if as_json and as_csv:
-        raise click.UsageError("--json and --csv exclude each other")
     for bucket in buckets:
         check_bucket(bucket)
     given = dict(aggregates)
-    rows: list[RowWithGaps] = []
+    rows: Rows[RowWithGaps] = Rows()
     with settings.reader(aggregate_buckets=given or None) as tracker:
         inventory = tracker.inventory()  # by then the zone of the data is known
-        first, last = (
-            None if bound is None else tracker.calendar.moment(bound, name)
-            for bound, name in ((start, "start"), (end, "end"))
-        )
-        if first and last and first > last:
-            raise click.UsageError("--start must not be after --end")
+        first = None if start is None else tracker.calendar.moment(start, "start")
+        end = None if last is None else tracker.calendar.moment(until(last), "end")
+        if first and end and first >= end:
+            raise click.UsageError("--start must not be after --last")
         unions = {**given, **tracker.settings.aggregate_buckets}
         check_known([name for name in buckets if name not in unions], given, inventory)
         entries = [entry for entry in inventory if entry.period.kind == kind]
@@ -105,14 +95,12 @@ def lookup(  # click passes each option as an argument of its own
             and (entry.period.start < running.start or (live and entry.period == running))
         ]
         stored = [entry for entry in shown if live is not False or "count" in entry.parts]
-        if wanted and (stored or (first and last)):
-            rows = _rows(tracker, kind, stored, (first, last), wanted, live)
+        if wanted and (stored or (first and end)):
+            rows = _rows(tracker, kind, stored, (first, end), wanted, live)
     is_filled = as_json or as_csv if fill is None else fill
-    listed = [row for row in rows if is_filled or _has_counts(row)]
-    if as_json:
-        write(json.dumps(list(_records(kind, listed)), indent=1) + "\n")
-    elif as_csv:
-        _write_csv(_records(kind, listed))
+    listed = Rows([row for row in rows if is_filled or _has_counts(row)], rows.running)
+    if as_json or as_csv:
+        show(listed, as_json=as_json, as_csv=as_csv, fields=_FIELDS)
     elif any(map(_has_counts, rows)):
         _show(console(), kind, wanted, listed)
     else:
@@ -120,7 +108,7 @@ def lookup(  # click passes each option as an argument of its own
     waiting = [entry for entry in shown if entry.period.start < running.start and is_due(entry.parts)]
     runs = [entry for entry in entries if entry.bucket in looked_at and entry.period == running]
     if settings.archive is None:  # which nobody can collapse
-        _hint(settings, _within(waiting, first, last), live, has_more=not live and not listed and bool(runs))
+        _hint(settings, _within(waiting, first, end), live, has_more=not live and not listed and bool(runs))
 
 
 def _rows(
@@ -130,7 +118,7 @@ def _rows(
     bounds: tuple[dt.datetime | None, dt.datetime | None],
     buckets: Sequence[str | None],
     live: bool | None,
-) -> list[RowWithGaps]:
+) -> Rows[RowWithGaps]:
     start, end = bounds
     if start is None and end is None:
         start, end = entries[0].period.start, max(entry.period.next().start for entry in entries)
@@ -148,23 +136,6 @@ def _has_counts(row: RowWithGaps) -> bool:
     return any(count is not None for count in row[1].values())
 
 
-def _records(kind: str, rows: Sequence[RowWithGaps]) -> Iterator[dict[str, Any]]:
-    for date, counts in rows:
-        for bucket, count in counts.items():
-            low, high = (None, None) if count is None else count.interval()
-            stderr = None if count is None else "inf" if count.suspect else round(count.stderr, 3)
-            values = (kind, date.isoformat(), bucket, count, stderr, low, high)
-            yield dict(zip(_FIELDS, values, strict=True))
-
-
-def _write_csv(records: Iterator[dict[str, Any]]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _FIELDS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    write(text.getvalue())
-
-
 def _show(display: Console, kind: str, buckets: Sequence[str | None], rows: Sequence[RowWithGaps]) -> None:
     cells: list[tuple[Cell, ...]] = [
         (date.isoformat(), *(count_cell(counts[bucket], display) for bucket in buckets))
@@ -174,12 +145,13 @@ def _show(display: Console, kind: str, buckets: Sequence[str | None], rows: Sequ
     show_courses(display, {named(bucket): [counts[bucket] for _, counts in rows] for bucket in buckets})
 
 
-def _within(entries: Sequence[Entry], first: dt.datetime | None, last: dt.datetime | None) -> list[Entry]:
+def _within(entries: Sequence[Entry], start: dt.datetime | None, end: dt.datetime | None) -> list[Entry]:
     """The entries of the periods that were looked up."""
     return [
         entry
         for entry in entries
-        if (first is None or entry.period.start >= first) and (last is None or entry.period.start < last)
+        if (start is None or entry.period.start >= start)
+        and (end is None or entry.period.next().start <= end)
     ]
 
 

@@ -25,17 +25,14 @@ def test_lookup_shows_tables_and_spark_lines(run, tracker):
     assert len(bars) == 4
     assert bars[0] < bars[1] < bars[3] == "█"
     assert bars[2] == " "
-    part = run("lookup", "--start", "2020-01-02", "--end", "2020-01-03", "--csv").stdout.splitlines()
-    assert [line.split(",")[:3] for line in part[1:]] == [
-        ["daily", "2020-01-02", ""],
-        ["daily", "2020-01-02", "[red]site"],
-    ]
-    assert part[1] == "daily,2020-01-02,,,,,"
+    part = run("lookup", "--start", "2020-01-02", "--last", "2020-01-02", "--csv").stdout.splitlines()
+    assert [line.split(",")[:2] for line in part[1:]] == [["2020-01-02", ""], ["2020-01-02", "[red]site"]]
+    assert part[1] == "2020-01-02,,,,,False,True"
     assert counts(run, "--start", "2020-01-04", "--bucket", "[red]site").keys() == {
         ("2020-01-04", "[red]site")
     }
-    assert counts(run, "--end", "2020-01-02").keys() == {("2020-01-01", "[red]site"), ("2020-01-01", None)}
-    assert counts(run, "--start", "2030-01-01") == counts(run, "--end", "2000-01-01") == {}
+    assert counts(run, "--last", "2020-01-01").keys() == {("2020-01-01", "[red]site"), ("2020-01-01", None)}
+    assert counts(run, "--start", "2030-01-01") == counts(run, "--last", "2000-01-01") == {}
 
 
 def test_lookup_of_an_aggregate_before_it_is_collapsed(run, tracker):
@@ -49,7 +46,8 @@ def test_intervals_enclose_the_count(run, tracker):
     run("collapse")
     [row] = json.loads(run("lookup", "--json").stdout)
     assert row["low"] < row["count"] < row["high"]
-    assert row["stderr"] == pytest.approx(0.0058 * 5000, rel=0.1)
+    assert row["high"] - row["low"] == pytest.approx(2 * 1.96 * 0.0058 * 5000, rel=0.1)
+    assert row.keys() == tracker.lookup().to_dicts()[0].keys()
 
 
 def test_all_that_cannot_be_read_is_named(run, tracker):
@@ -70,5 +68,14 @@ def test_what_lies_in_the_future_is_shown_if_asked_for(run, tracker):
     shown = run("lookup", "--live", "--csv").stdout
     tracker.track(id=2, date=datetime(2101, 1, 1))
     assert run("lookup", "--live", "--csv").stdout == shown
-    there = counts(run, "--live", "--start", "2100-12-31", "--end", "2101-01-02", "--no-fill")
+    there = counts(run, "--live", "--start", "2100-12-31", "--last", "2101-01-01", "--no-fill")
     assert there == {("2101-01-01", None): 1}
+
+
+def test_what_reaches_beyond_the_last_day_is_not_shown(run, tracker):
+    for month in (1, 2, 3):
+        tracker.track(["monthly"], id=1, date=datetime(2020, month, 1))
+    for last in ("2020-02-29", "2020-03-30"):
+        shown = run("lookup", "--period", "monthly", "--last", last, "--csv")
+        assert [line[:10] for line in shown.stdout.splitlines()[1:]] == ["2020-01-01", "2020-02-01"]
+        assert "2 periods that are over are not collapsed" in shown.stderr
