@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 __all__ = [
+    "UNNAMED",
     "ByBucket",
     "Gap",
     "N",
@@ -34,6 +35,9 @@ __all__ = [
     "named",
     "record",
 ]
+
+UNNAMED = "(all)"
+"""What people read for the unnamed bucket."""
 
 Record = dict[str, Any]
 Number = Estimate | Share
@@ -133,7 +137,7 @@ def marked(is_whole: bool) -> str:
 
 def named(bucket: str | None) -> str:
     """A bucket, as people read it."""
-    return "(all)" if bucket is None else bucket
+    return UNNAMED if bucket is None else bucket
 
 
 def dated(day: date, *, complete: bool) -> str:

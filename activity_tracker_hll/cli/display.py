@@ -36,13 +36,11 @@ __all__ = [
     "count_cell",
     "escaped",
     "is_unicode",
-    "named",
     "progress_bar",
     "show_command",
     "write",
 ]
 
-UNNAMED = "(all)"
 UNLIMITED_WIDTH = 10_000
 
 
@@ -103,11 +101,6 @@ def progress_bar(
 
 
 # Single things
-
-
-def named(bucket: str | None) -> str:
-    """A bucket's name as people see it."""
-    return UNNAMED if bucket is None else bucket
 
 
 def count_cell(count: Estimate | None, display: Console) -> Text:

@@ -13,7 +13,7 @@ from click.shell_completion import CompletionItem
 
 from ..keys import DEFAULT_NAMESPACE
 from ..periods import PERIODS
-from .display import UNNAMED
+from ..result import UNNAMED
 from .settings import PROGRAM, Settings
 
 __all__ = [

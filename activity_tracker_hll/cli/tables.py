@@ -14,8 +14,9 @@ from rich.text import Text
 from sparklines import sparklines
 
 from ..periods import PERIODS
+from ..result import named
 from ..words import many
-from .display import UNLIMITED_WIDTH, escaped, is_unicode, named
+from .display import UNLIMITED_WIDTH, escaped, is_unicode
 
 __all__ = ["Cell", "show_buckets", "show_courses", "show_facts", "show_table"]
 

@@ -12,8 +12,9 @@ from ...errors import CollapseError
 from ...keys import check_bucket
 from ...operations import Collapsed
 from ...periods import PeriodKind
+from ...result import named
 from ...words import many
-from ..display import console, count_cell, named, progress_bar
+from ..display import console, count_cell, progress_bar
 from ..options import DATE, Command, aggregate_option, bucket_option, examples, period_option
 from ..settings import Settings
 from ..tables import Cell, show_buckets

@@ -22,8 +22,9 @@ from ...event_files.opening import total_size
 from ...event_files.sources import Source, first_events, read_sources
 from ...operations import Imported
 from ...periods import Calendar, PeriodKind
+from ...result import named
 from ...words import many
-from ..display import console, named, progress_bar, show_command
+from ..display import console, progress_bar, show_command
 from ..options import Command, examples, period_option
 from ..settings import Settings
 from ..tables import show_table

@@ -10,8 +10,9 @@ import click
 from ...keys import check_bucket
 from ...operations import DataSettings
 from ...periods import PERIODS
+from ...result import named
 from ...words import duration
-from ..display import console, named, show_command
+from ..display import console, show_command
 from ..options import KEEP, Command, aggregate_option, examples
 from ..settings import Settings
 from ..tables import show_facts
