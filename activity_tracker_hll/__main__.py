@@ -1,6 +1,6 @@
 """The entry point of the command line: checks that its optional packages are installed, and runs it.
 
-Neither click, rich nor the command line is imported before :func:`main` is called.
+Neither click, rich nor a module of the command line is imported before :func:`main` is called.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
+from .cli import PROGRAM
 from .errors import MissingExtraError
 
 __all__ = ["main"]
 
-PROGRAM = "activity-tracker-hll"
 _INTERRUPTED = 130
 
 

@@ -2,3 +2,7 @@
 
 Nothing is imported here, because everything needs the extra ``cli``.
 """
+
+__all__ = ["PROGRAM"]
+
+PROGRAM = "activity-tracker-hll"

@@ -27,7 +27,7 @@ from rich.table import Column
 from rich.text import Text
 
 from ..estimates import Estimate
-from ..event_files.lines import printable
+from ..event_files.lines import escape_unprintable
 
 __all__ = [
     "UNLIMITED_WIDTH",
@@ -56,7 +56,7 @@ class _Console(Console):
 
 def escaped(text: str) -> str:
     """Text with escapes in place of what a terminal would obey; lines stay lines."""
-    return "\n".join(map(printable, text.split("\n")))
+    return "\n".join(map(escape_unprintable, text.split("\n")))
 
 
 def console(*, stderr: bool = False) -> Console:

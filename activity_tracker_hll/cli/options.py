@@ -14,7 +14,8 @@ from click.shell_completion import CompletionItem
 from ..keys import DEFAULT_NAMESPACE
 from ..periods import PERIODS
 from ..result import UNNAMED
-from .settings import PROGRAM, Settings
+from . import PROGRAM
+from .settings import Settings
 
 __all__ = [
     "AGGREGATE",

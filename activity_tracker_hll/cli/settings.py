@@ -23,10 +23,10 @@ from ..keys import DEFAULT_NAMESPACE
 from ..paths import Place
 from ..reader import Reader
 from ..tracker import ActivityTracker
+from . import PROGRAM
 
-__all__ = ["PROGRAM", "Settings"]
+__all__ = ["Settings"]
 
-PROGRAM = "activity-tracker-hll"
 _PLACES = {"url", "data", "archive"}
 # In the query of a URL: username, password, ssl_password...
 _CREDENTIAL = re.compile("user|pass|secret|cred", re.IGNORECASE)

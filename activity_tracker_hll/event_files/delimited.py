@@ -10,7 +10,7 @@ from typing import Any
 
 from .addresses import is_address
 from .layout import FieldError, Layout
-from .lines import NO_LINE, Lines, printable
+from .lines import NO_LINE, Lines, escape_unprintable
 from .records import Record
 
 __all__ = ["DELIMITERS", "SEPARATOR_LINE", "delimited_records", "text_of"]
@@ -226,7 +226,7 @@ def _column_index(field: str, names: list[str] | None) -> int:
         return place
     if names is None:
         raise FieldError(f"field {field!r} needs a header; without one, give the number of its column")
-    has = printable(", ".join(names))
+    has = escape_unprintable(", ".join(names))
     has = has if len(has) <= _NAMES_SHOWN else f"{has[:_NAMES_SHOWN]}..."
     raise FieldError(f"no field {field!r} in the header, which has: {has}")
 

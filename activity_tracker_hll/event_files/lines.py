@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from .opening import BYTE_ORDER_MARK, DamagedError
 
-__all__ = ["LONGEST_LINE", "NO_LINE", "Lines", "Rejected", "printable"]
+__all__ = ["LONGEST_LINE", "NO_LINE", "Lines", "Rejected", "escape_unprintable"]
 
 LONGEST_LINE = 1 << 20
 """A longer line is skipped, so that files of another kind do not fill the memory."""
@@ -39,10 +39,10 @@ class Rejected:
         """Record a bad line, or whatever else is numbered in the file."""
         self.count += 1
         if len(self.first) < _MAX_SHOWN:
-            self.first.append(printable(f"{name}, {what} {number}: {reason}"))
+            self.first.append(escape_unprintable(f"{name}, {what} {number}: {reason}"))
 
 
-def printable(text: str) -> str:
+def escape_unprintable(text: str) -> str:
     """Text from a file, made safe to show: without anything that a terminal obeys or cannot encode."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 

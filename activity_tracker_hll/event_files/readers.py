@@ -21,7 +21,7 @@ from .delimited import delimited_records, text_of
 from .formats import check_layout, head_lines, resolve
 from .json_records import json_line_records, json_records
 from .layout import FieldError, Layout, MissingFieldError, TimeFormatError
-from .lines import Lines, Rejected, printable
+from .lines import Lines, Rejected, escape_unprintable
 from .logs import log_parser, log_records
 from .opening import head
 from .prefixes import without_prefix
@@ -163,7 +163,7 @@ class CarefulReader:
     def _note_misfit(self, lines: Lines, error: BadTimestampError) -> None:
         self._misfits += 1
         if self._misfits == 1:
-            line = printable(text_of(lines.line.strip()[: _LINE_SHOWN + 1]))
+            line = escape_unprintable(text_of(lines.line.strip()[: _LINE_SHOWN + 1]))
             line = line if len(line) <= _LINE_SHOWN else f"{line[:_LINE_SHOWN]}..."
             self._first_misfit = f"line {lines.number}, for example, is '{line}': {error}"
         if self._misfits == _MISFITS:
@@ -192,7 +192,7 @@ class CarefulReader:
 
     def _check_known(self, field: str) -> None:
         if field not in self._known:
-            has = printable(", ".join(self._has))
+            has = escape_unprintable(", ".join(self._has))
             has = has if len(has) <= _NAMES_SHOWN else f"{has[:_NAMES_SHOWN]}..."
             raise FieldError(f"no line has a field {field!r:.80}; the first one has: {has}")
 

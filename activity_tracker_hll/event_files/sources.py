@@ -20,7 +20,7 @@ from ..messages import shown
 from ..periods import Calendar
 from .events import read_columns
 from .layout import Layout, LayoutError
-from .lines import Rejected, printable
+from .lines import Rejected, escape_unprintable
 from .opening import DamagedError, head, opened
 from .readers import Event, read_stream
 from .tables import LONGEST_MAGIC, read_table, table_format, what_else
@@ -71,7 +71,7 @@ class Source:
     @property
     def name(self) -> str:
         """What people call it."""
-        return "stdin" if self.path == "-" else printable(self.path)
+        return "stdin" if self.path == "-" else escape_unprintable(self.path)
 
 
 def read_events(

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from ..arrow import check, is_text
 from ..ids import MAX_ID_BYTES
 from .layout import FieldError
-from .lines import printable
+from .lines import escape_unprintable
 
 __all__ = ["ROWS", "Batches", "Column", "ahead", "find_column", "opened"]
 
@@ -92,7 +92,7 @@ def find_column(field: str, schema: Any) -> Column:
     if field.isdecimal() and 0 < int(field) <= len(names):
         before = names[: int(field)]
         return Column(before[-1], before.count(before[-1]) - 1)
-    has = printable(", ".join(names))
+    has = escape_unprintable(", ".join(names))
     has = has if len(has) <= _NAMES_SHOWN else f"{has[:_NAMES_SHOWN]}..."
     problem = "several columns are called" if field in names else "there is no column"
     raise FieldError(f"{problem} {field!r} in this table, which has: {has}")

@@ -23,7 +23,7 @@ from ..periods import Calendar
 from .addresses import address, is_address_field
 from .delimited import text_of
 from .layout import Layout, LayoutError, TimeFormatError
-from .lines import Rejected, printable
+from .lines import Rejected, escape_unprintable
 from .timestamps import EPOCH_UNITS, BadTimestampError, timestamp_parser
 
 try:
@@ -74,11 +74,11 @@ def read(
                     on_read(end - done)
                     done = end
     except pa.ArrowNotImplementedError as error:
-        raise LayoutError(f"pyarrow cannot read this file ({printable(str(error))})") from error
+        raise LayoutError(f"pyarrow cannot read this file ({escape_unprintable(str(error))})") from error
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise LayoutError(f"the file is damaged or cut short ({printable(str(error))})") from error
+        raise LayoutError(f"the file is damaged or cut short ({escape_unprintable(str(error))})") from error
     except UnicodeDecodeError as error:
         raise LayoutError("the file is damaged: the name of a column is not in UTF-8") from error
     rows.finish()

@@ -17,7 +17,7 @@ from ...columns import EventColumns
 from ...errors import ActivityTrackerError
 from ...event_files.formats import check_layout
 from ...event_files.layout import FORMATS, Filter, Layout, LayoutError
-from ...event_files.lines import printable
+from ...event_files.lines import escape_unprintable
 from ...event_files.opening import total_size
 from ...event_files.sources import Source, first_events, read_sources
 from ...operations import Imported
@@ -341,9 +341,10 @@ def _report(display: Console, sources: Sequence[Source], done: Imported, counts:
 def _show_odd_ids(display: Console, sources: Sequence[Source]) -> None:
     for source in sources:
         if source.odd_id is not None:
+            odd = escape_unprintable(_text(source.odd_id))
             display.print(
-                f"{source.name}: ids that are not UTF-8, such as {printable(_text(source.odd_id))}, count as"
-                " others than the same in UTF-8, to which iconv converts."
+                f"{source.name}: ids that are not UTF-8, such as {odd}, count as others than the same in"
+                " UTF-8, to which iconv converts."
             )
 
 
@@ -390,7 +391,11 @@ def _show_events(sources: Sequence[Source], layout: Layout, calendar: Calendar, 
     for source in sources:
         first = first_events(source, layout, calendar, _EVENTS_SHOWN, hourly=hourly)
         rows = [
-            [named(bucket), printable(_text(id)), calendar.moment(when, "time").isoformat(" ", "seconds")]
+            [
+                named(bucket),
+                escape_unprintable(_text(id)),
+                calendar.moment(when, "time").isoformat(" ", "seconds"),
+            ]
             for id, bucket, when in first
         ]
         display.print(f"{source.name}, with times in {calendar.zone_name}:")
