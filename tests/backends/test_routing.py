@@ -74,6 +74,16 @@ def test_keys_of_a_bucket_are_in_one_slot():
         assert len({slot for key in bucket[:5] for slot, _ in split(("GET", key)).parts}) == 1
 
 
+@pytest.mark.parametrize("name", ["GET", "UNLINK", "EXISTS", "PFCOUNT"])
+def test_a_key_may_be_bytes(name):
+    keys = ["k", "é", "{a}b"]
+    for key in keys:
+        [(slot, _)] = split((name, key)).parts
+        assert [part for part, _ in split((name, key.encode())).parts] == [slot]
+    several = [(name, *keys), (name, *(key.encode() for key in keys))]
+    assert [slot for slot, _ in split(several[0]).parts] == [slot for slot, _ in split(several[1]).parts]
+
+
 def test_what_has_keys_in_several_slots_is_sent_in_parts_and_joined():
     held = {keys.counted: b"%d" % number for number, keys in enumerate(BUCKETS) if number % 2}
 
