@@ -86,8 +86,10 @@ def test_a_wrong_password(locked, track, options):
 
 @BOTH
 def test_a_password_that_is_not_wanted(node, track):
-    with contextlib.suppress(BackendAuthError):  # servers from Valkey 9 on take any for a user without one
-        track(port=node.port, password="unwanted")
+    with raises(BackendAuthError, rf"^localhost:{node.port}/0 wants no password"):
+        track(port=node.port, password="unwanted", protocol=2)
+    # By RESP3 a password is that of a user, and one without takes any.
+    track(port=node.port, password="unwanted", protocol=3)
 
 
 @BOTH
