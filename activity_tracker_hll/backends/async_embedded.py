@@ -18,7 +18,7 @@ __all__ = ["AsyncEmbeddedBackend"]
 
 
 class _Retry(AsyncRetrying):
-    """As in the other backend."""
+    """Leaves a server that is not there to the backend, see :mod:`.embedded`."""
 
     raise_if_hopeless = staticmethod(raise_if_absent)
 

@@ -54,14 +54,14 @@ class Lender:
 
 
 async def read_only(connection: Any) -> None:
-    """As in the other module."""
+    """See :func:`.exchange.read_only`."""
     await connection.on_connect()
     await connection.send_command("READONLY")
     await connection.read_response()
 
 
 async def exchange_with_retries(connection: Any, batch: Batch) -> None:
-    """As in the other module, whose comments give the reasons."""
+    """As in :mod:`.exchange`, whose comments give the reasons."""
 
     async def broken(error: Exception) -> None:
         await connection.disconnect()

@@ -1,14 +1,14 @@
 """What happens to writers when their process forks or ends.
 
-Invariant established here: a fork sends no event twice and waits for no lock of a thread that has vanished. A
-fork may come while threads of the parent are in the middle of something; the child has none of them. So that
-what the child finds is whole, the process forks with the locks of all buffers held, and the child makes them
-anew. Threads that fork at the same time get there one after the other, behind a lock of their own. A thread
-that forks in a signal handler may have interrupted a fork of its own: that lock is reentrant, and each fork
-releases what it has acquired itself. A signal handler that raises ends the function that it comes in, and the
-process forks all the same: so locks are taken and released all at once, with no step of Python's in between,
-and what has to be done after a fork is done by either of two functions. Clients are made anew by the
-backends.
+Invariant established here: a fork counts no event twice (what a child sends again of its parent's changes
+nothing) and waits for no lock of a thread that has vanished. A fork may come while threads of the parent are
+in the middle of something; the child has none of them. So that what the child finds is whole, the process
+forks with the locks of all buffers held, and the child makes them anew. Threads that fork at the same time
+get there one after the other, behind a lock of their own. A thread that forks in a signal handler may have
+interrupted a fork of its own: that lock is reentrant, and each fork releases what it has acquired itself. A
+signal handler that raises ends the function that it comes in, and the process forks all the same: so locks
+are taken and released all at once, with no step of Python's in between, and what has to be done after a fork
+is done by either of two functions. Clients are made anew by the backends.
 """
 
 from __future__ import annotations
