@@ -13,6 +13,7 @@ from ..backends.base import Command
 from ..errors import ArgumentValueError, BackendError, BackendResponseError, CollapseError
 from ..messages import printable, shown
 from ..periods import PERIODS, Calendar, Period, PeriodKind
+from ..scripts.calls import AWAITED_FROM
 from ..words import did_you_mean, first_of
 from .base import Context, Failures, Operation, about_failures, batched
 from .counting import Collapsed, Scope, collapse
@@ -40,7 +41,6 @@ UNEXPIRING = "unexpiring"
 
 _SKETCH = frozenset(("hll", "moved", "raw"))
 _KEYS_PER_BATCH = 1000
-_AWAITED = 4070908800  # as in the scripts
 _NAMES_SHOWN = 20
 _Buckets = tuple[str | None, ...]
 _Aggregates = tuple[tuple[str, _Buckets], ...]
@@ -237,7 +237,7 @@ def looked_into(context: Context, entries: Iterable[Entry]) -> Operation[list[En
         counts = yield from without_zeros([keys.counted for _, keys in stored], replies[::2])
         changed: dict[Entry, Entry] = {}
         for (entry, _), count, ttl in zip(stored, counts, replies[1::2], strict=True):
-            has_end = isinstance(ttl, int) and ttl != -1 and time() + ttl < _AWAITED
+            has_end = isinstance(ttl, int) and ttl != -1 and time() + ttl < AWAITED_FROM
             is_kept = context.keep(entry.period.kind) is None
             unexpiring = not (has_end or is_kept) and "hll" in entry.parts
             if count is None:

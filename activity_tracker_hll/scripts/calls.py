@@ -23,6 +23,8 @@ from ..keys import BucketKeys
 
 __all__ = [
     "AGGREGATE",
+    "AWAITED",
+    "AWAITED_FROM",
     "BACKDATED_US",
     "COLLAPSE",
     "EMPTY_TABLE",
@@ -64,7 +66,15 @@ BACKDATED_US = 10_000_000
 """A leaving is backdated if it is older than the newest event of the side table, or than now, by so much when
 it is merged. Who knows the table reads only what is newer, unless one is announced."""
 _ANNOUNCED_S = 86_400
-_CONSTANTS = f"local BACKDATED_US, ANNOUNCED_S = {BACKDATED_US}, {_ANNOUNCED_S}"
+
+AWAITED = 4_102_444_800
+"""When sketches that an aggregate still needs expire, in 2100: that they do shows that they were counted."""
+AWAITED_FROM = 4_070_908_800
+"""An expiry from 2099 on is that one; how long a key has left is told only to about a second."""
+
+_CONSTANTS = (
+    f"local BACKDATED_US, ANNOUNCED_S, AWAITED_FROM = {BACKDATED_US}, {_ANNOUNCED_S}, {AWAITED_FROM}"
+)
 
 _FARTHEST = 2.0**53
 """Scores are exact up to here."""

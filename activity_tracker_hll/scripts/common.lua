@@ -13,11 +13,9 @@ local function each_chunk(command, key, values)
   end
 end
 
--- The year 2099. A later expiry says that the sketch was counted, and that an aggregate waits for it.
-local AWAITED = 4070908800
-
+-- Whether a sketch was counted, and an aggregate waits for it.
 local function is_awaited(ttl)
-  return ttl > 0 and redis.call('TIME')[1] + ttl >= AWAITED
+  return ttl > 0 and redis.call('TIME')[1] + ttl >= AWAITED_FROM
 end
 
 -- Sets the expiry of keys: a Unix time, or 'keep'. A key that has one keeps it unless renew is true.

@@ -23,7 +23,7 @@ from helpers.moments import YESTERDAY
 
 FOLDER = Path(calls.__file__).parent
 NAME = f"daily-{YESTERDAY:%Y%m%d}"
-FAR = "4102444800"  # 2100
+FAR = str(calls.AWAITED)
 DENSE = HyperLogLog(range(20_000)).to_bytes()
 SPARSE = HyperLogLog(range(30)).to_bytes()
 NONE = HyperLogLog().to_bytes()
@@ -526,3 +526,15 @@ def test_an_error_of_the_server_is_the_answer_of_each_bucket():
     with pytest.raises(BackendDataError, match="a list, it seems"):
         answer([b"BROKEN", b"a list, it seems"])
     assert answer([b"OK", 1, 2]) == (b"OK", [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("at", "gives_way"),
+    [(4_102_444_800, True), (calls.AWAITED_FROM + 1, True), (calls.AWAITED_FROM - 86_400, False)],
+)
+def test_only_an_expiry_that_stands_for_a_wait_gives_way_to_another(world, at, gives_way):
+    assert calls.AWAITED_FROM < calls.AWAITED
+    world.client.pfadd(world.keys.hll, 1)
+    world.client.expireat(world.keys.hll, at)
+    assert world.expire("4000000000") == b"OK"
+    assert world.client.expiretime(world.keys.hll) == (4_000_000_000 if gives_way else at)

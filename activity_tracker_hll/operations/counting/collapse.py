@@ -24,7 +24,7 @@ from ..settings import Aggregates
 from .aggregates import count_aggregates
 from .legacy import absorb
 from .marks import take_marks, uncounted_of_known
-from .outcomes import AWAITED, Again, Done, Nothing, Outcome, Target, expiry_of, foreign, stderr_text, stored
+from .outcomes import Again, Done, Nothing, Outcome, Target, awaited, expiry_of, foreign, stderr_text, stored
 from .scope import Scope
 from .sketches import are_suspect, estimates
 
@@ -105,7 +105,7 @@ def collapse(
         target_of(
             period,
             bucket,
-            _later(expiries[period]) if needed and (period, bucket) in needed else expiries[period],
+            awaited(expiries[period]) if needed and (period, bucket) in needed else expiries[period],
         )
         for period in periods
         for bucket in buckets
@@ -137,10 +137,6 @@ def collapse(
     if failures:
         raise CollapseError(about_failures(failures, "collapsed"), failures, done)
     return done
-
-
-def _later(expiry: str) -> str:
-    return expiry if expiry == "keep" else AWAITED
 
 
 def _needed_by(

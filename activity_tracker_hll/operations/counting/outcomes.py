@@ -10,16 +10,16 @@ from ...errors import BackendError, BackendResponseError
 from ...estimates import Estimate
 from ...keys import BucketKeys
 from ...periods import Period
-from ...scripts.calls import answer
+from ...scripts.calls import AWAITED, answer
 from ..base import MARGIN_S, Context
 
 __all__ = [
-    "AWAITED",
     "Again",
     "Done",
     "Nothing",
     "Outcome",
     "Target",
+    "awaited",
     "expiry_of",
     "foreign",
     "stderr_text",
@@ -52,15 +52,16 @@ class Nothing:
 Outcome = Estimate | BackendError | Again | Done | Nothing
 
 
-AWAITED = "4102444800"
-"""When sketches that an aggregate still needs expire, in 2100: that they do shows that they were counted."""
-
-
 def expiry_of(context: Context, period: Period) -> str:
     """When the sketches of a period expire, for scripts: 'keep', or a Unix time, which may be in the past."""
     keep = context.keep(period.kind)
     end = context.calendar.timestamp(period.next().start)
     return "keep" if keep is None else str(ceil(end + max(MARGIN_S, keep.total_seconds())))
+
+
+def awaited(expiry: str) -> str:
+    """When sketches expire that are still needed once they are counted, from when they do otherwise."""
+    return expiry if expiry == "keep" else str(AWAITED)
 
 
 def stderr_text(estimate: Estimate) -> str:
