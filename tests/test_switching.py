@@ -216,7 +216,7 @@ def test_a_fold_that_is_cut_short_leaves_a_sketch_that_does_not_end(server, exac
     operation = tracker.backend.execute
 
     def cut_short(commands, shard=0):
-        if commands[0][0] == "SSCAN":
+        if commands[0][0] == "SREM":
             raise KeyboardInterrupt
         return operation(commands, shard)
 

@@ -22,6 +22,7 @@ from ..errors import BackendDataError, BackendError
 from ..keys import BucketKeys
 
 __all__ = [
+    "ABSORB",
     "AGGREGATE",
     "AWAITED",
     "AWAITED_FROM",
@@ -47,6 +48,7 @@ __all__ = [
     "TableState",
     "answer",
     "answers",
+    "call_absorb",
     "call_aggregate",
     "call_collapse",
     "call_expire",
@@ -72,9 +74,7 @@ AWAITED = 4_102_444_800
 AWAITED_FROM = 4_070_908_800
 """An expiry from 2099 on is that one; how long a key has left is told only to about a second."""
 
-_CONSTANTS = (
-    f"local BACKDATED_US, ANNOUNCED_S, AWAITED_FROM = {BACKDATED_US}, {_ANNOUNCED_S}, {AWAITED_FROM}"
-)
+_CONSTANTS = f"local BACKDATED_US, ANNOUNCED_S, AWAITED_FROM = {BACKDATED_US}, {_ANNOUNCED_S}, {AWAITED_FROM}"
 
 _FARTHEST = 2.0**53
 """Scores are exact up to here."""
@@ -171,6 +171,7 @@ STORE = Script(
     (b"STORED", b"CHANGED"),
     each=("tracked", "left", "back", "n", "error_text", "expiry"),
 )
+ABSORB = Script("absorb", _BUCKET, ("seen",), (b"CHANGED", b"OPEN"))
 AGGREGATE = Script(
     "aggregate", ("count", "stderr", "hll", "temporary"), ("seen", "expiry"), (b"CHANGED", b"COUNTED")
 )
@@ -189,7 +190,7 @@ RESTORE = Script(
     (b"OK",),
 )
 
-SCRIPTS = (UNITE, WRITE, COLLAPSE, STORE, AGGREGATE, STORE_UNION, EXPIRE, LENGTHEN, RESTORE)
+SCRIPTS = (UNITE, WRITE, COLLAPSE, STORE, ABSORB, AGGREGATE, STORE_UNION, EXPIRE, LENGTHEN, RESTORE)
 SOURCES = {script.sha: script.source for script in SCRIPTS}
 """Sources by digest, for a server that does not know a script yet."""
 
@@ -374,6 +375,19 @@ def call_store(counts: Sequence[Count]) -> Call:
         for argument in (seen.tracked, seen.moved, seen.back, ids, error, expiry)
     ]
     return STORE.call(keys, *arguments)
+
+
+def call_absorb(keys: BucketKeys, seen: bytes, ids: Sequence[bytes]) -> Call:
+    """Add ids that came late to a bucket, and delete its count, which does not have them.
+
+    Args:
+        keys: the bucket's keys.
+        seen: its count, as read; empty if there was none.
+        ids: which.
+
+    Replies: CHANGED if the count is no longer as it was read, or its sketch is gone; OPEN.
+    """
+    return ABSORB.call(keys[:5], seen, *ids)
 
 
 def call_aggregate(

@@ -205,6 +205,18 @@ class World:
         assert rest == []
         return state
 
+    def absorb(self, ids, seen=b""):
+        keys, client = self.keys, self.client
+        expected = self.sketch(keys.hll)
+        expected.update(ids)
+        [(state, rest)] = self.send(calls.ABSORB, calls.call_absorb(keys, seen, ids))
+        if state == b"OPEN":
+            assert self.sketch(keys.hll) == expected
+            assert not client.exists(keys.counted, keys.stderr)
+            assert {client.ttl(key) for key in (keys.hll, keys.moved, keys.moves)} <= {-1, -2}
+        assert rest == []
+        return state
+
     def aggregate(self, sources, seen=b"", expiry=FAR):
         call = calls.call_aggregate(self.keys, self.temporary, sources, seen, expiry)
         [(state, rest)] = self.send(calls.AGGREGATE, call)
@@ -310,6 +322,7 @@ class World:
                 lambda: self.write(dice.randrange(6), actives, stamps[: dice.randrange(5)]),
                 lambda: self.collapse(recount=recount, error=error, expiry=expiry),
                 lambda: self.store(readings, error=dice.choice(["", "1.5"]), expiry=expiry),
+                lambda: self.absorb([b"%d" % dice.randrange(40)], seen),
                 lambda: self.aggregate([self.other], seen, expiry),
                 lambda: self.store_union(seen, sketch=dice.choice([b"", SPARSE]), expiry=expiry),
                 lambda: self.expire(expiry),
@@ -376,7 +389,10 @@ def test_every_declared_state_occurs(world):
     client.set(keys.hll, SPARSE)
     client.delete(keys.counted)
     assert world.collapse() == (b"COUNTED", [30])
-    client.persist(keys.hll)
+    assert world.absorb([b"late"], b"29") == b"CHANGED"
+    assert world.absorb([b"late"], b"30") == b"OPEN"
+    assert world.absorb([b"later"]) == b"OPEN"
+    client.set(keys.counted, 32)
     assert world.expire() == b"OK"
     assert client.expiretime(keys.hll) == int(FAR)
     client.delete(*keys)
@@ -422,6 +438,7 @@ CALLS = {
     "write": lambda w: calls.call_write(w.keys, 5, [(b"x", 1)], [(b"y", -1)]),
     "collapse": lambda w: calls.call_collapse([Due(w.keys, FAR)], recount=False),
     "store": lambda w: calls.call_store([Count(w.keys, Readings(2, 1, 0, b"", b""), 1, "", FAR)]),
+    "absorb": lambda w: calls.call_absorb(w.keys, b"", [b"x"]),
     "aggregate": lambda w: calls.call_aggregate(w.other, w.temporary, [w.keys], b"", FAR),
     "store_union": lambda w: calls.call_store_union(w.keys, b"", 1, "", b"", FAR),
 }
@@ -432,6 +449,7 @@ BLIND = {
     "write": {"stderr"},
     "collapse": {"stderr"},
     "store": {"stderr", "counted"},
+    "absorb": {"stderr", "moved", "moves"},
     "aggregate": {"stderr", "counted", "moved", "moves"},
     "store_union": {"stderr", "hll", "moved", "moves"},
 }

@@ -223,7 +223,8 @@ class _Counting:
             keys = target.keys
             try:
                 expiry = expiry_of(self._context, target.period)
-                yield from absorb(self._context, keys, expiry, recount=self._recount)
+                if not (yield from absorb(self._context, keys, expiry, recount=self._recount)):
+                    self._outcomes[target] = Again()
             except BackendError as error:
                 self._outcomes[target] = error
 

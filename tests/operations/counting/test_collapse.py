@@ -305,3 +305,56 @@ def test_a_raw_id_beside_what_is_no_count_is_kept_until_that_is_mended(server, a
     with raises(CollapseError, f"active:{YNAME}:a", "many"):
         tracker.collapse(aggregate_buckets=aggregates)
     assert server.client.scard(f"active:{YNAME}:raw:a") == 1
+
+
+@pytest.mark.parametrize("max_periods", [100, None])
+@pytest.mark.parametrize("number", [4, 1000])
+@pytest.mark.parametrize("moves", [False, True])
+def test_a_late_raw_set_is_absorbed_into_a_sketch_that_should_have_expired(
+    server, moves, number, max_periods
+):
+    """It was kept for ever when it was counted, and is not any more."""
+    tracker = server.tracker(buckets=["a"], keep_sketches=None)
+    tracker.track_many(range(number), bucket="a", date=day(100))
+    if moves:
+        tracker.track(old_id=0, old_bucket="a", date=day(100))
+    [before] = tracker.collapse()
+    tracker.change_settings(keep_sketches=timedelta(days=62))
+    keys = tracker.backend.keys.bucket(before.period.name, "a")
+    server.client.sadd(keys.raw, "x", "y")
+    [after] = tracker.collapse(max_periods=max_periods) if max_periods else tracker.collapse_due()
+    assert after.count == pytest.approx(number - moves + 2, rel=0.02)
+    assert rows(tracker, day(100), "a")[0] == {"a": after.count}
+    assert server.names() == [keys.counted, *([keys.stderr] if moves else [])]  # and then it expires
+
+
+def test_a_late_raw_set_is_absorbed_into_a_sketch_that_an_aggregate_waits_for(server):
+    tracker = server.tracker(buckets=["a", "b"], aggregate_buckets={"t": ["a", "b"]})
+    tracker.track_many(range(10), bucket="a", date=day(100))
+    tracker.track_many(range(5, 15), bucket="b", date=day(100))
+    [before] = tracker.collapse(buckets=["a"])
+    server.client.sadd(tracker.backend.keys.bucket(before.period.name, "a").raw, "x", "y")
+    assert {done.bucket: done.count for done in tracker.collapse()} == {"a": 12, "b": 10, "t": 17}
+
+
+def test_what_an_absorption_looks_at_first_lets_no_sketch_expire(server, monkeypatch):
+    """As where it is interrupted between the first look and the rest."""
+    tracker = server.tracker(buckets=["a"], keep_sketches=None)
+    tracker.track_many(range(10), bucket="a", date=day(100))
+    [before] = tracker.collapse()
+    tracker.change_settings(keep_sketches=timedelta(days=62))
+    keys = tracker.backend.keys.bucket(before.period.name, "a")
+    server.client.sadd(keys.raw, "x", "y")
+    execute = tracker.backend.execute
+
+    def interrupted(commands, shard=0):
+        if any(command[0] == "SSCAN" for command in commands):
+            raise KeyboardInterrupt
+        return execute(commands, shard)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tracker.backend, "execute", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            tracker.collapse_due()
+    assert server.client.exists(keys.hll)
+    assert [done.count for done in tracker.collapse_due()] == [12]

@@ -99,7 +99,7 @@ def test_a_collapse_that_ends_after_any_command_is_completed_by_the_next(real_se
     tracker, before, expected = undisturbed
     restore(real_server, before)
     commands = list(steps(tracker))
-    assert len(ends(commands)) > 30
+    assert len(ends(commands)) > 25
     for end in ends(commands):
         restore(real_server, before)
         running = steps(tracker)

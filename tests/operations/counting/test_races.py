@@ -15,7 +15,7 @@ from activity_tracker_hll.hll import codec
 from activity_tracker_hll.hll.registers import REGISTERS
 from activity_tracker_hll.operations.counting import collapse
 from activity_tracker_hll.scripts import calls
-from helpers.moments import YESTERDAY
+from helpers.moments import YESTERDAY, day
 
 HOSTILE = codec.encode((40 * (np.arange(REGISTERS) < 200)).astype(np.uint8))
 
@@ -183,3 +183,27 @@ def test_a_look_that_fails_is_told_as_a_failed_count_is(real_server, monkeypatch
     with pytest.raises(CollapseError, match="it is away") as caught:
         tracker.collapse()
     assert [row.bucket for row in caught.value.collapsed] == ["a", "c"]
+
+
+@pytest.mark.parametrize("ids", [("x", "y"), (1, 2)])
+@pytest.mark.parametrize("aggregates", [{}, {"t": ["a"]}])
+def test_a_raw_set_that_another_collapse_absorbs_at_the_same_time_is_counted_once(
+    server, monkeypatch, aggregates, ids
+):
+    """The other one is through, and its sketch has expired, when this one adds the ids it has read."""
+    slow = server.tracker(buckets=["a"], keep_sketches=None, aggregate_buckets=aggregates)
+    quick = server.tracker(buckets=["a"], aggregate_buckets=aggregates)
+    slow.track_many(range(10), bucket="a", date=day(100))
+    [name] = {done.period.name for done in slow.collapse()}
+    slow.change_settings(keep_sketches=timedelta(days=62))
+    keys = slow.backend.keys.bucket(name, "a")
+    server.client.sadd(keys.raw, *ids)
+    done = before(monkeypatch, slow, calls.ABSORB, quick.collapse_due)
+    assert slow.collapse_due() == []
+    count = 10 + len({*ids} - {*range(10)})
+    assert [{item.bucket: item.count for item in items} for items in done] == [
+        dict.fromkeys([*aggregates, "a"], count)
+    ]
+    assert not server.client.exists(keys.hll)
+    assert not server.client.exists(keys.raw)
+    assert server.client.get(keys.counted) == b"%d" % count
