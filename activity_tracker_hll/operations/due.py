@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import groupby
-from time import time
 from typing import NamedTuple
 
 from ..backends.base import Command
@@ -15,7 +14,7 @@ from ..messages import printable, shown
 from ..periods import PERIODS, Calendar, Period, PeriodKind
 from ..scripts.calls import AWAITED_FROM
 from ..words import did_you_mean, first_of
-from .base import Context, Failures, Operation, about_failures, batched
+from .base import Context, Failures, Operation, about_failures, batched, items
 from .counting import Collapsed, Scope, collapse
 from .counting.marks import FindUncounted, take_marks, warned_of
 from .inventory import Entry, inventory
@@ -233,11 +232,13 @@ def looked_into(context: Context, entries: Iterable[Entry]) -> Operation[list[En
         commands: list[Command] = [
             command for _, keys in stored for command in (("GET", keys.counted), ("TTL", keys.hll))
         ]
-        replies = (yield commands) if commands else []
+        *replies, time = (yield [*commands, ("TIME",)]) if commands else [None]
+        # Who may not ask for the time takes an expiry for one that stands.
+        now = 0 if time is None or isinstance(time, BackendError) else int(items(time)[0])
         counts = yield from without_zeros([keys.counted for _, keys in stored], replies[::2])
         changed: dict[Entry, Entry] = {}
         for (entry, _), count, ttl in zip(stored, counts, replies[1::2], strict=True):
-            has_end = isinstance(ttl, int) and ttl != -1 and time() + ttl < AWAITED_FROM
+            has_end = isinstance(ttl, int) and ttl != -1 and now + ttl < AWAITED_FROM
             is_kept = context.keep(entry.period.kind) is None
             unexpiring = not (has_end or is_kept) and "hll" in entry.parts
             if count is None:

@@ -1,12 +1,25 @@
 """What a collapse of all that is due finds to do."""
 
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
-from activity_tracker_hll import ArgumentValueError, CollapseError, Entry
-from activity_tracker_hll.operations.due import Wanted, buckets_of, check_known, is_due, kinds_of, plan
+from activity_tracker_hll import ArgumentValueError, BackendAuthError, CollapseError, Entry
+from activity_tracker_hll.keys import Keys
+from activity_tracker_hll.operations import run
+from activity_tracker_hll.operations.due import (
+    UNEXPIRING,
+    Wanted,
+    buckets_of,
+    check_known,
+    is_due,
+    kinds_of,
+    looked_into,
+    plan,
+)
 from activity_tracker_hll.periods import Calendar
+from activity_tracker_hll.scripts.calls import AWAITED
 from helpers.errors import raises
 from helpers.moments import TODAY, YESTERDAY, day
 
@@ -125,6 +138,25 @@ def test_what_is_due(parts, due):
 def test_what_is_there():
     assert buckets_of(HELD) == [None, "a", "b"]
     assert kinds_of(reversed(HELD)) == ["daily", "monthly"]
+
+
+@pytest.mark.parametrize(
+    ("time", "ttl", "waits"),
+    [
+        ([1_500_000_000, 0], AWAITED - 1_500_000_000, True),
+        ([AWAITED - 100, 0], 100, True),
+        ([AWAITED - 100, 0], AWAITED - 1_500_000_000, True),
+        ([1_500_000_000, 0], 100, False),
+        (BackendAuthError("the user may not"), AWAITED - 1_500_000_000, False),
+    ],
+)
+def test_an_expiry_is_told_by_the_clock_of_the_server(time, ttl, waits):
+    """Its own alone knows in which year a key expires of which it says how long it has left."""
+    answers = {"GET": b"1", "TTL": ttl, "TIME": time}
+    context = SimpleNamespace(keys=Keys(), keep=lambda kind: timedelta(days=62))
+    operation = looked_into(context, [entry("daily-20200103", "a", "count", "hll")])
+    [found] = run(operation, lambda batch: [answers[command[0]] for command in batch])
+    assert (UNEXPIRING in found.parts) is waits
 
 
 # With servers
