@@ -132,6 +132,7 @@ class AsyncActivityTracker(BaseTracker[AsyncBaseBackend]):
     sketch = _awaited(ActivityTracker.sketch)
     report = _awaited(ActivityTracker.report)
     collapse_due = _awaited(ActivityTracker.collapse_due)
+    read_settings = _awaited(ActivityTracker.read_settings)
     change_settings = _awaited(ActivityTracker.change_settings)
     inventory = _awaited(ActivityTracker.inventory)
     examine = _awaited(ActivityTracker.examine)
@@ -206,7 +207,7 @@ class AsyncActivityTracker(BaseTracker[AsyncBaseBackend]):
     @property
     def settings(self) -> Awaitable[DataSettings]:
         """See :attr:`.ActivityTracker.settings`: ``await tracker.settings``."""
-        return self._run(self._planner.settings(0), 0, None)
+        return self.read_settings()
 
     async def close(self) -> None:
         """Close its writers, and give back the backend's connections and processes."""

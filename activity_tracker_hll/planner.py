@@ -435,7 +435,7 @@ class Planner:
         return inventory(self.data_set(shard).context)
 
     def settings(self, shard: int) -> Operation[DataSettings]:
-        """See :attr:`.ActivityTracker.settings`."""
+        """See :meth:`.Reader.read_settings`."""
         return self.data_set(shard).read_settings()
 
     def change_settings(

@@ -422,16 +422,24 @@ class Reader(BaseTracker[BaseBackend]):
 
     @property
     def settings(self) -> DataSettings:
+        """What :meth:`read_settings` returns, of the first shard."""
+        return self.read_settings()
+
+    def read_settings(self, *, shard: int = 0) -> DataSettings:
         """What is stored with the data, which all clients of a namespace agree on, or heed.
 
         It is read from the server each time. Time zone, first day of the week and whether there is a secret
-        stand for ever; see :meth:`.ActivityTracker.change_settings` for the others, which returns those of
-        any shard.
+        stand for ever; see :meth:`.ActivityTracker.change_settings` for the others.
+
+        Args:
+            shard: the data set, by its place in the backend's `shards` option.
 
         Raises:
+            SettingsMismatchError: this client does not agree with what is stored.
+            ArgumentTypeError, ArgumentValueError: there is no such shard.
             BackendError: the server or the way to it failed.
         """
-        return self._run(self._planner.settings(0), 0, None)
+        return self._run(self._planner.settings(shard), shard, None)
 
     def inventory(self, *, shard: int = 0) -> list[Entry]:
         """List what the server holds of each bucket and period, found by SCAN: slow on a large server.

@@ -89,7 +89,7 @@ class Question:
         Raises:
             BackendError: it failed.
         """
-        settings = self.tracker.settings  # by then the zone of the data is known
+        settings = self.tracker.read_settings(shard=self.shard)  # by then the zone of the data is known
         buckets = self.buckets
         if buckets is None:
             own = self.tracker.buckets or (None,)

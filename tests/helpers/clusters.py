@@ -44,6 +44,7 @@ LEFT_OUT = {
     "test_wrong_password_and_missing_permission": "a cluster wants one right more, +cluster|slots",
     "test_a_writer_leaves_the_connections_of_others_open": "makes a client of one server",
     "test_shards": "has two databases, and a cluster has one",
+    "test_the_aggregates_are_those_of_the_shard": "has two databases, and a cluster has one",
     "test_whether_there_are_data_is_asked_once_a_period": "counts the batches for a single server",
     "test_an_error_of_another_type_is_none_that_is_absent": "a cluster is not asked for it by a lookup",
     "test_a_server_that_is_slow_to_count_is_read": "changes the replies of a single server",

@@ -262,6 +262,18 @@ def test_settings_that_cannot_be_read_are_of_no_bucket(server, clock):
     assert scraped(CountsCollector(tracker, clock=clock)) == {("up",): 0}
 
 
+def test_the_aggregates_are_those_of_the_shard(real_server, clock, caplog):
+    tracker = real_server.tracker(buckets=["a"], shards=[{}, {"db": 1}])
+    for shard, name in enumerate("zx"):
+        tracker.track_many(range(3), bucket="a", shard=shard)
+        tracker.change_settings(aggregate_buckets={name: ["a"]}, shard=shard)
+    for shard, name in enumerate("zx"):
+        found = of(scraped(CountsCollector(tracker, shard=shard, clock=clock)))
+        assert found == {("daily", "a", "live"): 3, ("daily", name, "live"): 3}
+    assert caplog.messages == []
+    tracker.backend.client(1).flushdb()
+
+
 # When the server is asked
 
 
@@ -275,13 +287,12 @@ class Watched(ActivityTracker):
         self.may_go_on = threading.Event()
         self.may_go_on.set()
 
-    @property
-    def settings(self):
+    def read_settings(self, *, shard=0):
         self.asked += 1
         assert self.may_go_on.wait(30)
         if self.error is not None:
             raise self.error
-        return super().settings
+        return super().read_settings(shard=shard)
 
 
 @pytest.fixture

@@ -122,6 +122,7 @@ def calls(tracker: ActivityTracker) -> None:
     assert_type(tracker.archive("a.archive", periods=CHOSEN, start=DAY, moves=False), Archived)
     assert_type(tracker.restore(Path("a.archive"), buckets=["a", None], keep=dt.timedelta(7)), Restored)
     assert_type(tracker.settings, DataSettings)
+    assert_type(tracker.read_settings(shard=1), DataSettings)
     changed = tracker.change_settings(
         keep_sketches={"daily": dt.timedelta(days=90), "yearly": None},
         aggregate_buckets={"t": ["a"], "u": None},
@@ -141,6 +142,7 @@ def archives() -> None:
         assert_type(archive.lookup("daily"), Rows[Row])
         assert_type(archive.lookup("daily", missing=None), Rows[RowWithGaps])
         assert_type(archive.settings, DataSettings)
+        assert_type(archive.read_settings(), DataSettings)
         assert_type(archive.archived_at, dt.datetime)
 
 
@@ -260,6 +262,7 @@ async def awaited(tracker: AsyncActivityTracker) -> None:
     assert_type(await tracker.archive("a.archive", shard=1), Archived)
     assert_type(await tracker.restore("a.archive", end=DAY), Restored)
     assert_type(await tracker.settings, DataSettings)
+    assert_type(await tracker.read_settings(shard=1), DataSettings)
     assert_type(await tracker.change_settings(keep_sketches=dt.timedelta(days=90)), DataSettings)
     await tracker.track_hourly(id=1)
     await tracker.track_daily(id=1, bucket="a")
