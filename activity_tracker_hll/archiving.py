@@ -85,6 +85,8 @@ class Archiving:
     ) -> Callable[[], Chosen]:
         """What is chosen, once it is known in which zone dates are."""
         kinds = PERIODS if periods is None else arguments.kinds(periods)
+        if not kinds:
+            raise ArgumentValueError("periods lists no kinds of period: name one, or leave it out")
         names = None if buckets is None else arguments.bucket_list(buckets)
         calendar = self._planner.calendar
 

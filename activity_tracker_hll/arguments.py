@@ -27,6 +27,7 @@ __all__ = [
     "bucket_list",
     "check_callable",
     "check_clock",
+    "default_buckets",
     "duration",
     "entries",
     "flag",
@@ -157,8 +158,20 @@ def one_of(value: object, argument: str, names: Sequence[str]) -> str:
 
 
 def bucket_list(buckets: object, argument: str = "buckets") -> tuple[str | None, ...]:
-    """Distinct buckets, in the order given; None in the list is the unnamed bucket."""
-    return tuple(dict.fromkeys(check_bucket(bucket, argument) for bucket in _items(buckets, argument)))
+    """Distinct buckets, at least one, in the order given; None in the list is the unnamed bucket.
+
+    A list that happens to be empty may be meant as none or as all, so it is neither.
+    """
+    found = default_buckets(buckets, argument)
+    if found is None:
+        raise ArgumentValueError(f"{argument} lists no buckets: name one, or leave it out")
+    return found
+
+
+def default_buckets(buckets: object, argument: str = "buckets") -> tuple[str | None, ...] | None:
+    """The same of a setting, which may list none: that is None."""
+    found = dict.fromkeys(check_bucket(bucket, argument) for bucket in _items(buckets, argument))
+    return tuple(found) or None
 
 
 def aggregate_name(given: object) -> str:
@@ -181,8 +194,6 @@ def aggregates(given: object, buckets: tuple[str | None, ...] | None) -> dict[st
         argument = f"aggregate_buckets[{shown(given_name)}]"
         name = aggregate_name(given_name)
         checked[name] = bucket_list(sources, argument)
-        if not checked[name]:
-            raise ArgumentValueError(f"{argument} lists no buckets")
     known = set(buckets) if buckets is not None else {s for sources in checked.values() for s in sources}
     for name, sources in checked.items():
         if name in known:

@@ -119,7 +119,7 @@ class BaseTracker(Generic[B]):
         **backend_options: Any,
     ) -> None:
         kinds = None if periods is None else arguments.kinds(periods)
-        known = None if buckets is None else arguments.bucket_list(buckets)
+        known = None if buckets is None else arguments.default_buckets(buckets)
         aggregates = {} if aggregate_buckets is None else arguments.aggregates(aggregate_buckets, known)
         calendar = Calendar(timezone, week_start)
         arguments.check_clock(clock, "clock")

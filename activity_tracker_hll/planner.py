@@ -67,7 +67,7 @@ class Planner:
         settings: of the backend: what belongs to the data.
         calendar: finds periods.
         periods: default kinds of period.
-        buckets, aggregates: default buckets, and aggregates of them.
+        buckets, aggregates: default buckets, None = none, and aggregates of them.
         clock: seconds since the epoch.
 
     Raises:
@@ -160,6 +160,16 @@ class Planner:
             for kind in kinds:
                 self._settings.check_keep_of(kind)
         return kinds
+
+    def asked(self, buckets: arguments.Buckets | None) -> tuple[str | None, ...]:
+        """The buckets that a call is about: its own, else the tracker's, else the unnamed one.
+
+        Raises:
+            ArgumentTypeError, ArgumentValueError: naming the argument.
+        """
+        if buckets is not None:
+            return arguments.bucket_list(buckets)
+        return (None,) if self.buckets is None else self.buckets
 
     def event(
         self,
@@ -312,9 +322,8 @@ class Planner:
         unions = (
             None
             if aggregate_buckets is None
-            else arguments.aggregates(aggregate_buckets, own or self.buckets)
+            else arguments.aggregates(aggregate_buckets, self.buckets if own is None else own)
         )
-
         again = arguments.flag(recount, "recount")
         if date is not None:
             self._moment(date, kinds)
@@ -357,7 +366,7 @@ class Planner:
             arguments.integer(max_periods, "max_periods", minimum=1, maximum=_MOST_PERIODS)
         data = self.data_set(shard)
         kinds = () if periods is None else self.kinds(periods)
-        own = () if buckets is None else arguments.bucket_list(buckets)
+        own = None if buckets is None else arguments.bucket_list(buckets)
         unions = {} if aggregate_buckets is None else arguments.aggregates(aggregate_buckets, None)
         again = arguments.flag(recount, "recount")
         if date is not None:
@@ -397,7 +406,7 @@ class Planner:
         """See :meth:`.ActivityTracker.lookup`."""
         kind, data = self._kind(period), self.data_set(shard)
         is_live = None if live is None else arguments.flag(live, "live")
-        wanted = None if buckets is None else arguments.bucket_list(buckets)
+        wanted = self.asked(buckets)
         if missing is not None:
             arguments.integer(missing, "missing", minimum=0)
 
@@ -406,9 +415,7 @@ class Planner:
                 self.calendar.moment(bound, name)
         if self.calendar.gives_zone:
             self._range(kind, start, end, running=is_live is True)
-        return self._lookup(
-            data.context, kind, start, end, wanted or self.buckets or (None,), is_live, missing
-        )
+        return self._lookup(data.context, kind, start, end, wanted, is_live, missing)
 
     def _lookup(
         self,

@@ -133,8 +133,6 @@ class Reading:
             several: Any = selection.buckets
             buckets = [several] if several is None or plain_text(several) is not None else several
             chosen = arguments.bucket_list(buckets, f"{argument}.buckets")
-            if not chosen:
-                raise ArgumentValueError(f"{argument}.buckets lists no buckets")
             asked = self._asked(chosen, {}, "raise", shard, together=True, can_be_none=False)
             kind = None if selection.period is None else check_kind(selection.period, f"{argument}.period")
             self._check_range(selection.start, selection.end, f"{argument}.")
@@ -249,10 +247,9 @@ class Reading:
             missing: what becomes of what is missing.
             shard: of which data set.
         """
-        own = None if buckets is None else arguments.bucket_list(buckets)
         unions = None if aggregate_buckets is None else arguments.aggregates(aggregate_buckets, None)
         _one_of(missing, "missing", ("raise", "none"))
-        chosen = own or (() if unions else self._planner.buckets or (None,))
+        chosen = () if buckets is None and unions else self._planner.asked(buckets)
         return self._asked(chosen, unions or {}, missing, shard)
 
     def _asked(

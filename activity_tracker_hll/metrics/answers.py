@@ -92,7 +92,7 @@ class Question:
         settings = self.tracker.read_settings(shard=self.shard)  # by then the zone of the data is known
         buckets = self.buckets
         if buckets is None:
-            own = self.tracker.buckets or (None,)
+            own = (None,) if self.tracker.buckets is None else self.tracker.buckets
             unions = settings.aggregate_buckets.items()
             buckets = (*own, *(name for name, sources in unions if set(sources) <= set(own)))
         return Answer(now, tuple(self._of_kind(kind, buckets, now) for kind in self.kinds))

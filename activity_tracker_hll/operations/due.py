@@ -109,7 +109,7 @@ class Wanted:
 
     Attributes:
         kinds: only these kinds of period; empty = all.
-        buckets: only these buckets; empty = all.
+        buckets: only these buckets; None = all.
         aggregates: aggregates to count in addition, where a source has a sketch.
         strict: names of those that were asked for: all their sources must have data, and one that cannot be
             counted anywhere is a failure.
@@ -119,7 +119,7 @@ class Wanted:
     """
 
     kinds: Collection[str] = ()
-    buckets: Collection[str | None] = ()
+    buckets: Collection[str | None] | None = None
     aggregates: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
     strict: Collection[str] = ()
     recount: bool = False
@@ -139,7 +139,7 @@ def collapse_due(
     """
     entries = yield from looked_into(context, (yield from inventory(context)))
     strict = {name: wanted.aggregates[name] for name in wanted.strict}
-    check_known(wanted.buckets, strict, entries)
+    check_known(() if wanted.buckets is None else wanted.buckets, strict, entries)
     batches = plan(entries, context.calendar, now, wanted)
     done: list[Collapsed] = []
     counted = {name for batch in batches for name, _ in batch.aggregates}
@@ -285,7 +285,9 @@ def _due(parts_of: Mapping[str | None, Collection[str]], wanted: Wanted) -> tupl
     chosen = {
         bucket
         for bucket, parts in parts_of.items()
-        if bucket not in aggregates and (not buckets or bucket in buckets) and is_due(parts, recount=recount)
+        if bucket not in aggregates
+        and (buckets is None or bucket in buckets)
+        and is_due(parts, recount=recount)
     }
     # A call must list the sources of its aggregates; those counted already are left alone.
     chosen.update(source for _, sources in unions for source in sources)

@@ -92,7 +92,7 @@ class _Days:
     def asked(self) -> Asking[tuple[list[date], Counts]]:
         """Days, and their counts by bucket."""
         wanted = self.wanted
-        names = wanted.buckets or wanted.source.buckets
+        names = wanted.source.buckets if wanted.buckets is None else wanted.buckets
         there: tuple[date, date] | None = None
         if names is None:
             names, there = yield from self._found(None)
@@ -116,7 +116,7 @@ class _Days:
         entries = yield _question("what there is", "inventory", shard=self.wanted.shard)
         if isinstance(entries, ActivityTrackerError):
             raise entries
-        entries = [entry for entry in entries if not names or entry.bucket in names]
+        entries = [entry for entry in entries if names is None or entry.bucket in names]
         daily = [entry for entry in entries if entry.period.kind == "daily"]
         if not daily:
             self.other_kinds |= {entry.period.kind for entry in entries}

@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import arguments
 from ..driving import run, run_awaiting
-from ..errors import ArgumentTypeError, ArgumentValueError, ReportError
+from ..errors import ArgumentTypeError, ReportError
 from ..keys import check_bucket
 from ..messages import plain_text, shown
 from ..paths import Place
@@ -61,8 +61,6 @@ class Report:
             if bound is not None:
                 source.calendar.moment(bound, name)
         names = None if buckets is None else arguments.bucket_list(buckets)
-        if names == ():
-            raise ArgumentValueError("buckets lists no buckets")
         heading = plain_text(title)
         if heading is None:
             raise ArgumentTypeError(f"title must be a str, got {shown(title)}")

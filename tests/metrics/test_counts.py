@@ -427,6 +427,7 @@ def test_a_forked_child_waits_for_no_thread_of_its_parent(watched, clock):
         ("periods", "daily", ArgumentTypeError),
         ("buckets", "web", ArgumentTypeError),
         ("buckets", ["{"], ArgumentValueError),
+        ("buckets", [], ArgumentValueError),
         ("refresh", 0, ArgumentValueError),
         ("refresh", "60", ArgumentTypeError),
         ("timeout", -1, ArgumentValueError),

@@ -42,7 +42,7 @@ class Scope:
         unions = context.aggregates
         own = context.given.aggregates if given is None else stored(context, given)
         if buckets is None:
-            chosen = known or sources_of(own)
+            chosen = sources_of(own) if known is None else known
             wanted = unions if given is None else own
             aggregates = {name: of for name, of in wanted.items() if given or set(chosen).issuperset(of)}
         else:
