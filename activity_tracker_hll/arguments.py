@@ -15,10 +15,11 @@ import numpy as np
 
 from .errors import ArgumentTypeError, ArgumentValueError
 from .keys import check_bucket
-from .messages import plain_text, shown, type_of
+from .messages import plain_text, shown
 from .periods import PeriodKind, check_kind
 
 __all__ = [
+    "MOST_PERIODS",
     "AggregateBuckets",
     "Buckets",
     "aggregate_name",
@@ -33,6 +34,7 @@ __all__ = [
     "flag",
     "integer",
     "kinds",
+    "number_of_periods",
     "one_of",
     "picklable",
     "seconds",
@@ -40,6 +42,8 @@ __all__ = [
 
 
 T = TypeVar("T")
+MOST_PERIODS = 100_000
+"""Nobody means more: that are eleven years of hours."""
 _MOST_SECONDS = 365 * 86_400
 """Longer waits are mistakes, and the operating system takes no such numbers."""
 
@@ -72,6 +76,11 @@ def integer(value: object, argument: str, *, minimum: int, maximum: float = inf)
     if number > maximum:
         raise ArgumentValueError(f"{argument} must be at most {maximum}, got {shown(value)}")
     return number
+
+
+def number_of_periods(value: object, argument: str) -> int:
+    """So many periods, at least one."""
+    return integer(value, argument, minimum=1, maximum=MOST_PERIODS)
 
 
 def flag(value: object, argument: str) -> bool:
@@ -148,13 +157,12 @@ def kinds(periods: object, argument: str = "periods") -> tuple[PeriodKind, ...]:
 
 
 def one_of(value: object, argument: str, names: Sequence[str]) -> str:
-    """Check a name that must be one of a few."""
+    """A name that is one of a few."""
     name = plain_text(value)
-    if name is None:
-        raise ArgumentTypeError(f"{argument} must be a str, got {type_of(value)}")
-    if name not in names:
-        raise ArgumentValueError(f"{argument} must be one of {', '.join(names)}, got {shown(name)}")
-    return name
+    if name is not None and name in names:
+        return name
+    error = ArgumentTypeError if name is None else ArgumentValueError
+    raise error(f"{argument} must be one of {', '.join(map(repr, names))}, got {shown(value)}")
 
 
 def bucket_list(buckets: object, argument: str = "buckets") -> tuple[str | None, ...]:

@@ -57,7 +57,6 @@ __all__ = ["Planner"]
 
 T = TypeVar("T")
 _LOOKUP_SPAN = timedelta(days=365)
-_MOST_PERIODS = 100_000  # eleven years of hours
 
 
 class Planner:
@@ -317,7 +316,7 @@ class Planner:
         """See :meth:`.ActivityTracker.collapse`."""
         kinds, data = self.kinds(periods), self.data_set(shard)
         if max_periods is not None:
-            arguments.integer(max_periods, "max_periods", minimum=1, maximum=_MOST_PERIODS)
+            arguments.number_of_periods(max_periods, "max_periods")
         own = None if buckets is None else arguments.bucket_list(buckets)
         unions = (
             None
@@ -363,7 +362,7 @@ class Planner:
         """See :meth:`.ActivityTracker.collapse_due`."""
         arguments.check_callable(progress, "progress")
         if max_periods is not None:
-            arguments.integer(max_periods, "max_periods", minimum=1, maximum=_MOST_PERIODS)
+            arguments.number_of_periods(max_periods, "max_periods")
         data = self.data_set(shard)
         kinds = () if periods is None else self.kinds(periods)
         own = None if buckets is None else arguments.bucket_list(buckets)

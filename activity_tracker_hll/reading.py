@@ -38,7 +38,6 @@ from .sketch import Sketch
 __all__ = ["Cohorts", "Reading"]
 
 Cohorts = Literal["active", "new"]
-_MOST_PERIODS = 100_000  # eleven years of hours
 _FIRST_LOOK = 64  # periods
 
 
@@ -107,7 +106,7 @@ class Reading:
     ) -> Callable[..., Operation[tuple[View, list[range]]]]:
         """What there is, and the windows."""
         kind = check_kind(period)
-        window = arguments.integer(window, "window", minimum=1, maximum=_MOST_PERIODS)
+        window = arguments.number_of_periods(window, "window")
         self._check_range(start, end, optional=True)
 
         def look(*, count: bool = False) -> Operation[tuple[View, list[range]]]:
@@ -163,10 +162,10 @@ class Reading:
     ) -> Operation[Retention]:
         """See :meth:`.Reader.retention`."""
         kind = check_kind(period)
-        _one_of(cohorts, "cohorts", ("active", "new"))
-        _one_of(when, "when", ("on", "on or after"))
+        arguments.one_of(cohorts, "cohorts", ("active", "new"))
+        arguments.one_of(when, "when", ("on", "on or after"))
         if look_back is not None:
-            look_back = arguments.integer(look_back, "look_back", minimum=1, maximum=_MOST_PERIODS)
+            look_back = arguments.number_of_periods(look_back, "look_back")
             if cohorts == "active":
                 raise ArgumentValueError("look_back is for cohorts='new': those of the active need none")
         self._check_range(start, end)
@@ -195,7 +194,7 @@ class Reading:
         """See :meth:`.Reader.lifecycle`."""
         kind = check_kind(period)
         if look_back is not None:
-            look_back = arguments.integer(look_back, "look_back", minimum=1, maximum=_MOST_PERIODS)
+            look_back = arguments.number_of_periods(look_back, "look_back")
         self._check_range(start, end)
 
         def operation() -> Operation[Lifecycle]:
@@ -248,7 +247,7 @@ class Reading:
             shard: of which data set.
         """
         unions = None if aggregate_buckets is None else arguments.aggregates(aggregate_buckets, None)
-        _one_of(missing, "missing", ("raise", "none"))
+        arguments.one_of(missing, "missing", ("raise", "none"))
         chosen = () if buckets is None and unions else self._planner.asked(buckets)
         return self._asked(chosen, unions or {}, missing, shard)
 
@@ -271,7 +270,7 @@ class Reading:
         """What a call about one bucket asks for; it is the unnamed one where the tracker has no others."""
         if bucket is ... and self._planner.buckets not in {None, (None,)}:
             raise ArgumentTypeError(f"bucket must be given: one of {shown(self._planner.buckets)}")
-        _one_of(missing, "missing", ("raise", "none"))
+        arguments.one_of(missing, "missing", ("raise", "none"))
         chosen = None if bucket is ... else check_bucket(bucket)
         return self._asked((chosen,), {}, missing, shard, can_be_none=can_be_none)
 
@@ -431,20 +430,10 @@ def _no_whole(kind: PeriodKind, first: datetime, until: datetime) -> ArgumentVal
 
 
 def _is_too_long(kind: PeriodKind, first: datetime, last: datetime) -> bool:
-    return (last - first) / LONGEST[kind] > _MOST_PERIODS
+    return (last - first) / LONGEST[kind] > arguments.MOST_PERIODS
 
 
 def _check_number(kind: PeriodKind, first: datetime, last: datetime) -> None:
     """Refuse a range that nobody can mean, before it is looked at."""
     if _is_too_long(kind, first, last):
-        raise ArgumentValueError(f"start must be less than {_MOST_PERIODS:,} periods before end")
-
-
-def _one_of(value: object, argument: str, choices: tuple[str, ...]) -> None:
-    text = plain_text(value)
-    if text in choices:
-        return
-    expected = f"{argument} must be one of {', '.join(map(repr, choices))}, got {shown(value)}"
-    if text is None:
-        raise ArgumentTypeError(expected)
-    raise ArgumentValueError(expected)
+        raise ArgumentValueError(f"start must be less than {arguments.MOST_PERIODS:,} periods before end")

@@ -267,11 +267,10 @@ def fields_of(reply: object) -> dict[str, str]:
 
 
 def _differences(calendar: Calendar, ours: Mapping[str, str], theirs: Mapping[str, str]) -> list[str]:
-    differing = [
-        f"{field} {printable(theirs[field], _SHOWN)} there, {ours[field]} here{_LEAVE_OUT}"
-        for field in ("week_start",)
-        if theirs.get(field, ours[field]) != ours[field]
-    ]
+    differing = []
+    if theirs.get("week_start", ours["week_start"]) != ours["week_start"]:
+        there = printable(theirs["week_start"], _SHOWN)
+        differing.append(f"week_start {there} there, {ours['week_start']} here{_LEAVE_OUT}")
     if theirs.get("timezone_rules", ours["timezone_rules"]) != ours["timezone_rules"]:
         there = printable(theirs.get("timezone", "unknown"), _SHOWN)
         differing.append(f"timezone {there!r} there, {calendar.zone_name!r} here{_LEAVE_OUT}")

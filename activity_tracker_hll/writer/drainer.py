@@ -21,8 +21,8 @@ import numpy as np
 from .. import bulk
 from ..hll.registers import Hashes
 from ..ids import IdEncoder
-from ..operations.tracking.side_table import Seen, Stamps
-from ..operations.tracking.stamps import ServerClock
+from ..operations.tracking.side_table import Seen
+from ..operations.tracking.stamps import ServerClock, Stamps
 from .buckets import Buckets, Leaving
 from .intake import ExplicitEvent, Intake, Queue, in_steps
 

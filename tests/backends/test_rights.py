@@ -257,7 +257,9 @@ def _in_front(of_cluster):
 
 
 def test_a_role_that_there_is_not(server):
-    with raises(ArgumentValueError, "role must be one of track, read, collapse, restore, got 'admin'"):
+    with raises(
+        ArgumentValueError, "role must be one of 'track', 'read', 'collapse', 'restore', got 'admin'"
+    ):
         server.tracker().examine(role="admin")
 
 

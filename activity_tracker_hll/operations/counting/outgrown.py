@@ -16,6 +16,7 @@ from ...keys import BucketKeys
 from ...scripts.calls import Readings
 from ..base import Context, Operation, PeriodBucket, batched
 from ..many_keys import stored_counts
+from ..tracking.side_table import ACTIVE
 from .sketches import estimates
 
 __all__ = ["outgrown"]
@@ -73,7 +74,7 @@ def _grown_with_moves(moving: Sequence[tuple[str, BucketKeys, int, Reply, Reply]
     replies = yield [
         command
         for _, keys, _, _, _ in moving
-        for command in (("ZCOUNT", keys.moves, "(0", "+inf"), ("GET", keys.hll), ("GET", keys.moved))
+        for command in (("ZCOUNT", keys.moves, *ACTIVE), ("GET", keys.hll), ("GET", keys.moved))
     ]
     read = [
         (

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from ...hll import hashing
 from ...hll.compact import MOST_PACKED, CompactRegisters
 from ...hll.registers import REGISTERS, Hashes, fold, fold_each
-from .side_table import Seen, Stamps
+from .side_table import Seen
+from .stamps import Stamps
 
 __all__ = ["FEW", "NO_GROUP", "Column", "Grouped", "Groups"]
 

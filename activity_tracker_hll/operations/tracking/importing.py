@@ -29,8 +29,7 @@ from .factorize import BucketFactorizer, Indexes, PeriodFactorizer
 from .gathered import Gathered
 from .groups import FEW, NO_GROUP, Column, Groups
 from .memory import Memory
-from .side_table import Stamps
-from .stamps import ServerClock
+from .stamps import ServerClock, Stamps
 
 __all__ = ["Importing"]
 

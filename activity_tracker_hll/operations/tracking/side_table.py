@@ -17,20 +17,18 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ... import bulk
 from ...backends.base import Command
 from ...hll.registers import Hashes
 from ...scripts.calls import EMPTY_TABLE, TableState, read_stamp
 from ..base import Operation, batched, items, unwrap
+from .stamps import Stamps
 
-__all__ = ["ACTIVE", "LEFT", "NEVER", "Range", "Seen", "SideTable", "Stamps", "last_seen", "read_members"]
+__all__ = ["ACTIVE", "LEFT", "NEVER", "Range", "Seen", "SideTable", "last_seen", "read_members"]
 
 _PAGE = 2000
 _RANGES_PER_BATCH = 64
-
-Stamps = NDArray[np.int64]
 
 
 # Never changed in place: most of the many tables that a process knows are empty.

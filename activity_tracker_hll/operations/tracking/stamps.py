@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from ...errors import BackendError
 from ..base import items
 
-__all__ = ["ServerClock"]
+__all__ = ["ServerClock", "Stamps"]
 
 Stamps = NDArray[np.int64]
+"""Stamps of several events."""
 S = TypeVar("S", int, Stamps, int | Stamps)
 _SAMPLES = 32
 _MAX_STEP_BACK_US = 60_000_000
