@@ -106,53 +106,73 @@ def _alive_in(layers: Sequence[Layer], later: Registers | None) -> tuple[int, fl
 class Planes:
     """What shows in the registers of some ranges of periods, for :func:`.patterns.ask`.
 
+    The bits say in which sketches an id shows, not whether it is alive: an id that left and another one that
+    returned have to look the same in one register as in two that are put together.
+
     Attributes:
         top: the registers of everything, shape (16384,).
-        shown: the bits; for each bucket of each range those of the layers, newest first, in which an id is
-            alive, and as many in which it is dead.
+        shown: the bits; for each bucket of each range those of the layers, newest first, in which an id was
+            seen; if any left, as many in which it left; and if any returned, in which it did that.
     """
 
     def __init__(self, ranges: Sequence[History]) -> None:
         self.top = everything(layer for history in ranges for period in history for layer in period)
-        planes: list[Bits] = []
-        self._ranges: list[list[tuple[slice, slice]]] = []
+        shown: list[Bits] = []
+        self._ranges: list[list[tuple[slice, ...]]] = []
         row = 0
         for history in ranges:
             self._ranges.append([])
             for bucket in zip(*reversed(history), strict=True):
-                alive, dead = zip(*(self._states(layer) for layer in bucket), strict=True)
-                planes += [np.packbits(np.stack(alive), axis=0), np.packbits(np.stack(dead), axis=0)]
-                size = len(planes[-1])
-                self._ranges[-1].append((slice(row, row + size), slice(row + size, row + 2 * size)))
-                row += 2 * size
-        self.shown = np.concatenate(planes)
+                planes = self._planes(bucket)
+                ends = range(row, row + sum(map(len, planes)) + 1, len(planes[0]))
+                self._ranges[-1].append(tuple(map(slice, ends, ends[1:])))
+                shown += planes
+                row = ends[-1]
+        self.shown = np.concatenate(shown)
 
-    def _states(self, layer: Layer | None) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        if layer is None:
-            nobody = np.zeros(len(self.top), bool)
-            return nobody, nobody
-        dead = np.zeros(len(self.top), bool) if layer.moved is None else layer.moved == self.top
-        if layer.returned is not None:
-            dead &= layer.returned != self.top
-        return (layer.tracked == self.top) & ~dead, dead
+    def _planes(self, layers: Sequence[Layer | None]) -> list[Bits]:
+        """Of a bucket: where an id was seen, where it left and where it returned, as far as any did."""
+        seen = [everything([layer]) if layer else None for layer in layers]
+        left = [layer.moved if layer else None for layer in layers]
+        returned = [layer.returned if layer else None for layer in layers]
+        rest = [some for some in (left, returned) if any(sketch is not None for sketch in some)]
+        return [self._shown_in(sketches) for sketches in (seen, *rest)]
+
+    def _shown_in(self, sketches: Sequence[Registers | None]) -> Bits:
+        nobody = np.zeros(len(self.top), bool)
+        return np.packbits(
+            np.stack([nobody if sketch is None else sketch == self.top for sketch in sketches]), axis=0
+        )
 
     def alive(self, shown: Bits, index: int) -> NDArray[np.bool_]:
         """Whether an id is alive at the end of a range."""
         result = np.zeros(shown.shape[1], bool)
-        for alive, dead in self._ranges[index]:
-            result |= _is_newest(shown[alive] & ~shown[dead], shown[alive] | shown[dead])
+        for planes in self._ranges[index]:
+            result |= _is_newest(_alive(shown, planes), shown[planes[0]])
         return result
 
     def seen(self, shown: Bits, index: int) -> NDArray[np.bool_]:
         """Whether an id was active in a range, or left."""
-        rows = slice(self._ranges[index][0][0].start, self._ranges[index][-1][1].stop)
-        return np.asarray(np.bitwise_or.reduce(shown[rows], axis=0) != 0)
+        result = np.zeros(shown.shape[1], bool)
+        for planes in self._ranges[index]:
+            result |= shown[planes[0]].any(axis=0)
+        return result
 
     def only_left(self, shown: Bits, index: int) -> NDArray[np.bool_]:
         """Whether an id only left buckets in the newest period of a range that it is in."""
-        pairs = [(shown[alive] & ~shown[dead], shown[dead]) for alive, dead in self._ranges[index]]
-        active = reduce(np.bitwise_or, [alive for alive, _ in pairs])
-        return ~_is_newest(active, active | reduce(np.bitwise_or, [dead for _, dead in pairs]))
+        alive = reduce(np.bitwise_or, [_alive(shown, planes) for planes in self._ranges[index]])
+        return ~_is_newest(alive, reduce(np.bitwise_or, [shown[planes[0]] for planes in self._ranges[index]]))
+
+
+def _alive(shown: Bits, planes: Sequence[slice]) -> Bits:
+    """The layers of a bucket in which an id is alive: it was seen, and did not leave or has returned."""
+    alive = shown[planes[0]]
+    if len(planes) > 1:
+        gone = shown[planes[1]]
+        if len(planes) > 2:
+            gone = gone & ~shown[planes[2]]
+        alive = alive & ~gone
+    return alive
 
 
 def _is_newest(some: Bits, of: Bits) -> NDArray[np.bool_]:

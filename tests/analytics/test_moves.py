@@ -1,6 +1,7 @@
 """Errors and intervals where ids move: what is said of many ids, against the truth about each of them."""
 
 from collections import defaultdict
+from functools import reduce
 from itertools import product
 from math import sqrt
 
@@ -12,7 +13,7 @@ from activity_tracker_hll.analytics.lifecycle import lifecycle
 from activity_tracker_hll.analytics.overlap import overlap_of
 from activity_tracker_hll.analytics.spans import ALL
 from activity_tracker_hll.analytics.windows import stickiness
-from helpers.crowds import Crowd
+from helpers.crowds import Crowd, RestlessCrowd
 from helpers.spans import span
 
 LEAST, MOST = 0.92, 0.99
@@ -37,15 +38,18 @@ def numbers(crowd, days):
         yield "resurrected", row.resurrected, (now & known & ~before).sum()
         yield "churned", row.churned, (before & ~now & ~left).sum()
         yield "moved", row.moved, (before & left).sum()
-    for look_back in (None, 2):
-        rows, _ = retention(whole, first, look_back, "on")
+    for look_back, when in product((None, 2), ("on", "on or after")):
+        rows, _ = retention(whole, first, look_back, when)
+        kind = f"retention {when}" + " (new)" * bool(look_back)
         for day, row in enumerate(rows, first):
-            members = crowd.alive(day) & ~crowd.seen(*range(day - (look_back or 0), day))
-            yield "cohort" + " (new)" * bool(look_back), row.size, members.sum()
+            members = crowd.alive(day) & ~crowd.seen(*range(max(0, day - (look_back or 0)), day))
+            yield f"{kind}, cohort", row.size, members.sum()
             for other, cell in enumerate(row.cells[1:], day + 1):
-                back = (members & crowd.alive(other)).sum()
-                yield "retention" + " (new)" * bool(look_back), cell.ids, back
-                yield "retention, share" + " (new)" * bool(look_back), cell.share, back / members.sum()
+                until = days if when == "on or after" else other + 1
+                later = reduce(np.logical_or, map(crowd.alive, range(other, until)))
+                back = (members & later).sum()
+                yield kind, cell.ids, back
+                yield f"{kind}, share", cell.share, back / members.sum()
     [share] = stickiness(whole, [range(days)])
     users = crowd.alive(*range(days))
     active = sum((users & crowd.alive(day)).sum() for day in range(days))
@@ -69,19 +73,25 @@ def _overlaps(crowd, whole, days):
             yield f"{what} of {name}", getattr(found, what), truth
 
 
-def check(buckets, days, moved, trials):
+def check(crowd_of, days, trials):
+    """What is said of many crowds.
+
+    Args:
+        crowd_of: makes one of a generator of random numbers.
+        days: that it has.
+        trials: how many.
+    """
     said = defaultdict(list)
     for trial in range(trials):
-        crowd = Crowd(np.random.default_rng([trial, buckets, days]), 100_000, days, buckets, moved)
+        crowd = crowd_of(np.random.default_rng([trial, days]))
         for name, number, truth in numbers(crowd, days):
             low, high = number.interval()
             said[name].append((number - truth, number.stderr, low <= truth <= high, truth))
-    print(f"\nbuckets {buckets}, days {days}, moved {moved:.0%}, trials {trials}")
     for name, found in said.items():
         error, predicted, inside, truth = np.array(found, float).T
         rms, expected = sqrt(np.mean(error**2)), sqrt(np.mean(predicted**2))
         print(
-            f"{name:24} {truth.mean():10.4g} rms {rms:9.4g} predicted {expected:9.4g}"
+            f"{name:36} {truth.mean():10.4g} rms {rms:9.4g} predicted {expected:9.4g}"
             f" ratio {rms / expected:.3f} bias {error.mean():9.3g} inside {inside.mean():.1%}"
         )
         # Numbers of one trial share its sketches: as many trials as there are tell how far it may be off.
@@ -95,10 +105,26 @@ def check(buckets, days, moved, trials):
 @pytest.mark.extended
 @pytest.mark.parametrize("buckets", [1, pytest.param(3, marks=pytest.mark.long)])
 def test_errors_and_intervals(buckets):
-    check(buckets, 7, 0.5, 5)
+    check(lambda dice: Crowd(dice, 100_000, 7, buckets, 0.5), 7, 5)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(("buckets", "days", "moved"), [*product((1, 3), (7, 30), (0.1, 0.5))])
 def test_errors_and_intervals_of_all_settings(buckets, days, moved):
-    check(buckets, days, moved, 400)
+    check(lambda dice: Crowd(dice, 100_000, days, buckets, moved), days, 400)
+
+
+@pytest.mark.parametrize(
+    ("active", "leaving", "returning"), [((0.6,), (0.7,), 0.6), ((0.9, 0.1), (0.9, 0), 0.5)]
+)
+def test_errors_and_intervals_where_many_return(active, leaving, returning):
+    check(lambda dice: RestlessCrowd(dice, 20_000, 4, active, leaving, returning), 4, 8)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("active", "leaving"), [((0.6,), (0.7,)), ((0.9, 0.1), (0.9, 0)), ((0.5, 0.01, 0.1), (0.9, 0.1, 0.5))]
+)
+@pytest.mark.parametrize("returning", [0.05, 0.2, 0.6])
+def test_errors_and_intervals_where_many_return_of_all_settings(active, leaving, returning):
+    check(lambda dice: RestlessCrowd(dice, 30_000, 4, active, leaving, returning), 4, 200)

@@ -94,3 +94,20 @@ class Crowd:
         registers = empty()
         fold(registers, self.hashes[mask])
         return registers
+
+
+class RestlessCrowd(Crowd):
+    """Ids of which many leave day by day, each bucket for itself, and many of these return on the same day.
+
+    Args:
+        active: for each bucket, the share of the ids that are active there on a day.
+        leaving: for each bucket, the share of these that leave it.
+        returning: the share of those who left that return.
+    """
+
+    def __init__(self, dice, ids, days, active, leaving, returning):
+        self.hashes = dice.integers(0, 2**64, ids, np.uint64)
+        shape = days, len(active), ids
+        self.tracked = dice.random(shape) < np.array(active)[:, None]
+        self.left = self.tracked & (dice.random(shape) < np.array(leaving)[:, None])
+        self.alive_at_end = self.tracked & (~self.left | (dice.random(shape) < returning))
