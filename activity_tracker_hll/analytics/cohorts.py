@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import reduce
 from itertools import accumulate
-from math import inf, nan
+from math import inf, nan, sqrt
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from ..hll.patterns import Bits, Patterns, ask
 from ..hll.registers import empty
 from .pairs import Pairs, Term, alive_in, dead_in, share_beside
 from .results import Cell, RetentionRow
-from .spans import Span, mean_of, of_patterns, share_of_patterns, single_layers
+from .spans import Floats, Span, mean_of, of_patterns, share_of_patterns, single_layers
 
 __all__ = ["When", "retention"]
 
@@ -51,7 +51,8 @@ def retention(
     rows = tuple(
         _row(span, index, look_back, when, cohort) for index, cohort in zip(indexes, made, strict=True)
     )
-    return rows, tuple(_mean(rows, offset) for offset in range(len(indexes)))
+    alike = _alike(rows, look_back)
+    return rows, tuple(_mean(rows, offset, alike) for offset in range(len(indexes)))
 
 
 def _row(span: Span, index: int, look_back: int | None, when: When, cohort: _Cohort) -> RetentionRow:
@@ -69,15 +70,31 @@ def _row(span: Span, index: int, look_back: int | None, when: When, cohort: _Coh
     )
 
 
-def _mean(rows: Sequence[RetentionRow], offset: int) -> Share | None:
+def _alike(rows: Sequence[RetentionRow], look_back: int | None) -> Floats:
+    """How far the errors of two cohorts are correlated, at most: shape (rows, rows).
+
+    By the ids that they have in common, as part of the geometric mean of their sizes. Who is in a cohort is
+    in none of the next `look_back` ones; those who came back later may be in these.
+    """
+    alike = np.eye(len(rows))
+    for index, row in enumerate(rows):
+        for offset in range(1 + (look_back or 0), len(row.cells)):
+            cell, size = row.cells[offset], rows[index + offset].size
+            common = cell.ids / sqrt(row.size * size) if cell and row.size and size else 1.0
+            alike[index, index + offset] = alike[index + offset, index] = min(1.0, common)
+    return alike
+
+
+def _mean(rows: Sequence[RetentionRow], offset: int, alike: Floats) -> Share | None:
     """The share of all cohorts' ids that came back, over the complete cells."""
-    shares, sizes = [], []
-    for row in rows:
+    used, shares, sizes = [], [], []
+    for index, row in enumerate(rows):
         cell = row.cells[offset] if row.complete and offset < len(row.cells) else None
         if cell is not None and cell.complete and row.size is not None:
+            used.append(index)
             shares.append(cell.share)
             sizes.append(row.size)
-    return mean_of(shares, sizes) if shares else None
+    return mean_of(shares, sizes, alike[np.ix_(used, used)]) if used else None
 
 
 def _past(index: int, look_back: int | None) -> range:

@@ -227,7 +227,7 @@ class Retention(Result, Sequence[RetentionRow]):
         since: where that was all that is kept, the first day of it: later cohorts look back as far.
         rows: a row for each cohort.
         means: the mean share for each offset, weighted by the cohorts' sizes, over the complete cells of
-            complete rows.
+            complete rows. Its interval allows for ids that are in several cohorts.
         gaps: the sketches that are missing.
     """
 

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Sequence
 from math import hypot, inf, isnan, nan, sqrt
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..estimates import Estimate, Limits, Share
 from ..hll.estimators import LARGEST
 from ..hll.joint_limits import DISPLAYED, USUAL
@@ -16,6 +19,7 @@ from ..periods import Period
 
 __all__ = [
     "ALL",
+    "Floats",
     "Span",
     "estimated",
     "limited_share",
@@ -27,6 +31,8 @@ __all__ = [
     "sum_of",
     "united",
 ]
+
+Floats = NDArray[np.float64]
 
 ALL = 1_000_000
 """Periods to look back at: all that were read."""
@@ -139,31 +145,55 @@ def part_of(part: Estimate, rest: Estimate, correlation: float) -> Share:
 
 
 class _MeanOf(NamedTuple):
-    """Limits of a mean of independent shares with weights, as of a sum."""
+    """Limits of the mean of shares of sets, each weighted by the size of its set; see :func:`mean_of`."""
 
+    mean: float
     shares: tuple[Share, ...]
-    weights: tuple[float, ...]
+    sizes: tuple[Estimate, ...]
+    scale: float
 
     def limits(self, confidence: float) -> tuple[float, float]:
         """The lower and the upper limit."""
-        mean, below, beyond = 0.0, 0.0, 0.0
-        for share, weight in zip(self.shares, self.weights, strict=True):
-            low, high = share.interval(confidence)
-            mean += weight * share
-            below = hypot(below, weight * (share - low))
-            beyond = hypot(beyond, weight * (high - share))
-        return mean - below, mean + beyond
+        below, beyond = 0.0, 0.0
+        for share, size in zip(self.shares, self.sizes, strict=True):
+            (low, high), (least, most) = share.interval(confidence), size.interval(confidence)
+            by_size = (share - self.mean) * (size - least), (share - self.mean) * (most - size)
+            below = hypot(below, size * (share - low), max(by_size[0], -by_size[1]))
+            beyond = hypot(beyond, size * (high - share), max(by_size[1], -by_size[0]))
+        scale = self.scale / sum(self.sizes)
+        return self.mean - scale * below, self.mean + scale * beyond
 
 
-def mean_of(shares: Sequence[Share], sizes: Sequence[Estimate]) -> Share:
-    """The mean of shares of so many ids; NaN of nobody."""
+def mean_of(shares: Sequence[Share], sizes: Sequence[Estimate], alike: Floats) -> Share:
+    """The mean of shares of k sets, weighted by their sizes; NaN of nobody.
+
+    By MOVER, to the first order: of n ids among N the share s moves the mean by n / N times its error, and n
+    moves it by (s - mean) / N times its own. The errors of sets that have ids in common are correlated.
+
+    Args:
+        shares: of each set.
+        sizes: of each set.
+        alike: how far the errors of two sets are correlated, shape (k, k).
+    """
     suspect = any(share.suspect for share in shares)
     whole = sum(sizes)
     if not whole:
         return Share(nan, inf if suspect else 0.0)
-    chosen = [(share, size / whole) for share, size in zip(shares, sizes, strict=True) if size]
-    limits = _MeanOf(*map(tuple, zip(*chosen, strict=True)))
-    return limited_share(sum(share * weight for share, weight in chosen), limits, suspect=suspect)
+    used = [index for index, size in enumerate(sizes) if size]
+    shares, sizes = tuple(shares[index] for index in used), tuple(sizes[index] for index in used)
+    mean = min(1.0, sum(share * size for share, size in zip(shares, sizes, strict=True)) / whole)
+    if suspect:
+        return Share(mean, inf)
+    errors = np.array(
+        [
+            hypot(size * share.stderr, (share - mean) * size.stderr)
+            for share, size in zip(shares, sizes, strict=True)
+        ]
+    )
+    apart = float((errors * errors).sum())
+    together = float(np.einsum("i,ij,j->", errors, alike[np.ix_(used, used)], errors))
+    limits = _MeanOf(mean, shares, sizes, sqrt(together / apart) if apart else 1.0)
+    return limited_share(mean, limits, suspect=False)
 
 
 def limited_share(value: float, limits: Limits, *, suspect: bool) -> Share:
