@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from .errors import MissingExtraError
@@ -17,21 +17,36 @@ except ImportError as error:
 __all__ = ["frame"]
 
 _DATES = ("date", "cohort")
+_FLAGS = ("suspect", "complete")
+_NAMES = ("of",)
 
 
-def frame(records: Sequence[Mapping[str, Any]], index: Sequence[str]) -> pd.DataFrame:
+def frame(
+    records: Sequence[Mapping[str, Any]], index: Sequence[str], shares: Collection[str]
+) -> pd.DataFrame:
     """A data frame of records: dates are timestamps, buckets categories, numbers that are missing NA.
+
+    The type of a column is that of what it is of, whatever its values: a share of 1 is no whole number.
 
     Args:
         records: the rows.
         index: which of their keys the index has.
+        shares: which of them are shares.
     """
-    made = pd.DataFrame.from_records(list(records))
-    for name in made.columns:
-        if name in _DATES:
-            made[name] = pd.to_datetime(made[name])
-        elif name == "bucket":
-            made[name] = pd.Categorical(made[name], categories=made[name].unique())
-        elif pd.api.types.is_numeric_dtype(made[name]) and not pd.api.types.is_bool_dtype(made[name]):
-            made[name] = made[name].convert_dtypes()  # None among integers does not make them floats
+    names = list(records[0]) if records else []
+    made = pd.DataFrame(
+        {name: _column(name, [each[name] for each in records], is_share=name in shares) for name in names}
+    )
     return made.set_index(list(index)) if len(made) else made
+
+
+def _column(name: str, values: list[Any], *, is_share: bool) -> Any:
+    if name in _DATES:
+        return pd.to_datetime(values)
+    if name == "bucket":
+        return pd.Categorical(values, categories=list(dict.fromkeys(values)))
+    if name in _NAMES:
+        return values
+    if name in _FLAGS:
+        return pd.array(values, dtype="bool")
+    return pd.array(values, dtype="Float64" if is_share else "Int64")

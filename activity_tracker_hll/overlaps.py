@@ -55,6 +55,10 @@ class Overlap(Result):
 
     _INDEX = ("of",)
 
+    @property
+    def _shares(self) -> tuple[str, ...]:
+        return "value", "low", "high"  # some of them
+
     def to_dicts(self) -> list[Record]:
         """A dict for each number and share: of (its name), value, low, high, suspect, complete."""
         return [

@@ -87,9 +87,14 @@ class Result(ABC):
         for each in records:
             if "bucket" in each:  # a category cannot be None
                 each["bucket"] = named(each["bucket"])
-        return frame(records, self._INDEX)
+        return frame(records, self._INDEX, self._shares)
 
     _INDEX: tuple[str, ...] = ()
+
+    @property
+    def _shares(self) -> tuple[str, ...]:
+        """The columns of a data frame that are shares; all other numbers are of ids."""
+        return ()
 
     def __str__(self) -> str:
         return text(*self.table())

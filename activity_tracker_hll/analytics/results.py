@@ -143,6 +143,10 @@ class Series(Result, Sequence[SeriesRow[N]], Generic[N]):
 
     _INDEX = ("date",)
 
+    @property
+    def _shares(self) -> tuple[str, ...]:
+        return ("value", "low", "high") if self.what == "stickiness" else ()
+
     @overload
     def __getitem__(self, index: int) -> SeriesRow[N]: ...
 
@@ -242,6 +246,10 @@ class Retention(Result, Sequence[RetentionRow]):
     since: date | None = None
 
     _INDEX = ("cohort", "offset")
+
+    @property
+    def _shares(self) -> tuple[str, ...]:
+        return "share", "share_low", "share_high"
 
     @overload
     def __getitem__(self, index: int) -> RetentionRow: ...

@@ -230,6 +230,26 @@ def test_frames():
     assert lives["new"].isna().tolist() == [False, True]
 
 
+def test_types_of_a_frame_depend_on_no_value():
+    """Neither on a share of 1 or of nobody, nor on what is not known, or as large as can be."""
+    for values in ([Share(1)], [Share(0.5, 0.1)], [Share(nan)], [None], [Share(1), None]):
+        rows = tuple(SeriesRow(JANUARY, {"a": value}, complete=True) for value in values)
+        types = Series("stickiness", "daily", 7, rows).to_frame().dtypes
+        assert types[["value", "low", "high"]].astype(str).tolist() == ["Float64"] * 3
+        cells = tuple(value if value is None else Cell(Estimate(1), value, complete=True) for value in values)
+        row = RetentionRow(JANUARY, None, cells, complete=True)
+        retention = replace(RETENTION, rows=(row,)).to_frame()
+        assert retention.dtypes.equals(RETENTION.to_frame().dtypes)
+        assert retention.index.dtypes.equals(RETENTION.to_frame().index.dtypes)
+    for count in (None, Estimate(5), Estimate(5, inf)):
+        frame = replace(COUNTS, counts={"a": count, "b": None}).to_frame()
+        assert frame[["count", "low", "high"]].dtypes.astype(str).tolist() == ["Int64"] * 3
+    assert frame["high"].tolist() == [2**63 - 1, pd.NA]
+    for ids in ([1], [1, 2], []):
+        overlap = HyperLogLog(ids).overlap(HyperLogLog([1])).to_frame()
+        assert overlap[["value", "low", "high"]].dtypes.astype(str).tolist() == ["Float64"] * 3
+
+
 @pytest.mark.parametrize("name", EMPTY)
 def test_empty_results(name):
     result = EMPTY[name]
