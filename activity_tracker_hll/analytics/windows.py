@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import reduce
 from math import inf, sqrt
+from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 
 from ..estimates import Estimate, Share
-from ..hll.estimators import cardinalities_of, fit
+from ..hll.estimators import cardinalities_of, fit, resolution
 from ..hll.layers import History, Planes, has_moves
 from ..hll.patterns import Bits, ask
 from ..hll.registers import MAX_RANK, Registers, empty, histogram
-from .spans import Span, united
+from .spans import Span, limited_share, united
 
 __all__ = ["stickiness", "unique"]
 
@@ -60,7 +62,8 @@ def _by_likelihood(span: Span, windows: Sequence[range]) -> list[Share | None]:
 
     What each register adds to the logarithm of either is known (:meth:`.Fit.influence`); the sum of squares
     of the difference is the variance, as errors of sizes that have ids in common mostly cancel. The sizes are
-    taken as Poisson variables. Where that makes it larger than for independent sizes, it is that.
+    taken as Poisson variables. Where that makes it larger than for independent sizes, it is that. What no
+    register shows is added (:func:`.estimators.resolution`).
     """
     none = empty()
     sizes = [united([period]) for period in span.history]
@@ -84,9 +87,28 @@ def _by_likelihood(span: Span, windows: Sequence[range]) -> list[Share | None]:
             (fitted[index].ids / active) ** 2 * _relative(fitted[index].ids, fitted[index].information)
             for index in window
         )
-        error = share * sqrt(min(together, apart))
-        result.append(Share(min(1.0, share), error if span.is_sound(window) else inf))
+        unseen = resolution(union.above) / union.ids**2
+        unseen += sum(resolution(fitted[index].above) for index in window) / active**2
+        error = share * sqrt(min(together, apart) + unseen)
+        result.append(_limited(share, error, union.ids, sound=span.is_sound(window)))
     return result
+
+
+class _WiderLimits(NamedTuple):
+    """Limits of a share of so many ids by its standard error, as if there were one id more or less."""
+
+    share: float
+    error: float
+    ids: float
+
+    def limits(self, confidence: float) -> tuple[float, float]:
+        """The lower and the upper limit."""
+        half = -NormalDist().inv_cdf((1 - confidence) / 2) * self.error + self.share / max(1.0, self.ids)
+        return self.share - half, self.share + half
+
+
+def _limited(share: float, error: float, ids: float, *, sound: bool) -> Share:
+    return limited_share(share, _WiderLimits(share, error, ids), suspect=not sound)
 
 
 def _relative(ids: float, information: float) -> float:
@@ -112,7 +134,7 @@ def _by_patterns(span: Span, window: range) -> Share:
     mean, alive = (float(value) for value in found.means)
     if not alive > 0:
         return Share()
-    share = mean / alive
+    share = max(0.0, mean / alive)
     gradient = np.array([1, -share]) / alive
     variance = float(np.einsum("i,ij,j->", gradient, found.covariance, gradient))
-    return Share(min(1.0, max(0.0, share)), sqrt(max(0.0, variance)) if span.is_sound(window) else inf)
+    return _limited(share, sqrt(max(0.0, variance)), found.total * alive, sound=span.is_sound(window))

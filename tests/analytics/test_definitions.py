@@ -47,6 +47,8 @@ def test_stickiness(world, window):
             continue
         active = sum(len(users & world.alive(period)) for period in periods)
         assert found == pytest.approx(active / len(periods) / len(users), abs=0.03)
+        low, high = found.interval()
+        assert low <= active / len(periods) / len(users) <= high
 
 
 @given(worlds(), st.none() | st.integers(1, 3), st.sampled_from(["on", "on or after"]), st.data())

@@ -7,9 +7,7 @@ import pytest
 
 from activity_tracker_hll.analytics.cohorts import retention
 from activity_tracker_hll.analytics.spans import ALL
-from activity_tracker_hll.hll.layers import Layer
-from activity_tracker_hll.hll.registers import empty, fold
-from helpers.spans import span
+from helpers.spans import span_of_active
 
 TRIALS = 40
 LEAST = 0.93
@@ -47,7 +45,7 @@ def test_means(crowd, first, look_back):
         dice = np.random.default_rng(trial)
         days = crowd(dice)
         hashes = dice.integers(0, 2**64, days.shape[1], np.uint64)
-        _, means = retention(span([[layer(hashes[day])] for day in days]), first, look_back, "on")
+        _, means = retention(span_of_active(hashes, days), first, look_back, "on")
         truths = list(true_means(days, first, look_back or 0))
         # The last ones are of a cohort or two.
         for mean, truth in zip(means[1:-2], truths[1:-2], strict=True):
@@ -62,12 +60,6 @@ def test_means(crowd, first, look_back):
     assert rms <= EXCESS * expected * (1 + slack)
     assert expected <= WIDEST * rms * (1 + slack)
     assert np.mean(inside) >= LEAST - 3.5 * sqrt(LEAST * (1 - LEAST) / TRIALS)
-
-
-def layer(hashes):
-    registers = empty()
-    fold(registers, hashes)
-    return Layer(registers)
 
 
 def true_means(days, first, look_back):
