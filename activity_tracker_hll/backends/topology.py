@@ -44,7 +44,8 @@ class Topology:
         masters: the nodes that serve slots, in an order that all processes agree on.
         replicas: those of each master, in the order in which they are asked, which each process has for
             itself and keeps, as what one replica has told another may not know yet.
-        nodes: all that were ever heard of, newest knowledge first: whom to ask again.
+        nodes: all that were ever heard of, newest knowledge first: whom to ask again. Of those, whoever told
+            it comes last: if it leads nowhere, it is asked of another.
         fresh_until: when to learn it anew for its replicas, by the clock of :func:`route`.
     """
 
@@ -62,22 +63,22 @@ class Topology:
             asked: who gave it: a node that does not know its own name leaves it out.
         """
         owners: list[Node | None] = [None] * SLOTS
-        nodes: list[Node] = []
         replicas: dict[Node, set[Node]] = {}
         for first, last, *served_by in reply:
             those = [_node(each, asked) for each in served_by]
             owners[int(first) : int(last) + 1] = [those[0]] * (int(last) - int(first) + 1)
-            nodes += those
             replicas.setdefault(those[0], set()).update(
                 Node(node.host, node.port, is_replica=True) for node in those[1:]
             )
-        if nodes:
-            self.owners, self.masters = owners, sorted(replicas)
-            self.replicas = {
-                master: sorted(those, key=lambda node: hash((self._salt, node)))
-                for master, those in replicas.items()
-            }
-            self.nodes = list(dict.fromkeys([*nodes, *self.nodes]))[: 4 * len(set(nodes)) + 16]
+        self.owners, self.masters = owners, sorted(replicas)
+        self.replicas = {
+            master: sorted(those, key=lambda node: hash((self._salt, node)))
+            for master, those in replicas.items()
+        }
+        nodes = self.serving
+        after = nodes.index(asked) + 1 if asked in nodes else 0
+        nodes = [*nodes[after:], *nodes[:after]]
+        self.nodes = list(dict.fromkeys([*nodes, *self.nodes]))[: 4 * len(nodes) + 16]
 
     @property
     def serving(self) -> list[Node]:
@@ -122,7 +123,10 @@ Learning = Generator[Sent, Mapping[Node, Any], None]
 
 
 def learn(topology: Topology, candidates: Iterable[Node]) -> Learning:
-    """Ask for the topology; a node that answers is enough.
+    """Ask for the topology; a node that knows whose all slots are is enough.
+
+    A node that knows less may be a new one, or was taken out of the cluster. While nodes answer, the next is
+    asked as well, and who knows of most slots is believed.
 
     Args:
         candidates: whom to ask, best first.
@@ -131,13 +135,23 @@ def learn(topology: Topology, candidates: Iterable[Node]) -> Learning:
         Exception: of the client: none does, and nothing is known yet; or access is denied.
     """
     problem: Exception | None = None
+    best: tuple[Any, Node] | None = None
+    most = 0
     for node in candidates:
         answer = (yield {node: [("CLUSTER", "SLOTS")]})[node]
         reply = answer if isinstance(answer, Exception) else answer[0]
-        if not isinstance(reply, Exception):
-            topology.learn(reply, node)
-            return
-        raise_if_denied(reply)
-        problem = reply
-    if problem is not None and not topology.masters:
+        if isinstance(reply, Exception):
+            raise_if_denied(reply)
+            problem = reply
+            if best is not None:  # what lacks some slots will do before anybody waits for a dead node
+                break
+            continue
+        served = sum(int(last) - int(first) + 1 for first, last, *_ in reply)
+        if served > most:
+            best, most = (reply, node), served
+        if most == SLOTS:
+            break
+    if best is not None:
+        topology.learn(*best)
+    elif problem is not None and not topology.masters:
         raise problem

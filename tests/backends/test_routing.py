@@ -31,6 +31,7 @@ class Play:
         self.topology.learn([[first, end - 1, [*node]] for first, end, node in ranges], nodes[0])
         self.now, self.patience, self.answer = 0.0, patience, answer
         self.sent, self.waits, self.down, self.from_replicas = [], [], set(), False
+        self.slots = {}
 
     def run(self, *commands):
         routing = route(
@@ -47,6 +48,9 @@ class Play:
         if isinstance(step, Wait):
             self.waits.append(step.seconds)
             self.now += step.seconds
+            if self.slots:
+                asked = lambda sent: {node: [self.slots[node]] for node in sent}  # noqa: E731
+                run(learn(self.topology, list(self.topology.nodes)), asked)
             return None
         self.sent.append({node: list(sent) for node, sent in step.items()})
         return {node: self.answer(node, list(sent)) for node, sent in step.items()}
@@ -334,6 +338,58 @@ def test_the_topology_is_asked_of_one_node_after_the_other():
     assert topology.masters == [C]
 
 
+def told(topology, answers):
+    """Learn of nodes what they answer to CLUSTER SLOTS; returns whom it was asked of."""
+    asked = []
+
+    def answer(sent):
+        [node] = sent
+        asked.append(node)
+        reply = answers[node]
+        return {node: reply if isinstance(reply, Exception) else [reply]}
+
+    run(learn(topology, topology.nodes), answer)
+    return asked
+
+
+def test_who_knows_of_no_slots_or_of_few_is_not_believed_if_another_knows_more():
+    all_slots = thirds()
+    few = [[0, 99, [*A]]]
+    topology = Topology(nodes=[A, B, C])
+    assert told(topology, {A: [], B: few, C: all_slots}) == [A, B, C]
+    assert topology.masters == [A, B, C]
+    topology.nodes = [A, B, C]
+    assert told(topology, {A: [], B: [], C: []}) == [A, B, C]
+    assert topology.masters == [A, B, C]
+    assert topology.owners[0] == A
+    # As far as it is known; nobody waits for a dead node to tell more.
+    assert told(topology, {A: few, B: redis.TimeoutError("no"), C: all_slots}) == [A, B]
+    assert topology.owners[0] == A
+    assert topology.owners[100] is None
+    topology.nodes = [A, B, C]
+    assert told(topology, {A: redis.TimeoutError("no"), B: [], C: few}) == [A, B, C]
+
+
+def test_the_topology_is_asked_of_another_node_each_time():
+    """Who is cut off from the others goes on telling what was so before."""
+    topology = Topology(nodes=[A])
+    answers = dict.fromkeys((A, B, C), thirds())
+    assert [told(topology, answers) for _ in range(5)] == [[A], [B], [C], [A], [B]]
+
+
+def test_what_is_learned_of_a_node_that_is_cut_off_leads_to_one_that_is_not():
+    promoted = Node(A.host, 4)
+    bounds = [(first, last) for first, last, _ in thirds()]
+    now = [[*each, node] for each, node in zip(bounds, (promoted, B, C), strict=True)]
+    answer = lambda node, sent: [redis.ResponseError("CLUSTERDOWN no")] if node == A else echo(node, sent)  # noqa: E731
+    play = Play(answer)
+    play.topology = Topology(nodes=[A, B, C])
+    play.slots = {A: thirds(), B: now}
+    key = next(keys.hll for keys in BUCKETS if owner_of(keys.hll) == A.port)
+    assert play.run(("GET", key)) == [(promoted.port, "GET", key)]
+    assert [list(sent) for sent in play.sent] == [[A], [promoted]]
+
+
 def test_a_topology_that_nobody_tells_is_an_error_unless_one_is_known():
     def silent(sent):
         return dict.fromkeys(sent, redis.TimeoutError("no"))
@@ -461,8 +517,6 @@ def test_the_topology_of_a_node_that_does_not_know_its_own_name():
     assert topology.owners[-1] == B
     assert topology.masters == [A, B]
     assert Node("10.0.0.9", 5) in topology.nodes
-    topology.learn([], A)  # of a node that forgot all
-    assert topology.owners[0] == A
 
 
 def test_a_cluster_that_serves_nothing():

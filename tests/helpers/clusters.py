@@ -86,6 +86,7 @@ class Cluster:
 
     Attributes:
         masters, replicas: as it was started; a replica's master is the one at its index.
+        directory: each node's own are numbered in it, masters first.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class Cluster:
             "cluster_replica_validity_factor": 0,
             **config,
         }
+        self.directory = directory
         nodes, self.buses = [], []
         for index in range(2 * masters):
             (directory / str(index)).mkdir(parents=True)
