@@ -13,7 +13,6 @@ from .batch import Batch
 from .cluster import BaseCluster, ClusterSettings
 from .routing import Wait
 from .topology import Node, Sent
-from .trouble import raise_if_denied
 
 __all__ = ["AsyncCluster"]
 
@@ -45,11 +44,7 @@ class AsyncCluster(BaseCluster):
         return dict(zip(sent, answers, strict=True))
 
     async def _answer(self, node: Node, commands: Sequence[Command]) -> Any:
-        """The replies of a node, or why it failed.
-
-        Raises:
-            Exception: of the client: access is denied.
-        """
+        """The replies of a node, or why it failed."""
         pool, arguments = self.settings.pool(node, read_only)
         batch = Batch(commands)
         try:
@@ -57,7 +52,6 @@ class AsyncCluster(BaseCluster):
         except RuntimeError:  # of another event loop
             raise
         except Exception as error:  # noqa: BLE001 (of the client, the system: one node's)
-            raise_if_denied(error)
             self.settings.failed(node, error)
             return error
         self.settings.answered(node)

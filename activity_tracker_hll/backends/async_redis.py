@@ -17,6 +17,7 @@ from .base import BaseBackend, Command, Reply
 from .batch import Batch
 from .redis import RedisBackend, RedisSettings
 from .retries import AsyncPatient, AsyncRetrying
+from .topology import UnknownTopologyError
 
 __all__ = ["AsyncRedisBackend"]
 
@@ -80,6 +81,8 @@ class AsyncRedisBackend(RedisSettings, AsyncBaseBackend):
     ) -> list[Reply]:
         try:
             replies = await cluster.execute(commands, reads=reads)
+        except UnknownTopologyError as unknown:
+            raise self.translated(unknown.error, unknown.address) from unknown.error
         except RuntimeError as error:
             raise BackendConnectionError(f"{_OTHER_LOOP} ({cluster.settings.address})") from error
         except Exception as error:  # of the client, the system...

@@ -23,6 +23,7 @@ from ..periods import LONGEST, PERIODS, Period, PeriodKind, check_kind
 
 __all__ = [
     "DEFAULT_KEEP",
+    "OF_DENIAL",
     "OF_FAILURE",
     "OF_NODE",
     "SLOTS",
@@ -69,6 +70,9 @@ follows. So it is with a script without keys, which all nodes run, replicas too.
 
 OF_FAILURE = "# Failed: "
 """Begins the only line of such a node that did not answer."""
+
+OF_DENIAL = "# Denied: "
+"""The same of one that does not let the user in."""
 
 
 class BackendSettings:

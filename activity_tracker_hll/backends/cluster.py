@@ -24,7 +24,7 @@ from .exchange import lane, pool_arguments, read_only
 from .marks import Marks
 from .routing import Routing, Wait, route
 from .topology import Learning, Node, Sent, Topology, learn
-from .trouble import raise_if_denied
+from .trouble import is_denied
 
 __all__ = ["BaseCluster", "Cluster", "ClusterSettings", "cluster_settings", "is_cluster"]
 
@@ -113,6 +113,7 @@ class ClusterSettings:
         self._clients: dict[Node, Any] = {}
         self._pools: dict[Node, tuple[Any, tuple[str, ...]]] = {}
         self._marks = Marks()
+        self._denials: dict[Node, Exception] = {}
 
     @classmethod
     def of(cls, client: Any, patience: float | None = None, **replaced: Any) -> ClusterSettings:
@@ -185,13 +186,24 @@ class ClusterSettings:
         return self._marks.is_down(node, is_patient=bool(self.patience) and not node.is_replica)
 
     def failed(self, node: Node, error: Exception) -> None:
-        """A node gave no answer; one that refuses connections costs no time, and only a replica is spared."""
-        if node.is_replica or "Timeout" in type(error).__name__:
+        """A node gave no answer; one that refuses connections costs no time, and only a replica is spared.
+
+        So is who denies access: it would log each attempt, and perhaps lock the user out.
+        """
+        self._denials.pop(node, None)
+        if is_denied(error):
+            self._denials[node] = error.with_traceback(None)
+        if node in self._denials or node.is_replica or "Timeout" in type(error).__name__:
             self._marks.mark(node)
 
     def answered(self, node: Node) -> None:
         """A node answered."""
+        self._denials.pop(node, None)
         self._marks.unmark(node)
+
+    def denials(self) -> dict[Node, Exception]:
+        """The nodes that denied access a moment ago, and how."""
+        return {node: error for node, error in list(self._denials.items()) if self.is_down(node)}
 
     def candidates(self) -> list[Node]:
         """Whom to ask for the topology, best first."""
@@ -219,15 +231,16 @@ class BaseCluster:
 
     def absent(self, nodes: Iterable[Node]) -> dict[Node, Any]:
         """The answers of those nodes that nobody waits for."""
+        denials = self.settings.denials()
         return {
-            node: redis.ConnectionError(f"{node.address} gave no answer a moment ago")
+            node: denials.get(node) or redis.ConnectionError(f"{node.address} gave no answer a moment ago")
             for node in nodes
             if self.settings.is_down(node)
         }
 
     def learning(self) -> Learning:
-        """Whom to ask for the topology; also who gave no answer a moment ago."""
-        return learn(self.settings.topology, self.settings.candidates())
+        """Whom to ask for the topology; also who gave no answer a moment ago, unless it denied access."""
+        return learn(self.settings.topology, self.settings.candidates(), self.settings.denials())
 
 
 class Cluster(BaseCluster):
@@ -244,7 +257,7 @@ class Cluster(BaseCluster):
             reads: the commands only read, and may be answered by replicas.
 
         Raises:
-            Exception: of the client: no node can be reached, or access is denied.
+            UnknownTopologyError: no node can be reached, or access is denied by all.
         """
         return run(self.routing(commands, reads=reads), self._step)
 
@@ -262,11 +275,7 @@ class Cluster(BaseCluster):
         return absent | self._ask({node: sent[node] for node in sent if node not in absent})
 
     def _ask(self, sent: Sent) -> dict[Node, Any]:
-        """Send to all nodes first, and then read: the replies of each, or why it failed.
-
-        Raises:
-            Exception: of the client: access is denied.
-        """
+        """Send to all nodes first, and then read: the replies of each, or why it failed."""
         answers: dict[Node, Any] = {}
         lanes = {
             node: lane(*self.settings.pool(node, read_only), commands) for node, commands in sent.items()
@@ -280,7 +289,6 @@ class Cluster(BaseCluster):
                         answers[node] = stop.value
                         self.settings.answered(node)
                     except Exception as error:  # noqa: BLE001 (of the client, the system: one node's)
-                        raise_if_denied(error)
                         answers[node] = error
                         self.settings.failed(node, error)
                     else:

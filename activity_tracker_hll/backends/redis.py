@@ -42,6 +42,7 @@ from .retries import Patient, Retrying
 from .routing import Failed
 from .sentinel import client_of, sentinels_of
 from .slots import has_keys
+from .topology import UnknownTopologyError
 from .trouble import raise_if_denied, translated
 
 __all__ = ["RedisBackend", "RedisSettings"]
@@ -284,6 +285,8 @@ class RedisBackend(RedisSettings, BaseBackend):
     def _by_cluster(self, cluster: Cluster, commands: Sequence[Command], *, reads: bool) -> list[Reply]:
         try:
             replies = cluster.execute(commands, reads=reads)
+        except UnknownTopologyError as unknown:
+            raise self.translated(unknown.error, unknown.address) from unknown.error
         except Exception as error:  # of the client, the system...
             raise self.translated(error, cluster.settings.address) from error
         return self._of_cluster(replies)

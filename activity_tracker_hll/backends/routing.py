@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 from ..errors import BackendError, BackendResponseError
 from ..scripts.calls import SOURCES
-from .base import OF_FAILURE, OF_NODE, Command
+from .base import OF_DENIAL, OF_FAILURE, OF_NODE, Command
 from .batch import PASSING
 from .slots import ANYWHERE, EVERYWHERE, OF_ALL, split
 from .topology import Node, Sent, Topology, told
-from .trouble import code_of
+from .trouble import code_of, is_denied
 
 __all__ = ["Failed", "Routing", "Wait", "route"]
 
@@ -57,6 +57,7 @@ class _Part:
     is_open: bool = True
     from_replica: bool = False
     failed_at: set[Node] = field(default_factory=set)
+    denied_by: set[Node] = field(default_factory=set)
 
 
 Routing = Generator[Sent | Wait, Any, list[Any]]
@@ -106,6 +107,8 @@ def route(
             node = part.node or _node_of(part, topology, is_down)
             if node is None:
                 part.reply = BackendResponseError(_NO_NODE)
+            elif node in part.denied_by:
+                part.is_open = False  # it stays its error, unless the slot turned out to be another's
             else:
                 by_node.setdefault(node, []).append(part)
         answers = (yield {node: list(_sent(parts)) for node, parts in by_node.items()}) if by_node else {}
@@ -132,7 +135,9 @@ def _node_of(part: _Part, topology: Topology, is_down: Callable[[Node], bool]) -
         replicas = topology.replicas.get(master, ())
         return next((replica for replica in replicas if not is_down(replica)), master)
     untried = [node for node in topology.masters if node not in part.failed_at]
-    return min(untried or topology.masters, key=is_down, default=None)
+    return min(
+        untried or topology.masters, key=lambda node: (node in part.denied_by, is_down(node)), default=None
+    )
 
 
 def _planned(command: Command, topology: Topology) -> tuple[list[_Part], Callable[[list[Any]], Any] | None]:
@@ -187,6 +192,8 @@ def _take(answer: Any, node: Node, parts: Sequence[_Part], topology: Topology) -
         for part in parts:
             part.reply, part.asking = Failed(answer, node), False
             part.node = part.node if part.slot == EVERYWHERE else None
+            if is_denied(answer):
+                part.denied_by.add(node)
         return _is_left_to_others(node, parts, topology)
     replies = iter(answer)
     redirected = False
@@ -258,7 +265,9 @@ def _joined(parts: Sequence[_Part], join: Callable[[list[Any]], Any] | None) -> 
 def _told(part: _Part) -> bytes:
     """What a node told of itself, or why it did not, below its address."""
     assert part.node is not None  # noqa: S101 (for the type checker)
-    failed = f"{OF_FAILURE}{part.reply.error}" if isinstance(part.reply, Failed) else ""
-    told: bytes = failed.encode() if failed else part.reply
+    reply = part.reply
+    if isinstance(reply, Failed):
+        reply = f"{OF_DENIAL if is_denied(reply.error) else OF_FAILURE}{reply.error}".encode()
+    told: bytes = reply
     end = b"" if told.endswith(b"\n") else b"\r\n"
     return f"{OF_NODE}{part.node.address}\r\n".encode() + told + end

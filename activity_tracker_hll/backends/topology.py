@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from .base import SLOTS, Command
 from .slots import slot_of
-from .trouble import raise_if_denied
+from .trouble import is_denied
 
-__all__ = ["Learning", "Node", "Sent", "Topology", "learn", "told"]
+__all__ = ["Learning", "Node", "Sent", "Topology", "UnknownTopologyError", "learn", "told"]
 
 
 class Node(NamedTuple):
@@ -122,7 +122,25 @@ Learning = Generator[Sent, Mapping[Node, Any], None]
 """Yields whom to ask what, and is sent the replies of each, or the exception by which it failed."""
 
 
-def learn(topology: Topology, candidates: Iterable[Node]) -> Learning:
+class UnknownTopologyError(Exception):
+    """No node tells where slots are.
+
+    Attributes:
+        error: why; that access is denied, if it is by any, as the others may yet answer.
+        address: those of the nodes of which this is true.
+    """
+
+    def __init__(self, problems: Mapping[Node, Exception]) -> None:
+        denials = {node: error for node, error in problems.items() if is_denied(error)}
+        of = denials or problems
+        self.error = list(of.values())[-1]
+        self.address = ",".join(node.address for node in of)
+        super().__init__(self.address)
+
+
+def learn(
+    topology: Topology, candidates: Iterable[Node], denials: Mapping[Node, Exception] | None = None
+) -> Learning:
     """Ask for the topology; a node that knows whose all slots are is enough.
 
     A node that knows less may be a new one, or was taken out of the cluster. While nodes answer, the next is
@@ -130,19 +148,21 @@ def learn(topology: Topology, candidates: Iterable[Node]) -> Learning:
 
     Args:
         candidates: whom to ask, best first.
+        denials: by whom access was denied a moment ago, who are not asked again so soon.
 
     Raises:
-        Exception: of the client: none does, and nothing is known yet; or access is denied.
+        UnknownTopologyError: nobody tells, and nothing is known yet.
     """
-    problem: Exception | None = None
+    problems = dict(denials or {})
     best: tuple[Any, Node] | None = None
     most = 0
     for node in candidates:
+        if node in problems:
+            continue
         answer = (yield {node: [("CLUSTER", "SLOTS")]})[node]
         reply = answer if isinstance(answer, Exception) else answer[0]
         if isinstance(reply, Exception):
-            raise_if_denied(reply)
-            problem = reply
+            problems[node] = reply
             if best is not None:  # what lacks some slots will do before anybody waits for a dead node
                 break
             continue
@@ -153,5 +173,5 @@ def learn(topology: Topology, candidates: Iterable[Node]) -> Learning:
             break
     if best is not None:
         topology.learn(*best)
-    elif problem is not None and not topology.masters:
-        raise problem
+    elif problems and not topology.masters:
+        raise UnknownTopologyError(problems)

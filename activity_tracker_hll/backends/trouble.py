@@ -22,6 +22,7 @@ __all__ = [
     "check_reply",
     "client_text",
     "code_of",
+    "is_denied",
     "is_denied_in_silence",
     "naming",
     "raise_if_absent",
@@ -123,7 +124,7 @@ def check_reply(error: Exception) -> None:
 
 def raise_if_denied(error: Exception) -> None:
     """Re-raise an exception that no retry can help, although clients treat it as a ConnectionError."""
-    if _is_denied(error):
+    if is_denied(error):
         raise error
 
 
@@ -132,6 +133,11 @@ def raise_if_absent(error: Exception) -> None:
     raise_if_denied(error)
     if any(isinstance(one, _ABSENT) for one in (error, error.__context__)):
         raise error
+
+
+def is_denied(error: Exception) -> bool:
+    """Whether access was denied, also by the cause: redis-py for asyncio wraps errors on a Unix socket."""
+    return any(not _DENIED.isdisjoint(_names(one)) for one in (error, error.__cause__))
 
 
 def code_of(error: Exception) -> str:
@@ -164,7 +170,7 @@ def translated(error: Exception, address: str = "", patterns: Sequence[str] = ()
     names, code, text = _names(error), code_of(error), client_text(error) or type_of(error)
     kind: type[BackendError]
     advice = _ADVICE.get(code, "")
-    if _is_denied(error) or code == "NOPERM" or _DENIED_IN_SCRIPT.search(text):
+    if is_denied(error) or code == "NOPERM" or _DENIED_IN_SCRIPT.search(text):
         kind = BackendAuthError
         advice = _ADVICE[_denial(error, code, text)].format(_missing(text, patterns))
     elif "TimeoutError" in names:
@@ -222,11 +228,6 @@ def _denial(error: Exception, code: str, text: str) -> str:
     if _NEEDS_NONE.search(text):
         return "UNWANTED"
     return "WRONGPASS" if code != "NOPERM" and not _DENIED_IN_SCRIPT.search(text) else "NOPERM"
-
-
-def _is_denied(error: Exception) -> bool:
-    """Whether access was denied, also by the cause: redis-py for asyncio wraps errors on a Unix socket."""
-    return any(not _DENIED.isdisjoint(_names(one)) for one in (error, error.__cause__))
 
 
 def _names(error: BaseException | None) -> set[str]:

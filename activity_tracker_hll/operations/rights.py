@@ -15,7 +15,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-from ..backends.base import OF_FAILURE, OF_NODE, Command
+from ..backends.base import OF_DENIAL, OF_FAILURE, OF_NODE, Command
 from ..errors import BackendError
 from ..keys import Keys
 from ..scripts.rights import call_rights
@@ -79,6 +79,7 @@ RIGHTS = {
 OF_CLUSTER = ("asking", "cluster|slots")
 """What all need on a cluster besides, on every node: where slots are, and to ask for one that moves."""
 
+_LOGIN = "on"
 _DENIED = re.compile(r"'(eval(?:sha)?)' command")
 _NO_SCRIPT: Command = ("EVALSHA", "0" * 40, 0)
 """Of a script that there is not, so nothing is run."""
@@ -100,7 +101,8 @@ class Lack:
     """A right that the user lacks.
 
     Attributes:
-        right: as ``ACL SETUSER`` takes it, ``+pfadd`` or ``~active:*``.
+        right: as ``ACL SETUSER`` takes it, ``+pfadd`` or ``~active:*``; ``on``: a node of a cluster knows no
+            user of that name and password.
         node: the address of the node of a cluster; empty for a single server.
     """
 
@@ -122,12 +124,15 @@ def lacking(context: Context, roles: Collection[str]) -> Operation[tuple[Lack, .
     lacks: list[Lack] = []
     for reply in (by_script, by_digest):
         for node, lines in _by_node(reply).items():
+            if any(line.startswith(OF_DENIAL) for line in lines):
+                lacks.append(Lack(_LOGIN, node))
+                continue
             refused = next((line for line in lines if line.startswith(OF_FAILURE)), None)
             denied = _DENIED.search(refused or "")
             found = lines if refused is None else [f"+{denied[1]}"] if denied else []
             lacks += (Lack(right, node) for line in found if (right := rights.get(line)))
             is_told |= refused is None
-    return tuple(sorted(lacks, key=lambda lack: lack.node)) if is_told or lacks else None
+    return tuple(sorted(dict.fromkeys(lacks), key=lambda lack: lack.node)) if is_told or lacks else None
 
 
 def _by_node(reply: Any) -> dict[str, list[str]]:
@@ -150,6 +155,12 @@ def about_lacking(lacks: Sequence[Lack] | None) -> Iterator[str]:
     }
     for rights in dict.fromkeys(by_node.values()):
         nodes = [node for node, lacked in by_node.items() if lacked == rights and node]
+        if rights == (_LOGIN,):
+            yield (
+                f"{', '.join(nodes)} cannot be logged in to: the user or its password is another there"
+                " (ACL SETUSER)"
+            )
+            continue
         where = f" on {', '.join(nodes)}" if nodes else ""
         more = "; what else is missing cannot be found out without +eval" if "+eval" in rights else ""
         yield f"the user lacks rights{where}: {' '.join(rights)} (ACL SETUSER){more}"

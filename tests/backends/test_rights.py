@@ -1,6 +1,7 @@
 """Rights (ACL): each role has all that its calls need and nothing else, and what is missing is named."""
 
 import asyncio
+import contextlib
 import re
 from pathlib import Path
 
@@ -15,9 +16,11 @@ from activity_tracker_hll.scripts.calls import SCRIPTS
 from activity_tracker_hll.scripts.rights import commands_of
 from helpers import duties
 from helpers.archives import state
-from helpers.clusters import SLOTS
+from helpers.awaited import Awaited
+from helpers.clusters import SLOTS, key_slot
 from helpers.errors import raises
 from helpers.moments import TODAY, YESTERDAY, day
+from helpers.servers import eventually
 
 KEYS = Keys()
 EXTRA = {"config|get", "memory|usage", "cluster|info"}
@@ -353,3 +356,97 @@ def test_a_slot_that_moves_is_asked_for(cluster, of_cluster):
     finally:
         for node in (source, target):
             node.client.execute_command("CLUSTER", "SETSLOT", slot, "STABLE")
+
+
+def test_a_node_that_does_not_know_the_user(cluster, of_cluster):
+    """As one that is new or was rebuilt: nodes do not tell each other of users. All others are used."""
+    stranger, replica = cluster.masters[0], cluster.replicas[1]
+    address, of_replica = (f"127.0.0.1:{node.port}" for node in (stranger, replica))
+    buckets = [f"b{index}" for index in range(60)]
+    slots = {bucket: key_slot(duties.named(TODAY, bucket).hll.encode()) for bucket in buckets}
+    others = [bucket for bucket in buckets if slots[bucket] > SLOTS // 3]
+    held = cluster.client()
+
+    def have(count):
+        return [bucket for bucket in buckets if held.pfcount(duties.named(TODAY, bucket).hll) == count]
+
+    used = of_cluster()
+    for bucket in buckets:
+        used.track(id=0, bucket=bucket)
+    with used.buffered(flush_interval=0.1) as writer:
+        writer.track(id=0, bucket="b0")
+        assert writer.flush(30).pending == 0
+        for node in (stranger, replica):
+            node.client.execute_command("ACL", "DELUSER", "user")
+        for bucket in buckets:
+            writer.track(id=1, bucket=bucket)
+        eventually(lambda: have(2) == others)
+        assert writer.statistics.pending == len(buckets) - len(others)
+        for number, tracker in enumerate((used, of_cluster()), 2):
+            for bucket in buckets:
+                if bucket in others:
+                    tracker.track(id=number, bucket=bucket)
+                else:
+                    with raises(BackendAuthError, f" {address} refuses the password"):
+                        tracker.track(id=number, bucket=bucket)
+        with raises(BackendAuthError, f" {address} refuses the password"):
+            used.import_events([(4, bucket, TODAY) for bucket in buckets])
+        asyncio.run(track_asynchronously(cluster, others, address))
+        assert have(6) == others
+        assert set(used.examine().lacking) == {Lack("on", address), Lack("on", of_replica)}
+        found = of_cluster().examine()
+        assert set(found.lacking) == {Lack("on", address), Lack("on", of_replica)}
+        [told] = [warning for warning in found.warnings if address in warning]
+        nodes = ", ".join(sorted([address, of_replica]))
+        assert (
+            told == f"{nodes} cannot be logged in to: the user or its password is another there (ACL SETUSER)"
+        )
+        allow(stranger.client, is_cluster=True)
+        assert writer.flush(30).pending == 0
+        assert len(have(6)) + len(have(2)) == len(buckets)
+
+
+async def track_asynchronously(cluster, buckets, stranger):
+    options = {"username": "user", "password": "secret", **duties.SETTINGS}
+    async with AsyncActivityTracker(["daily"], url=cluster.url, **options) as tracker:
+        for bucket in buckets:
+            await tracker.track(id=5, bucket=bucket)
+        with pytest.raises(BackendAuthError, match=f" {stranger} refuses the password"):
+            await tracker.import_events([(5, f"b{index}", TODAY) for index in range(60)])
+
+
+@pytest.fixture(params=["waits", "asyncio"])
+def make_either(request, cluster):
+    """Makes trackers of the user, of both kinds."""
+    with asyncio.Runner() as runner, contextlib.ExitStack() as trackers:
+
+        def make(password):
+            options = {"url": cluster.url, "username": "user", "password": password, **duties.SETTINGS}
+            if request.param == "waits":
+                return trackers.enter_context(ActivityTracker(["daily"], **options))
+            return trackers.enter_context(Awaited(runner, AsyncActivityTracker(["daily"], **options)))
+
+        yield make
+
+
+def test_each_node_is_told_a_wrong_password_once(cluster, make_either):
+    def tries():
+        return [sum(entry["count"] for entry in node.client.acl_log()) for node in cluster.masters]
+
+    for node in cluster.nodes:
+        node.client.acl_log_reset()
+    addresses = ",".join(f"127.0.0.1:{node.port}" for node in cluster.masters)
+    with raises(BackendAuthError, f"^{addresses} refuses the password"):
+        make_either("wrong").track(id=1, bucket="a")
+    assert tries() == [1, 1, 1]
+
+    tracker = make_either("secret")
+    buckets = [f"b{index}" for index in range(60)]
+    tracker.lookup(start=YESTERDAY, buckets=buckets)
+    for node in cluster.nodes:
+        node.client.execute_command("ACL", "SETUSER", "user", "resetpass", ">new")
+        node.client.client_kill_filter(user="user", skipme=True)
+        node.client.acl_log_reset()
+    with raises(BackendAuthError, r"127.0.0.1:\d+ refuses the password"):
+        tracker.import_events([(1, bucket, TODAY) for bucket in buckets])
+    assert tries() == [1, 1, 1]

@@ -4,10 +4,11 @@ import pytest
 import redis
 
 from activity_tracker_hll import bulk
-from activity_tracker_hll.backends.base import OF_NODE, SLOTS
+from activity_tracker_hll.backends.base import OF_DENIAL, OF_NODE, SLOTS
+from activity_tracker_hll.backends.cluster import BaseCluster, ClusterSettings
 from activity_tracker_hll.backends.routing import Failed, Wait, route
 from activity_tracker_hll.backends.slots import split
-from activity_tracker_hll.backends.topology import Node, Topology, learn
+from activity_tracker_hll.backends.topology import Node, Topology, UnknownTopologyError, learn
 from activity_tracker_hll.driving import run
 from activity_tracker_hll.errors import BackendDataError, BackendResponseError
 from activity_tracker_hll.hll import codec
@@ -394,15 +395,74 @@ def test_a_topology_that_nobody_tells_is_an_error_unless_one_is_known():
     def silent(sent):
         return dict.fromkeys(sent, redis.TimeoutError("no"))
 
-    with pytest.raises(redis.TimeoutError):
-        run(learn(Topology(nodes=[A]), [A]), silent)
+    with pytest.raises(UnknownTopologyError) as caught:
+        run(learn(Topology(nodes=[A, B]), [A, B]), silent)
+    assert isinstance(caught.value.error, redis.TimeoutError)
+    assert caught.value.address == "10.0.0.1:1,10.0.0.1:2"
     run(learn(Play(echo).topology, [A]), silent)
 
-    def denied(sent):
-        return dict.fromkeys(sent, redis.AuthenticationError("no"))
 
-    with pytest.raises(redis.AuthenticationError):
-        run(learn(Play(echo).topology, [A]), denied)
+DENIED = redis.AuthenticationError("no such user")
+
+
+def test_who_denies_access_is_asked_for_the_topology_once_and_others_are_too():
+    topology = Topology(nodes=[A, B, C])
+    assert told(topology, {A: DENIED, B: thirds(), C: thirds()}) == [A, B]
+    assert topology.masters == [A, B, C]
+
+    asked = []
+    answers = {A: redis.TimeoutError("no"), B: DENIED}
+    with pytest.raises(UnknownTopologyError) as caught:
+        run(
+            learn(Topology(), [A, B, C], {C: DENIED}),
+            lambda sent: asked.append([*sent]) or {node: answers[node] for node in sent},
+        )
+    assert asked == [[A], [B]]
+    assert caught.value.error is DENIED
+    assert caught.value.address == "10.0.0.1:3,10.0.0.1:2"
+
+
+def test_who_denies_access_is_an_error_of_its_own_commands_and_is_not_asked_again():
+    answer = lambda node, sent: DENIED if node == B else echo(node, sent)  # noqa: E731
+    play = Play(answer, patience=5)
+    for keys, reply in zip(BUCKETS, play.run(*GETS), strict=True):
+        assert reply == (Failed(DENIED, B) if owner_of(keys.hll) == B.port else (*reply[:1], "GET", keys.hll))
+    assert sum(B in sent for sent in play.sent) == 1
+    assert play.now == 0
+
+
+def test_who_denied_access_a_moment_ago_is_not_asked_again_so_soon():
+    cluster = BaseCluster(ClusterSettings([A, B], None, {}))
+    cluster.settings.failed(A, DENIED)
+    assert cluster.absent([A, B]) == {A: DENIED}
+    assert next(cluster.learning()) == {B: [("CLUSTER", "SLOTS")]}
+    cluster.settings.answered(A)
+    assert cluster.absent([A, B]) == {}
+    assert next(cluster.learning()) == {A: [("CLUSTER", "SLOTS")]}
+
+
+def test_what_any_master_may_answer_is_asked_of_one_that_lets_the_user_in():
+    play = Play(lambda node, sent: DENIED if node == A else echo(node, sent))
+    assert play.run(("TIME",)) == [(B.port, "TIME")]
+    play.answer = lambda _node, _sent: DENIED
+    assert play.run(("TIME",)) == [Failed(DENIED, C)]
+    assert [list(sent) for sent in play.sent] == [[A], [B], [A], [B], [C]]
+
+
+def test_a_slot_whose_master_was_replaced_by_a_node_that_denies_access_is_its_new_masters():
+    promoted = Node(A.host, 4)
+    play = Play(lambda node, sent: DENIED if node == A else echo(node, sent))
+    play.slots = {B: [[first, last, promoted if node == A else node] for first, last, node in thirds()]}
+    play.topology.nodes = [B]
+    key = next(keys.hll for keys in BUCKETS if owner_of(keys.hll) == A.port)
+    assert play.run(("GET", key)) == [(promoted.port, "GET", key)]
+
+
+def test_of_nodes_that_run_a_script_who_denies_access_says_so():
+    script = ("EVAL", "return", 0)
+    [told] = Play(lambda node, _sent: DENIED if node == B else [b"x"]).run(script)
+    assert f"{OF_NODE}{B.address}\r\n{OF_DENIAL}no such user".encode() in told
+    assert told.count(b"x") == 2
 
 
 # Reading from replicas
@@ -458,6 +518,7 @@ def test_what_has_no_key_is_asked_of_masters():
         lambda sent: [redis.ResponseError("LOADING wait") for _ in sent],
         lambda sent: [redis.ResponseError("MASTERDOWN wait") for _ in sent],
         lambda sent: [redis.ResponseError("CLUSTERDOWN wait") for _ in sent],
+        lambda _sent: DENIED,
     ],
 )
 def test_what_a_replica_does_not_answer_its_master_is_asked_at_once(failure):
