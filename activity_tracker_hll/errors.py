@@ -106,7 +106,7 @@ class BackendError(ActivityTrackerError):
 
 
 class BackendConnectionError(BackendError):
-    """The server cannot be reached, or the connection broke and all retries failed."""
+    """The server cannot be reached, the connection broke and all retries failed, or none is free."""
 
 
 class BackendTimeoutError(BackendError):

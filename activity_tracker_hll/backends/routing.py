@@ -36,9 +36,6 @@ class Failed(NamedTuple):
     node: Node
 
 
-_NO_NODE = "the cluster has no node that serves this slot"
-
-
 class Wait(NamedTuple):
     """A step of :func:`route`: wait so long, then :func:`.topology.learn` the topology anew."""
 
@@ -106,7 +103,7 @@ def route(
         for part in waiting:
             node = part.node or _node_of(part, topology, is_down)
             if node is None:
-                part.reply = BackendResponseError(_NO_NODE)
+                part.reply = BackendResponseError(topology.about_gap(part.slot))
             elif node in part.denied_by:
                 part.is_open = False  # it stays its error, unless the slot turned out to be another's
             else:
@@ -141,8 +138,8 @@ def _node_of(part: _Part, topology: Topology, is_down: Callable[[Node], bool]) -
 
 
 def _planned(command: Command, topology: Topology) -> tuple[list[_Part], Callable[[list[Any]], Any] | None]:
-    if command[0] in OF_ALL and not topology.masters:
-        raise BackendResponseError(_NO_NODE)
+    if not topology.masters and (command[0] in OF_ALL or _has_no_key(command)):
+        raise BackendResponseError(topology.about_gap(EVERYWHERE))
     if command[0] == "SCAN":
         return _scan(command, topology)
     everywhere = topology.masters if command[0] == "INFO" else []

@@ -46,6 +46,7 @@ class Topology:
             itself and keeps, as what one replica has told another may not know yet.
         nodes: all that were ever heard of, newest knowledge first: whom to ask again. Of those, whoever told
             it comes last: if it leads nowhere, it is asked of another.
+        told_by: who told all this.
         fresh_until: when to learn it anew for its replicas, by the clock of :func:`route`.
     """
 
@@ -53,6 +54,7 @@ class Topology:
     masters: list[Node] = field(default_factory=list)
     replicas: dict[Node, list[Node]] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
+    told_by: Node | None = None
     fresh_until: float = -inf
     _salt: float = field(default_factory=random.random)
 
@@ -70,7 +72,7 @@ class Topology:
             replicas.setdefault(those[0], set()).update(
                 Node(node.host, node.port, is_replica=True) for node in those[1:]
             )
-        self.owners, self.masters = owners, sorted(replicas)
+        self.owners, self.masters, self.told_by = owners, sorted(replicas), asked
         self.replicas = {
             master: sorted(those, key=lambda node: hash((self._salt, node)))
             for master, those in replicas.items()
@@ -90,6 +92,14 @@ class Topology:
         """The node that has a key, as the lines that begin with OF_NODE name it; empty if nobody does."""
         node = self.owners[slot_of(key)]
         return "" if node is None else node.address
+
+    def about_gap(self, slot: int) -> str:
+        """What to say of a slot that nobody serves; where none is served, of commands without one, too."""
+        if self.told_by is None:
+            known = ", ".join(node.address for node in self.nodes)
+            return f"no node of the cluster serves any slot, as {known} tells: is it one of its nodes?"
+        found = f"no node of the cluster serves slot {slot}, as {self.told_by.address} tells"
+        return f"{found}: redis-cli --cluster fix gives it to one"
 
     def move(self, slot: int, node: Node) -> None:
         """A slot is known to be another node's."""

@@ -68,6 +68,8 @@ _ADVICE = {
     "LOADING": "is still loading its data from disk: try again later",
     "MAXCLIENTS": "has as many clients as it may (maxclients): close some, or let it have more",
     "NOREPLICAS": "reaches too few of its replicas, and takes no writes until it does",
+    "TRYAGAIN": "is giving the slot of these keys to another node: try again when that is done",
+    "CLUSTERDOWN": "cannot use its cluster: no node serves the slot, or too few are there (CLUSTER INFO)",
     "BUSY": "is busy with a script that takes too long: wait, or end it by SCRIPT KILL",
     "NOPERM": "does not allow that to this user: {}, or give another username=",
     "NOAUTH": "wants a password: give password= (and username=), or put them into the URL",
@@ -78,6 +80,10 @@ _ASK = "the command doctor names the rights that are missing"
 _PAIR = " of its clients (ssl_certfile=, ssl_keyfile=)"
 _CONNECTION_ADVICE = (
     (re.compile("max number of clients"), _ADVICE["MAXCLIENTS"]),
+    (
+        re.compile("Too many connections|No connection available"),
+        "is not asked, as this client uses all connections it may have (max_connections=): let it have more",
+    ),
     (
         re.compile("ALERT_CERTIFICATE_REQUIRED|ALERT_HANDSHAKE_FAILURE"),
         "wants a certificate" + _PAIR,

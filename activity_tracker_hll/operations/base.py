@@ -281,6 +281,15 @@ def number(reply: Any, what: str) -> int:
     return value
 
 
+def unwrap_each(commands: Sequence[Command], replies: Sequence[Reply]) -> Sequence[Any]:
+    """Return the replies to commands about keys, or raise the first error among them, naming the keys."""
+    for command, reply in zip(commands, replies, strict=True):
+        if isinstance(reply, BackendError):
+            key, others = str(command[1]), len(command) - 2
+            unwrap_of(f"{key} or {many(others, 'other')}" if others else key, [reply])
+    return replies
+
+
 def unwrap_of(key: str, replies: list[Reply]) -> list[Any]:
     """Return the replies to commands about one key, or raise the first error among them, naming the key."""
     for reply in replies:

@@ -9,7 +9,7 @@ from typing import Any
 from ..backends.base import Command
 from ..errors import BackendError
 from ..keys import Keys
-from .base import Operation, batched, items, unwrap
+from .base import Operation, batched, items, unwrap, unwrap_each
 
 __all__ = ["NOBODY", "ask_again", "commands_for", "existing", "stored_counts", "values", "without_zeros"]
 
@@ -105,4 +105,4 @@ def commands_for(command: str, keys: Sequence[str]) -> list[Command]:
 
 def _asked(command: str, groups: Sequence[Sequence[str]]) -> Operation[Any]:
     commands = [each for keys in groups for each in commands_for(command, keys)]
-    return iter(unwrap((yield commands)) if commands else ())
+    return iter(unwrap_each(commands, (yield commands)) if commands else ())

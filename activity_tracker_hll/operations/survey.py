@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ..backends.base import Command
 from ..keys import Column
 from ..periods import Period
-from .base import Context, Operation, batched, together, unwrap
+from .base import Context, Operation, batched, together, unwrap, unwrap_each
 from .many_keys import NOBODY, commands_for, existing, stored_counts, values
 
 __all__ = ["Found", "Name", "has_begun", "have_begun", "kept", "sketch_keys", "survey"]
@@ -285,7 +285,8 @@ def _existing(groups: Sequence[Sequence[str]], numbers: Sequence[int] | None) ->
     unclear = [index for index, keys in enumerate(groups) if 0 < numbers[index] < len(keys)]
     keys = [(index, place) for index in unclear for place in range(len(groups[index]))]
     for batch in batched(keys, _KEYS_PER_BATCH):
-        replies = unwrap((yield [("EXISTS", groups[index][place]) for index, place in batch]))
+        commands: list[Command] = [("EXISTS", groups[index][place]) for index, place in batch]
+        replies = unwrap_each(commands, (yield commands))
         for (index, place), reply in zip(batch, replies, strict=True):
             found[index][place] = bool(reply)
     return found

@@ -583,6 +583,19 @@ def test_the_topology_of_a_node_that_does_not_know_its_own_name():
 def test_a_cluster_that_serves_nothing():
     play = Play(echo)
     play.topology = Topology(nodes=[A])
-    replies = play.run(("INFO",), ("SCAN", 0), ("GET", "k"), ("TIME",))
+    scripts = ("EVAL", "return", 0), ("EVALSHA", "0" * 40, 0)
+    replies = play.run(("INFO",), ("SCAN", 0), ("GET", "k"), ("TIME",), *scripts)
     assert all(isinstance(reply, BackendResponseError) for reply in replies)
+    assert {str(reply) for reply in replies} == {
+        "no node of the cluster serves any slot, as 10.0.0.1:1 tells: is it one of its nodes?"
+    }
     assert play.sent == []
+
+
+def test_a_slot_that_nobody_serves():
+    play = Play(echo)
+    play.topology.learn([[0, 0, [*A]]], B)
+    [(slot, _)] = split(("GET", "k")).parts
+    [reply] = play.run(("GET", "k"))
+    assert isinstance(reply, BackendResponseError)
+    assert str(reply).startswith(f"no node of the cluster serves slot {slot}, as 10.0.0.1:2 tells: redis-cli")

@@ -138,6 +138,29 @@ def test_too_many_clients(node, track):
         track(port=node.port, retries=0)
 
 
+def test_too_many_threads(real_server):
+    """The limit is the client's own; it is not the server that cannot be reached."""
+    with real_server.tracker(max_connections=1) as tracker:
+        pool = tracker.backend.client().connection_pool
+        taken = pool.get_connection()
+        with raises(
+            BackendConnectionError, "is not asked, .*max_connections=.*Too many connections"
+        ) as caught:
+            tracker.track(id="a")
+        assert "reached" not in str(caught.value)
+        pool.release(taken)
+        tracker.track(id="a")
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [("TRYAGAIN", "here is giving the slot .* another node"), ("CLUSTERDOWN", "here cannot use its cluster")],
+)
+def test_what_a_cluster_cannot_do_for_the_moment(code, said):
+    with raises(BackendResponseError, said, "cause"):
+        raise translated(redis.ResponseError(f"{code} cause"), "here")
+
+
 @contextlib.contextmanager
 def speaker(answer):
     """A server that says the same to each command; of what is no command, to all of it."""
