@@ -22,7 +22,9 @@ from ..messages import shown
 from ..periods import LONGEST, PERIODS, Period, PeriodKind, check_kind
 
 __all__ = [
+    "AT_NODE",
     "DEFAULT_KEEP",
+    "NODES",
     "OF_DENIAL",
     "OF_FAILURE",
     "OF_NODE",
@@ -67,6 +69,14 @@ SLOTS = 16384
 OF_NODE = "# Node "
 """Begins a line of a cluster's reply to INFO, which is that of all masters, one below the other; the address
 follows. So it is with a script without keys, which all nodes run, replicas too."""
+
+AT_NODE = "AT"
+"""Begins a command for one node of a cluster: the address follows, then the command. A cursor of SCAN is one
+server's: no other can go on with it."""
+
+NODES: Command = ("CLUSTER", "NODES")
+"""Asked of all masters of a cluster, as INFO is, once it is known anew which these are: each knows best what
+it is handing on."""
 
 OF_FAILURE = "# Failed: "
 """Begins the only line of such a node that did not answer."""

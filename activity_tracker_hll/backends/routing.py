@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from ..errors import BackendError, BackendResponseError
 from ..scripts.calls import SOURCES
-from .base import OF_DENIAL, OF_FAILURE, OF_NODE, Command
+from .base import AT_NODE, NODES, OF_DENIAL, OF_FAILURE, OF_NODE, Command
 from .batch import PASSING
-from .slots import ANYWHERE, EVERYWHERE, OF_ALL, split
+from .slots import ANYWHERE, EVERYWHERE, THERE, has_keys, is_for_all, split
 from .topology import Node, Sent, Topology, told
 from .trouble import code_of, is_denied
 
@@ -83,7 +84,7 @@ def route(
         The replies; a :class:`Failed` or a BackendError where a command failed.
     """
     deadline = clock() + patience
-    if not any(topology.owners) or (from_replicas and clock() >= topology.fresh_until):
+    if not any(topology.owners) or (from_replicas and clock() >= topology.fresh_until) or NODES in commands:
         topology.fresh_until = clock() + _FRESH_S
         yield Wait(0)
     plans: list[tuple[list[_Part], Callable[[list[Any]], Any] | None] | BackendError] = []
@@ -94,7 +95,7 @@ def route(
             plans.append(error)
     waiting = [part for plan in plans if not isinstance(plan, BackendError) for part in plan[0]]
     for part in waiting:
-        part.from_replica = from_replicas
+        part.from_replica = from_replicas and has_keys(part.command)
     wait = _FIRST_WAIT_S
     attempts = 0
     while waiting:
@@ -112,7 +113,8 @@ def route(
         redirected = False
         for node, parts in by_node.items():
             redirected |= _take(answers[node], node, parts, topology)
-        waiting = [part for part in waiting if part.is_open]
+        # What others tell does not wait for a node that does not.
+        waiting = [part for part in waiting if part.is_open and (attempts == 1 or part.slot != EVERYWHERE)]
         if not waiting:
             break
         redirected = redirected and attempts <= _REDIRECTS
@@ -138,11 +140,13 @@ def _node_of(part: _Part, topology: Topology, is_down: Callable[[Node], bool]) -
 
 
 def _planned(command: Command, topology: Topology) -> tuple[list[_Part], Callable[[list[Any]], Any] | None]:
-    if not topology.masters and (command[0] in OF_ALL or _has_no_key(command)):
-        raise BackendResponseError(topology.about_gap(EVERYWHERE))
+    if command[0] == AT_NODE:
+        return [_Part(command[2:], THERE, _node_at(str(command[1])))], itemgetter(0)
     if command[0] == "SCAN":
-        return _scan(command, topology)
-    everywhere = topology.masters if command[0] == "INFO" else []
+        raise BackendResponseError("SCAN is of one node of a cluster, and has to name it")
+    if not topology.masters and (is_for_all(command) or _has_no_key(command)):
+        raise BackendResponseError(topology.about_gap(EVERYWHERE))
+    everywhere = topology.masters if is_for_all(command) else []
     if _has_no_key(command):
         everywhere = topology.serving
     if everywhere:
@@ -156,19 +160,9 @@ def _has_no_key(command: Command) -> bool:
     return command[0] in ("EVAL", "EVALSHA") and command[2] == 0
 
 
-def _scan(command: Command, topology: Topology) -> tuple[list[_Part], Callable[[list[Any]], Any]]:
-    """SCAN of one master after the other: the cursor tells of which."""
-    masters = topology.masters
-    cursor, index = divmod(int(command[1]), len(masters))
-
-    def join(replies: list[Any]) -> list[Any]:
-        found, keys = replies[0]
-        after = int(found)
-        if after:
-            return [after * len(masters) + index, keys]
-        return [index + 1 if index + 1 < len(masters) else 0, keys]
-
-    return [_Part(("SCAN", cursor, *command[2:]), EVERYWHERE, masters[index])], join
+def _node_at(address: str) -> Node:
+    host, _, port = address.rpartition(":")
+    return Node(host, int(port))
 
 
 def _sent(parts: Iterable[_Part]) -> Iterable[Command]:
@@ -188,7 +182,7 @@ def _take(answer: Any, node: Node, parts: Sequence[_Part], topology: Topology) -
     if isinstance(answer, Exception):
         for part in parts:
             part.reply, part.asking = Failed(answer, node), False
-            part.node = part.node if part.slot == EVERYWHERE else None
+            part.node = part.node if part.slot in (EVERYWHERE, THERE) else None
             if is_denied(answer):
                 part.denied_by.add(node)
         return _is_left_to_others(node, parts, topology)

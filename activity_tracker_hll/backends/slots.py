@@ -19,12 +19,12 @@ from ..hll import codec
 from ..hll.estimators import cardinality
 from ..hll.registers import empty
 from ..scripts.calls import SCRIPTS
-from .base import Command
+from .base import NODES, Command
 
-__all__ = ["ANYWHERE", "EVERYWHERE", "OF_ALL", "Split", "has_keys", "slot_of", "split"]
+__all__ = ["ANYWHERE", "EVERYWHERE", "THERE", "Split", "has_keys", "is_for_all", "slot_of", "split"]
 
-EVERYWHERE, ANYWHERE = -1, -2
-"""Instead of a slot: for each master, or for any of them."""
+EVERYWHERE, ANYWHERE, THERE = -1, -2, -3
+"""Instead of a slot: for each master, for any of them, or for a node that is named."""
 _SCRIPTS = {script.sha: script for script in SCRIPTS}
 
 
@@ -63,8 +63,13 @@ def split(command: Command) -> Split:
 
 
 def has_keys(command: Command) -> bool:
-    """Whether a command asks for what keys hold, which a replica knows as well."""
-    return command[0] not in _WITHOUT_KEYS and command[0] not in OF_ALL
+    """Whether a command asks for what keys hold, which a replica can tell as well."""
+    return command[0] not in _WITHOUT_KEYS and command[0] not in _OF_MASTERS
+
+
+def is_for_all(command: Command) -> bool:
+    """Whether a command is for each master."""
+    return command[0] == "INFO" or command == NODES
 
 
 def _split_script(command: Command) -> Split:
@@ -130,8 +135,8 @@ _OF_MANY: Mapping[str, Callable[[Command, Mapping[int, list[int]]], Split]] = {
     "MGET": _values,
     "PFCOUNT": _union,
 }
-OF_ALL = {"SCAN", "INFO"}
-"""Commands for each master. A cursor of SCAN is one server's: no other can go on with it."""
+_OF_MASTERS = {"INFO", "SCAN", "SSCAN", "HSCAN"}
+"""Commands that no replica is asked for: a cursor is one server's, no other can go on with it."""
 _WITHOUT_KEYS = {"CLUSTER", "TIME", "PING", "CONFIG"}
 """Commands for any master, but the same one for all processes as long as it is up: clocks differ."""
 

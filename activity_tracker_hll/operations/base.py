@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends.base import Command, Reply
+from ..backends.base import OF_FAILURE, OF_NODE, Command, Reply
 from ..errors import ArgumentValueError, BackendDataError, BackendError, SettingsMismatchError
 from ..ids import IdEncoder
 from ..keys import Keys
@@ -31,6 +31,7 @@ __all__ = [
     "about_failures",
     "about_outgrown",
     "batched",
+    "by_node",
     "called",
     "items",
     "named",
@@ -265,6 +266,19 @@ def items(reply: Any) -> list[Any]:
     if isinstance(reply, dict):
         return [part for pair in reply.items() for part in pair]
     return list(reply)
+
+
+def by_node(reply: Any) -> dict[str, list[str]]:
+    """The lines that each node of a cluster told, by its address; of a single server an empty one."""
+    if not isinstance(reply, bytes):
+        return {"": [f"{OF_FAILURE}{reply}"]}
+    told: dict[str, list[str]] = {"": []}
+    node = ""
+    for line in reply.decode("utf-8", "replace").splitlines():
+        if line.startswith(OF_NODE):
+            node = line.removeprefix(OF_NODE)
+        told.setdefault(node, []).append(line)
+    return told
 
 
 def number(reply: Any, what: str) -> int:

@@ -12,6 +12,7 @@ from ..messages import printable, shown
 from ..periods import Calendar
 from ..scripts.calls import answer, call_lengthen
 from .base import Context, Operation, items, unwrap_of
+from .scans import scan
 from .settings import (
     LAYOUT,
     NO_BUCKETS,
@@ -54,7 +55,7 @@ def agree(context: Context, clock: ServerClock, access: Access) -> Operation[boo
     sent = clock.ticks()
     found, time = yield [_scan(meta), ("TIME",)]
     clock.sample(sent, time)
-    theirs = checked(context, (yield from _scanned(meta, [found])), access)
+    theirs = checked(context, (yield from _scanned(context, [found])), access)
     if access is not Access.READ:
         theirs = yield from _offer(context, theirs, access)
     before, context.agreed = context.agreed, DataSettings.read(meta, theirs)
@@ -99,13 +100,13 @@ def change(
     commands: list[Command] = [("HSET", meta, field, value) for field, value in (redefined | wanted).items()]
     commands += [("HDEL", meta, field) for field in removed]
     replies = yield [*commands, _scan(meta)]
-    context.agreed = DataSettings.read(meta, (yield from _scanned(meta, replies)))
+    context.agreed = DataSettings.read(meta, (yield from _scanned(context, replies)))
     return context.agreed
 
 
-def read_fields(meta: str) -> Operation[dict[str, str]]:
+def read_fields(context: Context) -> Operation[dict[str, str]]:
     """The fields of settings, without those that register buckets."""
-    return (yield from _scanned(meta, (yield [_scan(meta)])))
+    return (yield from _scanned(context, (yield [_scan(context.keys.meta)])))
 
 
 def _scan(meta: str, cursor: int = 0) -> Command:
@@ -113,15 +114,20 @@ def _scan(meta: str, cursor: int = 0) -> Command:
     return ("HSCAN", meta, cursor, "MATCH", NO_BUCKETS, "COUNT", _FIELDS_PER_SCAN)
 
 
-def _scanned(meta: str, replies: list[Reply]) -> Operation[dict[str, str]]:
+def _scanned(context: Context, replies: list[Reply]) -> Operation[dict[str, str]]:
     """The fields, of which the last reply has the first ones; no reply may be an error."""
+    meta = context.keys.meta
+    cursor, found = items(unwrap_of(meta, replies)[-1])
+    if int(cursor) == 0:
+        return fields_of(found)
     fields: dict[str, str] = {}
-    while True:
-        cursor, found = items(unwrap_of(meta, replies)[-1])
-        fields |= fields_of(found)
-        if int(cursor) == 0:
-            return fields
-        replies = yield [_scan(meta, int(cursor))]
+    yield from scan(
+        lambda cursor: _scan(meta, cursor),
+        lambda found: fields.update(fields_of(found)),
+        is_cluster=context.is_cluster,
+        key=meta,
+    )
+    return fields
 
 
 def _check_names(context: Context, aggregates: Aggregates) -> Operation[None]:
@@ -173,7 +179,9 @@ def _offer(context: Context, theirs: Mapping[str, str], access: Access) -> Opera
     if not theirs.keys() >= wanted.keys():
         commands = [("HSETNX", meta, field, value) for field, value in wanted.items()]
         replies = yield [*commands, _scan(meta)]
-        theirs = checked(context, (yield from _scanned(meta, replies)), access)  # others may have come first
+        theirs = checked(
+            context, (yield from _scanned(context, replies)), access
+        )  # others may have come first
     _adopt(context.calendar, theirs)
     lengths, kept = context.given.keep_sketches, DataSettings.read(meta, theirs).keep_sketches
     longer = Given(
@@ -183,7 +191,7 @@ def _offer(context: Context, theirs: Mapping[str, str], access: Access) -> Opera
         # Others may be given longer ones at the same time.
         replies = yield [call_lengthen(meta, longer), _scan(meta)]
         answer(unwrap_of(meta, replies)[0])
-        theirs = yield from _scanned(meta, replies)
+        theirs = yield from _scanned(context, replies)
     return theirs
 
 

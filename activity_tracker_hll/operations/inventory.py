@@ -1,16 +1,16 @@
-"""The inventory of a namespace: which buckets and periods have keys, found by SCAN."""
+"""The inventory of a namespace: which buckets and periods have keys, found by a scan."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..errors import BackendError
 from ..keys import is_bucket
 from ..periods import Period
-from .base import Context, Operation, items, unwrap
+from .base import Context, Operation
+from .scans import scan_keys
 
 __all__ = ["Entry", "inventory"]
-
-_KEYS_PER_SCAN = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +29,25 @@ class Entry:
     parts: frozenset[str]
 
 
-def inventory(context: Context) -> Operation[list[Entry]]:
-    """Everything that the namespace holds, sorted by kind, start and bucket."""
+def inventory(context: Context, missing: dict[str, BackendError] | None = None) -> Operation[list[Entry]]:
+    """Everything that the namespace holds, sorted by kind, start and bucket.
+
+    Args:
+        context: what operations are planned with.
+        missing: takes the masters of a cluster that do not answer; None = that is an error.
+
+    Raises:
+        BackendError: the server does not answer, or it cannot be known that nothing was left out.
+    """
     parts_of: dict[tuple[Period, str | None], set[str]] = {}
-    cursor: bytes | int = 0
-    while True:
-        command = ("SCAN", cursor, "MATCH", context.keys.pattern(), "COUNT", _KEYS_PER_SCAN)
-        cursor, keys = items(unwrap((yield [command]))[0])
+
+    def take(keys: list[bytes]) -> None:
         for key in keys:
             found = context.keys.parse(key.decode("utf-8", "replace"))
             period = context.calendar.parse(found.period) if found else None
             if found and period and is_bucket(found.bucket):
                 parts_of.setdefault((period, found.bucket), set()).add(found.part)
-        if int(cursor) == 0:
-            break
+
+    yield from scan_keys(context.keys.pattern(), take, is_cluster=context.is_cluster, missing=missing)
     entries = [Entry(period, bucket, frozenset(parts)) for (period, bucket), parts in parts_of.items()]
     return sorted(entries, key=lambda entry: (entry.period.kind, entry.period.start, entry.bucket or ""))

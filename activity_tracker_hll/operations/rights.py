@@ -13,13 +13,11 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
-from typing import Any
 
-from ..backends.base import OF_DENIAL, OF_FAILURE, OF_NODE, Command
-from ..errors import BackendError
+from ..backends.base import OF_DENIAL, OF_FAILURE, Command
 from ..keys import Keys
 from ..scripts.rights import call_rights
-from .base import Context, Operation
+from .base import Context, Operation, by_node
 
 __all__ = ["OF_CLUSTER", "RIGHTS", "ROLES", "Lack", "about_lacking", "commands", "lacking", "rules"]
 
@@ -70,14 +68,14 @@ RIGHTS = {
     "hsetnx": _T | _C | _A,
     "hdel": _C,
     # the server itself
-    "info": _T | _R,
+    "info": _T | _R | _C,
     "scan": _R | _C,
     "time": _T | _R | _C | _A,
 }
 """Commands, and the roles that need them, on one server."""
 
-OF_CLUSTER = ("asking", "cluster|slots")
-"""What all need on a cluster besides, on every node: where slots are, and to ask for one that moves."""
+OF_CLUSTER = ("asking", "cluster|nodes", "cluster|slots")
+"""What all need on a cluster besides, on every node: where slots are and go, to ask for one that moves."""
 
 _LOGIN = "on"
 _DENIED = re.compile(r"'(eval(?:sha)?)' command")
@@ -123,7 +121,7 @@ def lacking(context: Context, roles: Collection[str]) -> Operation[tuple[Lack, .
     is_told = False
     lacks: list[Lack] = []
     for reply in (by_script, by_digest):
-        for node, lines in _by_node(reply).items():
+        for node, lines in by_node(reply).items():
             if any(line.startswith(OF_DENIAL) for line in lines):
                 lacks.append(Lack(_LOGIN, node))
                 continue
@@ -133,19 +131,6 @@ def lacking(context: Context, roles: Collection[str]) -> Operation[tuple[Lack, .
             lacks += (Lack(right, node) for line in found if (right := rights.get(line)))
             is_told |= refused is None
     return tuple(sorted(dict.fromkeys(lacks), key=lambda lack: lack.node)) if is_told or lacks else None
-
-
-def _by_node(reply: Any) -> dict[str, list[str]]:
-    """The lines of each node, by its address; that of a single server is empty."""
-    if isinstance(reply, BackendError):
-        return {"": [f"{OF_FAILURE}{reply}"]}
-    told: dict[str, list[str]] = {"": []}
-    node = ""
-    for line in bytes(reply).decode("utf-8", "replace").splitlines():
-        if line.startswith(OF_NODE):
-            node = line.removeprefix(OF_NODE)
-        told.setdefault(node, []).append(line)
-    return told
 
 
 def about_lacking(lacks: Sequence[Lack] | None) -> Iterator[str]:

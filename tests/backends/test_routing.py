@@ -4,7 +4,7 @@ import pytest
 import redis
 
 from activity_tracker_hll import bulk
-from activity_tracker_hll.backends.base import OF_DENIAL, OF_NODE, SLOTS
+from activity_tracker_hll.backends.base import AT_NODE, NODES, OF_DENIAL, OF_FAILURE, OF_NODE, SLOTS
 from activity_tracker_hll.backends.cluster import BaseCluster, ClusterSettings
 from activity_tracker_hll.backends.routing import Failed, Wait, route
 from activity_tracker_hll.backends.slots import split
@@ -164,22 +164,42 @@ def test_of_masters_that_do_not_answer_the_others_tell():
     assert b"run_id:2" not in told
 
 
-def test_scan_goes_through_all_masters():
-    pages = {A: [(7, [b"a"]), (0, [b"b"])], B: [(0, [])], C: [(9, [b"c"]), (0, [b"d"])]}
-    asked = []
+def test_a_command_for_one_node_goes_there_and_nowhere_else():
+    play = Play(echo)
+    new = Node("10.0.0.9", 7)  # without slots
+    replies = play.run(*((AT_NODE, node.address, "SCAN", node.port) for node in (A, new)))
+    assert replies == [(1, "SCAN", 1), (7, "SCAN", 7)]
+    assert play.sent == [{A: [("SCAN", 1)], new: [("SCAN", 7)]}]
 
-    def answer(node, commands):
-        asked.append((node, commands[0][1]))
-        return [list(pages[node].pop(0))]
 
-    play, cursor, found = Play(answer), 0, []
-    while True:
-        [[cursor, keys]] = play.run(("SCAN", cursor, "COUNT", 10))
-        found += keys
-        if not cursor:
-            break
-    assert found == [b"a", b"b", b"c", b"d"]
-    assert asked == [(A, 0), (A, 7), (B, 0), (C, 0), (C, 9)]
+def test_a_command_for_one_node_waits_for_it():
+    play = Play(lambda node, _commands: redis.ConnectionError("no"), patience=1)
+    [reply] = play.run((AT_NODE, A.address, "SCAN", 0))
+    assert isinstance(reply, Failed)
+    assert sum(play.waits) > 0.5
+    assert all(set(sent) == {A} for sent in play.sent)
+
+
+def test_a_scan_that_names_no_node_is_refused():
+    [reply] = Play(echo).run(("SCAN", 0))
+    assert isinstance(reply, BackendResponseError)
+
+
+def test_who_serves_what_is_asked_of_all_masters_as_they_are_now():
+    play = Play(lambda node, _commands: [b"%d\n" % node.port])
+    [told] = play.run(NODES)
+    assert told.decode() == "".join(f"{OF_NODE}10.0.0.1:{n}\r\n{n}\n" for n in (1, 2, 3))
+    assert play.waits == [0]
+
+
+def test_nobody_waits_for_what_one_of_many_does_not_tell():
+    def answer(node, _commands):
+        return redis.ConnectionError("no") if node == B else [b"run_id:%d\r\n" % node.port]
+
+    play = Play(answer, patience=5)
+    [told] = play.run(("INFO", "server"))
+    assert f"{OF_NODE}{B.address}\r\n{OF_FAILURE}" in told.decode()
+    assert sum(play.waits) == 0
 
 
 MOVED = (
@@ -507,7 +527,14 @@ def test_processes_differ_in_the_replicas_they_ask():
 
 def test_what_has_no_key_is_asked_of_masters():
     play = with_replicas(lambda node, sent: [[0, []] if name == "SCAN" else b"" for name, *_ in sent])
-    play.run(("TIME",), ("INFO", "server"), ("SCAN", 0))
+    play.run(("TIME",), ("INFO", "server"))
+    assert set(play.sent[0]) == {A, B, C}
+
+
+@pytest.mark.parametrize("command", ["SSCAN", "HSCAN"])
+def test_what_is_read_by_a_cursor_is_asked_of_masters(command):
+    play = with_replicas(lambda node, sent: [[0, []]] * len(sent))
+    play.run(*((command, keys.raw, 0) for keys in BUCKETS))
     assert set(play.sent[0]) == {A, B, C}
 
 
@@ -584,7 +611,7 @@ def test_a_cluster_that_serves_nothing():
     play = Play(echo)
     play.topology = Topology(nodes=[A])
     scripts = ("EVAL", "return", 0), ("EVALSHA", "0" * 40, 0)
-    replies = play.run(("INFO",), ("SCAN", 0), ("GET", "k"), ("TIME",), *scripts)
+    replies = play.run(("INFO",), ("GET", "k"), ("TIME",), *scripts)
     assert all(isinstance(reply, BackendResponseError) for reply in replies)
     assert {str(reply) for reply in replies} == {
         "no node of the cluster serves any slot, as 10.0.0.1:1 tells: is it one of its nodes?"

@@ -13,9 +13,9 @@ from typing import Any
 import click
 from rich.console import Console
 
-from ...errors import BackendError
+from ...driving import run
 from ...estimates import Estimate
-from ...operations.base import items
+from ...operations.scans import scan_keys
 from ...periods import Calendar, PeriodKind
 from ...tracker import ActivityTracker
 from ...words import many
@@ -31,7 +31,6 @@ _PERIODS: tuple[PeriodKind, ...] = ("daily", "monthly")
 _AGGREGATES = {"all sites": SITES, "everyone": (MEMBERS, ANONYMOUS)}
 _BUCKETS = (*SITES, MEMBERS, ANONYMOUS)
 _SHOWN = (*SITES, "all sites", MEMBERS, ANONYMOUS, "everyone")
-_KEYS_PER_SCAN = 1000
 
 _Counts = Mapping[tuple[date, str], Estimate]
 _Sets = Mapping[tuple[date, str], set[str]]
@@ -102,19 +101,13 @@ def _tracker(settings: Settings) -> Iterator[ActivityTracker]:
 
 def _delete(tracker: ActivityTracker) -> None:
     backend = tracker.backend
-    cursor: bytes | int = 0
-    while True:
-        [reply] = backend.execute(
-            [("SCAN", cursor, "MATCH", backend.keys.pattern(), "COUNT", _KEYS_PER_SCAN)]
-        )
-        if isinstance(reply, BackendError):
-            raise reply
-        cursor, keys = items(reply)
+
+    def unlink(keys: list[bytes]) -> None:
         own = [key for key in keys if backend.keys.owns(key.decode("utf-8", "replace"))]
         if own:
             backend.execute([("UNLINK", key) for key in own])
-        if cursor in (b"0", 0):
-            return
+
+    run(scan_keys(backend.keys.pattern(), unlink, is_cluster=backend.is_cluster(0)), backend.execute)
 
 
 def _track(tracker: ActivityTracker, traffic: Traffic, days: int, exact: Exact) -> None:

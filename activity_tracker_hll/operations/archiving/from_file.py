@@ -105,7 +105,7 @@ def _agree(data: DataSet, head: Head) -> Operation[None]:
     context, settings = data.context, head.settings
     checked(context, settings, Access.COUNT, "the archive")
     meta = context.keys.meta
-    stored = yield from read_fields(meta)
+    stored = yield from read_fields(context)
     check_agreement(settings, stored, "the archive", "the server")
     given = {
         name: value

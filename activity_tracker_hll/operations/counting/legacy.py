@@ -9,6 +9,7 @@ from ...keys import BucketKeys
 from ...scripts.calls import Due, answer, answers, call_absorb, call_collapse
 from ..base import Context, Operation, items, number, unwrap
 from ..many_keys import without_zeros
+from ..scans import scan
 from .outcomes import awaited, foreign
 
 __all__ = ["absorb", "registers_of_raw"]
@@ -72,13 +73,13 @@ def registers_of_raw(context: Context, key: str) -> Operation[Registers]:
         BackendError: the key holds something else, or a secret is needed.
     """
     registers = empty()
-    cursor = 0
-    while True:
-        cursor, members = items(unwrap((yield [_scan(key, cursor)]))[0])
+
+    def take(members: list[bytes]) -> None:
         if members:
             fold(registers, bulk.hashes_of_bytes(context.conceal(members)))
-        if int(cursor) == 0:
-            return registers
+
+    yield from scan(lambda cursor: _scan(key, cursor), take, is_cluster=context.is_cluster, key=key)
+    return registers
 
 
 def _scan(key: str, cursor: int) -> tuple[str | int, ...]:
