@@ -9,12 +9,16 @@ from datetime import datetime, timedelta
 from itertools import product
 from typing import Any
 
-from ..backends.base import OF_NODE, SLOTS
-from ..errors import BackendAuthError, BackendError, SettingsMismatchError
+from ..backends.base import AT_NODE, NODES, SLOTS, Command
+from ..errors import (
+    BackendAuthError,
+    BackendError,
+    SettingsMismatchError,
+)
 from ..messages import printable
 from ..periods import LONGEST
 from ..words import did_you_mean, many
-from .base import Context, Operation, about_outgrown, items
+from .base import Context, Operation, about_outgrown, batched, by_node, items
 from .counting import outgrown
 from .counting.overdue import marked_in
 from .due import UNEXPIRING, buckets_of, is_due, kinds_of, looked_into
@@ -42,12 +46,16 @@ class ServerNode:
         used: bytes of memory in use; None where it does not tell.
         limit: maxmemory in bytes; 0 = no limit.
         replicas: how many are connected to it; None where it does not tell.
+        policy: maxmemory-policy.
+        persistence: how its data are kept on disk, in words.
     """
 
     address: str
     used: int | None
     limit: int | None
     replicas: int | None
+    policy: str
+    persistence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +65,10 @@ class Server:
     Attributes:
         product: name and version.
         role: master, slave...
-        policy: maxmemory-policy.
+        policy: maxmemory-policy; of a cluster all that there are.
         limit: maxmemory in bytes, of all nodes; 0 = no limit.
         used: bytes of memory in use, of all nodes.
-        persistence: how the data are kept on disk, in words.
+        persistence: how the data are kept on disk, in words; of a cluster all ways that there are.
         nodes: the masters of a cluster; empty for a single server.
         unserved: the number of slots of a cluster that no node serves.
     """
@@ -76,12 +84,20 @@ class Server:
 
     def warnings(self) -> Iterator[str]:
         """The settings that endanger counts, a sentence each."""
-        if self.policy.startswith(("allkeys", "volatile")):
-            victims = "any sketch" if self.policy.startswith("allkeys") else "collapsed sketches"
-            when = "once maxmemory is set" if self.limit == 0 else "when the memory is full"
-            yield f"maxmemory-policy {self.policy} evicts {victims} {when}: set noeviction"
-        if self.persistence == "none":
-            yield "no persistence: a restart loses every count and sketch (appendonly yes, or save)"
+        for policy in sorted({node.policy for node in self.masters}):
+            if policy.startswith(("allkeys", "volatile")):
+                evicting = [node for node in self.masters if node.policy == policy]
+                victims = "any sketch" if policy.startswith("allkeys") else "collapsed sketches"
+                is_limited = any(node.limit != 0 for node in evicting)
+                when = "when the memory is full" if is_limited else "once maxmemory is set"
+                where = self._where(evicting)
+                yield f"maxmemory-policy {policy}{where} evicts {victims} {when}: set noeviction"
+        forgetful = [node for node in self.masters if node.persistence == "none"]
+        if forgetful:
+            yield (
+                f"no persistence{self._where(forgetful)}:"
+                " a restart loses every count and sketch (appendonly yes, or save)"
+            )
         if self.role in ("slave", "replica"):
             yield "this is a replica: it refuses writes"
         bare = [node.address for node in self.nodes if node.replicas == 0]
@@ -91,39 +107,71 @@ class Server:
         if self.unserved:
             yield f"no node serves {self.unserved:,} of the cluster's slots: their data cannot be used"
 
+    @property
+    def masters(self) -> tuple[ServerNode, ...]:
+        """The nodes; of a single server this one, without an address."""
+        alone = ServerNode("", self.used, self.limit, None, self.policy, self.persistence)
+        return self.nodes or (alone,)
+
+    def _where(self, nodes: Sequence[ServerNode]) -> str:
+        """Which nodes something is said of, unless it is true of all."""
+        if len(nodes) == len(self.masters):
+            return ""
+        return f" on {', '.join(node.address for node in nodes)}"
+
 
 def _examine_server(context: Context) -> Operation[Server]:
-    """Ask the server with INFO, and with CONFIG where that is allowed."""
-    reply, *configs = yield [
-        ("INFO",),
-        *(("CONFIG", "GET", name) for name in ("maxmemory-policy", "maxmemory", "appendonly", "save")),
-    ]
+    """Ask the server with INFO, and with CONFIG where that is allowed; of a cluster all masters."""
+    # With CLUSTER NODES it is known anew which masters there are.
+    reply, *_ = yield [("INFO",), NODES] if context.is_cluster else [("INFO",)]
     told = _info(reply)
-    info = next(iter(told.values()), {})
-    config: dict[str, str] = {}
-    for found in configs:
-        if not isinstance(found, BackendError):
-            name_value = [printable(part.decode("utf-8", "replace")) for part in items(found)]
-            config.update(zip(name_value[::2], name_value[1::2], strict=True))
-    nodes = [_node(address, of_node) for address, of_node in told.items()]
-    if not context.is_cluster:
-        nodes = [replace(_node("", info), limit=_number(config.get("maxmemory", info.get("maxmemory", ""))))]
+    answering = list(told) or [""]
+    replies = yield [command for address in answering for command in _asks_config(address)]
+    configs = batched(replies, len(_CONFIG))
+    nodes = [
+        _node(address, told.get(address, {}), _config(found))
+        for address, found in zip(answering, configs, strict=True)
+    ]
+    info = told.get(answering[0], {})
     limits, used = [node.limit for node in nodes], [node.used for node in nodes]
     return Server(
         product=_product(info),
         role=info.get("role", _UNKNOWN),
-        policy=config.get("maxmemory-policy", info.get("maxmemory_policy", _UNKNOWN)),
+        policy=", ".join(dict.fromkeys(node.policy for node in nodes)),
         limit=0 if 0 in limits else _total(limits),
         used=_total(used),
-        persistence=_persistence(config, info),
+        persistence="; ".join(dict.fromkeys(node.persistence for node in nodes)),
         nodes=tuple(nodes) if context.is_cluster else (),
         unserved=(yield from _unserved()) if context.is_cluster else 0,
     )
 
 
-def _node(address: str, info: Mapping[str, str]) -> ServerNode:
-    told = (_number(info.get(name, "")) for name in ("used_memory", "maxmemory", "connected_slaves"))
-    return ServerNode(address, *told)
+_CONFIG = ("maxmemory-policy", "maxmemory", "appendonly", "save")
+
+
+def _asks_config(address: str) -> list[Command]:
+    at = (AT_NODE, address) if address else ()
+    return [(*at, "CONFIG", "GET", name) for name in _CONFIG]
+
+
+def _config(replies: Sequence[Any]) -> dict[str, str]:
+    config: dict[str, str] = {}
+    for found in replies:
+        if not isinstance(found, BackendError):
+            name_value = [printable(part.decode("utf-8", "replace")) for part in items(found)]
+            config.update(zip(name_value[::2], name_value[1::2], strict=True))
+    return config
+
+
+def _node(address: str, info: Mapping[str, str], config: Mapping[str, str]) -> ServerNode:
+    return ServerNode(
+        address,
+        used=_number(info.get("used_memory", "")),
+        limit=_number(config.get("maxmemory", info.get("maxmemory", ""))),
+        replicas=_number(info.get("connected_slaves", "")),
+        policy=config.get("maxmemory-policy", info.get("maxmemory_policy", _UNKNOWN)),
+        persistence=_persistence(config, info),
+    )
 
 
 def _number(text: str) -> int | None:
@@ -145,15 +193,11 @@ def _unserved() -> Operation[int]:
 def _info(reply: Any) -> dict[str, dict[str, str]]:
     """What each server told, by its address; that of a single one is empty."""
     told: dict[str, dict[str, str]] = {}
-    if not isinstance(reply, bytes):
-        return told
-    address = ""
-    for line in map(printable, reply.decode("utf-8", "replace").splitlines()):
-        if line.startswith(OF_NODE):
-            address = line.removeprefix(OF_NODE)
-        name, colon, value = line.partition(":")
-        if colon and not line.startswith("#"):
-            told.setdefault(address, {})[name] = value
+    for address, lines in by_node(reply).items():
+        fields = (line.partition(":") for line in map(printable, lines) if not line.startswith("#"))
+        found = {name: value for name, colon, value in fields if colon}
+        if found:
+            told[address] = found
     return told
 
 
@@ -373,8 +417,7 @@ def _about_buckets(context: Context, entries: Sequence[Entry], due: Sequence[Ent
 
 
 def _about_memory(server: Server, forecasts: Sequence[Forecast]) -> Iterator[str]:
-    servers = server.nodes or (ServerNode("", server.used, server.limit, None),)
-    for node in servers:
+    for node in server.masters:
         expected = in_the_long_run(node, server, forecasts)
         if node.limit and expected > _FULL * node.limit:
             yield (

@@ -86,6 +86,7 @@ def test_slots_that_went_to_a_new_master_while_nobody_asked(cluster, new, tmp_pa
         assert len(tracker.inventory()) == 200
         found = tracker.examine()
     assert len(found.entries) == 200
+    assert f"127.0.0.1:{new.port}" in [node.address for node in found.server.nodes]
     assert zeros(tmp_path / "archive") == []
 
 

@@ -53,3 +53,24 @@ def test_a_master_without_a_replica_is_named(cluster):
         replica.start()
     assert f"127.0.0.1:{master.port}" in warning
     cluster.wait_until(lambda node: node.client.info("replication")["connected_slaves"] == 1, [master])
+
+
+def test_the_master_that_may_evict_or_forget_is_named_whichever_it_is(cluster):
+    cluster.flush()
+    for node in cluster.masters:
+        node.client.config_set("appendonly", "yes")
+    try:
+        for node in cluster.masters:
+            node.client.config_set("maxmemory-policy", "allkeys-lru")
+            node.client.config_set("appendonly", "no")
+            with ActivityTracker(["daily"], url=cluster.url, timezone="UTC") as tracker:
+                found = tracker.examine()
+            node.client.config_set("maxmemory-policy", "noeviction")
+            node.client.config_set("appendonly", "yes")
+            evicts, forgets = found.warnings
+            assert f"maxmemory-policy allkeys-lru on 127.0.0.1:{node.port} evicts any sketch" in evicts
+            assert f"no persistence on 127.0.0.1:{node.port}: a restart loses" in forgets
+            assert sorted(found.server.policy.split(", ")) == ["allkeys-lru", "noeviction"]
+    finally:
+        for node in cluster.masters:
+            node.client.config_set("appendonly", "no")
