@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from itertools import product
 from typing import Any
 
 from ..backends.base import AT_NODE, NODES, SLOTS, Command
 from ..errors import (
     BackendAuthError,
+    BackendConnectionError,
     BackendError,
+    BackendTimeoutError,
     SettingsMismatchError,
 )
 from ..messages import printable
@@ -21,7 +22,7 @@ from ..words import did_you_mean, many
 from .base import Context, Operation, about_outgrown, batched, by_node, items
 from .counting import outgrown
 from .counting.overdue import marked_in
-from .due import UNEXPIRING, buckets_of, is_due, kinds_of, looked_into
+from .due import UNEXPIRING, is_due, kinds_of, looked_into
 from .inventory import Entry, inventory
 from .rights import Lack, about_lacking, lacking
 
@@ -69,8 +70,9 @@ class Server:
         limit: maxmemory in bytes, of all nodes; 0 = no limit.
         used: bytes of memory in use, of all nodes.
         persistence: how the data are kept on disk, in words; of a cluster all ways that there are.
-        nodes: the masters of a cluster; empty for a single server.
+        nodes: the masters of a cluster that answer; empty for a single server.
         unserved: the number of slots of a cluster that no node serves.
+        missing: the addresses of masters that do not answer.
     """
 
     product: str
@@ -81,6 +83,7 @@ class Server:
     persistence: str
     nodes: tuple[ServerNode, ...] = ()
     unserved: int = 0
+    missing: tuple[str, ...] = ()
 
     def warnings(self) -> Iterator[str]:
         """The settings that endanger counts, a sentence each."""
@@ -106,6 +109,7 @@ class Server:
             yield f"{are} no replica ({', '.join(bare)}): if one is lost, so are its counts"
         if self.unserved:
             yield f"no node serves {self.unserved:,} of the cluster's slots: their data cannot be used"
+        yield from about_missing(self.missing)
 
     @property
     def masters(self) -> tuple[ServerNode, ...]:
@@ -115,9 +119,16 @@ class Server:
 
     def _where(self, nodes: Sequence[ServerNode]) -> str:
         """Which nodes something is said of, unless it is true of all."""
-        if len(nodes) == len(self.masters):
+        if len(nodes) == len(self.masters) and not self.missing:
             return ""
         return f" on {', '.join(node.address for node in nodes)}"
+
+
+def about_missing(addresses: Collection[str]) -> Iterator[str]:
+    """What is said of masters that do not answer."""
+    if addresses:
+        do = many(len(addresses), "master does not answer", "masters do not answer")
+        yield f"{do} ({', '.join(addresses)}): of what is there, nothing is told here"
 
 
 def _examine_server(context: Context) -> Operation[Server]:
@@ -134,6 +145,7 @@ def _examine_server(context: Context) -> Operation[Server]:
     ]
     info = told.get(answering[0], {})
     limits, used = [node.limit for node in nodes], [node.used for node in nodes]
+    silent = () if isinstance(reply, BackendError) else (of for of in by_node(reply) if of not in told and of)
     return Server(
         product=_product(info),
         role=info.get("role", _UNKNOWN),
@@ -143,6 +155,7 @@ def _examine_server(context: Context) -> Operation[Server]:
         persistence="; ".join(dict.fromkeys(node.persistence for node in nodes)),
         nodes=tuple(nodes) if context.is_cluster else (),
         unserved=(yield from _unserved()) if context.is_cluster else 0,
+        missing=tuple(silent),
     )
 
 
@@ -310,7 +323,7 @@ class Examination:
         due: the entries whose period is over and not collapsed.
         forecasts: the memory of the sketches, one for each kind of period.
         agrees: whether the settings agree with those of the data; if not, or if the user may not read them,
-            only the server was examined.
+            or the master of a cluster that has them does not answer, only the server was examined.
         warnings: what endangers counts or memory, a sentence each.
         lacking: the rights that the user lacks; None = the server does not tell.
     """
@@ -352,13 +365,18 @@ def examine(
         if lacks:
             return found
         return replace(found, warnings=(*found.warnings, str(error)))
+    except (BackendConnectionError, BackendTimeoutError) as error:
+        if not server.nodes:
+            raise
+        return replace(found, warnings=(*found.warnings, str(error)))
 
 
 def _examine_data(
     context: Context, now: Callable[[], datetime], found: Examination
 ) -> Operation[Examination]:
     """What is found if the data are looked at too."""
-    entries = yield from inventory(context)
+    missing: dict[str, BackendError] | None = {} if context.is_cluster else None
+    entries = yield from inventory(context, missing)
     running: dict[str, datetime] = {
         kind: context.calendar.containing(kind, now()).start for kind in kinds_of(entries)
     }
@@ -370,10 +388,12 @@ def _examine_data(
     forecasts = yield from _forecasts(context, entries)
     [reply] = yield [("SMEMBERS", context.keys.open)]
     counted = {entry.period.name for entry in over}
-    marked = [name for name in marked_in(reply) if name in counted]
-    grown = yield from outgrown(context, product(marked, buckets_of(over)))
+    marked = counted.intersection(marked_in(reply))
+    places = [(entry.period.name, entry.bucket) for entry in over if entry.period.name in marked]
+    grown = yield from outgrown(context, places)
     warnings = [
         *found.warnings,
+        *about_missing((missing or {}).keys() - set(found.server.missing)),
         *_about_memory(found.server, forecasts),
         *_about_data(entries, due, unexpiring),
         *([about_outgrown(sorted(grown))] if grown else []),

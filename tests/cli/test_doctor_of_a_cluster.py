@@ -1,9 +1,15 @@
 """What doctor says of a cluster: each master, its replicas, its memory now and in the long run."""
 
+from contextlib import closing
+
 import pytest
+from redis.crc import key_slot
 
 from activity_tracker_hll import ActivityTracker
+from helpers.clusters import Cluster
 from helpers.command_line import invoke
+from helpers.moments import YESTERDAY
+from helpers.servers import program
 
 pytestmark = pytest.mark.extended
 
@@ -74,3 +80,25 @@ def test_the_master_that_may_evict_or_forget_is_named_whichever_it_is(cluster):
     finally:
         for node in cluster.masters:
             node.client.config_set("appendonly", "no")
+
+
+@pytest.mark.parametrize("holds_settings", [True, False])
+def test_a_master_that_is_down_is_named_and_others_are_examined(tmp_path, holds_settings):
+    with closing(Cluster(program("valkey"), tmp_path / "cluster")) as cluster:
+        cluster.start()
+        with ActivityTracker(["daily"], url=cluster.url, timezone="UTC", socket_timeout=1) as tracker:
+            for number in range(60):
+                tracker.track_many(range(20), bucket=f"b{number}", date=YESTERDAY)
+            port = cluster.owner(cluster.masters[0], key_slot(b"active:{meta}"))
+            [bad] = [n for n, node in enumerate(cluster.masters) if (node.port == port) is holds_settings][:1]
+            cluster.replicas[bad].kill()
+            cluster.masters[bad].kill()
+            found = tracker.examine()
+            address = f"127.0.0.1:{cluster.masters[bad].port}"
+            assert found.server.missing == (address,)
+            assert len(found.server.nodes) == 2
+            [warning] = [each for each in found.warnings if "does not answer" in each]
+            assert warning.startswith(f"1 master does not answer ({address})")
+            assert found.agrees is not holds_settings
+            assert bool(found.entries) is not holds_settings
+            assert len(found.entries) < 60
