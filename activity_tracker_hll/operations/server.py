@@ -72,7 +72,7 @@ class Server:
         persistence: how the data are kept on disk, in words; of a cluster all ways that there are.
         nodes: the masters of a cluster that answer; empty for a single server.
         unserved: the number of slots of a cluster that no node serves.
-        missing: the addresses of masters that do not answer.
+        missing: the addresses of masters that do not answer, or deny access.
     """
 
     product: str
@@ -125,10 +125,10 @@ class Server:
 
 
 def about_missing(addresses: Collection[str]) -> Iterator[str]:
-    """What is said of masters that do not answer."""
+    """What is said of masters that do not answer, or deny access."""
     if addresses:
-        do = many(len(addresses), "master does not answer", "masters do not answer")
-        yield f"{do} ({', '.join(addresses)}): of what is there, nothing is told here"
+        masters = many(len(addresses), "master")
+        yield f"{masters} cannot be examined ({', '.join(addresses)}): of what is there, nothing is told here"
 
 
 def _examine_server(context: Context) -> Operation[Server]:
