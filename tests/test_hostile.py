@@ -196,7 +196,7 @@ def test_the_command_line_shows_it(real_server):
     lookup = [*address, "lookup", "--start", YESTERDAY.isoformat()]
     assert "suspect" in CliRunner().invoke(cli, lookup).output
     [told] = json.loads(CliRunner().invoke(cli, [*lookup, "--json"]).output)
-    assert told["stderr"] == "inf"
+    assert told["suspect"]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 10, 30, 100, 300, 1000, 3000, 10_000, 100_000, 1_000_000])

@@ -12,7 +12,6 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
-from redis.crc import key_slot
 
 from ..errors import BackendDataError, BackendResponseError, MalformedSketchError, UnknownEncodingError
 from ..hll import codec
@@ -148,4 +147,6 @@ def _slot(key: str | bytes | float) -> int:
 @lru_cache(maxsize=65_536)  # the same few buckets with every event
 def slot_of(key: str | bytes) -> int:
     """The slot of a key."""
+    from redis.crc import key_slot  # noqa: PLC0415 (sketches are used where there is no client)
+
     return int(key_slot(key if isinstance(key, bytes) else key.encode()))
