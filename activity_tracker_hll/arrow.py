@@ -409,7 +409,8 @@ def _texts_of_uuids(uuids: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _numbers(array: Array) -> NDArray[Any]:
-    return _in_buffer(array, array.type.to_pandas_dtype(), len(array))
+    """The integers of an array. Its type's to_pandas_dtype() would import pandas before Arrow 20."""
+    return _in_buffer(array, str(array.type), len(array))
 
 
 def _in_buffer(array: Array, kind: Any, count: int) -> NDArray[Any]:

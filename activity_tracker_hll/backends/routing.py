@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 from ..errors import BackendError, BackendResponseError
@@ -141,7 +140,7 @@ def _node_of(part: _Part, topology: Topology, is_down: Callable[[Node], bool]) -
 
 def _planned(command: Command, topology: Topology) -> tuple[list[_Part], Callable[[list[Any]], Any] | None]:
     if command[0] == AT_NODE:
-        return [_Part(command[2:], THERE, _node_at(str(command[1])))], itemgetter(0)
+        return [_Part(command[2:], THERE, _node_at(str(command[1])))], None
     if command[0] == "SCAN":
         raise BackendResponseError("SCAN is of one node of a cluster, and has to name it")
     if not topology.masters and (is_for_all(command) or _has_no_key(command)):

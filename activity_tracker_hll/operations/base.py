@@ -39,6 +39,7 @@ __all__ = [
     "together",
     "unreadable",
     "unwrap",
+    "unwrap_each",
     "unwrap_of",
 ]
 
@@ -278,6 +279,8 @@ def by_node(reply: Any) -> dict[str, list[str]]:
         if line.startswith(OF_NODE):
             node = line.removeprefix(OF_NODE)
         told.setdefault(node, []).append(line)
+    if len(told) > 1 and not told[""]:
+        del told[""]
     return told
 
 

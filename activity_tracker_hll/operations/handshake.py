@@ -179,9 +179,8 @@ def _offer(context: Context, theirs: Mapping[str, str], access: Access) -> Opera
     if not theirs.keys() >= wanted.keys():
         commands = [("HSETNX", meta, field, value) for field, value in wanted.items()]
         replies = yield [*commands, _scan(meta)]
-        theirs = checked(
-            context, (yield from _scanned(context, replies)), access
-        )  # others may have come first
+        # Others may have come first.
+        theirs = checked(context, (yield from _scanned(context, replies)), access)
     _adopt(context.calendar, theirs)
     lengths, kept = context.given.keep_sketches, DataSettings.read(meta, theirs).keep_sketches
     longer = Given(

@@ -135,11 +135,11 @@ def lacking(context: Context, roles: Collection[str]) -> Operation[tuple[Lack, .
 
 def about_lacking(lacks: Sequence[Lack] | None) -> Iterator[str]:
     """What is missing, a sentence for the nodes that lack the same."""
-    by_node = {
+    rights_on = {
         node: tuple(lack.right for lack in of) for node, of in groupby(lacks or (), attrgetter("node"))
     }
-    for rights in dict.fromkeys(by_node.values()):
-        nodes = [node for node, lacked in by_node.items() if lacked == rights and node]
+    for rights in dict.fromkeys(rights_on.values()):
+        nodes = [node for node, lacked in rights_on.items() if lacked == rights and node]
         if rights == (_LOGIN,):
             yield (
                 f"{', '.join(nodes)} cannot be logged in to: the user or its password is another there"

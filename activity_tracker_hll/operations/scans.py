@@ -65,9 +65,14 @@ _Slots = NDArray[np.intp]
 
 
 class _Holders:
-    """Who is or was the holder of a slot, each with a number, so that all slots can be compared at once."""
+    """Who is or was the holder of a slot, each with a number, so that all slots can be compared at once.
+
+    Attributes:
+        silent: the nodes with slots that told nothing when they were last looked at.
+    """
 
     def __init__(self) -> None:
+        self.silent: set[str] = set()
         self._holders = [_NOBODY]
         self._numbers = {_NOBODY: 0}
 
@@ -166,9 +171,13 @@ def scan_keys(
         failed = yield from _walk(holders.nodes(before[unfound]), command, take)
         after = yield from _look(holders, is_cluster=True)
         is_same = before == after
-        lost = holders.nodes(after[unfound & is_same]) & failed.keys()
+        unfinished = holders.nodes(after[unfound & is_same])
+        lost = unfinished & failed.keys()
         if lost and missing is None:
             raise failed[min(lost)]
+        silent = unfinished & holders.silent
+        if silent and missing is None:
+            raise BackendResponseError(f"{min(silent)} does not tell where its keys go (CLUSTER NODES)")
         if missing is not None:
             missing |= {node: failed[node] for node in lost}
         passes = np.where(is_same, passes + 1, 0)
@@ -302,6 +311,8 @@ def _slots(
             source, target = holders[result[slot]], addresses.get(id, "")
             if source.node != target:
                 result[slot] = holders.number(source._replace(target=target))
+    serving = {holders[number].node for number in np.unique(result)} - {_NOBODY.node}
+    holders.silent = serving - themselves.keys()
     return result
 
 

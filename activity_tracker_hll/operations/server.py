@@ -153,7 +153,7 @@ def _examine_server(context: Context) -> Operation[Server]:
         limit=0 if 0 in limits else _total(limits),
         used=_total(used),
         persistence="; ".join(dict.fromkeys(node.persistence for node in nodes)),
-        nodes=tuple(nodes) if context.is_cluster else (),
+        nodes=tuple(nodes) if context.is_cluster and told else (),
         unserved=(yield from _unserved()) if context.is_cluster else 0,
         missing=tuple(silent),
     )
@@ -388,12 +388,12 @@ def _examine_data(
     forecasts = yield from _forecasts(context, entries)
     [reply] = yield [("SMEMBERS", context.keys.open)]
     counted = {entry.period.name for entry in over}
-    marked = counted.intersection(marked_in(reply))
+    marked = counted.intersection(() if missing and isinstance(reply, BackendError) else marked_in(reply))
     places = [(entry.period.name, entry.bucket) for entry in over if entry.period.name in marked]
     grown = yield from outgrown(context, places)
     warnings = [
         *found.warnings,
-        *about_missing((missing or {}).keys() - set(found.server.missing)),
+        *about_missing(sorted((missing or {}).keys() - set(found.server.missing))),
         *_about_memory(found.server, forecasts),
         *_about_data(entries, due, unexpiring),
         *([about_outgrown(sorted(grown))] if grown else []),

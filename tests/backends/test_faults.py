@@ -116,7 +116,7 @@ def test_kill_9_of_a_collapse_after_each_command(real_server, collapsers, tmp_pa
         expected = state(real_server)
         names = [c[0].decode() for c in proxy.commands if c[0] not in (b"HELLO", b"CLIENT")]
         cuts = [end for end in ends([(name,) for name in names]) if end < len(names)]
-        assert len(cuts) > 30
+        assert len(cuts) >= 30
         for allowed in cuts[secrets.randbelow(2) :: 2]:
             restore(real_server, before)
             proxy.commands.clear()

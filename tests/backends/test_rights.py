@@ -407,6 +407,22 @@ def test_a_node_that_does_not_know_the_user(cluster, of_cluster):
         assert len(have(6)) + len(have(2)) == len(buckets)
 
 
+def test_a_node_that_has_the_names_of_open_periods_and_does_not_know_the_user(cluster, of_cluster):
+    buckets = [f"b{index}" for index in range(20)]
+    of = {
+        bucket: cluster.owner(cluster.masters[0], key_slot(duties.named(TODAY, bucket).hll.encode()))
+        for bucket in buckets
+    }
+    for bucket in buckets:
+        of_cluster().track(id=0, bucket=bucket)
+    port = cluster.owner(cluster.masters[0], key_slot(b"active:{open}"))
+    [stranger] = [node for node in cluster.masters if node.port == port]
+    stranger.client.execute_command("ACL", "DELUSER", "user")
+    found = of_cluster().examine()
+    assert found.agrees
+    assert {entry.bucket for entry in found.entries} == {bucket for bucket in buckets if of[bucket] != port}
+
+
 async def track_asynchronously(cluster, buckets, stranger):
     options = {"username": "user", "password": "secret", **duties.SETTINGS}
     async with AsyncActivityTracker(["daily"], url=cluster.url, **options) as tracker:

@@ -21,6 +21,7 @@ from activity_tracker_hll import (
     BackendTimeoutError,
 )
 from activity_tracker_hll.aio import AsyncActivityTracker
+from activity_tracker_hll.backends.exchange import pool_arguments
 from activity_tracker_hll.backends.redis import RedisBackend
 from activity_tracker_hll.backends.trouble import translated
 from helpers.errors import raises
@@ -142,7 +143,7 @@ def test_too_many_threads(real_server):
     """The limit is the client's own; it is not the server that cannot be reached."""
     with real_server.tracker(max_connections=1) as tracker:
         pool = tracker.backend.client().connection_pool
-        taken = pool.get_connection()
+        taken = pool.get_connection(*pool_arguments(pool))
         with raises(
             BackendConnectionError, "is not asked, .*max_connections=.*Too many connections"
         ) as caught:

@@ -97,7 +97,7 @@ def test_a_master_that_is_down_is_named_and_others_are_examined(tmp_path, holds_
             address = f"127.0.0.1:{cluster.masters[bad].port}"
             assert found.server.missing == (address,)
             assert len(found.server.nodes) == 2
-            [warning] = [each for each in found.warnings if "does not answer" in each]
+            [warning] = [each for each in found.warnings if "cannot be examined" in each]
             assert warning.startswith(f"1 master cannot be examined ({address})")
             assert found.agrees is not holds_settings
             assert bool(found.entries) is not holds_settings

@@ -105,7 +105,7 @@ class MadeUp:
         """By the name of a node, its slots, as CLUSTER NODES tells."""
         self.keys = {name: set() for name in owners}
         self.runs = dict.fromkeys(owners, 1)
-        self.down, self.walks, self.changes, self.domain = set(), [], [], ""
+        self.down, self.silent, self.walks, self.changes, self.domain = set(), set(), [], [], ""
 
     def exchange(self, commands):
         if commands[0][0] == AT_NODE:
@@ -132,7 +132,7 @@ class MadeUp:
         return [name for name, slots in self.owners.items() if slots]
 
     def _told(self, name, command):
-        if name in self.down:
+        if name in self.down or (name in self.silent and command == NODES):
             return "# Failed: no\r\n"
         if command != NODES:
             return f"run_id:{self.runs[name]}\r\n"
@@ -200,6 +200,14 @@ def test_a_master_that_is_down_is_an_error_or_missing():
     missing = {}
     assert cluster.found(missing=missing) == {b"1"}
     assert list(missing) == ["b:1"]
+
+
+def test_a_master_that_does_not_tell_which_slots_it_hands_on_is_an_error():
+    cluster = MadeUp(a="0-8000 [7->-idc]", b="8001-16383", c="")
+    cluster.keys["c"] = {b"1"}
+    cluster.silent = {"a"}
+    with raises(BackendResponseError, "a:1 does not tell where its keys go"):
+        cluster.found()
 
 
 def test_slots_that_nobody_serves_are_an_error():

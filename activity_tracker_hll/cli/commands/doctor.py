@@ -79,7 +79,8 @@ def _show_server(display: Console, found: Examination) -> None:
         "rights": "unknown" if found.lacking is None else "some are missing" if found.lacking else "all",
     }
     if server.nodes:
-        facts["server"] = f"cluster of {many(len(server.nodes), 'master')}, {server.product}"
+        masters = many(len(server.nodes) + len(server.missing), "master")
+        facts["server"] = f"cluster of {masters}, {server.product}"
     show_facts(display, "Server", facts)
 
 
