@@ -319,4 +319,5 @@ def test_sketches_that_are_not_kept_lose_nothing_that_was_acknowledged(real_serv
     count = real_server.tracker().lookup(start=YESTERDAY, end=TODAY)[0][1][None]
     assert len(accepted) + len(refused) == 900
     assert refused
-    assert abs(count - len(accepted) - 1) <= 4 * count.stderr + 1
+    # As of a Poisson variable, whose tail is longer than that of a normal one.
+    assert abs(count - len(accepted) - 1) <= 6 * count.stderr + 3

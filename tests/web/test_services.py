@@ -183,7 +183,9 @@ def load(server, service, users, *, workers, status, strangers=40, path="/"):
     with server.tracker(["daily"]) as tracker:
         counts = tracker.lookup(buckets=["anon", "member"], live=True)[-1][1]
     for bucket, truth in (("anon", len(arrived - moved)), ("member", len(users))):
-        assert abs(counts[bucket] - truth) <= 4 * counts[bucket].stderr + 1
+        # What a few ids are off by are the registers that two of them share: a Poisson variable of a variance
+        # below 1, which is ten or more once in 10^7 times.
+        assert abs(counts[bucket] - truth) < 10
 
 
 USERS = [f"user-{n}" for n in range(30)]
