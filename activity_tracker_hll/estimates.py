@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import ceil, expm1, floor, inf, isnan, log1p, nan
-from statistics import NormalDist
 from typing import Protocol, Self
 
 from .errors import ArgumentTypeError, ArgumentValueError
-from .hll.estimators import LARGEST, standard_error
+from .hll.estimators import LARGEST, half_width, standard_error
 from .hll.registers import REGISTERS
 from .messages import shown
 
@@ -145,8 +144,7 @@ class Estimate(int):
             return max(0, min(int(self), floor(low))), min(LARGEST, max(int(self), ceil(high)))
         if not self.stderr:
             return int(self), int(self)
-        # By the lower tail, because 1 + confidence can be rounded to 2.
-        half = -NormalDist().inv_cdf((1 - confidence) / 2) * self.stderr
+        half = half_width(confidence) * self.stderr
         if self.stderr < _FEW_NUMBERS_BELOW:
             half += 0.5
         center = self._unrounded()
@@ -231,7 +229,7 @@ class Share(float):
         if self._limits is not None:
             low, high = self._limits.limits(confidence)
         else:
-            half = -NormalDist().inv_cdf((1 - confidence) / 2) * self._stderr
+            half = half_width(confidence) * self._stderr
             low, high = self - half, self + half
         return max(0.0, min(float(self), low)), min(1.0, max(float(self), high))
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import reduce
 from math import inf, sqrt
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 
 from ..estimates import Estimate, Share
-from ..hll.estimators import cardinalities_of, fit, resolution
+from ..hll.estimators import cardinalities_of, fit, half_width, resolution
 from ..hll.layers import History, Planes, has_moves
 from ..hll.patterns import Bits, ask
 from ..hll.registers import MAX_RANK, Registers, empty, histogram
@@ -103,7 +102,7 @@ class _WiderLimits(NamedTuple):
 
     def limits(self, confidence: float) -> tuple[float, float]:
         """The lower and the upper limit."""
-        half = -NormalDist().inv_cdf((1 - confidence) / 2) * self.error + self.share / max(1.0, self.ids)
+        half = half_width(confidence) * self.error + self.share / max(1.0, self.ids)
         return self.share - half, self.share + half
 
 

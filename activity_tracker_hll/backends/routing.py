@@ -258,6 +258,6 @@ def _told(part: _Part) -> bytes:
     reply = part.reply
     if isinstance(reply, Failed):
         reply = f"{OF_DENIAL if is_denied(reply.error) else OF_FAILURE}{reply.error}".encode()
-    told: bytes = reply
-    end = b"" if told.endswith(b"\n") else b"\r\n"
-    return f"{OF_NODE}{part.node.address}\r\n".encode() + told + end
+    lines: bytes = reply
+    end = b"" if lines.endswith(b"\n") else b"\r\n"
+    return f"{OF_NODE}{part.node.address}\r\n".encode() + lines + end

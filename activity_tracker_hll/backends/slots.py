@@ -51,14 +51,14 @@ def split(command: Command) -> Split:
     if name in _WITHOUT_KEYS:
         return Split([(ANYWHERE, command)])
     if name in _OF_MANY and len(command) > 2:
-        slots = [_slot(key) for key in command[1:]]
+        slots = [slot_of(key) for key in command[1:]]
         if slots.count(slots[0]) != len(slots):
             by_slot: dict[int, list[int]] = {}
             for index, slot in enumerate(slots):
                 by_slot.setdefault(slot, []).append(index)
             return _OF_MANY[str(name)](command, by_slot)
         return Split([(slots[0], command)])
-    return Split([(_slot(command[2 if name == "MEMORY" else 1]), command)])
+    return Split([(slot_of(command[2 if name == "MEMORY" else 1]), command)])
 
 
 def has_keys(command: Command) -> bool:
@@ -125,7 +125,7 @@ def _union(command: Command, _by_slot: object) -> Split:
             raise kind(f"sketches in several slots cannot be united: {error}") from error
         return cardinality(union)
 
-    return Split([(_slot(key), ("GET", key)) for key in command[1:]], join)
+    return Split([(slot_of(key), ("GET", key)) for key in command[1:]], join)
 
 
 _OF_MANY: Mapping[str, Callable[[Command, Mapping[int, list[int]]], Split]] = {
@@ -140,13 +140,9 @@ _WITHOUT_KEYS = {"CLUSTER", "TIME", "PING", "CONFIG"}
 """Commands for any master, but the same one for all processes as long as it is up: clocks differ."""
 
 
-def _slot(key: str | bytes | float) -> int:
-    return slot_of(key if isinstance(key, bytes) else str(key))
-
-
 @lru_cache(maxsize=65_536)  # the same few buckets with every event
-def slot_of(key: str | bytes) -> int:
+def slot_of(key: str | bytes | float) -> int:
     """The slot of a key."""
     from redis.crc import key_slot  # noqa: PLC0415 (sketches are used where there is no client)
 
-    return int(key_slot(key if isinstance(key, bytes) else key.encode()))
+    return int(key_slot(key if isinstance(key, bytes) else str(key).encode()))

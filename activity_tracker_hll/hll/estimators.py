@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from math import floor, inf, sqrt
+from statistics import NormalDist
 from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
@@ -26,6 +27,7 @@ __all__ = [
     "cardinality",
     "cardinality_of",
     "fit",
+    "half_width",
     "remainder",
     "resolution",
     "standard_error",
@@ -147,6 +149,12 @@ def standard_error(n: int) -> float:
     of n for small n, never above 0.812 %.
     """
     return n * sqrt((0.5 + 0.58 * n / (n + 3 * REGISTERS)) / REGISTERS)
+
+
+def half_width(confidence: float) -> float:
+    """Half of the width, in standard errors, of the interval around a normal variable."""
+    # By the lower tail, because 1 + confidence can be rounded to 2.
+    return -NormalDist().inv_cdf((1 - confidence) / 2)
 
 
 def remainder(tracked: Registers, moved: Registers) -> tuple[int, float]:

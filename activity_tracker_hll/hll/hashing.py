@@ -138,13 +138,14 @@ class Hasher:
         hashes = np.repeat(from_longest * _M ^ np.uint64(_SEED), counts)
         tail_masks = np.repeat(_LOW_BYTES.take(from_longest.view(np.int64) % _WORD), counts)
         words = min(-(-longest // _WORD), _MOST_WORDS)
-        blocks = np.ndarray((len(buffer) - _WORD * words + 1,), f"V{_WORD * words}", buffer, strides=(1,))
+        size = _WORD * words
+        blocks = np.ndarray((len(buffer) - size + 1,), f"V{size}", buffer, strides=(1,))
         for word, (started_count, complete_count) in enumerate(zip(started, complete, strict=False)):
             column = word % words
             if not column:
                 # Fetching several words of an id takes no longer than fetching one.
                 block = blocks[offsets[:started_count]].view("<u8").reshape(started_count, words)
-                offsets += _WORD * words
+                offsets += size
             self._absorb(hashes[:complete_count], block[:complete_count, column])
             last = slice(complete_count, started_count)
             _absorb_tail(hashes[last], block[last, column] & tail_masks[last])

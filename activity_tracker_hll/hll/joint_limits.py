@@ -15,12 +15,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
-from statistics import NormalDist
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
-from .estimators import resolution
+from .estimators import half_width, resolution
 from .joint import FLOOR, Floats, Indexes, Joint, Observed, climb, fit, inverse, rates_of
 from .registers import REGISTERS
 
@@ -250,7 +249,7 @@ def limits_of(joint: Joint, what: Sequence[What], confidence: float = USUAL) -> 
     Args:
         confidence: probability that the true value is between the limits.
     """
-    z = -NormalDist().inv_cdf((1 - confidence) / 2)
+    z = half_width(confidence)
     found: dict[What, Limits] = {}
     ids = joint.ids
     smaller_is_a = ids[:, 0] <= ids[:, 1]

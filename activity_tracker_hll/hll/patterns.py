@@ -22,13 +22,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import expm1, hypot, isnan, log, nan, sqrt
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .estimators import CHANCE, cardinality, standard_error
+from .estimators import CHANCE, cardinality, half_width, standard_error
 from .registers import MAX_RANK, REGISTERS, Registers
 
 __all__ = ["Bits", "Patterns", "Proportion", "ProportionLimits", "Questions", "ask", "shown_in"]
@@ -109,7 +108,7 @@ class Proportion(NamedTuple):
         """
         if not self.size > 0 or isnan(self.share):
             return 0.0, 1.0
-        z2 = NormalDist().inv_cdf((1 - confidence) / 2) ** 2 / self.size
+        z2 = half_width(confidence) ** 2 / self.size
         middle = (self.share + z2 / 2) / (1 + z2)
         half = sqrt(self.share * (1 - self.share) * z2 + z2**2 / 4) / (1 + z2)
         low = middle - half if self.share > z2 else 0.0
@@ -132,7 +131,7 @@ class ProportionLimits:
 
     def limits(self, confidence: float) -> tuple[float, float]:
         """The lower and the upper limit."""
-        z = -NormalDist().inv_cdf((1 - confidence) / 2)
+        z = half_width(confidence)
         share = self.proportion.share
         low, high = self.proportion.limits(confidence)
         error = z * share * self.stderr

@@ -18,6 +18,7 @@ from ..errors import (
 )
 from ..messages import printable
 from ..periods import LONGEST
+from ..result import named
 from ..words import did_you_mean, many
 from .base import Context, Operation, about_outgrown, batched, by_node, items
 from .counting import outgrown
@@ -145,7 +146,6 @@ def _examine_server(context: Context) -> Operation[Server]:
     ]
     info = told.get(answering[0], {})
     limits, used = [node.limit for node in nodes], [node.used for node in nodes]
-    silent = () if isinstance(reply, BackendError) else (of for of in by_node(reply) if of not in told and of)
     return Server(
         product=_product(info),
         role=info.get("role", _UNKNOWN),
@@ -155,7 +155,7 @@ def _examine_server(context: Context) -> Operation[Server]:
         persistence="; ".join(dict.fromkeys(node.persistence for node in nodes)),
         nodes=tuple(nodes) if context.is_cluster and told else (),
         unserved=(yield from _unserved()) if context.is_cluster else 0,
-        missing=tuple(silent),
+        missing=tuple(address for address in by_node(reply) if address and address not in told),
     )
 
 
@@ -375,7 +375,7 @@ def _examine_data(
     context: Context, now: Callable[[], datetime], found: Examination
 ) -> Operation[Examination]:
     """What is found if the data are looked at too."""
-    missing: dict[str, BackendError] | None = {} if context.is_cluster else None
+    missing: dict[str, BackendError] = {}
     entries = yield from inventory(context, missing)
     running: dict[str, datetime] = {
         kind: context.calendar.containing(kind, now()).start for kind in kinds_of(entries)
@@ -393,7 +393,7 @@ def _examine_data(
     grown = yield from outgrown(context, places)
     warnings = [
         *found.warnings,
-        *about_missing(sorted((missing or {}).keys() - set(found.server.missing))),
+        *about_missing(sorted(missing.keys() - set(found.server.missing))),
         *_about_memory(found.server, forecasts),
         *_about_data(entries, due, unexpiring),
         *([about_outgrown(sorted(grown))] if grown else []),
@@ -425,7 +425,7 @@ def _about_buckets(context: Context, entries: Sequence[Entry], due: Sequence[Ent
     collapsed = {entry.bucket for entry in entries if "count" in entry.parts}
     waiting = Counter(entry.bucket for entry in due if entry.period in counted)
     for bucket in sorted(buckets, key=lambda bucket: bucket or ""):
-        name = bucket or "(all)"
+        name = named(bucket)
         if context.known is not None and bucket not in {*context.known, *context.aggregates}:
             meant = did_you_mean(bucket, context.known)
             hint = meant or ": who collapses it?"
@@ -468,7 +468,7 @@ def _about_data(entries: Sequence[Entry], due: Sequence[Entry], unexpiring: Sequ
             f" such as {stuck[0].period.name}: not counted"
         )
     if unexpiring:
-        first = f"{unexpiring[0].period.name} bucket {unexpiring[0].bucket or '(all)'}"
+        first = f"{unexpiring[0].period.name} bucket {named(unexpiring[0].bucket)}"
         yield (
             f"{many(len(unexpiring), 'collapsed sketch never expires', 'collapsed sketches never expire')},"
             f" such as {first}: collapse_due(), at the command line collapse, gives them an end, or says why"

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
-from statistics import NormalDist
 
 from ..estimates import Estimate
+from ..hll.estimators import half_width
 from .wording import Interval, difference
 
 __all__ = ["Change", "change", "changes", "compared_days", "mean_of"]
 
-_Z = NormalDist().inv_cdf((1 + 0.95) / 2)
+_Z = half_width(0.95)
 _MONTH, _WEEK = 28, 7
 _LONG = 3 * _MONTH  # from so many days on, months are compared
 

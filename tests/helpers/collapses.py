@@ -1,5 +1,9 @@
 """A scenario of collapses, and one taken command by command."""
 
+from contextlib import contextmanager
+
+import pytest
+
 from activity_tracker_hll.planner import Planner
 from helpers.moments import NOON, TODAY, YESTERDAY, day
 from helpers.servers import Server
@@ -21,6 +25,22 @@ def scenario(server: Server, secret=None):
     server.client.sadd(f"active:daily-{day(3):%Y%m%d}:raw:a", "x", "y")
     tracker.collapse(date=day(1), max_periods=1)
     return tracker
+
+
+@contextmanager
+def interrupted(tracker, at):
+    """What is called in here is interrupted before it sends a command of this name."""
+    execute = tracker.backend.execute
+
+    def dies(commands, shard=0):
+        if any(command[0] == at for command in commands):
+            raise KeyboardInterrupt
+        return execute(commands, shard)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tracker.backend, "execute", dies)
+        with pytest.raises(KeyboardInterrupt):
+            yield
 
 
 def marks(server: Server):

@@ -8,6 +8,7 @@ from datetime import timedelta
 from ...archives import ArchiveFile, Held
 from ...backends.base import Command, Reply
 from ...hll.estimators import cardinality
+from ...result import named
 from ...words import duration, many
 from ..base import Context, Operation, batched
 from ..inventory import Entry
@@ -55,7 +56,7 @@ def unarchived(
     if not at_risk:
         return []
     expire = many(len(at_risk), "sketch expires", "sketches expire")
-    first = f"{at_risk[0].period.name} bucket {at_risk[0].bucket or '(all)'}"
+    first = f"{at_risk[0].period.name} bucket {named(at_risk[0].bucket)}"
     what = f"{expire} within {duration(within)} that the archive does not have, or not with all later events"
     return [f"{what}, such as {first}: archive() or, at the command line, archive keeps them"]
 

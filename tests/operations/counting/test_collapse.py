@@ -9,7 +9,7 @@ from activity_tracker_hll import (
     Estimate,
 )
 from activity_tracker_hll.periods import PERIODS
-from helpers.collapses import YNAME, rows
+from helpers.collapses import YNAME, interrupted, rows
 from helpers.errors import raises
 from helpers.moments import NOON, TODAY, YESTERDAY, day, skip_if_tomorrow
 
@@ -337,7 +337,7 @@ def test_a_late_raw_set_is_absorbed_into_a_sketch_that_an_aggregate_waits_for(se
     assert {done.bucket: done.count for done in tracker.collapse()} == {"a": 12, "b": 10, "t": 17}
 
 
-def test_what_an_absorption_looks_at_first_lets_no_sketch_expire(server, monkeypatch):
+def test_what_an_absorption_looks_at_first_lets_no_sketch_expire(server):
     """As where it is interrupted between the first look and the rest."""
     tracker = server.tracker(buckets=["a"], keep_sketches=None)
     tracker.track_many(range(10), bucket="a", date=day(100))
@@ -345,16 +345,7 @@ def test_what_an_absorption_looks_at_first_lets_no_sketch_expire(server, monkeyp
     tracker.change_settings(keep_sketches=timedelta(days=62))
     keys = tracker.backend.keys.bucket(before.period.name, "a")
     server.client.sadd(keys.raw, "x", "y")
-    execute = tracker.backend.execute
-
-    def interrupted(commands, shard=0):
-        if any(command[0] == "SSCAN" for command in commands):
-            raise KeyboardInterrupt
-        return execute(commands, shard)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(tracker.backend, "execute", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            tracker.collapse_due()
+    with interrupted(tracker, at="SSCAN"):
+        tracker.collapse_due()
     assert server.client.exists(keys.hll)
     assert [done.count for done in tracker.collapse_due()] == [12]

@@ -4,7 +4,7 @@ import pytest
 
 from activity_tracker_hll import BackendDataError, CollapseError
 from activity_tracker_hll.periods import PERIODS
-from helpers.collapses import YNAME, marks, rows
+from helpers.collapses import YNAME, interrupted, marks, rows
 from helpers.errors import raises
 from helpers.moments import TODAY, YESTERDAY, day
 
@@ -90,22 +90,13 @@ def test_without_any_count_it_is_looked_back_as_far_as_sketches_are_kept_by_defa
     assert {c.period.date for c in tracker.collapse()} == {day(62)}
 
 
-def test_a_collapse_that_is_cut_short_leaves_marks_of_what_it_found(server, monkeypatch):
+def test_a_collapse_that_is_cut_short_leaves_marks_of_what_it_found(server):
     """A count in the newest period would else hide what lies before it, which nobody marked."""
     tracker = server.tracker(buckets=["a", "b"])
     for n in (3, 2, 1):
         server.client.sadd(tracker.backend.keys.bucket(name(n), "a").raw, "x")
-    execute = tracker.backend.execute
-
-    def dies(commands, shard=0):
-        if any(command[0] == "EVALSHA" for command in commands):
-            raise KeyboardInterrupt
-        return execute(commands, shard)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(tracker.backend, "execute", dies)
-        with pytest.raises(KeyboardInterrupt):
-            tracker.collapse()
+    with interrupted(tracker, at="EVALSHA"):
+        tracker.collapse()
     assert marks(server) == {name(n) for n in (1, 2, 3)}
     server.client.set(f"active:{YNAME}:b", 5)
     assert {c.period.date for c in tracker.collapse() if c.bucket == "a"} == {day(n) for n in (1, 2, 3)}
